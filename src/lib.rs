@@ -1,0 +1,19 @@
+//! driftglass: the engine that tells a text-to-image service, per segment and within minutes, that its
+//! prompts, its images, its quality or its speed have drifted, since when, because of what, and how sure it is.
+//!
+//! The rooms follow an event's path; `ARCHITECTURE.md` draws them and says where each kind of change goes.
+
+pub mod alert;
+pub mod baseline;
+pub mod cli;
+pub mod config;
+pub mod drift;
+pub mod engine;
+pub mod enrich;
+pub mod event;
+pub mod generate;
+pub mod query;
+pub mod sketch;
+pub mod source;
+pub mod store;
+pub mod window;
