@@ -1,0 +1,88 @@
+//! F4 for scalars: means and rates.
+
+use super::{BUCKETS, Judgement, MIN_WINDOW_BUCKETS, ROUNDING, Reason, Weights, floor};
+use crate::drift::tails::f_sf;
+
+/// A baseline of a mean or a rate made ready to judge many windows.
+#[derive(Debug, Clone)]
+pub struct PreparedScalar {
+    mean: f64,
+    /// Variance of the baseline's mean.
+    variance: f64,
+    /// Correlation of two events of one session, 0 to 1.
+    rho: f64,
+    /// Variance that an event of its own session would have, by which a window's is predicted.
+    unit: f64,
+    freedom: f64,
+    lacking: Option<Reason>,
+}
+
+impl PreparedScalar {
+    /// Prepares a baseline of `s` (sums of the value by bucket), `n` (events by bucket) and `q2` (the sum of squares
+    /// of all values). One that is too small is accepted; its windows are judged insufficient.
+    pub fn new(s: &[f64; BUCKETS], n: &[f64; BUCKETS], q2: f64) -> Self {
+        let weights = Weights::trimmed(n);
+        let lacking = weights.lacking();
+        if lacking.is_some() {
+            return Self { mean: 0.0, variance: 0.0, rho: 1.0, unit: 0.0, freedom: 1.0, lacking };
+        }
+        let (mean, variance) = mean_and_variance(s, n, &weights);
+        let sessions = weights.effective_sessions().min(weights.total);
+        let per_session = (weights.total / sessions).max(1.0);
+        let population = q2 / n.iter().sum::<f64>() - mean * mean;
+        let design_effect = variance * weights.total / population.max(1e-300);
+        let rho = if per_session > 1.2 {
+            ((design_effect - 1.0) / (per_session - 1.0).max(0.2)).clamp(0.0, 1.0)
+        } else {
+            1.0
+        };
+        let unit = variance / spread(rho, weights.total, sessions);
+        Self { mean, variance, rho, unit, freedom: weights.freedom(), lacking }
+    }
+
+    /// Judges a window of `s1` (sums by bucket) and `n1` (events by bucket). `tolerance` is a difference of means
+    /// that does not matter: what is tested is the part beyond it.
+    pub fn score(&self, s1: &[f64; BUCKETS], n1: &[f64; BUCKETS], tolerance: f64) -> Judgement {
+        let weights = Weights::trimmed(n1);
+        if weights.used < MIN_WINDOW_BUCKETS {
+            return Judgement::Insufficient(Reason::FewWindowBuckets);
+        }
+        if let Some(reason) = self.lacking {
+            return Judgement::Insufficient(reason);
+        }
+        let (mean, own) = mean_and_variance(s1, n1, &weights);
+        let sessions = weights.effective_sessions().min(weights.total);
+        let predicted = self.unit * spread(self.rho, weights.total, sessions);
+        // The window's own variance and the predicted one, each as far as its freedom carries it.
+        let freedom = weights.freedom();
+        let trust = freedom / (freedom + self.freedom);
+        let blended = trust * own + (1.0 - trust) * predicted;
+        let variance = blended + self.variance;
+        let beyond = ((mean - self.mean).abs() - tolerance).max(0.0);
+        if !(mean.is_finite() && self.mean.is_finite() && variance.is_finite()) {
+            return Judgement::Insufficient(Reason::NotFinite);
+        }
+        let rounding = ROUNDING * mean.abs().max(self.mean.abs());
+        if variance.sqrt() <= rounding || variance <= 0.0 {
+            // Neither sample varies: any difference is beyond chance, as far as so many buckets can say.
+            return Judgement::PValue(if beyond <= rounding { 1.0 } else { floor(2.5, weights.used) });
+        }
+        let (part1, part2) = (blended / variance, self.variance / variance);
+        let denominator = 1.0 / (part1 * part1 / (freedom + self.freedom) + part2 * part2 / self.freedom);
+        Judgement::of(f_sf(beyond / variance.sqrt() * (beyond / variance.sqrt()), 1.0, denominator))
+    }
+}
+
+/// How the variance of a mean falls with its events and sessions, at a correlation `rho` within a session.
+fn spread(rho: f64, events: f64, sessions: f64) -> f64 {
+    (1.0 - rho) / events + rho / sessions
+}
+
+/// The weighted mean of the buckets' means, and its leverage-corrected variance.
+fn mean_and_variance(s: &[f64; BUCKETS], n: &[f64; BUCKETS], weights: &Weights) -> (f64, f64) {
+    let mean: f64 = weights.buckets().map(|b| weights.share(b) / n[b] * s[b]).sum();
+    let concentration = weights.concentration();
+    let of_bucket = |b: usize| (weights.share(b) * (s[b] / n[b] - mean)).powi(2);
+    let variance = weights.buckets().map(|b| of_bucket(b) / weights.leverage(b, concentration)).sum();
+    (mean, variance)
+}
