@@ -1,0 +1,124 @@
+//! Incidents made ready for the hot path: values resolved to table indices, and what acts on one request folded together.
+
+use super::GenerateError;
+use super::dimensions::{Place, Tables};
+use super::incident::{Dimension, Incident, IncidentKind};
+use super::vocabulary::LANGUAGES;
+
+/// What the incidents in force do to one request; the default does nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Effects {
+    /// Share of sessions that turn to anime.
+    pub anime_share: f64,
+    /// Share of sessions that write in another language, and which.
+    pub language: Option<(f64, u8)>,
+    /// Points off the aesthetic score.
+    pub aesthetic_delta: f64,
+    /// Which release of the checkpoint is served: 0 is the first.
+    pub release: u64,
+    pub latency_factor: f64,
+    pub timeout_rate: f64,
+    pub nsfw_factor: f64,
+    pub cost_factor: f64,
+    pub acceptance_factor: f64,
+    /// Share of sessions that still come.
+    pub volume_factor: f64,
+}
+
+impl Default for Effects {
+    fn default() -> Self {
+        Self {
+            anime_share: 0.0,
+            language: None,
+            aesthetic_delta: 0.0,
+            release: 0,
+            latency_factor: 1.0,
+            timeout_rate: 0.0,
+            nsfw_factor: 1.0,
+            cost_factor: 1.0,
+            acceptance_factor: 1.0,
+            volume_factor: 1.0,
+        }
+    }
+}
+
+/// One incident with its segment as table indices.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    kind: IncidentKind,
+    language: u8,
+    start_us: i64,
+    end_us: i64,
+    conditions: Vec<(Dimension, u16)>,
+    release: u64,
+}
+
+impl Prepared {
+    /// Resolves an incident's values; `number` tells releases apart.
+    pub(super) fn new(incident: &Incident, number: usize, tables: &Tables) -> Result<Self, GenerateError> {
+        incident.check().map_err(GenerateError::Incident)?;
+        let mut conditions = Vec::new();
+        for (dimension, value) in &incident.segment.0 {
+            let index = tables.index_of(*dimension, value).ok_or_else(|| GenerateError::NoSuchValue {
+                dimension: dimension.name(),
+                value: value.clone(),
+                valid: tables.values(*dimension).collect::<Vec<_>>().join(", "),
+            })?;
+            conditions.push((*dimension, index));
+        }
+        let language = match &incident.kind {
+            IncidentKind::LanguageShift { to, .. } => {
+                LANGUAGES.iter().position(|code| code == to).unwrap_or(0) as u8
+            }
+            _ => 0,
+        };
+        Ok(Self {
+            kind: incident.kind.clone(),
+            language,
+            start_us: incident.start.timestamp_micros(),
+            end_us: incident.end.map_or(i64::MAX, |end| end.timestamp_micros()),
+            conditions,
+            release: number as u64 + 1,
+        })
+    }
+
+    fn touches(&self, time_us: i64, place: &Place) -> bool {
+        self.start_us <= time_us
+            && time_us < self.end_us
+            && self.conditions.iter().all(|&(dimension, index)| place.index(dimension) == index)
+    }
+
+    /// Share of a region's traffic that a volume drop takes away at this time.
+    pub(super) fn lost_share(&self, time_us: i64, region: u16, tables: &Tables) -> f64 {
+        let IncidentKind::VolumeDrop { factor } = self.kind else { return 0.0 };
+        if time_us < self.start_us || time_us >= self.end_us {
+            return 0.0;
+        }
+        let share = |&(dimension, index): &(Dimension, u16)| tables.share(dimension, index, region);
+        (1.0 - factor) * self.conditions.iter().map(share).product::<f64>()
+    }
+}
+
+/// Folds the incidents that touch this time and place: factors multiply, shares and rates take the largest.
+pub(super) fn effects_at(incidents: &[Prepared], time_us: i64, place: &Place) -> Effects {
+    let mut effects = Effects::default();
+    for incident in incidents.iter().filter(|incident| incident.touches(time_us, place)) {
+        match &incident.kind {
+            IncidentKind::PromptShift { share } => effects.anime_share = effects.anime_share.max(*share),
+            IncidentKind::AestheticDrop { delta } => {
+                effects.aesthetic_delta += delta;
+                effects.release = incident.release;
+            }
+            IncidentKind::LatencyAndErrors { factor, error_rate } => {
+                effects.latency_factor *= factor;
+                effects.timeout_rate = effects.timeout_rate.max(*error_rate);
+            }
+            IncidentKind::NsfwRise { factor } => effects.nsfw_factor *= factor,
+            IncidentKind::CostRise { factor } => effects.cost_factor *= factor,
+            IncidentKind::AcceptanceDrop { factor } => effects.acceptance_factor *= factor,
+            IncidentKind::LanguageShift { share, .. } => effects.language = Some((*share, incident.language)),
+            IncidentKind::VolumeDrop { factor } => effects.volume_factor *= factor,
+        }
+    }
+    effects
+}

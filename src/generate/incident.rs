@@ -1,0 +1,468 @@
+//! Incidents that generated traffic can carry: what goes wrong, for which segment, from when to when; and their text form.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+
+use super::vocabulary::LANGUAGES;
+
+/// Something that goes wrong in the generated traffic.
+///
+/// Text form: `KIND:SEGMENT:START[..END][:KEY=VALUE,…]`, for example
+/// `prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14T00:00:00Z:share=0.6`.
+/// The segment is `dimension=value` (several joined by commas) or `all`; times are RFC 3339 or a date (midnight UTC);
+/// without an end it lasts; parameters that are left out take their kind's default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incident {
+    /// What changes, and how much.
+    pub kind: IncidentKind,
+    /// Whom it touches.
+    pub segment: Segment,
+    /// When it begins.
+    pub start: DateTime<Utc>,
+    /// When it is over; `None`: it lasts.
+    pub end: Option<DateTime<Utc>>,
+}
+
+/// What an incident changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum IncidentKind {
+    /// This share of the segment's sessions turns to anime prompts and the anime style.
+    PromptShift {
+        /// Share of sessions, 0 to 1.
+        share: f64,
+    },
+    /// A release: another `checkpoint_hash`, whose images score lower.
+    AestheticDrop {
+        /// Points by which the aesthetic score falls (its mean is about 5.6); `clip_i` falls by a twentieth of it.
+        delta: f64,
+    },
+    /// Slower, and more requests time out.
+    LatencyAndErrors {
+        /// Latency times this.
+        factor: f64,
+        /// Share of requests that time out on top of the usual errors, 0 to 1.
+        error_rate: f64,
+    },
+    /// More images are flagged.
+    NsfwRise {
+        /// Rate of flagged images times this.
+        factor: f64,
+    },
+    /// The same work costs more.
+    CostRise {
+        /// Cost times this.
+        factor: f64,
+    },
+    /// Users take fewer images.
+    AcceptanceDrop {
+        /// Acceptance rate times this.
+        factor: f64,
+    },
+    /// This share of the segment's sessions writes in another language.
+    LanguageShift {
+        /// Share of sessions, 0 to 1.
+        share: f64,
+        /// ISO 639-1 code: one of en, de, es, fr, ja.
+        to: String,
+    },
+    /// Fewer sessions.
+    VolumeDrop {
+        /// Traffic times this, 0 to 1.
+        factor: f64,
+    },
+}
+
+/// Dimensions by which an incident can choose its segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dimension {
+    /// `tenant`
+    Tenant,
+    /// `region`
+    Region,
+    /// `model_version`
+    ModelVersion,
+    /// `traffic_source`
+    TrafficSource,
+    /// `gpu_type`
+    GpuType,
+}
+
+/// Whom an incident touches: every condition holds; no condition means all traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Segment(pub Vec<(Dimension, String)>);
+
+/// Why the text of an incident was refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum IncidentError {
+    /// Fewer parts than kind, segment and start.
+    #[error(
+        "incident `{0}` is incomplete: expected KIND:SEGMENT:START[..END][:KEY=VALUE,…], \
+             as in prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14T00:00:00Z:share=0.6"
+    )]
+    Incomplete(String),
+    /// No such kind.
+    #[error("unknown incident kind `{0}`: the kinds are {kinds}", kinds = KINDS.join(", "))]
+    UnknownKind(String),
+    /// The segment is neither `all` nor `dimension=value`.
+    #[error("segment `{0}` is not understood: expected all, or dimension=value with a dimension of {dims}", dims = DIMENSIONS.map(|d| d.name()).join(", "))]
+    Segment(String),
+    /// A time can't be read.
+    #[error("time `{0}` is not understood: expected RFC 3339, as in 2026-01-12T06:00:00Z, or a date")]
+    Time(String),
+    /// The end is not after the start.
+    #[error("incident ends at {end}, which is not after its start {start}")]
+    EndsBeforeStart {
+        /// The start, as given.
+        start: DateTime<Utc>,
+        /// The end, as given.
+        end: DateTime<Utc>,
+    },
+    /// A parameter that this kind doesn't have.
+    #[error("incident kind {kind} has no parameter `{key}`: it takes {takes}")]
+    UnknownParameter {
+        /// The kind.
+        kind: &'static str,
+        /// The parameter, as given.
+        key: String,
+        /// What the kind takes, with defaults.
+        takes: String,
+    },
+    /// A parameter out of its range or not a number.
+    #[error("parameter {key} is `{value}`: expected {expected}")]
+    BadParameter {
+        /// The parameter.
+        key: &'static str,
+        /// Its value, as given.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+const KINDS: [&str; 8] = [
+    "prompt-shift",
+    "aesthetic-drop",
+    "latency-and-errors",
+    "nsfw-rise",
+    "cost-rise",
+    "acceptance-drop",
+    "language-shift",
+    "volume-drop",
+];
+
+const DIMENSIONS: [Dimension; 5] = [
+    Dimension::Tenant,
+    Dimension::Region,
+    Dimension::ModelVersion,
+    Dimension::TrafficSource,
+    Dimension::GpuType,
+];
+
+impl Dimension {
+    /// The field's name as segments write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Region => "region",
+            Self::ModelVersion => "model_version",
+            Self::TrafficSource => "traffic_source",
+            Self::GpuType => "gpu_type",
+        }
+    }
+}
+
+impl IncidentKind {
+    /// The names of all kinds, as the text form writes them.
+    pub const NAMES: [&'static str; 8] = KINDS;
+
+    /// The kind of this name with its default parameters.
+    pub fn with_defaults(name: &str) -> Option<Self> {
+        Some(match name {
+            "prompt-shift" => Self::PromptShift { share: 0.6 },
+            "aesthetic-drop" => Self::AestheticDrop { delta: 0.6 },
+            "latency-and-errors" => Self::LatencyAndErrors { factor: 1.6, error_rate: 0.08 },
+            "nsfw-rise" => Self::NsfwRise { factor: 4.0 },
+            "cost-rise" => Self::CostRise { factor: 1.5 },
+            "acceptance-drop" => Self::AcceptanceDrop { factor: 0.6 },
+            "language-shift" => Self::LanguageShift { share: 0.5, to: "ja".to_owned() },
+            "volume-drop" => Self::VolumeDrop { factor: 0.3 },
+            _ => return None,
+        })
+    }
+
+    /// The name, as the text form writes it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::PromptShift { .. } => KINDS[0],
+            Self::AestheticDrop { .. } => KINDS[1],
+            Self::LatencyAndErrors { .. } => KINDS[2],
+            Self::NsfwRise { .. } => KINDS[3],
+            Self::CostRise { .. } => KINDS[4],
+            Self::AcceptanceDrop { .. } => KINDS[5],
+            Self::LanguageShift { .. } => KINDS[6],
+            Self::VolumeDrop { .. } => KINDS[7],
+        }
+    }
+
+    fn parameters(&self) -> String {
+        match self {
+            Self::PromptShift { share } => format!("share={share}"),
+            Self::AestheticDrop { delta } => format!("delta={delta}"),
+            Self::LatencyAndErrors { factor, error_rate } => {
+                format!("factor={factor},error_rate={error_rate}")
+            }
+            Self::NsfwRise { factor }
+            | Self::CostRise { factor }
+            | Self::AcceptanceDrop { factor }
+            | Self::VolumeDrop { factor } => format!("factor={factor}"),
+            Self::LanguageShift { share, to } => format!("share={share},to={to}"),
+        }
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), IncidentError> {
+        let unknown = IncidentError::UnknownParameter {
+            kind: self.name(),
+            key: key.to_owned(),
+            takes: Self::with_defaults(self.name()).map(|kind| kind.parameters()).unwrap_or_default(),
+        };
+        match (self, key) {
+            (Self::PromptShift { share } | Self::LanguageShift { share, .. }, "share") => {
+                *share = number("share", value)?
+            }
+            (Self::LanguageShift { to, .. }, "to") => *to = value.to_owned(),
+            (Self::AestheticDrop { delta }, "delta") => *delta = number("delta", value)?,
+            (Self::LatencyAndErrors { error_rate, .. }, "error_rate") => {
+                *error_rate = number("error_rate", value)?
+            }
+            (
+                Self::LatencyAndErrors { factor, .. }
+                | Self::NsfwRise { factor }
+                | Self::CostRise { factor }
+                | Self::AcceptanceDrop { factor }
+                | Self::VolumeDrop { factor },
+                "factor",
+            ) => *factor = number("factor", value)?,
+            _ => return Err(unknown),
+        }
+        Ok(())
+    }
+}
+
+impl Incident {
+    /// Checks what the types can't: shares within 0 to 1, factors that are positive and finite, an end after the start.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), IncidentError> {
+        if let Some(end) = self.end
+            && end <= self.start
+        {
+            return Err(IncidentError::EndsBeforeStart { start: self.start, end });
+        }
+        let within = |key, value: f64, low: f64, high: f64, expected| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(IncidentError::BadParameter { key, value: value.to_string(), expected })
+            }
+        };
+        let share = |key, value| within(key, value, 0.0, 1.0, "a share from 0 to 1");
+        let factor = |value| within("factor", value, 0.01, 100.0, "a factor from 0.01 to 100");
+        match &self.kind {
+            IncidentKind::PromptShift { share: value } => share("share", *value),
+            IncidentKind::AestheticDrop { delta } => {
+                within("delta", *delta, -5.0, 5.0, "points from -5 to 5")
+            }
+            IncidentKind::LatencyAndErrors { factor: value, error_rate } => {
+                factor(*value).and(share("error_rate", *error_rate))
+            }
+            IncidentKind::NsfwRise { factor: value }
+            | IncidentKind::CostRise { factor: value }
+            | IncidentKind::AcceptanceDrop { factor: value } => factor(*value),
+            IncidentKind::LanguageShift { share: value, to } => {
+                share("share", *value)?;
+                if LANGUAGES.contains(&to.as_str()) {
+                    Ok(())
+                } else {
+                    let expected = "one of en, de, es, fr, ja";
+                    Err(IncidentError::BadParameter { key: "to", value: to.clone(), expected })
+                }
+            }
+            IncidentKind::VolumeDrop { factor } => {
+                within("factor", *factor, 0.0, 1.0, "a factor from 0 to 1")
+            }
+        }
+    }
+
+    /// Whether it is going on at this time.
+    pub fn active_at(&self, time: DateTime<Utc>) -> bool {
+        self.start <= time && self.end.is_none_or(|end| time < end)
+    }
+}
+
+fn number(key: &'static str, value: &str) -> Result<f64, IncidentError> {
+    value.parse().map_err(|_| IncidentError::BadParameter {
+        key,
+        value: value.to_owned(),
+        expected: "a number",
+    })
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, IncidentError> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    text.parse::<NaiveDate>()
+        .ok()
+        .and_then(|date| date.and_hms_opt(0, 0, 0))
+        .map(|midnight| midnight.and_utc())
+        .ok_or_else(|| IncidentError::Time(text.to_owned()))
+}
+
+impl FromStr for Segment {
+    type Err = IncidentError;
+
+    fn from_str(text: &str) -> Result<Self, IncidentError> {
+        if text == "all" {
+            return Ok(Self::default());
+        }
+        let wrong = || IncidentError::Segment(text.to_owned());
+        let mut conditions: Vec<(Dimension, String)> = Vec::new();
+        for part in text.split(',') {
+            let (name, value) = part.split_once('=').ok_or_else(wrong)?;
+            let dimension = DIMENSIONS.into_iter().find(|d| d.name() == name).ok_or_else(wrong)?;
+            if value.is_empty() || conditions.iter().any(|(known, _)| *known == dimension) {
+                return Err(wrong());
+            }
+            conditions.push((dimension, value.to_owned()));
+        }
+        Ok(Self(conditions))
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("all");
+        }
+        for (i, (dimension, value)) in self.0.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            write!(f, "{comma}{}={value}", dimension.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Incident {
+    type Err = IncidentError;
+
+    fn from_str(text: &str) -> Result<Self, IncidentError> {
+        let incomplete = || IncidentError::Incomplete(text.to_owned());
+        let (name, rest) = text.split_once(':').unwrap_or((text, ""));
+        let mut kind =
+            IncidentKind::with_defaults(name).ok_or_else(|| IncidentError::UnknownKind(name.to_owned()))?;
+        let (segment, rest) = rest.split_once(':').ok_or_else(incomplete)?;
+        let segment = segment.parse()?;
+        // Times hold colons too; only parameters hold an equals sign.
+        let (range, parameters) = match rest.rsplit_once(':') {
+            Some((range, tail)) if tail.contains('=') => (range, tail),
+            _ => (rest, ""),
+        };
+        if range.is_empty() {
+            return Err(incomplete());
+        }
+        let (start, end) = match range.split_once("..") {
+            Some((start, "")) => (time(start)?, None),
+            Some((start, end)) => (time(start)?, Some(time(end)?)),
+            None => (time(range)?, None),
+        };
+        for parameter in parameters.split(',').filter(|p| !p.is_empty()) {
+            let (key, value) = parameter.split_once('=').ok_or_else(incomplete)?;
+            kind.set(key.trim(), value.trim())?;
+        }
+        let incident = Self { kind, segment, start, end };
+        incident.check()?;
+        Ok(incident)
+    }
+}
+
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rfc = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        write!(f, "{}:{}:{}", self.kind.name(), self.segment, rfc(self.start))?;
+        if let Some(end) = self.end {
+            write!(f, "..{}", rfc(end))?;
+        }
+        write!(f, ":{}", self.kind.parameters())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_form_comes_back_as_it_went_in() {
+        for text in [
+            "prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14T00:00:00Z:share=0.6",
+            "aesthetic-drop:model_version=sdxl-1.1:2026-01-12T06:00:00Z:delta=0.4",
+            "latency-and-errors:region=ap-south,gpu_type=a10:2026-01-12T06:00:00.500Z:factor=2,error_rate=0.1",
+            "language-shift:traffic_source=api:2026-01-12T06:00:00Z:share=0.25,to=de",
+            "volume-drop:all:2026-01-12T06:00:00Z..2026-01-12T07:00:00Z:factor=0",
+        ] {
+            assert_eq!(text.parse::<Incident>().unwrap().to_string(), text);
+        }
+        for name in IncidentKind::NAMES {
+            let text = format!("{name}:all:2026-01-12");
+            let incident: Incident = text.parse().unwrap();
+            assert_eq!(incident.kind.name(), name);
+            assert_eq!(incident.to_string().parse::<Incident>().unwrap(), incident);
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_takes_its_default() {
+        let incident: Incident = "latency-and-errors:region=ap-south:2026-01-12..2026-01-13".parse().unwrap();
+        assert_eq!(incident.kind, IncidentKind::LatencyAndErrors { factor: 1.6, error_rate: 0.08 });
+        assert_eq!(incident.start.to_rfc3339(), "2026-01-12T00:00:00+00:00");
+        let open: Incident = "cost-rise:all:2026-01-12T00:00:00+02:00..".parse().unwrap();
+        assert_eq!((open.end, open.start.to_rfc3339().as_str()), (None, "2026-01-11T22:00:00+00:00"));
+    }
+
+    #[test]
+    fn an_incident_ends_just_before_its_end() {
+        let incident: Incident = "cost-rise:all:2026-01-12..2026-01-13".parse().unwrap();
+        assert!(incident.active_at(incident.start));
+        assert!(!incident.active_at(incident.end.unwrap()));
+    }
+
+    #[test]
+    fn errors_name_what_is_wrong_and_what_is_valid() {
+        for (text, words) in [
+            (
+                "promt-shift:all:2026-01-12",
+                "unknown incident kind `promt-shift`: the kinds are prompt-shift, aesthetic-drop",
+            ),
+            ("prompt-shift", "incomplete: expected KIND:SEGMENT:START"),
+            ("prompt-shift:tenant=birch", "incomplete"),
+            ("prompt-shift:tenant=birch:share=0.5", "is not understood: expected RFC 3339"),
+            ("prompt-shift:colour=red:2026-01-12", "segment `colour=red` is not understood"),
+            ("prompt-shift:all:yesterday", "time `yesterday` is not understood"),
+            (
+                "prompt-shift:all:2026-01-12T06:00:00Z:0.6",
+                "time `2026-01-12T06:00:00Z:0.6` is not understood",
+            ),
+            ("prompt-shift:all:2026-01-12..2026-01-11", "which is not after its start"),
+            ("prompt-shift:all:2026-01-12:factor=2", "has no parameter `factor`: it takes share=0.6"),
+            ("prompt-shift:all:2026-01-12:share=lots", "parameter share is `lots`: expected a number"),
+            ("prompt-shift:all:2026-01-12:share=60", "parameter share is `60`: expected a share from 0 to 1"),
+            ("cost-rise:all:2026-01-12:factor=NaN", "expected a factor"),
+            ("language-shift:all:2026-01-12:to=xx", "expected one of en, de, es, fr, ja"),
+        ] {
+            let error = text.parse::<Incident>().unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}
