@@ -1,1 +1,199 @@
-//! Placeholder of the room `enrich`.
+//! From a decoded event to what may be kept: tokens instead of text, hashes instead of ids, admitted names, values by feature.
+//!
+//! This is where privacy is decided. Whatever leaves this room may be written.
+
+mod batch;
+mod hash;
+mod prompt;
+
+pub use batch::{Batch, Row, Value};
+pub use hash::{DEFAULT_KEY, IdHasher};
+pub use prompt::{MAX_TEXT, TOKENIZER_NAME, token_of, token_text};
+
+use crate::config::features::{Feature, From, Kind};
+use crate::event::{Event, Id, Num, Prompt, Text, text};
+use crate::sketch::SketchId;
+use prompt::PromptReader;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Names kept interned per thread; past that the table starts anew.
+const MAX_NAMES: usize = 1 << 16;
+
+/// Names as shared strings: each raw value is admitted or refused once.
+#[derive(Debug, Default)]
+struct Names {
+    table: FxHashMap<Box<str>, Arc<str>>,
+}
+
+impl Names {
+    fn get(&mut self, raw: &str) -> Arc<str> {
+        if let Some(n) = self.table.get(raw) {
+            return Arc::clone(n);
+        }
+        let name: Arc<str> = Arc::from(text::admit(raw));
+        if raw.len() <= text::MAX_VALUE {
+            if self.table.len() >= MAX_NAMES {
+                self.table.clear();
+            }
+            self.table.insert(raw.into(), Arc::clone(&name));
+        }
+        name
+    }
+}
+
+/// What enriching needs to know: features, dimensions and the hashing key.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The features, in the order of [`Batch::values`].
+    pub features: Vec<Feature>,
+    /// The segment dimensions, in the order of [`Batch::dimensions`].
+    pub dimensions: Vec<Text>,
+    /// The hashing key.
+    pub hasher: IdHasher,
+}
+
+impl Plan {
+    /// The id of a feature's sketches.
+    #[must_use]
+    pub fn sketch_id(&self, feature: &Feature) -> SketchId {
+        let tokenizer = if feature.kind == Kind::Tokens { TOKENIZER_NAME } else { "" };
+        let text = format!("1|{}|{tokenizer}|{:016x}", feature.definition, self.hasher.key_id());
+        let mut id = [0; 8];
+        id.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..8]);
+        SketchId(u64::from_le_bytes(id))
+    }
+}
+
+/// What is kept of one event for an archive.
+#[derive(Debug)]
+pub struct Clean {
+    /// Hash of the session, if the event names one.
+    pub session: Option<u64>,
+    /// Hash of the user, if the event names one.
+    pub user: Option<u64>,
+    /// Hash of the request id.
+    pub request: u64,
+    /// Tokens, length and language of a prompt that came as text.
+    pub read: Option<Arc<prompt::Read>>,
+}
+
+/// Turns events into rows of a [`Batch`]; one per thread, since it holds caches.
+#[derive(Debug)]
+pub struct Enricher {
+    plan: Arc<Plan>,
+    names: Names,
+    prompts: PromptReader,
+}
+
+impl Enricher {
+    /// An enricher with empty caches.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, names: Names::default(), prompts: PromptReader::default() }
+    }
+
+    /// The admitted form of a name.
+    pub fn name(&mut self, raw: &str) -> Arc<str> {
+        self.names.get(raw)
+    }
+
+    /// Hashes the ids and reads the prompt. Of an event whose user opted out the prompt is not even read.
+    pub fn clean(&mut self, event: &Event<'_>) -> Clean {
+        let h = &self.plan.hasher;
+        let hash = |id: &Id<'_>, f: &dyn Fn(&str) -> u64| match id {
+            Id::Missing => None,
+            Id::Raw(s) => Some(f(s)),
+            Id::Hashed(v) => Some(*v),
+        };
+        Clean {
+            session: hash(&event.session, &|s| h.session(s)),
+            user: hash(&event.user, &|s| h.user(s)),
+            request: h.request(&event.request_id),
+            read: match &event.prompt {
+                Prompt::Text(t) if !event.opt_out => Some(self.prompts.read(t)),
+                _ => None,
+            },
+        }
+    }
+
+    /// Appends an event to a batch.
+    pub fn push(&mut self, event: &Event<'_>, out: &mut Batch) {
+        let clean = self.clean(event);
+        let plan = Arc::clone(&self.plan);
+        let start = out.ids.len() as u32;
+        out.ids.push_str(&text::admit_request_id(&event.request_id, clean.request));
+        out.rows.push(Row {
+            time_us: event.time_us,
+            stage: event.stage,
+            session: clean.session.unwrap_or(clean.request),
+            user: clean.user,
+            request: clean.request,
+            request_id: start..out.ids.len() as u32,
+            opt_out: event.opt_out,
+        });
+        for &d in &plan.dimensions {
+            let v = event.texts[d as usize].as_deref().map(|v| self.names.get(v));
+            out.dimensions.push(v);
+        }
+        let mut tokens = None;
+        for f in &plan.features {
+            let reads = f.stages.contains(event.stage) && (!event.opt_out || f.kind == Kind::Volume);
+            let v = if reads { self.value(event, &clean, f.from, &mut tokens, out) } else { Value::Missing };
+            out.values.push(v);
+        }
+    }
+
+    fn value(
+        &mut self,
+        event: &Event<'_>,
+        clean: &Clean,
+        from: From,
+        tokens: &mut Option<std::ops::Range<u32>>,
+        out: &mut Batch,
+    ) -> Value {
+        match from {
+            From::Event => Value::Event,
+            From::Failed => Value::Flag(event.failed),
+            From::Flag(f) => event.flags[f as usize].map_or(Value::Missing, Value::Flag),
+            From::Num(Num::PromptLength) if event.nums[Num::PromptLength as usize].is_nan() => {
+                clean.read.as_ref().map_or(Value::Missing, |r| Value::Num(f64::from(r.length)))
+            }
+            From::Num(f) => {
+                let v = event.nums[f as usize];
+                if v.is_nan() { Value::Missing } else { Value::Num(v) }
+            }
+            From::Text(Text::Language) if event.texts[Text::Language as usize].is_none() => {
+                clean.read.as_ref().map_or(Value::Missing, |r| Value::Text(self.names.get(r.language)))
+            }
+            From::Text(f) => {
+                event.texts[f as usize].as_deref().map_or(Value::Missing, |v| Value::Text(self.names.get(v)))
+            }
+            From::Loras => match &event.loras {
+                None => Value::Missing,
+                Some(loras) => {
+                    let start = out.names.len() as u32;
+                    for l in loras {
+                        let name = self.names.get(l);
+                        if !out.names[start as usize..].contains(&name) {
+                            out.names.push(name);
+                        }
+                    }
+                    Value::Names(start..out.names.len() as u32)
+                }
+            },
+            From::Tokens => {
+                let range = tokens.get_or_insert_with(|| {
+                    let start = out.tokens.len() as u32;
+                    match (&clean.read, &event.prompt) {
+                        (Some(r), _) => out.tokens.extend_from_slice(&r.tokens),
+                        (None, Prompt::Tokens(t)) => out.tokens.extend_from_slice(t),
+                        _ => {}
+                    }
+                    start..out.tokens.len() as u32
+                });
+                if range.start == range.end { Value::Missing } else { Value::Tokens(range.clone()) }
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! JSON to [`Event`]: typed, borrowed, one pass. A required field that is wrong rejects the event; an optional one of the wrong
+//! type counts as missing and is reported by its path. No error holds any of the message's text.
+
+use super::raw::{Group, Opt, Raw};
+use super::{Event, Flag, Id, Num, Prompt, Stage, Text};
+use serde_json::error::Category;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why a message is not an event. The names are those of the `rejects` table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RejectReason {
+    /// Not a JSON object.
+    NotJson,
+    /// A required field is absent or null.
+    MissingField,
+    /// A field has the wrong type, or a stage that does not exist.
+    MistypedField,
+    /// A field stands twice, so that nobody can say which value counts.
+    DuplicateField,
+    /// The timestamp is not RFC 3339, or not between 2000 and 2100.
+    ImpossibleTime,
+    /// The event lies so far ahead of its partition that no pane can be kept open for it.
+    TooFarAhead,
+    /// Longer than `input.max_message`.
+    TooLarge,
+}
+
+impl RejectReason {
+    /// Its name in tables and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::MissingField => "missing_field",
+            Self::MistypedField => "mistyped_field",
+            Self::DuplicateField => "duplicate_field",
+            Self::ImpossibleTime => "impossible_time",
+            Self::TooFarAhead => "too_far_ahead",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A message that is not an event: why, and the field where one is to blame. Holds no text of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reject {
+    /// Why.
+    pub reason: RejectReason,
+    /// Dotted path of the field, if one is to blame.
+    pub field: Option<&'static str>,
+}
+
+impl Reject {
+    /// A rejection for one field.
+    #[must_use]
+    pub fn field(reason: RejectReason, field: &'static str) -> Self {
+        Self { reason, field: Some(field) }
+    }
+}
+
+/// Characters that a request id may have.
+const MAX_ID: usize = 128;
+
+/// Decodes one message. Paths of optional fields that had the wrong type are pushed to `mistyped`.
+///
+/// # Errors
+/// A [`Reject`] when the message is no JSON object or a required field (`request_id`, `timestamp`, `pipeline_stage`) is wrong.
+pub fn decode<'a>(message: &'a [u8], mistyped: &mut Vec<&'static str>) -> Result<Event<'a>, Reject> {
+    // serde reads an array into a struct field by field; an event is an object.
+    if message.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Reject { reason: RejectReason::NotJson, field: None });
+    }
+    let raw: Raw<'a> = serde_json::from_slice(message).map_err(|e| {
+        // serde_json's own text may quote the message; only what kind of error it is goes on.
+        let duplicate = e.classify() == Category::Data && e.to_string().starts_with("duplicate field");
+        let reason = if duplicate { RejectReason::DuplicateField } else { RejectReason::NotJson };
+        Reject { reason, field: None }
+    })?;
+    let request_id = required(raw.request_id, "request_id")?;
+    if request_id.is_empty() {
+        return Err(Reject::field(RejectReason::MissingField, "request_id"));
+    }
+    if request_id.len() > MAX_ID && request_id.chars().count() > MAX_ID {
+        return Err(Reject::field(RejectReason::TooLarge, "request_id"));
+    }
+    let timestamp = required(raw.timestamp, "timestamp")?;
+    let time_us =
+        super::time::parse(&timestamp).ok_or(Reject::field(RejectReason::ImpossibleTime, "timestamp"))?;
+    let stage = Stage::from_name(&required(raw.pipeline_stage, "pipeline_stage")?)
+        .ok_or(Reject::field(RejectReason::MistypedField, "pipeline_stage"))?;
+
+    let mut take = Taker { mistyped };
+    let mut event = Event::new(request_id, time_us, stage);
+    event.session = take.id(raw.session_id, "session_id");
+    event.user = take.id(raw.user_id_hash, "user_id_hash");
+    take.text(&mut event, Text::Region, raw.region);
+    take.text(&mut event, Text::Tenant, raw.tenant);
+    take.text(&mut event, Text::TrafficSource, raw.traffic_source);
+    if let Some(p) = take.group(raw.prompt, "prompt") {
+        take.num(&mut event, Num::PromptLength, p.length);
+        take.text(&mut event, Text::Language, p.language);
+        take.flag(&mut event, Flag::RedactionApplied, p.redaction_applied);
+        let ids = take.value(p.token_ids, "prompt.token_ids");
+        let text = take.value(p.text, "prompt.text");
+        event.prompt = match (ids, text) {
+            (Some(ids), _) => Prompt::Tokens(Cow::Owned(ids.0)),
+            (None, Some(text)) => Prompt::Text(text),
+            (None, None) => Prompt::Missing,
+        };
+    }
+    if let Some(m) = take.group(raw.model, "model") {
+        take.text(&mut event, Text::ModelFamily, m.family);
+        take.text(&mut event, Text::ModelVersion, m.version);
+        take.text(&mut event, Text::Checkpoint, m.checkpoint_hash);
+        event.loras = take.value(m.loras, "model.loras").map(|l| l.0);
+    }
+    if let Some(p) = take.group(raw.params, "params") {
+        take.text(&mut event, Text::Sampler, p.sampler);
+        take.num(&mut event, Num::Steps, p.steps);
+        take.num(&mut event, Num::Cfg, p.cfg);
+        event.seed = take.value(p.seed, "params.seed").map(|s| s.0);
+        take.text(&mut event, Text::Resolution, p.resolution);
+    }
+    if let Some(r) = take.group(raw.resources, "resources") {
+        take.text(&mut event, Text::GpuType, r.gpu_type);
+        take.num(&mut event, Num::GpuMem, r.gpu_mem_mb);
+        take.num(&mut event, Num::BatchSize, r.batch_size);
+    }
+    if let Some(m) = take.group(raw.metrics, "metrics") {
+        take.num(&mut event, Num::Latency, m.latency_ms);
+        take.num(&mut event, Num::Rps, m.rps);
+        take.num(&mut event, Num::GpuUtil, m.gpu_util);
+        take.num(&mut event, Num::Cost, m.cost_usd);
+        take.num(&mut event, Num::QueueWait, m.queue_wait_ms);
+        take.num(&mut event, Num::ModelLoad, m.model_load_ms);
+        take.num(&mut event, Num::SafetyCheck, m.safety_check_ms);
+        take.num(&mut event, Num::CdnUpload, m.cdn_upload_ms);
+    }
+    if let Some(q) = take.group(raw.quality, "quality") {
+        take.num(&mut event, Num::ClipI, q.clip_i);
+        take.num(&mut event, Num::Aesthetic, q.aesthetic);
+        take.num(&mut event, Num::StyleDistance, q.style_distance);
+        take.flag(&mut event, Flag::Nsfw, q.nsfw_flag);
+        take.flag(&mut event, Flag::FaceOk, q.face_ok);
+    }
+    if let Some(s) = take.group(raw.safety, "safety") {
+        take.flag(&mut event, Flag::PromptPassed, s.prompt_passed);
+        take.flag(&mut event, Flag::ImagePassed, s.image_passed);
+        take.text(&mut event, Text::SafetyCategory, s.category);
+    }
+    if let Some(o) = take.group(raw.outcome, "outcome") {
+        take.flag(&mut event, Flag::Accepted, o.accepted);
+        take.flag(&mut event, Flag::Edited, o.edited);
+        take.num(&mut event, Num::Rerolls, o.rerolls);
+    }
+    if let Some(e) = take.group(raw.error, "error") {
+        event.failed = true;
+        take.text(&mut event, Text::ErrorCode, e.code);
+        take.flag(&mut event, Flag::Retriable, e.retriable);
+    }
+    if let Some(s) = take.group(raw.style, "style") {
+        take.text(&mut event, Text::StyleCollection, s.collection);
+    }
+    if let Some(c) = take.group(raw.consent, "consent") {
+        // A consent that can't be read is taken as withheld.
+        event.opt_out = match c.opt_out {
+            Opt::Value(v) => v,
+            Opt::Missing => false,
+            Opt::Mistyped => {
+                take.mistyped.push("consent.opt_out");
+                true
+            }
+        };
+    }
+    Ok(event)
+}
+
+fn required<'a>(value: Opt<Cow<'a, str>>, path: &'static str) -> Result<Cow<'a, str>, Reject> {
+    match value {
+        Opt::Value(v) => Ok(v),
+        Opt::Missing => Err(Reject::field(RejectReason::MissingField, path)),
+        Opt::Mistyped => Err(Reject::field(RejectReason::MistypedField, path)),
+    }
+}
+
+/// Moves optional values into the event and notes those of the wrong type.
+struct Taker<'m> {
+    mistyped: &'m mut Vec<&'static str>,
+}
+
+impl Taker<'_> {
+    fn value<T>(&mut self, value: Opt<T>, path: &'static str) -> Option<T> {
+        match value {
+            Opt::Value(v) => Some(v),
+            Opt::Missing => None,
+            Opt::Mistyped => {
+                self.mistyped.push(path);
+                None
+            }
+        }
+    }
+
+    fn group<T>(&mut self, value: Group<T>, path: &'static str) -> Option<T> {
+        self.value(value.0, path)
+    }
+
+    fn id<'a>(&mut self, value: Opt<Cow<'a, str>>, path: &'static str) -> Id<'a> {
+        match self.value(value, path) {
+            Some(v) if !v.is_empty() => Id::Raw(v),
+            _ => Id::Missing,
+        }
+    }
+
+    fn num(&mut self, event: &mut Event<'_>, field: Num, value: Opt<f64>) {
+        if let Some(v) = self.value(value, field.path()) {
+            event.nums[field as usize] = v;
+        }
+    }
+
+    fn flag(&mut self, event: &mut Event<'_>, field: Flag, value: Opt<bool>) {
+        event.flags[field as usize] = self.value(value, field.path());
+    }
+
+    fn text<'a>(&mut self, event: &mut Event<'a>, field: Text, value: Opt<Cow<'a, str>>) {
+        event.texts[field as usize] = self.value(value, field.path()).filter(|v| !v.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str =
+        r#"{"request_id":"r","timestamp":"2026-01-12T06:00:00Z","pipeline_stage":"generate""#;
+
+    fn read(rest: &str) -> (Result<Event<'static>, Reject>, Vec<&'static str>) {
+        let message: &'static str = format!("{MINIMAL}{rest}}}").leak();
+        let mut mistyped = Vec::new();
+        (decode(message.as_bytes(), &mut mistyped), mistyped)
+    }
+
+    #[test]
+    fn samples_that_are_valid_decode_without_complaint() {
+        for line in include_str!("../../fixtures/events/valid.jsonl").lines() {
+            let mut mistyped = Vec::new();
+            assert!(decode(line.as_bytes(), &mut mistyped).is_ok(), "{line}");
+            assert_eq!(mistyped, Vec::<&str>::new(), "{line}");
+        }
+    }
+
+    #[test]
+    fn samples_that_are_invalid_are_rejected_for_their_reason() {
+        for line in include_str!("../../fixtures/events/invalid.jsonl").lines() {
+            let sample: serde_json::Value = serde_json::from_str(line).unwrap();
+            let got = decode(sample["message"].as_str().unwrap().as_bytes(), &mut Vec::new()).unwrap_err();
+            assert_eq!(got.reason.name(), sample["reason"], "{}", sample["why"]);
+            assert_eq!(got.field, sample["field"].as_str(), "{}", sample["why"]);
+        }
+    }
+
+    #[test]
+    fn an_optional_field_of_the_wrong_type_costs_that_field_only() {
+        for line in include_str!("../../fixtures/events/tolerated.jsonl").lines() {
+            let sample: serde_json::Value = serde_json::from_str(line).unwrap();
+            let mut mistyped = Vec::new();
+            let message = sample["message"].as_str().unwrap();
+            assert!(decode(message.as_bytes(), &mut mistyped).is_ok(), "{line}");
+            // Fields that nobody reads (ids of traces, addresses of images) are not looked at.
+            let read = Num::ALL.iter().any(|f| f.path() == sample["field"]) || !mistyped.is_empty();
+            if read {
+                assert_eq!(mistyped, [sample["field"].as_str().unwrap()], "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn duplicate_keys_are_rejected_and_deep_nesting_is_harmless() {
+        assert_eq!(read(r#","tenant":"a","tenant":"b""#).0.unwrap_err().reason, RejectReason::DuplicateField);
+        let deep = format!(r#","prompt":{}1{}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(read(&deep).1, ["prompt"], "skipped without recursion");
+        let deep = format!(r#","x":{}1{}"#, "{\"a\":".repeat(100_000), "}".repeat(100_000));
+        assert!(read(&deep).0.is_ok());
+    }
+
+    #[test]
+    fn consent_that_cannot_be_read_is_withheld() {
+        assert!(read(r#","consent":{"opt_out":"yes"}"#).0.unwrap().opt_out);
+        assert!(!read(r#","consent":{"opt_out":null}"#).0.unwrap().opt_out);
+    }
+
+    #[test]
+    fn an_error_is_there_or_not() {
+        assert!(read(r#","error":{"code":"oom"}"#).0.unwrap().failed);
+        assert!(!read(r#","error":null"#).0.unwrap().failed);
+    }
+}
