@@ -1,1 +1,211 @@
-//! Placeholder of the room `sketch`.
+//! Mergeable sketches, exact in two algebras.
+//!
+//! *Sums* (counts, fixed-point sums, quantile buckets) are integers: merging is associative and commutative and subtracting
+//! is exact. *Unions* (distinct sessions, users of a token, example requests) merge but do not subtract. Every sketch carries
+//! a [`SketchId`]; unlike ids never merge. Floating point begins where a statistic is computed from a finished sketch.
+
+mod category;
+pub mod codec;
+mod common_tokens;
+mod distinct;
+pub mod fixed;
+mod quantile;
+mod scalar;
+mod session;
+mod tokens;
+
+pub use category::{CategorySketch, MAX_VALUES, OTHER};
+pub use codec::DecodeError;
+pub use distinct::{Distinct, EXAMPLES_K, Examples};
+pub use quantile::{Quantiles, RELATIVE_ERROR};
+pub use scalar::{NumericSketch, RateSketch};
+pub use session::{BucketSums, SESSION_BUCKETS, session_bucket};
+pub use tokens::{TOKEN_BINS, TokenCount, TokenSketch, token_bin};
+
+use codec::{Reader, Writer};
+use std::fmt;
+use thiserror::Error;
+
+/// What makes two sketches mergeable: a hash of the definition, its parameters, the tokenizer or model, and the hashing key's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SketchId(pub u64);
+
+impl fmt::Display for SketchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Why two sketches do not merge.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum UnlikeSketches {
+    /// Their definitions differ: another feature, parameter, tokenizer or hashing key.
+    #[error(
+        "sketch {right} can't be merged into {left}: they were made by different definitions (feature, tokenizer or hashing key)"
+    )]
+    Definition {
+        /// The id merged into.
+        left: SketchId,
+        /// The id offered.
+        right: SketchId,
+    },
+    /// Their kinds differ.
+    #[error("a {right} sketch can't be merged into a {left} sketch")]
+    Kind {
+        /// The kind merged into.
+        left: &'static str,
+        /// The kind offered.
+        right: &'static str,
+    },
+}
+
+/// What a sketch holds, by the feature's kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Prompt tokens.
+    Tokens(TokenSketch),
+    /// A category.
+    Category(CategorySketch),
+    /// A number.
+    Numeric(NumericSketch),
+    /// A rate, or the volume.
+    Rate(RateSketch),
+}
+
+impl Body {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Tokens(_) => "tokens",
+            Self::Category(_) => "category",
+            Self::Numeric(_) => "numeric",
+            Self::Rate(_) => "rate",
+        }
+    }
+}
+
+/// One feature's sketch of one segment over one stretch of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sketch {
+    /// What it may merge with.
+    pub id: SketchId,
+    /// What it holds.
+    pub body: Body,
+}
+
+const FORMAT: u8 = 1;
+
+impl Sketch {
+    /// Adds another sketch of the same definition.
+    ///
+    /// # Errors
+    /// When the definitions or the kinds differ; nothing is changed then.
+    pub fn merge(&mut self, other: &Self) -> Result<(), UnlikeSketches> {
+        self.like(other)?;
+        match (&mut self.body, &other.body) {
+            (Body::Tokens(a), Body::Tokens(b)) => a.merge(b),
+            (Body::Category(a), Body::Category(b)) => a.merge(b),
+            (Body::Numeric(a), Body::Numeric(b)) => a.merge(b),
+            (Body::Rate(a), Body::Rate(b)) => a.merge(b),
+            (a, b) => return Err(UnlikeSketches::Kind { left: a.kind(), right: b.kind() }),
+        }
+        Ok(())
+    }
+
+    /// Takes off the sums of a sketch that was once merged in; unions stay as they are.
+    ///
+    /// # Errors
+    /// As [`Sketch::merge`].
+    pub fn subtract(&mut self, other: &Self) -> Result<(), UnlikeSketches> {
+        self.like(other)?;
+        match (&mut self.body, &other.body) {
+            (Body::Tokens(a), Body::Tokens(b)) => a.subtract(b),
+            (Body::Category(a), Body::Category(b)) => a.subtract(b),
+            (Body::Numeric(a), Body::Numeric(b)) => a.subtract(b),
+            (Body::Rate(a), Body::Rate(b)) => a.subtract(b),
+            (a, b) => return Err(UnlikeSketches::Kind { left: a.kind(), right: b.kind() }),
+        }
+        Ok(())
+    }
+
+    fn like(&self, other: &Self) -> Result<(), UnlikeSketches> {
+        if self.id == other.id {
+            Ok(())
+        } else {
+            Err(UnlikeSketches::Definition { left: self.id, right: other.id })
+        }
+    }
+
+    /// Events that carried the feature.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        match &self.body {
+            Body::Tokens(s) => s.n(),
+            Body::Category(s) => s.n(),
+            Body::Numeric(s) => s.n(),
+            Body::Rate(s) => s.n(),
+        }
+    }
+
+    /// Distinct sessions, estimated.
+    #[must_use]
+    pub fn sessions(&self) -> &Distinct {
+        match &self.body {
+            Body::Tokens(s) => s.sessions(),
+            Body::Category(s) => s.sessions(),
+            Body::Numeric(s) => s.sessions(),
+            Body::Rate(s) => s.sessions(),
+        }
+    }
+
+    /// The sketch as bytes: equal sketches have equal bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.u8(FORMAT);
+        w.hash(self.id.0);
+        match &self.body {
+            Body::Tokens(s) => {
+                w.u8(1);
+                s.write(&mut w);
+            }
+            Body::Category(s) => {
+                w.u8(2);
+                s.write(&mut w);
+            }
+            Body::Numeric(s) => {
+                w.u8(3);
+                s.write(&mut w);
+            }
+            Body::Rate(s) => {
+                w.u8(4);
+                s.write(&mut w);
+            }
+        }
+        w.bytes
+    }
+
+    /// Reads a sketch back.
+    ///
+    /// # Errors
+    /// When the bytes are not what [`Sketch::encode`] writes; forged lengths reserve no memory.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let format = r.u8()?;
+        if format != FORMAT {
+            return Err(DecodeError::Format { found: format, expected: FORMAT });
+        }
+        let id = SketchId(r.hash()?);
+        let body = match r.u8()? {
+            1 => Body::Tokens(TokenSketch::read(&mut r)?),
+            2 => Body::Category(CategorySketch::read(&mut r)?),
+            3 => Body::Numeric(NumericSketch::read(&mut r)?),
+            4 => Body::Rate(RateSketch::read(&mut r)?),
+            _ => return r.impossible("kind"),
+        };
+        r.end()?;
+        Ok(Self { id, body })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Numbers and rates: moments, quantiles and the session-wise sums of the test.
+
+use super::codec::{DecodeError, Reader, Writer};
+use super::distinct::{Distinct, Examples};
+use super::fixed::{to_fixed, to_float};
+use super::quantile::Quantiles;
+use super::session::BucketSums;
+
+/// The sketch of a numeric feature.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NumericSketch {
+    sum: i128,
+    sum_sq: i128,
+    quantiles: Quantiles,
+    /// Events and sums of the value *on the test's scale* (latency: ln(ms + 1000)) per session bucket.
+    events: BucketSums,
+    /// Sum of squares on the test's scale.
+    test_sq: i128,
+    sessions: Distinct,
+}
+
+impl NumericSketch {
+    /// Counts a value `x`, which is `scaled` on the test's scale; `by_session` keeps its quantile bucket apart by session bucket.
+    pub fn add(&mut self, x: f64, scaled: f64, bucket: u8, session: u64, by_session: bool) {
+        self.sum = self.sum.saturating_add(to_fixed(x));
+        self.sum_sq = self.sum_sq.saturating_add(to_fixed(x * x));
+        self.quantiles.add(x, if by_session { bucket } else { 0 });
+        self.events.add(bucket, 1, to_fixed(scaled));
+        self.test_sq = self.test_sq.saturating_add(to_fixed(scaled * scaled));
+        self.sessions.add(session);
+    }
+
+    /// Adds another's sums and unites the sessions.
+    pub fn merge(&mut self, other: &Self) {
+        self.sum = self.sum.saturating_add(other.sum);
+        self.sum_sq = self.sum_sq.saturating_add(other.sum_sq);
+        self.test_sq = self.test_sq.saturating_add(other.test_sq);
+        self.quantiles.merge(&other.quantiles);
+        self.events.merge(&other.events);
+        self.sessions.merge(&other.sessions);
+    }
+
+    /// Takes off the sums that were once added; sessions stay as they are.
+    pub fn subtract(&mut self, other: &Self) {
+        self.sum = self.sum.saturating_sub(other.sum);
+        self.sum_sq = self.sum_sq.saturating_sub(other.sum_sq);
+        self.test_sq = self.test_sq.saturating_sub(other.test_sq);
+        self.quantiles.subtract(&other.quantiles);
+        self.events.subtract(&other.events);
+    }
+
+    /// Values counted.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        self.events.n()
+    }
+
+    /// Sum of the values.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        to_float(self.sum)
+    }
+
+    /// Mean of the values.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.n() > 0).then(|| self.sum() / self.n() as f64)
+    }
+
+    /// Standard deviation of the values (of the population).
+    #[must_use]
+    pub fn sd(&self) -> Option<f64> {
+        let mean = self.mean()?;
+        Some((to_float(self.sum_sq) / self.n() as f64 - mean * mean).max(0.0).sqrt())
+    }
+
+    /// The values' quantiles.
+    #[must_use]
+    pub fn quantiles(&self) -> &Quantiles {
+        &self.quantiles
+    }
+
+    /// Events and sums on the test's scale per session bucket.
+    #[must_use]
+    pub fn events(&self) -> &BucketSums {
+        &self.events
+    }
+
+    /// Sum of squares on the test's scale.
+    #[must_use]
+    pub fn test_sq(&self) -> f64 {
+        to_float(self.test_sq)
+    }
+
+    /// Distinct sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &Distinct {
+        &self.sessions
+    }
+
+    pub(super) fn write(&self, w: &mut Writer) {
+        w.int(self.sum);
+        w.int(self.sum_sq);
+        w.int(self.test_sq);
+        self.quantiles.write(w);
+        self.events.write(w);
+        self.sessions.write(w);
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            sum: r.int()?,
+            sum_sq: r.int()?,
+            test_sq: r.int()?,
+            quantiles: Quantiles::read(r)?,
+            events: BucketSums::read(r)?,
+            sessions: Distinct::read(r)?,
+        })
+    }
+}
+
+/// The sketch of a rate: events and those of them for which it holds, per session bucket, and examples of these. A volume is the
+/// same without outcomes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RateSketch {
+    events: BucketSums,
+    sessions: Distinct,
+    examples: Examples,
+}
+
+impl RateSketch {
+    /// Counts one event; `request` is the hash and the id of its request.
+    pub fn add(&mut self, holds: bool, bucket: u8, session: u64, request: (u64, &str)) {
+        self.events.add(bucket, 1, i128::from(holds));
+        self.sessions.add(session);
+        if holds {
+            self.examples.add(request.0, request.1);
+        }
+    }
+
+    /// Counts one event of a volume, which has no outcome; its request may serve as an example.
+    pub fn count(&mut self, bucket: u8, session: u64, request: Option<(u64, &str)>) {
+        self.events.add(bucket, 1, 0);
+        self.sessions.add(session);
+        if let Some((hash, id)) = request {
+            self.examples.add(hash, id);
+        }
+    }
+
+    /// Adds another's counts and unites sessions and examples.
+    pub fn merge(&mut self, other: &Self) {
+        self.events.merge(&other.events);
+        self.sessions.merge(&other.sessions);
+        self.examples.merge(&other.examples);
+    }
+
+    /// Takes off the sums that were once added; sessions and examples stay as they are.
+    pub fn subtract(&mut self, other: &Self) {
+        self.events.subtract(&other.events);
+    }
+
+    /// Events counted.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        self.events.n()
+    }
+
+    /// Events for which it holds.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        u64::try_from(self.events.sum()).unwrap_or(0)
+    }
+
+    /// Events and hits per session bucket.
+    #[must_use]
+    pub fn events(&self) -> &BucketSums {
+        &self.events
+    }
+
+    /// Distinct sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &Distinct {
+        &self.sessions
+    }
+
+    /// Requests for which it holds.
+    #[must_use]
+    pub fn examples(&self) -> &Examples {
+        &self.examples
+    }
+
+    pub(super) fn write(&self, w: &mut Writer) {
+        self.events.write(w);
+        self.sessions.write(w);
+        self.examples.write(w);
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { events: BucketSums::read(r)?, sessions: Distinct::read(r)?, examples: Examples::read(r)? })
+    }
+}

@@ -1,0 +1,183 @@
+//! Equalities that every sketch keeps: any order and split gives the same bytes, subtraction undoes addition, bytes come back.
+
+use super::*;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// One event as the sketches see it.
+#[derive(Debug, Clone)]
+struct Seen {
+    session: u64,
+    user: Option<u64>,
+    tokens: Vec<u16>,
+    category: u8,
+    number: f64,
+    holds: bool,
+    request: u64,
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    (
+        any::<u64>(),
+        proptest::option::of(any::<u64>()),
+        proptest::collection::vec(0u16..600, 0..12),
+        0u8..6,
+        prop_oneof![-1e6f64..1e6, Just(30.0), Just(0.0), 1e-6f64..1e-3],
+        any::<bool>(),
+        0u64..50,
+    )
+        .prop_map(|(session, user, tokens, category, number, holds, request)| Seen {
+            session,
+            user,
+            tokens,
+            category,
+            number,
+            holds,
+            request,
+        })
+}
+
+fn sketches() -> [Sketch; 4] {
+    let id = SketchId(7);
+    [
+        Sketch { id, body: Body::Tokens(TokenSketch::default()) },
+        Sketch { id, body: Body::Category(CategorySketch::default()) },
+        Sketch { id, body: Body::Numeric(NumericSketch::default()) },
+        Sketch { id, body: Body::Rate(RateSketch::default()) },
+    ]
+}
+
+fn add(sketch: &mut Sketch, e: &Seen) {
+    let b = session_bucket(e.session);
+    match &mut sketch.body {
+        Body::Tokens(s) => s.add(&e.tokens, b, e.session, e.user),
+        Body::Category(s) => s.add(&[Arc::from(format!("c{}", e.category))], b, e.session),
+        Body::Numeric(s) => s.add(e.number, (e.number.abs() + 1000.0).ln(), b, e.session, e.request % 2 == 0),
+        Body::Rate(s) => {
+            s.add(
+                e.holds,
+                b,
+                e.session,
+                (e.request.wrapping_mul(0x9e37_79b9_7f4a_7c15), &format!("r{}", e.request)),
+            );
+        }
+    }
+}
+
+fn of(kind: usize, events: &[Seen]) -> Sketch {
+    let mut s = sketches()[kind].clone();
+    events.iter().for_each(|e| add(&mut s, e));
+    s
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_order_and_split_gives_the_same_bytes(
+        events in proptest::collection::vec(seen(), 0..60),
+        cuts in proptest::collection::vec(0usize..60, 0..4),
+        shift in 0usize..60,
+    ) {
+        for kind in 0..4 {
+            let whole = of(kind, &events);
+            let mut turned = events.clone();
+            turned.rotate_left(shift % events.len().max(1));
+            let mut cuts: Vec<usize> = cuts.iter().map(|c| c % (turned.len() + 1)).collect();
+            cuts.extend([0, turned.len()]);
+            cuts.sort_unstable();
+            let parts: Vec<Sketch> = cuts.windows(2).map(|w| of(kind, &turned[w[0]..w[1]])).collect();
+            let mut forth = parts[0].clone();
+            parts[1..].iter().for_each(|p| forth.merge(p).unwrap());
+            let mut back = parts[parts.len() - 1].clone();
+            parts[..parts.len() - 1].iter().rev().for_each(|p| back.merge(p).unwrap());
+            prop_assert_eq!(whole.encode(), forth.encode());
+            prop_assert_eq!(whole.encode(), back.encode());
+        }
+    }
+
+    #[test]
+    fn subtraction_undoes_addition_of_sums(
+        a in proptest::collection::vec(seen(), 0..40),
+        b in proptest::collection::vec(seen(), 0..40),
+    ) {
+        for kind in 0..4 {
+            let (before, other) = (of(kind, &a), of(kind, &b));
+            let mut after = before.clone();
+            after.merge(&other).unwrap();
+            after.subtract(&other).unwrap();
+            match (&after.body, &before.body) {
+                (Body::Tokens(x), Body::Tokens(y)) => {
+                    let counts = |s: &TokenSketch| {
+                        let mut v: Vec<_> = s.tokens().map(|(t, c)| (t, c.count)).collect();
+                        v.sort_unstable();
+                        let mut p: Vec<_> = s.presence().collect();
+                        p.sort_unstable();
+                        (v, p)
+                    };
+                    prop_assert_eq!(counts(x), counts(y));
+                    prop_assert_eq!(x.events(), y.events());
+                }
+                (Body::Category(x), Body::Category(y)) => {
+                    prop_assert!(x.values().eq(y.values()));
+                    prop_assert_eq!(x.events(), y.events());
+                }
+                (Body::Numeric(x), Body::Numeric(y)) => {
+                    prop_assert_eq!(x.quantiles(), y.quantiles());
+                    prop_assert_eq!(x.events(), y.events());
+                    prop_assert_eq!((x.sum(), x.sd(), x.test_sq()), (y.sum(), y.sd(), y.test_sq()));
+                }
+                (Body::Rate(x), Body::Rate(y)) => prop_assert_eq!(x.events(), y.events()),
+                _ => prop_assert!(false, "kinds differ"),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_come_back(events in proptest::collection::vec(seen(), 0..60)) {
+        for kind in 0..4 {
+            let s = of(kind, &events);
+            let back = Sketch::decode(&s.encode()).unwrap();
+            prop_assert_eq!(&back, &s);
+            prop_assert_eq!(back.encode(), s.encode());
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_or_another_sketch(
+        events in proptest::collection::vec(seen(), 0..20),
+        at in any::<prop::sample::Index>(),
+        to: u8,
+    ) {
+        for kind in 0..4 {
+            let mut bytes = of(kind, &events).encode();
+            let i = at.index(bytes.len());
+            bytes[i] = to;
+            if let Ok(s) = Sketch::decode(&bytes) {
+                let _ = s.encode();
+            }
+            let _ = Sketch::decode(&bytes[..i]);
+        }
+    }
+}
+
+#[test]
+fn unlike_sketches_do_not_merge_and_say_why() {
+    let [tokens, category, ..] = sketches();
+    let mut a = tokens.clone();
+    let other = Sketch { id: SketchId(8), ..tokens };
+    assert!(a.merge(&other).unwrap_err().to_string().contains("different definitions"));
+    assert!(matches!(a.merge(&category), Err(UnlikeSketches::Kind { left: "tokens", right: "category" })));
+}
+
+#[test]
+fn unknown_users_never_make_a_token_look_common() {
+    let mut s = TokenSketch::default();
+    for i in 0..100u64 {
+        s.add(&[5], 0, i, None);
+    }
+    assert_eq!(s.token(5).users, 0);
+    s.add(&[5], 0, 1, Some(3));
+    s.add(&[5], 0, 1, Some(67));
+    assert_eq!(s.token(5).users.count_ones(), 1, "two users with one bit count as one");
+}
