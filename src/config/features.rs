@@ -1,0 +1,268 @@
+//! Features: what is watched, each declared in one place by name, kind, stages and where it comes from.
+
+use crate::event::{Flag, Num, Stage, Stages, Text};
+use serde::{Deserialize, Serialize};
+
+/// What a feature is, and so which sketch and which statistics it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Prompt tokens: full counts and session-wise presence.
+    Tokens,
+    /// One or several values of a category.
+    Categorical,
+    /// A number.
+    Numeric,
+    /// A share of events.
+    Rate,
+    /// The number of events.
+    Volume,
+}
+
+impl Kind {
+    /// Its name in the `kind` column; tokens are a category there.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokens | Self::Categorical => "categorical",
+            Self::Numeric => "numeric",
+            Self::Rate => "rate",
+            Self::Volume => "volume",
+        }
+    }
+}
+
+/// Where in the event a feature's value stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The event itself.
+    Event,
+    /// The prompt's tokens.
+    Tokens,
+    /// The LoRAs.
+    Loras,
+    /// Whether the event carries an error.
+    Failed,
+    /// A number.
+    Num(Num),
+    /// A flag.
+    Flag(Flag),
+    /// A text.
+    Text(Text),
+}
+
+impl From {
+    /// The source of a dotted path, as a user writes it.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        match path {
+            "event" => Some(Self::Event),
+            "prompt.text" | "prompt.token_ids" => Some(Self::Tokens),
+            "model.loras" => Some(Self::Loras),
+            "error" => Some(Self::Failed),
+            _ => Num::from_path(path)
+                .map(Self::Num)
+                .or_else(|| Flag::from_path(path).map(Self::Flag))
+                .or_else(|| Text::from_path(path).map(Self::Text)),
+        }
+    }
+
+    /// Every path a feature may name.
+    pub fn paths() -> impl Iterator<Item = &'static str> {
+        ["event", "prompt.text", "prompt.token_ids", "model.loras", "error"]
+            .into_iter()
+            .chain(Num::ALL.iter().map(|f| f.path()))
+            .chain(Flag::ALL.iter().map(|f| f.path()))
+            .chain(Text::ALL.iter().map(|f| f.path()))
+    }
+
+    /// Whether values of this source fit a kind.
+    #[must_use]
+    pub fn fits(self, kind: Kind) -> bool {
+        matches!(
+            (self, kind),
+            (Self::Event, Kind::Volume)
+                | (Self::Tokens, Kind::Tokens)
+                | (Self::Loras | Self::Text(_), Kind::Categorical)
+                | (Self::Failed | Self::Flag(_), Kind::Rate)
+                | (Self::Num(_), Kind::Numeric)
+        )
+    }
+}
+
+/// How a number is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// By its mean, on the test's scale.
+    Mean,
+    /// By the shares of the baseline's deciles.
+    Shape,
+}
+
+/// The effect that is tolerated: the larger of an absolute one and a share of the baseline's mean, on the test's scale.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tolerance {
+    /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of `psi_excess`.
+    pub absolute: f64,
+    /// Share of the baseline's value.
+    pub relative: f64,
+}
+
+/// A feature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feature {
+    /// Its name in tables and rules.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Where it is read from.
+    pub from: From,
+    /// The stages whose events it is read from, so that a request counts once.
+    pub stages: Stages,
+    /// `Some(c)`: tested as ln(x + c).
+    pub log: Option<f64>,
+    /// How a number is judged.
+    pub test: Test,
+    /// What is tolerated.
+    pub tolerance: Tolerance,
+    /// A dimension within whose values the mean is compared, so that a change of mix is no drift of the feature.
+    pub stratify: Option<Text>,
+    /// The text of the definition: sketches made by unlike definitions don't merge.
+    pub definition: String,
+}
+
+impl Feature {
+    /// A number on the test's scale.
+    #[must_use]
+    pub fn scaled(&self, x: f64) -> f64 {
+        match self.log {
+            // libm's logarithm is the same on every machine; the platform's need not be, and a sum must be.
+            Some(c) => libm::log(x.max(0.0) + c),
+            None => x,
+        }
+    }
+}
+
+struct Builtin(&'static str, Kind, From, &'static [Stage], Option<f64>, Test, f64, f64);
+
+const GENERATE: &[Stage] = &[Stage::Generate];
+const ANY: &[Stage] = &Stage::ALL;
+
+/// The features of the watch list.
+#[must_use]
+pub fn builtin() -> Vec<Feature> {
+    use Kind::{Categorical, Numeric, Rate, Tokens, Volume};
+    use Test::{Mean, Shape};
+    // name, kind, source, stages, log offset, test, tolerance (absolute, relative)
+    let table = [
+        Builtin("volume", Volume, From::Event, GENERATE, None, Mean, 0.0, 0.0),
+        Builtin("prompt_tokens", Tokens, From::Tokens, GENERATE, None, Mean, 0.02, 0.0),
+        Builtin("prompt_length", Numeric, From::Num(Num::PromptLength), GENERATE, None, Shape, 0.02, 0.0),
+        Builtin("language", Categorical, From::Text(Text::Language), GENERATE, None, Mean, 0.02, 0.0),
+        Builtin("sampler", Categorical, From::Text(Text::Sampler), GENERATE, None, Mean, 0.02, 0.0),
+        Builtin("loras", Categorical, From::Loras, GENERATE, None, Mean, 0.02, 0.0),
+        Builtin(
+            "style_collection",
+            Categorical,
+            From::Text(Text::StyleCollection),
+            GENERATE,
+            None,
+            Mean,
+            0.02,
+            0.0,
+        ),
+        Builtin("latency_ms", Numeric, From::Num(Num::Latency), GENERATE, Some(1000.0), Mean, 0.14, 0.0),
+        Builtin("queue_wait_ms", Numeric, From::Num(Num::QueueWait), ANY, Some(1000.0), Mean, 0.14, 0.0),
+        Builtin("cost_usd", Numeric, From::Num(Num::Cost), GENERATE, Some(0.001), Mean, 0.14, 0.0),
+        Builtin("steps", Numeric, From::Num(Num::Steps), GENERATE, None, Mean, 0.0, 0.1),
+        Builtin("cfg", Numeric, From::Num(Num::Cfg), GENERATE, None, Mean, 0.0, 0.1),
+        Builtin("clip_i", Numeric, From::Num(Num::ClipI), ANY, None, Mean, 0.005, 0.02),
+        Builtin("aesthetic", Numeric, From::Num(Num::Aesthetic), ANY, None, Mean, 0.1, 0.0),
+        Builtin("style_distance", Numeric, From::Num(Num::StyleDistance), ANY, None, Mean, 0.02, 0.0),
+        Builtin("error", Rate, From::Failed, GENERATE, None, Mean, 0.005, 0.25),
+        Builtin("error_code", Categorical, From::Text(Text::ErrorCode), GENERATE, None, Mean, 0.02, 0.0),
+        Builtin("nsfw", Rate, From::Flag(Flag::Nsfw), ANY, None, Mean, 0.005, 0.25),
+        Builtin("face_ok", Rate, From::Flag(Flag::FaceOk), ANY, None, Mean, 0.03, 0.0),
+        Builtin("accepted", Rate, From::Flag(Flag::Accepted), ANY, None, Mean, 0.03, 0.0),
+        Builtin("edited", Rate, From::Flag(Flag::Edited), ANY, None, Mean, 0.03, 0.0),
+        Builtin("rerolls", Numeric, From::Num(Num::Rerolls), ANY, None, Mean, 0.1, 0.1),
+    ];
+    let mut out: Vec<Feature> = table.into_iter().map(|b| from_row(b, None)).collect();
+    // Latency and errors of the other stages speak for themselves: mixed, a change of mix would look like drift.
+    for stage in Stage::ALL.into_iter().filter(|s| *s != Stage::Generate) {
+        let own = stage_of(stage);
+        out.push(from_row(
+            Builtin("latency_ms", Numeric, From::Num(Num::Latency), own, Some(1000.0), Mean, 0.14, 0.0),
+            Some(stage),
+        ));
+        out.push(from_row(Builtin("error", Rate, From::Failed, own, None, Mean, 0.005, 0.25), Some(stage)));
+    }
+    for f in &mut out {
+        if f.log.is_some() {
+            f.stratify = Some(Text::ModelVersion);
+        }
+    }
+    out
+}
+
+fn stage_of(stage: Stage) -> &'static [Stage] {
+    let i = Stage::ALL.iter().position(|s| *s == stage).unwrap_or(0);
+    static STAGES: [Stage; 6] = Stage::ALL;
+    &STAGES[i..=i]
+}
+
+fn from_row(row: Builtin, prefix: Option<Stage>) -> Feature {
+    let Builtin(name, kind, from, stages, log, test, absolute, relative) = row;
+    let name = prefix.map_or_else(|| name.to_owned(), |s| format!("{}_{name}", s.name()));
+    feature(name, kind, from, stages, log, test, Tolerance { absolute, relative })
+}
+
+/// A feature with its definition's text.
+#[must_use]
+pub fn feature(
+    name: String,
+    kind: Kind,
+    from: From,
+    stages: &[Stage],
+    log: Option<f64>,
+    test: Test,
+    tolerance: Tolerance,
+) -> Feature {
+    let stage_names: Vec<_> = Stage::ALL.iter().filter(|s| stages.contains(s)).map(|s| s.name()).collect();
+    let definition = format!("{name}|{kind:?}|{from:?}|{}|{log:?}|{test:?}", stage_names.join("+"));
+    Feature {
+        name,
+        kind,
+        from,
+        stages: stages.iter().copied().collect(),
+        log,
+        test,
+        tolerance,
+        stratify: None,
+        definition,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builtin_sources_fit_their_kinds_and_names_are_unique() {
+        let all = builtin();
+        for f in &all {
+            assert!(f.from.fits(f.kind), "{}", f.name);
+        }
+        let mut names: Vec<_> = all.iter().map(|f| &f.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
+    fn every_path_leads_to_a_source() {
+        assert!(From::paths().all(|p| From::from_path(p).is_some()));
+        assert_eq!(From::from_path("prompt"), None);
+    }
+}

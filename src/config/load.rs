@@ -1,0 +1,360 @@
+//! Reading the configuration: environment variables, TOML, and errors that say where and what to do.
+
+use super::Config;
+use super::features::{self, Feature, From, Kind, Test, Tolerance};
+use crate::event::Stage;
+use std::path::Path;
+use thiserror::Error;
+
+/// Why a configuration can't be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("can't read configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{path}:{line}: {message}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// A variable of the environment that is named and not set.
+    #[error("{path}:{line}: environment variable {name} is not set; set it or remove ${{{name}}}")]
+    Variable {
+        /// The file.
+        path: String,
+        /// Line, from 1.
+        line: usize,
+        /// The variable.
+        name: String,
+    },
+    /// A value that can't be.
+    #[error("{key}: {message}")]
+    Value {
+        /// Dotted key.
+        key: String,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// Says which file, line and key is wrong.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: name.clone(), source })?;
+    parse(&text, &name, |v| std::env::var(v).ok())
+}
+
+/// Reads a configuration's text; `path` is for messages, `env` looks variables up.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    let text = expand(text, path, env)?;
+    let config: Config = toml::from_str(&text).map_err(|e| {
+        let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+        ConfigError::Syntax { path: path.to_owned(), line, message: explain(e.message()) }
+    })?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// Replaces `${NAME}`; in comments it stays.
+fn expand(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
+    let mut out = String::with_capacity(text.len());
+    for (i, line) in text.split_inclusive('\n').enumerate() {
+        let (mut rest, comment) = line.split_at(comment_start(line));
+        while let Some(start) = rest.find("${") {
+            let Some(len) = rest[start..].find('}') else { break };
+            let name = &rest[start + 2..start + len];
+            let value = env(name).ok_or_else(|| ConfigError::Variable {
+                path: path.to_owned(),
+                line: i + 1,
+                name: name.to_owned(),
+            })?;
+            out.push_str(&rest[..start]);
+            out.push_str(&value.replace('\\', "\\\\").replace('"', "\\\""));
+            rest = &rest[start + len + 1..];
+        }
+        out.push_str(rest);
+        out.push_str(comment);
+    }
+    Ok(out)
+}
+
+/// Where a line's comment begins: the first `#` outside quotes.
+fn comment_start(line: &str) -> usize {
+    let mut quoted = false;
+    for (i, c) in line.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            '#' if !quoted => return i,
+            _ => {}
+        }
+    }
+    line.len()
+}
+
+/// Adds the nearest valid key to serde's message about an unknown one, on one line.
+fn explain(message: &str) -> String {
+    let message = message.replace('\n', " ");
+    let Some(rest) = message.strip_prefix("unknown field `") else { return message };
+    let Some((unknown, rest)) = rest.split_once('`') else { return message };
+    let valid: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let nearest = valid
+        .iter()
+        .map(|v| (strsim::jaro_winkler(unknown, v), *v))
+        .filter(|(score, _)| *score > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((_, v)) => format!("unknown key `{unknown}`; did you mean `{v}`?"),
+        None => format!("unknown key `{unknown}`; keys here are {}", valid.join(", ")),
+    }
+}
+
+fn wrong(key: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key: key.to_owned(), message: message.into() }
+}
+
+/// Checks what types can't.
+fn check(c: &Config) -> Result<(), ConfigError> {
+    use crate::event::time::{DAY, HOUR, SECOND};
+    let w = &c.windows;
+    if w.pane.0 < SECOND || HOUR % w.pane.0 != 0 {
+        return Err(wrong("windows.pane", format!("{} does not divide an hour", w.pane)));
+    }
+    if w.rolling.is_empty() {
+        return Err(wrong(
+            "windows.rolling",
+            "at least one window is needed, for example [\"30m\", \"24h\"]",
+        ));
+    }
+    for r in &w.rolling {
+        let (length, slide) = (r.length(), r.slide());
+        let name = units_name(length);
+        if slide <= 0 || slide % w.pane.0 != 0 || length % slide != 0 {
+            return Err(wrong(
+                "windows.rolling",
+                format!(
+                    "{name} slides by {}, which must be a multiple of the pane and divide the length",
+                    units_name(slide)
+                ),
+            ));
+        }
+        if (slide < HOUR && HOUR % slide != 0) || (slide >= HOUR && slide % HOUR != 0) || length > 7 * DAY {
+            return Err(wrong(
+                "windows.rolling",
+                format!("{name} must slide by a part or a multiple of an hour and be at most 7 days long"),
+            ));
+        }
+    }
+    if w.lateness.0 < 0 || w.lateness.0 > 2 * DAY {
+        return Err(wrong("windows.lateness", "must lie between 0s and 2 days"));
+    }
+    if !(0.0..=1.0).contains(&c.input.max_bad_share) {
+        return Err(wrong("input.max_bad_share", "is a share, from 0 to 1"));
+    }
+    if !(0.0..=1.0).contains(&c.baselines.min_share) {
+        return Err(wrong("baselines.min_share", "is a share, from 0 to 1"));
+    }
+    if c.baselines.rolling_days.iter().any(|d| *d == 0 || *d > 366) {
+        return Err(wrong("baselines.rolling_days", "each is a number of days from 1 to 366"));
+    }
+    let longest = c.baselines.rolling_days.iter().copied().max().unwrap_or(0);
+    if c.output.keep_panes.0 < i64::from(longest + 1) * DAY {
+        return Err(wrong(
+            "output.keep_panes",
+            format!(
+                "{} is shorter than the longest baseline, {longest} days, and a day",
+                c.output.keep_panes
+            ),
+        ));
+    }
+    if c.alerts.false_alarms_per_quarter.is_nan() || c.alerts.false_alarms_per_quarter <= 0.0 {
+        return Err(wrong("alerts.false_alarms_per_quarter", "must be above 0"));
+    }
+    c.groupings()?;
+    c.feature_set()?;
+    let mut names = std::collections::BTreeSet::new();
+    for r in &c.rules {
+        if !names.insert(&r.name) {
+            return Err(wrong("rules.name", format!("two rules are called {:?}", r.name)));
+        }
+    }
+    Ok(())
+}
+
+fn units_name(us: i64) -> String {
+    super::units::Span(us).to_string()
+}
+
+impl Config {
+    /// The features: the built-in ones with the configuration's changes and additions.
+    ///
+    /// # Errors
+    /// When an entry names no field of the event or a kind that the field doesn't fit.
+    pub fn feature_set(&self) -> Result<Vec<Feature>, ConfigError> {
+        let mut all = features::builtin();
+        for e in &self.features {
+            let key = format!("features.{}", e.name);
+            let old = all.iter().position(|f| f.name == e.name);
+            if !e.enabled {
+                let Some(i) = old else {
+                    return Err(wrong(&key, "there is no such feature to switch off"));
+                };
+                all.remove(i);
+                continue;
+            }
+            let from = match (&e.from, old) {
+                (Some(path), _) => From::from_path(path).ok_or_else(|| {
+                    let near = From::paths().max_by(|a, b| {
+                        strsim::jaro_winkler(path, a).total_cmp(&strsim::jaro_winkler(path, b))
+                    });
+                    wrong(
+                        &key,
+                        format!("{path:?} is no field of the event; did you mean {:?}?", near.unwrap_or("")),
+                    )
+                })?,
+                (None, Some(i)) => all[i].from,
+                (None, None) => {
+                    return Err(wrong(&key, "a new feature needs `from`, the dotted path of a field"));
+                }
+            };
+            let kind = e
+                .kind
+                .or(old.map(|i| all[i].kind))
+                .or_else(|| natural_kind(from))
+                .ok_or_else(|| wrong(&key, "needs `kind`"))?;
+            if !from.fits(kind) {
+                return Err(wrong(&key, format!("a {} feature can't be read from that field", kind.name())));
+            }
+            if !crate::event::text::admissible(&e.name) {
+                return Err(wrong(&key, "a name has 1 to 64 letters, digits and . _ : / @ + -"));
+            }
+            let stages: Vec<Stage> = match (&e.stages, old) {
+                (Some(s), _) => s.iter().map(|s| s.0).collect(),
+                (None, Some(i)) => Stage::ALL.into_iter().filter(|s| all[i].stages.contains(*s)).collect(),
+                (None, None) => vec![Stage::Generate],
+            };
+            let before = old.map(|i| all[i].clone());
+            let tolerance =
+                before.as_ref().map_or(Tolerance { absolute: 0.0, relative: 0.0 }, |f| f.tolerance);
+            let made = features::feature(
+                e.name.clone(),
+                kind,
+                from,
+                &stages,
+                e.log.or(before.as_ref().and_then(|f| f.log)),
+                e.test.or(before.as_ref().map(|f| f.test)).unwrap_or(Test::Mean),
+                Tolerance {
+                    absolute: e.tolerance.unwrap_or(tolerance.absolute),
+                    relative: e.tolerance_share.unwrap_or(tolerance.relative),
+                },
+            );
+            match old {
+                Some(i) => all[i] = Feature { stratify: all[i].stratify, ..made },
+                None => all.push(made),
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn natural_kind(from: From) -> Option<Kind> {
+    [Kind::Volume, Kind::Tokens, Kind::Categorical, Kind::Rate, Kind::Numeric]
+        .into_iter()
+        .find(|k| from.fits(*k))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        parse(text, "job.toml", |v| (v == "KEY").then(|| "se\"cret".to_owned()))
+    }
+
+    #[test]
+    fn an_empty_file_is_a_whole_configuration() {
+        let c = read("").unwrap();
+        assert_eq!(c.windows.rolling.len(), 3);
+        assert!(c.feature_set().unwrap().len() > 20);
+    }
+
+    #[test]
+    fn the_contract_s_example_reads() {
+        let c = read(
+            r#"
+            [input]
+            kafka = { brokers = "localhost:9092", topic = "generation-events", group = "driftglass" }
+            [output]
+            dir = "file:///var/lib/driftglass"
+            [[segments]]
+            by = ["tenant"]
+            [[segments]]
+            by = ["model_version", "region", "tenant"]
+            [windows]
+            pane = "1m"
+            rolling = ["30m", { length = "24h", slide = "30m" }]
+            lateness = "5m"
+            [embedding]
+            base_uri = "s3://images"
+            [[rules]]
+            name = "prompt-drift"
+            feature = "prompt_tokens"
+            window = "30m"
+            when = "psi > 0.25 and p_value < 0.001"
+            for = "30m"
+            severity = "high"
+            runbook = "https://example.org/runbooks/prompt-drift"
+            [privacy]
+            key = "${KEY}"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(c.privacy.key, "se\"cret");
+        assert_eq!(c.windows.rolling[1].slide(), 30 * crate::event::time::MINUTE);
+        assert_eq!(c.rules[0].hold, Some(Span::minutes(30)));
+    }
+
+    use super::super::units::Span;
+
+    #[test]
+    fn errors_name_line_key_and_neighbour() {
+        let e = read("[windows]\npane = \"1m\"\nlatenes = \"5m\"\n").unwrap_err().to_string();
+        assert_eq!(e, "job.toml:3: unknown key `latenes`; did you mean `lateness`?");
+        let e = read("[privacy]\nkey = \"${NOPE}\"\n").unwrap_err().to_string();
+        assert!(e.starts_with("job.toml:2: environment variable NOPE is not set"), "{e}");
+        let e = read("[windows]\nlateness = \"soon\"\n").unwrap_err().to_string();
+        assert!(e.contains("job.toml:2") && e.contains("duration"), "{e}");
+        let e = read("[windows]\nrolling = [\"7m\"]\n").unwrap_err().to_string();
+        assert!(e.contains("windows.rolling"), "{e}");
+        let e = read("[[features]]\nname = \"x\"\nfrom = \"metrics.latency\"\n").unwrap_err().to_string();
+        assert!(e.contains("metrics.latency_ms"), "{e}");
+    }
+
+    #[test]
+    fn a_user_can_add_change_and_switch_off_features() {
+        let c = read(
+            "[[features]]\nname = \"gpu_util\"\nfrom = \"metrics.gpu_util\"\n[[features]]\nname = \"cfg\"\nenabled = false\n[[features]]\nname = \"aesthetic\"\ntolerance = 0.5\n",
+        )
+        .unwrap();
+        let f = c.feature_set().unwrap();
+        assert!(f.iter().any(|f| f.name == "gpu_util" && f.kind == Kind::Numeric));
+        assert!(!f.iter().any(|f| f.name == "cfg"));
+        assert_eq!(f.iter().find(|f| f.name == "aesthetic").unwrap().tolerance.absolute, 0.5);
+    }
+}

@@ -1,0 +1,157 @@
+//! Segments: the groupings a job watches, which of them are made from which, and the names of segments.
+
+use crate::event::{Text, column, dimension};
+use std::sync::Arc;
+
+/// The groupings without configuration: the whole stream, the three dimensions that incidents usually lie in, and the pairs with
+/// the model version that keep a change of traffic between versions apart from a change within one.
+pub const DEFAULT: &[&[&str]] = &[
+    &[],
+    &["tenant"],
+    &["region"],
+    &["model_version"],
+    &["model_version", "tenant"],
+    &["model_version", "region"],
+];
+
+/// Stands for a dimension that an event doesn't carry.
+pub const MISSING: &str = "__missing__";
+/// Takes the segments above the cap.
+pub const OTHER: &str = "__other__";
+
+/// One grouping: a set of dimensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grouping {
+    /// Its dimensions, sorted by column name.
+    pub by: Vec<Text>,
+    /// `segment_by`: the columns joined by commas; empty for the whole stream.
+    pub name: Arc<str>,
+    /// The columns of its dimensions.
+    pub columns: Vec<String>,
+    /// Where its dimensions stand in [`Groupings::dimensions`].
+    pub positions: Vec<usize>,
+    /// The grouping (by index) that it is merged from; itself where it is sketched directly.
+    pub parent: usize,
+}
+
+/// All groupings of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groupings {
+    /// In the order of the configuration.
+    pub all: Vec<Grouping>,
+    /// Every dimension that any of them uses, sorted by column name.
+    pub dimensions: Vec<Text>,
+}
+
+impl Groupings {
+    /// Groupings from lists of dimension names.
+    ///
+    /// # Errors
+    /// A message when a name is no dimension, or stands twice in a list, or two lists are equal.
+    pub fn new(lists: &[Vec<String>]) -> Result<Self, String> {
+        let mut all: Vec<Grouping> = Vec::new();
+        for list in lists {
+            let mut by = Vec::new();
+            for name in list {
+                let d = dimension(name).ok_or_else(|| {
+                    let known: Vec<String> = Text::ALL.iter().map(|t| column(t.path())).collect();
+                    format!("{name:?} is not a dimension; dimensions are {}", known.join(", "))
+                })?;
+                if by.contains(&d) {
+                    return Err(format!("{name:?} stands twice in one grouping"));
+                }
+                by.push(d);
+            }
+            by.sort_by_key(|d| column(d.path()));
+            let columns: Vec<String> = by.iter().map(|d| column(d.path())).collect();
+            let name: Arc<str> = columns.join(",").into();
+            if all.iter().any(|g| g.name == name) {
+                return Err(format!("the grouping by {name:?} stands twice"));
+            }
+            all.push(Grouping { by, name, columns, positions: Vec::new(), parent: 0 });
+        }
+        let contains = |a: &Grouping, b: &Grouping| b.by.iter().all(|d| a.by.contains(d));
+        for i in 0..all.len() {
+            // The smallest grouping that contains it and is contained in no other: the fewest segments to merge.
+            let maximal = |j: &usize| (0..all.len()).all(|k| k == *j || !contains(&all[k], &all[*j]));
+            let parent = (0..all.len())
+                .filter(|&j| contains(&all[j], &all[i]))
+                .filter(maximal)
+                .min_by_key(|&j| all[j].by.len());
+            all[i].parent = parent.unwrap_or(i);
+        }
+        let mut dimensions: Vec<Text> = all.iter().flat_map(|g| g.by.iter().copied()).collect();
+        dimensions.sort_by_key(|d| column(d.path()));
+        dimensions.dedup();
+        for g in &mut all {
+            g.positions = g.by.iter().filter_map(|d| dimensions.iter().position(|x| x == d)).collect();
+        }
+        Ok(Self { all, dimensions })
+    }
+
+    /// Indices of the groupings that are sketched directly.
+    pub fn direct(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.all.len()).filter(|&i| self.all[i].parent == i)
+    }
+
+    /// The grouping with this `segment_by`.
+    #[must_use]
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.all.iter().position(|g| &*g.name == name)
+    }
+
+    /// The segment of grouping `to` that a segment of grouping `from` belongs to; `to`'s dimensions are among `from`'s.
+    #[must_use]
+    pub fn coarser(&self, from: usize, segment: &str, to: usize) -> String {
+        if from == to {
+            return segment.to_owned();
+        }
+        let mut out = String::new();
+        for (dim, part) in self.all[from].by.iter().zip(segment.split(',')) {
+            if self.all[to].by.contains(dim) {
+                if !out.is_empty() {
+                    out.push(',');
+                }
+                out.push_str(part);
+            }
+        }
+        out
+    }
+}
+
+/// The value of each dimension of a segment: `tenant=birch` gives `("tenant", "birch")`.
+pub fn parts(segment: &str) -> impl Iterator<Item = (&str, &str)> {
+    segment.split(',').filter_map(|p| p.split_once('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(lists: &[&[&str]]) -> Groupings {
+        Groupings::new(&lists.iter().map(|l| l.iter().map(|s| (*s).to_owned()).collect()).collect::<Vec<_>>())
+            .unwrap()
+    }
+
+    #[test]
+    fn coarser_groupings_come_from_finer_ones() {
+        let g = of(&[&[], &["tenant"], &["region", "model_version", "tenant"]]);
+        assert_eq!(g.direct().collect::<Vec<_>>(), [2]);
+        assert_eq!(&*g.all[2].name, "model_version,region,tenant");
+        let fine = "model_version=M2,region=eu,tenant=birch";
+        assert_eq!(g.coarser(2, fine, 1), "tenant=birch");
+        assert_eq!(g.coarser(2, fine, 0), "");
+        assert_eq!(parts(fine).last(), Some(("tenant", "birch")));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let err = |l: &[&[&str]]| {
+            Groupings::new(&l.iter().map(|l| l.iter().map(|s| (*s).to_owned()).collect()).collect::<Vec<_>>())
+                .unwrap_err()
+        };
+        assert!(err(&[&["tenants"]]).contains("tenants"));
+        assert!(err(&[&["tenant", "tenant"]]).contains("twice"));
+        assert!(err(&[&["tenant"], &["tenant"]]).contains("twice"));
+    }
+}
