@@ -1,1 +1,9 @@
-//! Placeholder of the room `window`.
+//! Panes by event time, per partition: watermarks, lateness, closing. Pure: no clock, no I/O, no thread.
+
+mod pane;
+mod partition;
+mod watermark;
+
+pub use pane::{Contents, Filler, PaneRow, Segment, empty};
+pub use partition::{Counters, Partition, PartitionState, Times};
+pub use watermark::{MEDIAN_OF, Watermark, WatermarkState};

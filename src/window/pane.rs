@@ -1,0 +1,135 @@
+//! A pane: the sketches of one segment over one short stretch of event time.
+
+use crate::config::features::{Feature, Kind};
+use crate::config::segments::Groupings;
+use crate::enrich::{Batch, Plan, Row, Value};
+use crate::sketch::{
+    Body, CategorySketch, NumericSketch, RateSketch, Sketch, SketchId, TokenSketch, UnlikeSketches,
+    session_bucket,
+};
+use std::sync::Arc;
+
+/// A segment: its grouping (by index in [`Groupings::all`]) and its name there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Segment {
+    /// Index of the grouping.
+    pub grouping: u16,
+    /// `tenant=birch`; empty for the whole stream.
+    pub name: Arc<str>,
+}
+
+/// What one segment's events left in a stretch of time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Sketches by feature index; `None` where no event carried the feature.
+    pub sketches: Vec<Option<Box<Sketch>>>,
+}
+
+impl Contents {
+    /// Adds another stretch, or another partition's part of the same one.
+    ///
+    /// # Errors
+    /// When sketches of one feature were made by different definitions.
+    pub fn merge(&mut self, other: &Self) -> Result<(), UnlikeSketches> {
+        if self.sketches.len() < other.sketches.len() {
+            self.sketches.resize_with(other.sketches.len(), || None);
+        }
+        for (mine, theirs) in self.sketches.iter_mut().zip(&other.sketches) {
+            match (mine, theirs) {
+                (Some(a), Some(b)) => a.merge(b)?,
+                (a @ None, Some(b)) => *a = Some(b.clone()),
+                (_, None) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A pane that closed (or, in a checkpoint, is still open): one row of the internal `_panes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaneRow {
+    /// Where it starts, microseconds.
+    pub start: i64,
+    /// The watermark at which it closes: its end, or for late events the end of the pane in which the watermark stood when they
+    /// came. It counts in windows evaluated at this time or later.
+    pub close_at: i64,
+    /// The segment, of a grouping that is sketched directly.
+    pub segment: Segment,
+    /// What it holds.
+    pub contents: Contents,
+}
+
+/// Fills panes from batches; knows the features and the ids of their sketches.
+#[derive(Debug)]
+pub struct Filler {
+    features: Vec<(Feature, SketchId)>,
+    /// What segments are made of.
+    pub groupings: Arc<Groupings>,
+}
+
+impl Filler {
+    /// A filler for a plan.
+    #[must_use]
+    pub fn new(plan: &Plan, groupings: Arc<Groupings>) -> Self {
+        Self { features: plan.features.iter().map(|f| (f.clone(), plan.sketch_id(f))).collect(), groupings }
+    }
+
+    /// Adds row `i` of a batch to a segment's contents.
+    pub fn add(&self, contents: &mut Contents, batch: &Batch, i: usize) {
+        let row = &batch.rows[i];
+        let id = &batch.ids[Batch::range(&row.request_id)];
+        let bucket = session_bucket(row.session);
+        if contents.sketches.len() < self.features.len() {
+            contents.sketches.resize_with(self.features.len(), || None);
+        }
+        let values = &batch.values[i * self.features.len()..(i + 1) * self.features.len()];
+        for (((feature, sketch_id), slot), value) in
+            self.features.iter().zip(&mut contents.sketches).zip(values)
+        {
+            if !matches!(value, Value::Missing) {
+                let sketch = slot.get_or_insert_with(|| Box::new(empty(feature.kind, *sketch_id)));
+                add_value(feature, &mut sketch.body, value, batch, row, bucket, id);
+            }
+        }
+    }
+}
+
+/// An empty sketch for a kind of feature.
+#[must_use]
+pub fn empty(kind: Kind, id: SketchId) -> Sketch {
+    let body = match kind {
+        Kind::Tokens => Body::Tokens(TokenSketch::default()),
+        Kind::Categorical => Body::Category(CategorySketch::default()),
+        Kind::Numeric => Body::Numeric(NumericSketch::default()),
+        Kind::Rate | Kind::Volume => Body::Rate(RateSketch::default()),
+    };
+    Sketch { id, body }
+}
+
+fn add_value(
+    feature: &Feature,
+    body: &mut Body,
+    value: &Value,
+    batch: &Batch,
+    row: &Row,
+    bucket: u8,
+    id: &str,
+) {
+    match (body, value) {
+        (Body::Tokens(s), Value::Tokens(r)) => {
+            s.add(&batch.tokens[Batch::range(r)], bucket, row.session, row.user)
+        }
+        (Body::Category(s), Value::Text(v)) => s.add([v], bucket, row.session),
+        (Body::Category(s), Value::Names(r)) => s.add(&batch.names[Batch::range(r)], bucket, row.session),
+        (Body::Numeric(s), Value::Num(x)) => {
+            let by_session = feature.test == crate::config::features::Test::Shape;
+            s.add(*x, feature.scaled(*x), bucket, row.session, by_session);
+        }
+        (Body::Rate(s), Value::Flag(v)) => s.add(*v, bucket, row.session, (row.request, id)),
+        (Body::Rate(s), Value::Event) => {
+            s.count(bucket, row.session, (!row.opt_out).then_some((row.request, id)))
+        }
+        // The configuration lets a feature read only from fields that fit its kind.
+        _ => debug_assert!(false, "a value that does not fit the feature {}", feature.name),
+    }
+}

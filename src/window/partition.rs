@@ -1,0 +1,221 @@
+//! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
+
+use super::pane::{Contents, Filler, PaneRow, Segment};
+use super::watermark::{Watermark, WatermarkState};
+use crate::config::segments::{self, MISSING};
+use crate::enrich::Batch;
+use crate::event::time::floor;
+use crate::event::{Reject, RejectReason};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Open panes (by start and closing time) beyond which events ahead of all of them are refused.
+const MAX_OPEN: usize = 10_000;
+/// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; a guard against hostile input, far above the
+/// cap that the evaluator keeps.
+const MAX_SEGMENTS: usize = 100_000;
+
+/// What an operator wants to know of a partition's input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counters {
+    /// Events taken in.
+    pub events: u64,
+    /// Events whose user opted out.
+    pub opted_out: u64,
+    /// Events that came after their pane had closed; they count in later windows and in baselines.
+    pub late: u64,
+    /// Events folded into `__other__` because one pane held too many segments.
+    pub folded: u64,
+}
+
+/// Lengths that decide where an event falls, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Length of a pane.
+    pub pane: i64,
+    /// Lateness of the watermark.
+    pub lateness: i64,
+}
+
+/// Segments of one pane.
+type OpenPane = FxHashMap<u32, Contents>;
+
+/// A partition's state.
+#[derive(Debug)]
+pub struct Partition {
+    filler: Arc<Filler>,
+    times: Times,
+    watermark: Watermark,
+    counters: Counters,
+    /// Keyed by closing time, then start.
+    open: BTreeMap<(i64, i64), OpenPane>,
+    segments: Vec<Segment>,
+    /// Per grouping: segment name to its number.
+    index: Vec<FxHashMap<Arc<str>, u32>>,
+    scratch: String,
+}
+
+/// A partition's state at rest, apart from its open panes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PartitionState {
+    /// The watermark.
+    pub watermark: WatermarkState,
+    /// The counters.
+    pub counters: Counters,
+}
+
+impl Partition {
+    /// A partition before its first record.
+    #[must_use]
+    pub fn new(filler: Arc<Filler>, times: Times) -> Self {
+        let index = vec![FxHashMap::default(); filler.groupings.all.len()];
+        Self {
+            filler,
+            times,
+            watermark: Watermark::new(times.lateness),
+            counters: Counters::default(),
+            open: BTreeMap::new(),
+            segments: Vec::new(),
+            index,
+            scratch: String::new(),
+        }
+    }
+
+    /// Rebuilds a partition from its state and open panes.
+    #[must_use]
+    pub fn restore(filler: Arc<Filler>, times: Times, state: &PartitionState, open: Vec<PaneRow>) -> Self {
+        let mut p = Self::new(filler, times);
+        p.watermark = Watermark::restore(&state.watermark, times.lateness);
+        p.counters = state.counters;
+        for row in open {
+            let id = p.intern(row.segment.grouping, &row.segment.name);
+            p.open.entry((row.close_at, row.start)).or_default().insert(id, row.contents);
+        }
+        p
+    }
+
+    /// What a checkpoint keeps beside [`Partition::open_panes`].
+    #[must_use]
+    pub fn state(&self) -> PartitionState {
+        PartitionState { watermark: self.watermark.state(), counters: self.counters }
+    }
+
+    /// The watermark, microseconds.
+    #[must_use]
+    pub fn watermark(&self) -> i64 {
+        self.watermark.get()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Takes in a batch, in offset order. Rows that can't be placed are handed to `refused` by their index.
+    pub fn ingest(&mut self, batch: &Batch, mut refused: impl FnMut(usize, Reject)) {
+        let filler = Arc::clone(&self.filler);
+        for i in 0..batch.rows.len() {
+            let row = &batch.rows[i];
+            let start = floor(row.time_us, self.times.pane);
+            let end = start + self.times.pane;
+            let mark = self.watermark.get();
+            // Observed even if it is refused below: after a long gap the first events look far ahead, and only they can move it.
+            self.watermark.observe(row.time_us);
+            let late = end <= mark;
+            let close_at = if late { floor(mark, self.times.pane) + self.times.pane } else { end };
+            if self.open.len() >= MAX_OPEN && !self.open.contains_key(&(close_at, start)) {
+                let last = self.open.last_key_value().map_or(i64::MIN, |l| l.0.0);
+                if close_at > last {
+                    refused(i, Reject::field(RejectReason::TooFarAhead, "timestamp"));
+                    continue;
+                }
+            }
+            self.counters.events += 1;
+            self.counters.opted_out += u64::from(row.opt_out);
+            self.counters.late += u64::from(late);
+            for g in filler.groupings.direct() {
+                let id = self.segment(&filler, g, batch, i, (close_at, start));
+                let contents = self.open.entry((close_at, start)).or_default().entry(id).or_default();
+                filler.add(contents, batch, i);
+            }
+        }
+    }
+
+    /// The number of row `i`'s segment in grouping `g`.
+    fn segment(&mut self, filler: &Filler, g: usize, batch: &Batch, i: usize, pane: (i64, i64)) -> u32 {
+        let grouping = &filler.groupings.all[g];
+        let dims = &batch.dimensions[i * filler.groupings.dimensions.len()..];
+        let full = self.open.get(&pane).is_some_and(|p| p.len() >= MAX_SEGMENTS);
+        self.counters.folded += u64::from(full);
+        let mut name = std::mem::take(&mut self.scratch);
+        name.clear();
+        for (column, &at) in grouping.columns.iter().zip(&grouping.positions) {
+            if !name.is_empty() {
+                name.push(',');
+            }
+            name.push_str(column);
+            name.push('=');
+            name.push_str(if full { segments::OTHER } else { dims[at].as_deref().unwrap_or(MISSING) });
+        }
+        let id = self.intern(g as u16, &name);
+        self.scratch = name;
+        id
+    }
+
+    fn intern(&mut self, grouping: u16, name: &str) -> u32 {
+        let index = &mut self.index[grouping as usize];
+        if let Some(&id) = index.get(name) {
+            return id;
+        }
+        let id = self.segments.len() as u32;
+        let name: Arc<str> = Arc::from(name);
+        index.insert(Arc::clone(&name), id);
+        self.segments.push(Segment { grouping, name });
+        id
+    }
+
+    /// Takes out the panes that the watermark has closed, sorted by closing time, start and segment.
+    pub fn take_closed(&mut self) -> Vec<PaneRow> {
+        self.take_until(self.watermark.get())
+    }
+
+    /// Takes out all open panes: the partition idles, or its input has ended.
+    pub fn flush(&mut self) -> Vec<PaneRow> {
+        self.take_until(i64::MAX)
+    }
+
+    fn take_until(&mut self, mark: i64) -> Vec<PaneRow> {
+        let rest =
+            if mark == i64::MAX { BTreeMap::new() } else { self.open.split_off(&(mark + 1, i64::MIN)) };
+        let closed = std::mem::replace(&mut self.open, rest);
+        let mut rows = Vec::new();
+        for ((close_at, start), pane) in closed {
+            let from = rows.len();
+            rows.extend(pane.into_iter().map(|(id, contents)| self.row(start, close_at, id, contents)));
+            rows[from..].sort_by(|a: &PaneRow, b: &PaneRow| a.segment.cmp(&b.segment));
+        }
+        if self.open.is_empty() {
+            // Names of segments that are gone would stay for ever otherwise.
+            self.segments.clear();
+            self.index.iter_mut().for_each(FxHashMap::clear);
+        }
+        rows
+    }
+
+    /// Copies of the open panes, for a checkpoint.
+    #[must_use]
+    pub fn open_panes(&self) -> Vec<PaneRow> {
+        let panes = self.open.iter();
+        panes
+            .flat_map(|(&(close_at, start), p)| {
+                p.iter().map(move |(id, c)| self.row(start, close_at, *id, c.clone()))
+            })
+            .collect()
+    }
+
+    fn row(&self, start: i64, close_at: i64, id: u32, contents: Contents) -> PaneRow {
+        PaneRow { start, close_at, segment: self.segments[id as usize].clone(), contents }
+    }
+}
