@@ -1,1 +1,5 @@
-//! Placeholder of the room `baseline`.
+//! Baselines: what windows are compared with.
+
+mod prepared;
+
+pub use prepared::{About, Compared, Prepared, Strata, side};

@@ -1,1 +1,1 @@
-//! Placeholder of the room `engine`.
+//! Placeholder.

@@ -1,1 +1,8 @@
-//! Placeholder of the room `store`.
+//! What is kept: tables in Parquet, commits, checkpoints.
+
+pub mod chain;
+pub mod panes;
+pub mod rows;
+mod storage;
+
+pub use storage::{Created, Storage, StorageError};

@@ -1,0 +1,431 @@
+//! A baseline made ready to judge many windows: what of its sketch scoring needs, and nothing else.
+
+use crate::config::features::{Feature, Test};
+use crate::drift::{
+    Contributor, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums, TokenBins, VectorKind,
+    bin_counts, bin_label, bin_of, category_scales, decile_edges, distances, terms, token_bins, token_scales,
+    wasserstein,
+};
+use crate::sketch::{
+    Body, BucketSums, CategorySketch, NumericSketch, SESSION_BUCKETS, Sketch, SketchId, TOKEN_BINS,
+    TokenCount, TokenSketch, UnlikeSketches, fixed,
+};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Events that a stratum of a baseline needs before its mean is taken off.
+const MIN_STRATUM: u64 = 20;
+/// Contributors kept.
+const TOP: usize = 10;
+
+/// The same feature's sketches within each value of its stratifying dimension.
+pub type Strata<'a> = [(Arc<str>, &'a Sketch)];
+
+/// What a baseline is, beside its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// "rolling_7d", "pinned:launch".
+    pub name: Arc<str>,
+    /// Hash of what it was made of.
+    pub id: Arc<str>,
+    /// Days with data in it.
+    pub days: u16,
+    /// Whether it has the days that it needs; if not, all its windows are `insufficient_data`.
+    pub enough_days: bool,
+    /// Length of time it covers, in hours, for volumes.
+    pub hours: f64,
+}
+
+/// A prepared baseline.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// What it is.
+    pub about: About,
+    /// Its numbers.
+    pub side: Side,
+    id: SketchId,
+    body: PreparedBody,
+}
+
+#[derive(Debug, Clone)]
+enum PreparedBody {
+    Tokens {
+        bins: TokenBins,
+        counts: Vec<u64>,
+        tokens: FxHashMap<u32, TokenCount>,
+        total: u64,
+        scales: Vec<f64>,
+        test: PreparedVector,
+    },
+    Category {
+        values: Vec<Arc<str>>,
+        counts: Vec<u64>,
+        scales: Vec<f64>,
+        test: PreparedVector,
+    },
+    Numeric {
+        values: Vec<(f64, u64)>,
+        edges: Vec<Edge>,
+        counts: Vec<u64>,
+        sd: f64,
+        test: NumericTest,
+    },
+    Rate {
+        mean: f64,
+        test: PreparedScalar,
+    },
+}
+
+#[derive(Debug, Clone)]
+enum NumericTest {
+    Shape(PreparedVector),
+    Mean { test: PreparedScalar, mean: f64, strata: FxHashMap<Arc<str>, f64> },
+}
+
+/// A window compared with a baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// The statistics.
+    pub scores: Scores,
+    /// Why there is no p-value, if so.
+    pub lacking: Option<crate::drift::Reason>,
+    /// The p-value of the part of the effect beyond what is tolerated; as `p_value` where nothing is.
+    pub material_p: Option<f64>,
+}
+
+impl Prepared {
+    /// Prepares a baseline's sketch.
+    #[must_use]
+    pub fn new(about: About, feature: &Feature, sketch: &Sketch, strata: Option<&Strata<'_>>) -> Self {
+        let body = match &sketch.body {
+            Body::Tokens(s) => prepare_tokens(s),
+            Body::Category(s) => prepare_category(s),
+            Body::Numeric(s) => prepare_numeric(s, feature.test, strata),
+            Body::Rate(s) => {
+                let (sums, n) = dense(s.events());
+                PreparedBody::Rate {
+                    mean: s.hits() as f64 / s.n().max(1) as f64,
+                    test: PreparedScalar::new(&sums.map(|v| v as f64), &n, s.hits() as f64),
+                }
+            }
+        };
+        let mut side = side(sketch);
+        if feature.kind == crate::config::features::Kind::Volume {
+            side.value = Some(sketch.n() as f64 / about.hours.max(1e-9));
+        }
+        Self { about, side, id: sketch.id, body }
+    }
+
+    /// Compares a window.
+    ///
+    /// # Errors
+    /// When the window's sketch was made by another definition.
+    pub fn compare(
+        &self,
+        feature: &Feature,
+        window: &Sketch,
+        strata: Option<&Strata<'_>>,
+    ) -> Result<Compared, UnlikeSketches> {
+        if window.id != self.id {
+            return Err(UnlikeSketches::Definition { left: self.id, right: window.id });
+        }
+        let mut scores = Scores::default();
+        let tolerance = feature.tolerance;
+        let (judged, material) = match (&self.body, &window.body) {
+            (PreparedBody::Tokens { bins, counts, scales, test, .. }, Body::Tokens(w)) => {
+                set_distances(&mut scores, counts, &bins.counts(w.tokens().map(|(t, c)| (t, c.count))));
+                let mut sums = token_sums(w);
+                sums.scale_columns(scales);
+                (test.score(&sums), None)
+            }
+            (PreparedBody::Category { values, counts, scales, test }, Body::Category(w)) => {
+                set_distances(&mut scores, counts, &category_counts(w, values));
+                let mut sums = category_sums(w, values);
+                sums.scale_columns(scales);
+                (test.score(&sums), None)
+            }
+            (PreparedBody::Numeric { values, edges, counts, sd, test }, Body::Numeric(w)) => {
+                let now = w.quantiles().values();
+                set_distances(&mut scores, counts, &bin_counts(edges, &now));
+                scores.wasserstein = wasserstein(values, &now, *sd);
+                match test {
+                    NumericTest::Shape(t) => (t.score(&shape_sums(w, edges)), None),
+                    NumericTest::Mean { test, mean, strata: means } => {
+                        let (s, n) = match strata {
+                            Some(strata) if !means.is_empty() => residual_sums(strata, means),
+                            _ => scalar_sums(w.events()),
+                        };
+                        let tolerated = tolerance.absolute.max(tolerance.relative * mean.abs());
+                        (test.score(&s, &n, 0.0), Some(test.score(&s, &n, tolerated)))
+                    }
+                }
+            }
+            (PreparedBody::Rate { mean, test }, Body::Rate(w)) => {
+                if feature.kind == crate::config::features::Kind::Volume {
+                    return Ok(Compared { scores, lacking: None, material_p: None });
+                }
+                let (sums, n) = dense(w.events());
+                let s = sums.map(|v| v as f64);
+                let tolerated = tolerance.absolute.max(tolerance.relative * mean);
+                (test.score(&s, &n, 0.0), Some(test.score(&s, &n, tolerated)))
+            }
+            _ => return Err(UnlikeSketches::Definition { left: self.id, right: window.id }),
+        };
+        scores.p_value = judged.p_value();
+        let material_p = match material {
+            Some(j) => j.p_value(),
+            // Shares have no single effect to take a tolerance off: a change that is too small by PSI counts as none.
+            None if scores.psi_excess.is_some_and(|e| e <= tolerance.absolute) => Some(1.0),
+            None => scores.p_value,
+        };
+        let lacking = match judged {
+            Judgement::Insufficient(reason) => Some(reason),
+            Judgement::PValue(_) => None,
+        };
+        Ok(Compared { scores, lacking, material_p })
+    }
+
+    /// What contributes to the difference, largest first. Tokens are named by `name` (their text), but only those that `min_users`
+    /// distinct users used in the window; the rest are left out, since a rare token can say much.
+    #[must_use]
+    pub fn contributors(
+        &self,
+        window: &Sketch,
+        min_users: u32,
+        name: impl Fn(u32) -> Option<String>,
+    ) -> Vec<Contributor> {
+        match (&self.body, &window.body) {
+            (PreparedBody::Tokens { bins, tokens, total, .. }, Body::Tokens(w)) => {
+                token_contributors(bins.bins(), tokens, *total, w, min_users, name)
+            }
+            (PreparedBody::Category { values, counts, .. }, Body::Category(w)) => {
+                let now = category_counts(w, values);
+                let label = |i: usize| values.get(i).map_or_else(|| "(new)".to_owned(), |v| v.to_string());
+                binned_contributors(counts, &now, label)
+            }
+            (PreparedBody::Numeric { edges, counts, .. }, Body::Numeric(w)) => {
+                let now = bin_counts(edges, &w.quantiles().values());
+                binned_contributors(counts, &now, |i| bin_label(edges, i))
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// One side's numbers.
+#[must_use]
+pub fn side(sketch: &Sketch) -> Side {
+    let mut side = Side { n: sketch.n(), sessions: sketch.sessions().count(), ..Side::default() };
+    match &sketch.body {
+        Body::Numeric(s) => {
+            side.value = s.mean();
+            let q = s.quantiles();
+            if let (Some(a), Some(b), Some(c)) = (q.quantile(0.5), q.quantile(0.95), q.quantile(0.99)) {
+                side.quantiles = Some([a, b, c]);
+            }
+        }
+        Body::Rate(s) if s.n() > 0 => side.value = Some(s.hits() as f64 / s.n() as f64),
+        _ => {}
+    }
+    side
+}
+
+fn set_distances(scores: &mut Scores, then: &[u64], now: &[u64]) {
+    if let Some(d) = distances(then, now) {
+        scores.psi = Some(d.psi);
+        scores.psi_excess = Some(d.psi_excess);
+        scores.kl = Some(d.kl);
+        scores.js = Some(d.js);
+    }
+}
+
+fn dense(events: &BucketSums) -> ([i128; SESSION_BUCKETS], [f64; SESSION_BUCKETS]) {
+    let (mut s, mut n) = ([0; SESSION_BUCKETS], [0.0; SESSION_BUCKETS]);
+    for (b, count, sum) in events.iter() {
+        s[b as usize] = sum;
+        n[b as usize] = count as f64;
+    }
+    (s, n)
+}
+
+fn scalar_sums(events: &BucketSums) -> ([f64; SESSION_BUCKETS], [f64; SESSION_BUCKETS]) {
+    let (s, n) = dense(events);
+    (s.map(fixed::to_float), n)
+}
+
+/// Sums of what is left of each event's value once its stratum's baseline mean is taken off. Events of strata that the baseline
+/// does not know are left out: a new release is judged by its own baseline, not by the mix.
+fn residual_sums(
+    strata: &Strata<'_>,
+    means: &FxHashMap<Arc<str>, f64>,
+) -> ([f64; SESSION_BUCKETS], [f64; SESSION_BUCKETS]) {
+    let (mut s, mut n) = ([0.0; SESSION_BUCKETS], [0.0; SESSION_BUCKETS]);
+    for (name, sketch) in strata {
+        if let (Some(mean), Body::Numeric(x)) = (means.get(name), &sketch.body) {
+            for (b, count, sum) in x.events().iter() {
+                s[b as usize] += fixed::to_float(sum) - mean * count as f64;
+                n[b as usize] += count as f64;
+            }
+        }
+    }
+    (s, n)
+}
+
+fn prepare_tokens(s: &TokenSketch) -> PreparedBody {
+    let bins = token_bins(s.tokens().map(|(t, c)| (t, c.count)));
+    let counts = bins.counts(s.tokens().map(|(t, c)| (t, c.count)));
+    let tokens = s.tokens().collect();
+    let mut sums = token_sums(s);
+    let touched: Vec<f64> = (0..TOKEN_BINS).map(|i| sums.s.column(i).sum()).collect();
+    let scales = token_scales(&touched, s.n() as f64);
+    sums.scale_columns(&scales);
+    let test = PreparedVector::new(&sums, VectorKind::Tokens);
+    PreparedBody::Tokens { bins, counts, tokens, total: s.total(), scales, test }
+}
+
+fn token_sums(s: &TokenSketch) -> Sums {
+    let mut sums = Sums::new(TOKEN_BINS);
+    for (bin, bucket, n) in s.presence() {
+        sums.s[(bucket, bin)] = n as f64;
+    }
+    sums.n = dense(s.events()).1;
+    sums
+}
+
+fn prepare_category(s: &CategorySketch) -> PreparedBody {
+    let values: Vec<Arc<str>> = s.values().map(|(v, _)| Arc::clone(v)).collect();
+    let counts = category_counts(s, &values);
+    let mut sums = category_sums(s, &values);
+    let held: Vec<f64> = counts.iter().map(|c| *c as f64).collect();
+    let scales = category_scales(&held, s.n() as f64);
+    sums.scale_columns(&scales);
+    let test = PreparedVector::new(&sums, VectorKind::Bins);
+    PreparedBody::Category { values, counts, scales, test }
+}
+
+/// Events per value of the baseline; the last bin takes all new values together.
+fn category_counts(s: &CategorySketch, values: &[Arc<str>]) -> Vec<u64> {
+    let mut counts = vec![0; values.len() + 1];
+    for (v, cells) in s.values() {
+        let i = values.binary_search(v).unwrap_or(values.len());
+        counts[i] += cells.iter().map(|c| c.1).sum::<u64>();
+    }
+    counts
+}
+
+fn category_sums(s: &CategorySketch, values: &[Arc<str>]) -> Sums {
+    let mut sums = Sums::new(values.len() + 1);
+    for (v, cells) in s.values() {
+        let i = values.binary_search(v).unwrap_or(values.len());
+        for &(b, n) in cells {
+            sums.s[(b as usize, i)] += n as f64;
+        }
+    }
+    sums.n = dense(s.events()).1;
+    sums
+}
+
+fn prepare_numeric(s: &NumericSketch, test: Test, strata: Option<&Strata<'_>>) -> PreparedBody {
+    let values = s.quantiles().values();
+    let edges = decile_edges(&values);
+    let counts = bin_counts(&edges, &values);
+    let test = match test {
+        Test::Shape => NumericTest::Shape(PreparedVector::new(&shape_sums(s, &edges), VectorKind::Bins)),
+        Test::Mean => {
+            let (sums, n) = scalar_sums(s.events());
+            let mean = sums.iter().sum::<f64>() / n.iter().sum::<f64>().max(1.0);
+            let (means, spread) = stratum_means(strata.unwrap_or_default());
+            let test = if means.is_empty() {
+                PreparedScalar::new(&sums, &n, s.test_sq())
+            } else {
+                let (sums, n) = residual_sums(strata.unwrap_or_default(), &means);
+                PreparedScalar::new(&sums, &n, spread)
+            };
+            NumericTest::Mean { test, mean, strata: means }
+        }
+    };
+    PreparedBody::Numeric { values, edges, counts, sd: s.sd().unwrap_or(0.0), test }
+}
+
+/// The mean of each stratum with enough events, on the test's scale, and the sum of squares around them.
+fn stratum_means(strata: &Strata<'_>) -> (FxHashMap<Arc<str>, f64>, f64) {
+    let mut means = FxHashMap::default();
+    let mut squares = 0.0;
+    for (name, sketch) in strata {
+        if let Body::Numeric(s) = &sketch.body
+            && s.n() >= MIN_STRATUM
+        {
+            let n = s.n() as f64;
+            let mean = fixed::to_float(s.events().sum()) / n;
+            squares += (s.test_sq() - n * mean * mean).max(0.0);
+            means.insert(Arc::clone(name), mean);
+        }
+    }
+    (means, squares)
+}
+
+fn shape_sums(s: &NumericSketch, edges: &[Edge]) -> Sums {
+    let mut sums = Sums::new(edges.len() + 1);
+    for (value, bucket, n) in s.quantiles().by_session() {
+        sums.s[(bucket as usize, bin_of(edges, value))] += n as f64;
+    }
+    sums.n = dense(s.events()).1;
+    sums
+}
+
+fn binned_contributors(then: &[u64], now: &[u64], label: impl Fn(usize) -> String) -> Vec<Contributor> {
+    let (n, m) = (then.iter().sum::<u64>().max(1) as f64, now.iter().sum::<u64>().max(1) as f64);
+    let mut out: Vec<(usize, f64)> =
+        terms(then, now).into_iter().enumerate().filter(|(i, _)| then[*i] + now[*i] > 0).collect();
+    out.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+    out.truncate(TOP);
+    out.into_iter()
+        .map(|(i, contribution)| Contributor {
+            key: label(i),
+            share: now[i] as f64 / m,
+            baseline_share: then[i] as f64 / n,
+            contribution,
+        })
+        .collect()
+}
+
+/// Tokens by their own term, with the smoothing of the statistic: also those of the statistic's common rest bin, where new words
+/// would otherwise hide.
+fn token_contributors(
+    bins: usize,
+    then: &FxHashMap<u32, TokenCount>,
+    total: u64,
+    now: &TokenSketch,
+    min_users: u32,
+    name: impl Fn(u32) -> Option<String>,
+) -> Vec<Contributor> {
+    let half = bins as f64 / 2.0;
+    let (n, m) = (total as f64 + half, now.total() as f64 + half);
+    let term = |a: u64, b: u64| {
+        let (p, q) = ((a as f64 + 0.5) / n, (b as f64 + 0.5) / m);
+        (q - p) * (q / p).ln() * if q < p { -1.0 } else { 1.0 }
+    };
+    let known = |c: &TokenCount| c.users.count_ones() >= min_users;
+    let gone =
+        then.iter().filter(|(t, c)| known(c) && now.token(**t).count == 0).map(|(t, c)| (*t, c.count, 0));
+    let mut all: Vec<(u32, u64, u64, f64)> = now
+        .tokens()
+        .filter(|(_, c)| known(c))
+        .map(|(t, c)| (t, then.get(&t).map_or(0, |c| c.count), c.count))
+        .chain(gone)
+        .map(|(t, a, b)| (t, a, b, term(a, b)))
+        .collect();
+    all.sort_by(|x, y| y.3.abs().total_cmp(&x.3.abs()).then(x.0.cmp(&y.0)));
+    let share = |c: u64, of: u64| c as f64 / of.max(1) as f64;
+    all.into_iter()
+        .filter_map(|(t, a, b, contribution)| {
+            name(t).map(|key| Contributor {
+                key,
+                share: share(b, now.total()),
+                baseline_share: share(a, total),
+                contribution,
+            })
+        })
+        .take(TOP)
+        .collect()
+}
