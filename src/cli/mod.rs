@@ -1,1 +1,133 @@
-//! Placeholder.
+//! The command line: arguments, exit codes, and one file a command.
+
+mod bench_drain;
+mod common;
+mod live;
+mod logging;
+mod replay;
+mod run;
+mod show;
+
+use clap::{Args, Parser, Subcommand};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use thiserror::Error;
+
+/// Tells a text-to-image service, per segment and within minutes, that its prompts, its images, its quality or its speed have drifted.
+#[derive(Debug, Parser)]
+#[command(name = "driftglass", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Say more: causes of errors and what the job does (twice: debugging)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// Results as JSON on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigFile {
+    /// The configuration; without it all defaults hold
+    #[arg(short, long, value_name = "FILE", env = "DRIFTGLASS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Output folder or object-store URL, instead of the configuration's output.dir
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The streaming job against Kafka, until SIGTERM
+    Run(run::Run),
+    /// The same engine over Parquet archives or JSONL, local or object store
+    Replay(replay::Replay),
+    /// Reads a topic and drops it: what benchmarks compare with
+    #[command(hide = true)]
+    BenchDrain(bench_drain::BenchDrain),
+}
+
+/// Why a command did not succeed; decides the exit code.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The answer is no: exit code 1.
+    #[error("{0}")]
+    No(String),
+    /// Usage or configuration: exit code 2.
+    #[error("{0}")]
+    Usage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Input or output failed: exit code 3.
+    #[error("{0}")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl CliError {
+    /// Wrong usage or configuration.
+    pub fn usage(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Usage(e.into())
+    }
+
+    /// Input or output that failed.
+    pub fn failed(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed(e.into())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::No(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Failed(_) => 3,
+        }
+    }
+}
+
+impl From<crate::engine::JobError> for CliError {
+    fn from(e: crate::engine::JobError) -> Self {
+        use crate::engine::JobError as J;
+        match e {
+            J::Config(_) | J::Rule(_) | J::OtherJob { .. } | J::Name(_) => Self::usage(e),
+            J::Storage(_) | J::History(_) => Self::failed(e),
+        }
+    }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.global.verbose);
+    let done = match cli.command {
+        Command::Run(c) => c.run(&cli.global),
+        Command::Replay(c) => c.run(&cli.global),
+        Command::BenchDrain(c) => c.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let mut err = std::io::stderr();
+            let line = e.to_string().replace('\n', " ");
+            let _ = writeln!(err, "driftglass: {line}");
+            if cli.global.verbose > 0 {
+                let mut cause = std::error::Error::source(&e).and_then(std::error::Error::source);
+                while let Some(c) = cause {
+                    let _ = writeln!(err, "  because: {}", c.to_string().replace('\n', " "));
+                    cause = c.source();
+                }
+            }
+            ExitCode::from(e.code())
+        }
+    }
+}

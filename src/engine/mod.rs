@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The engine: wires source, panes, evaluation and store; threads, commits, recovery. Live, replay and the demo are this one engine.
+
+mod evaluate;
+mod evaluator_task;
+mod history;
+mod ingest;
+mod job;
+mod judge;
+mod progress;
+mod rolling;
+mod run;
+
+pub use evaluate::{EvaluateError, Evaluator, Exclusion, History, Outputs, Settings, State};
+pub use evaluator_task::EvaluatorCommit;
+pub use ingest::PartitionCommit;
+pub use job::{Job, JobError, JobKind};
+pub use progress::{Counts, Progress};
+pub use run::{Claims, EngineError, Finish, Options, Summary, run};

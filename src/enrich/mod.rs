@@ -11,6 +11,7 @@ pub use hash::{DEFAULT_KEY, IdHasher};
 pub use prompt::{MAX_TEXT, TOKENIZER_NAME, token_of, token_text};
 
 use crate::config::features::{Feature, From, Kind};
+use crate::event::archive::is_identity_free;
 use crate::event::{Event, Id, Num, Prompt, Text, text};
 use crate::sketch::SketchId;
 use prompt::PromptReader;
@@ -98,10 +99,11 @@ impl Enricher {
         self.names.get(raw)
     }
 
-    /// Hashes the ids and reads the prompt. Of an event whose user opted out the prompt is not even read.
+    /// Hashes the ids and reads the prompt. Of an event whose user opted out neither session nor user nor prompt is even read.
     pub fn clean(&mut self, event: &Event<'_>) -> Clean {
         let h = &self.plan.hasher;
         let hash = |id: &Id<'_>, f: &dyn Fn(&str) -> u64| match id {
+            _ if event.opt_out => None,
             Id::Missing => None,
             Id::Raw(s) => Some(f(s)),
             Id::Hashed(v) => Some(*v),
@@ -109,7 +111,7 @@ impl Enricher {
         Clean {
             session: hash(&event.session, &|s| h.session(s)),
             user: hash(&event.user, &|s| h.user(s)),
-            request: h.request(&event.request_id),
+            request: event.request_hash.unwrap_or_else(|| h.request(&event.request_id)),
             read: match &event.prompt {
                 Prompt::Text(t) if !event.opt_out => Some(self.prompts.read(t)),
                 _ => None,
@@ -133,7 +135,8 @@ impl Enricher {
             opt_out: event.opt_out,
         });
         for &d in &plan.dimensions {
-            let v = event.texts[d as usize].as_deref().map(|v| self.names.get(v));
+            let told = !event.opt_out || is_identity_free(d);
+            let v = event.texts[d as usize].as_deref().filter(|_| told).map(|v| self.names.get(v));
             out.dimensions.push(v);
         }
         let mut tokens = None;

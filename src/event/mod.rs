@@ -1,5 +1,6 @@
 //! The reference event: decoding, the text that may leave, times.
 
+pub mod archive;
 mod decode;
 mod fields;
 mod raw;
@@ -41,6 +42,8 @@ pub enum Prompt<'a> {
 pub struct Event<'a> {
     /// The request.
     pub request_id: Cow<'a, str>,
+    /// Hash of the request id, where it is known already (from an archive, which may hold a changed id).
+    pub request_hash: Option<u64>,
     /// Event time in microseconds since 1970.
     pub time_us: i64,
     /// The stage that speaks.
@@ -73,6 +76,7 @@ impl<'a> Event<'a> {
     pub fn new(request_id: Cow<'a, str>, time_us: i64, stage: Stage) -> Self {
         Self {
             request_id,
+            request_hash: None,
             time_us,
             stage,
             session: Id::Missing,

@@ -118,7 +118,7 @@ impl CategorySketch {
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut out = Self::default();
-        for _ in 0..r.len()? {
+        for _ in 0..r.length()? {
             let v: Arc<str> = Arc::from(r.text()?);
             if out.values.last_key_value().is_some_and(|l| l.0 >= &v) {
                 return r.impossible("category");

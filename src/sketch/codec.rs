@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
     }
 
     /// How many items follow; never more than the bytes left could hold, so that a forged length reserves nothing.
-    pub fn len(&mut self) -> Result<usize, DecodeError> {
+    pub fn length(&mut self) -> Result<usize, DecodeError> {
         let n = self.uint()?;
         match usize::try_from(n) {
             Ok(n) if n <= self.bytes.len() - self.at => Ok(n),
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
 
     /// A string behind its length.
     pub fn text(&mut self) -> Result<&'a str, DecodeError> {
-        let n = self.len()?;
+        let n = self.length()?;
         let b = &self.bytes[self.at..self.at + n];
         self.at += n;
         std::str::from_utf8(b).or_else(|_| self.impossible("text"))
@@ -180,7 +180,7 @@ mod tests {
             let mut r = Reader::new(&bytes);
             let _ = r.int();
             let _ = r.text();
-            let _ = r.len();
+            let _ = r.length();
         }
     }
 }

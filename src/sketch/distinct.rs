@@ -70,7 +70,7 @@ impl Distinct {
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let n = r.len()?;
+        let n = r.length()?;
         let mut hashes: Vec<u64> = Vec::with_capacity(n.min(DISTINCT_K));
         for _ in 0..n {
             let h = r.hash()?;

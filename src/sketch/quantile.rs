@@ -151,7 +151,7 @@ impl Quantiles {
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let n = r.len()?;
+        let n = r.length()?;
         let mut entries: Vec<Entry> = Vec::with_capacity(n);
         let mut last = 0;
         for _ in 0..n {

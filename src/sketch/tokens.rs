@@ -164,7 +164,7 @@ impl TokenSketch {
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut out = Self::default();
-        let n = r.len()?;
+        let n = r.length()?;
         let mut last = 0u32;
         for i in 0..n {
             let step = r.uint()?;
@@ -173,7 +173,7 @@ impl TokenSketch {
             last = t;
             out.tokens.insert(t, TokenCount { count: r.uint()?, users: r.hash()? });
         }
-        let n = r.len()?;
+        let n = r.length()?;
         let mut last = 0u16;
         for i in 0..n {
             let step = r.uint()?;

@@ -4,5 +4,6 @@ pub mod chain;
 pub mod panes;
 pub mod rows;
 mod storage;
+pub mod tables;
 
 pub use storage::{Created, Storage, StorageError};

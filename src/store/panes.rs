@@ -42,6 +42,9 @@ pub enum PaneFileError {
     /// Rows of one segment and feature were made by different definitions.
     #[error(transparent)]
     Unlike(#[from] UnlikeSketches),
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] super::StorageError),
     /// A column is missing or of another type.
     #[error("column {0} is missing or of another type")]
     Column(&'static str),

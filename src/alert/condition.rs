@@ -1,0 +1,193 @@
+//! A rule's condition: a SQL expression over a row of `windows`, planned once at start and evaluated over whole batches.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, DataFusionError, SchemaError};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, ExprSchemable, Volatility};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::prelude::SessionContext;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A planned condition.
+#[derive(Debug)]
+pub(super) struct Condition {
+    expr: Arc<dyn PhysicalExpr>,
+    /// The columns that it names, in the order of its plan: no others are gathered.
+    columns: SchemaRef,
+}
+
+impl Condition {
+    /// Parses, checks and plans.
+    ///
+    /// # Errors
+    /// A line about what is wrong, where, and which column is near.
+    pub(super) fn plan(context: &SessionContext, when: &str, schema: &SchemaRef) -> Result<Self, String> {
+        let all = DFSchema::try_from(schema.as_ref().clone()).map_err(|e| explain(&e))?;
+        let expr = context.parse_sql_expr(when, &all).map_err(|e| unparsed(&e, when, schema))?;
+        if let Expr::Alias(a) = &expr {
+            return Err(format!(
+                "{:?} stands after the end of the expression{}",
+                a.name,
+                place(when, &a.name)
+            ));
+        }
+        if let Some(what) = forbidden(&expr)? {
+            return Err(format!("{what} can't stand in a condition, which sees one row"));
+        }
+        let names: BTreeSet<&str> = expr.column_refs().into_iter().map(|c| c.name.as_str()).collect();
+        // All nullable, so that one row of nulls can stand for data below.
+        let fields = schema.fields().iter().filter(|f| names.contains(f.name().as_str()));
+        let columns: SchemaRef = Arc::new(Schema::new(
+            fields.map(|f| Field::new(f.name(), f.data_type().clone(), true)).collect::<Vec<_>>(),
+        ));
+        let few = DFSchema::try_from(columns.as_ref().clone()).map_err(|e| explain(&e))?;
+        let kind = expr.get_type(&few).map_err(|e| explain(&e))?;
+        if kind != DataType::Boolean {
+            return Err(format!(
+                "is of type {kind}, not a condition; compare it with something, for example psi_excess > 0.1"
+            ));
+        }
+        // Some functions (coalesce) have no form of their own and become another expression here.
+        let simplifier =
+            ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(few.clone())).build());
+        let expr =
+            simplifier.coerce(expr, &few).and_then(|e| simplifier.simplify(e)).map_err(|e| explain(&e))?;
+        let condition = context.create_physical_expr(expr, &few).map_err(|e| explain(&e))?;
+        // A literal that doesn't fit its column (psi > 'high') plans well and fails on the first row: let it fail now.
+        let nulls = columns.fields().iter().map(|f| new_null_array(f.data_type(), 1)).collect();
+        evaluate(&*condition, &columns, nulls, 1)?;
+        Ok(Self { expr: condition, columns })
+    }
+
+    /// Whether the condition is true in each of these rows. Only they are evaluated: a cast may fail in rows of other features.
+    pub(super) fn holds(&self, batch: &RecordBatch, rows: Vec<u32>) -> Result<Vec<bool>, String> {
+        let n = rows.len();
+        let rows = UInt32Array::from(rows);
+        let columns = self.columns.fields().iter().map(|f| {
+            let column = batch
+                .column_by_name(f.name())
+                .ok_or_else(|| format!("the batch has no column {}", f.name()))?;
+            take(column, &rows, None).map_err(|e| one_line(&e.to_string()))
+        });
+        let columns = columns.collect::<Result<Vec<ArrayRef>, String>>()?;
+        evaluate(&*self.expr, &self.columns, columns, n)
+    }
+}
+
+fn evaluate(
+    condition: &dyn PhysicalExpr,
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    n: usize,
+) -> Result<Vec<bool>, String> {
+    let options = RecordBatchOptions::new().with_row_count(Some(n));
+    let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .map_err(|e| one_line(&e.to_string()))?;
+    let result = condition.evaluate(&batch).and_then(|v| v.into_array(n)).map_err(|e| explain(&e))?;
+    let result =
+        result.as_boolean_opt().ok_or_else(|| format!("gave {}, not a boolean", result.data_type()))?;
+    Ok((0..n).map(|i| result.is_valid(i) && result.value(i)).collect())
+}
+
+/// What in an expression depends on more than its row.
+fn forbidden(expr: &Expr) -> Result<Option<String>, String> {
+    let mut found = None;
+    expr.exists(|e| {
+        found = match e {
+            Expr::AggregateFunction(f) => Some(format!("the aggregate {}()", f.func.name())),
+            Expr::WindowFunction(_) => Some("a window function".to_owned()),
+            Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_) => {
+                Some("a subquery".to_owned())
+            }
+            Expr::Placeholder(_) | Expr::ScalarVariable(..) => Some("a parameter".to_owned()),
+            // The clock or chance would make a replay say otherwise than the live job.
+            Expr::ScalarFunction(f) if f.func.signature().volatility != Volatility::Immutable => {
+                Some(format!("{}(), which gives another value each time,", f.func.name()))
+            }
+            _ => None,
+        };
+        Ok(found.is_some())
+    })
+    .map_err(|e| explain(&e))?;
+    Ok(found)
+}
+
+/// A parser's or planner's error: what, where, and the nearest column.
+fn unparsed(e: &DataFusionError, when: &str, schema: &SchemaRef) -> String {
+    if let DataFusionError::SchemaError(inner, _) = e.find_root()
+        && let SchemaError::FieldNotFound { field, .. } = inner.as_ref()
+    {
+        let valid: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let name = field.flat_name();
+        return format!(
+            "no column {name}{}; {}",
+            place(when, &field.name),
+            near(&field.name, "columns", &valid)
+        );
+    }
+    explain(e)
+}
+
+/// Where a word stands in a condition, counted in characters from 1; empty where it isn't found.
+fn place(when: &str, word: &str) -> String {
+    let inside = |c: char| c.is_alphanumeric() || c == '_';
+    let lower = when.to_ascii_lowercase();
+    let found = lower
+        .match_indices(&word.to_ascii_lowercase())
+        .map(|(i, w)| (i, i + w.len()))
+        .find(|&(from, to)| !lower[..from].ends_with(inside) && !lower[to..].starts_with(inside));
+    found.map_or_else(String::new, |(i, _)| format!(" at character {}", when[..i].chars().count() + 1))
+}
+
+fn explain(e: &DataFusionError) -> String {
+    let text = one_line(&e.find_root().strip_backtrace());
+    let text = [
+        "SQL error: ",
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "This feature is not implemented: ",
+    ]
+    .iter()
+    .fold(text.as_str(), |t, p| t.strip_prefix(p).unwrap_or(t))
+    .to_owned();
+    // The parser's error, as it is shown for debugging: ParserError("…").
+    let text = match text.split_once("ParserError(\"") {
+        Some((_, t)) => t.trim_end_matches(')').trim_end_matches('"').to_owned(),
+        None => text,
+    };
+    let text =
+        text.replace(" at Line: 1, Column: ", " at character ").replace("found: EOF", "found: its end");
+    let mut c = text.chars();
+    match c.next() {
+        Some(first) if c.as_str().starts_with(|c: char| c.is_lowercase()) => {
+            first.to_lowercase().chain(c).collect()
+        }
+        _ => text,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
+}
+
+/// "did you mean …?", or what there is.
+pub(super) fn near(name: &str, what: &str, valid: &[&str]) -> String {
+    let scored: BTreeMap<u64, &str> = valid
+        .iter()
+        .map(|v| ((strsim::jaro_winkler(name, v) * 1e9) as u64, *v))
+        .filter(|(score, _)| *score > 700_000_000)
+        .collect();
+    match scored.last_key_value() {
+        Some((_, v)) => format!("did you mean {v:?}?"),
+        None => format!(
+            "{what} here are {}",
+            valid.iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(", ")
+        ),
+    }
+}

@@ -1,0 +1,280 @@
+//! Rules: what each looks at, and its outcome for every row it looks at.
+
+use super::condition::{Condition, near};
+use super::state::Observation;
+use crate::config::{OneOrMany, RuleEntry, Severity, units::Span};
+use crate::event::{column, dimension};
+use crate::store::rows::{Verdict, WindowRow, windows_schema};
+use arrow::array::RecordBatch;
+use datafusion::prelude::SessionContext;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a rule can't be used: which rule, which of its keys, what is wrong there and what would be right, on one line.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("rule {rule:?}: {key}: {message}")]
+pub struct RuleError {
+    /// The rule's name.
+    pub rule: String,
+    /// The key of its entry.
+    pub key: &'static str,
+    /// What is wrong, where, and the nearest that would do.
+    pub message: String,
+}
+
+/// A condition that failed on data, such as a cast of a text that is no number.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("rule {rule:?} can't be evaluated: {message}")]
+pub struct EvaluateError {
+    /// The rule's name.
+    pub rule: String,
+    /// Why, on one line.
+    pub message: String,
+}
+
+/// What a rule found in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The condition is true.
+    Holds,
+    /// The condition is false or null.
+    HoldsNot,
+    /// The row says too little to be judged; it never resolves an alert.
+    NotJudged,
+}
+
+/// One rule's outcome for one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Judgement {
+    /// Index into [`Rules::all`].
+    pub rule: usize,
+    /// Index of the row.
+    pub row: usize,
+    /// What was found.
+    pub outcome: Outcome,
+}
+
+/// The names that rules may use: what this job has.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Columns of dimensions, as [`windows_schema`] takes them.
+    pub dimensions: &'a [String],
+    /// Names of features.
+    pub features: &'a [String],
+    /// Names of rolling windows, "30m".
+    pub windows: &'a [String],
+    /// `segment_by` of the groupings; "" is the whole stream.
+    pub groupings: &'a [String],
+    /// Names of baselines. `pinned:NAME` and `release:VERSION` are valid beside them, since they come and go while the job runs.
+    pub baselines: &'a [String],
+}
+
+/// What an alert needs to know of its rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// The name; part of an alert's id.
+    pub name: Arc<str>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// How long it must hold before it fires, microseconds of event time.
+    pub hold: i64,
+    /// How long it must not hold before it is resolved, microseconds of event time.
+    pub keep_firing_for: i64,
+    /// A link for whoever is paged.
+    pub runbook: Option<String>,
+}
+
+/// Which baselines a rule reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Baselines {
+    /// Every rolling one, and rows that have none because nothing is compared (volumes).
+    Rolling,
+    Named(BTreeSet<String>),
+}
+
+/// A rule that is ready to be evaluated.
+#[derive(Debug)]
+pub struct CompiledRule {
+    /// What alerts take from it.
+    pub info: RuleInfo,
+    windows: BTreeSet<String>,
+    groupings: Option<BTreeSet<String>>,
+    baselines: Baselines,
+    condition: Condition,
+}
+
+/// All rules of a job.
+#[derive(Debug)]
+pub struct Rules {
+    all: Vec<CompiledRule>,
+    by_feature: HashMap<String, Vec<usize>>,
+}
+
+impl Rules {
+    /// Checks and plans rules.
+    ///
+    /// # Errors
+    /// The first rule that names something unknown, whose condition isn't a boolean SQL expression over the columns of `windows`
+    /// and `alpha`, or that depends on more than its row (aggregates, window functions, subqueries, the clock).
+    pub fn compile(entries: &[RuleEntry], known: &Known<'_>) -> Result<Self, RuleError> {
+        let context = SessionContext::new();
+        let schema = windows_schema(known.dimensions);
+        let mut rules = Self { all: Vec::new(), by_feature: HashMap::new() };
+        for (i, e) in entries.iter().enumerate() {
+            let wrong = |key, message| RuleError { rule: e.name.clone(), key, message };
+            if entries[..i].iter().any(|o| o.name == e.name) {
+                return Err(wrong("name", "another rule has this name".into()));
+            }
+            let features = names(&e.feature, "feature", known.features, str::to_owned)
+                .map_err(|m| wrong("feature", m))?;
+            if features.is_empty() {
+                return Err(wrong("feature", "names no feature".into()));
+            }
+            let windows =
+                names(&e.window, "window", known.windows, window_name).map_err(|m| wrong("window", m))?;
+            let groupings = e
+                .segment_by
+                .as_ref()
+                .map(|g| match g.0.as_slice() {
+                    [] => Err("names no grouping; leave it out for all of them, \"\" is the whole stream"
+                        .to_owned()),
+                    _ => names(g, "grouping", known.groupings, grouping_name),
+                })
+                .transpose()
+                .map_err(|m| wrong("segment_by", m))?;
+            let baselines = baselines(&e.baseline, known.baselines).map_err(|m| wrong("baseline", m))?;
+            let condition = Condition::plan(&context, &e.when, &schema).map_err(|m| wrong("when", m))?;
+            for f in features {
+                rules.by_feature.entry(f).or_default().push(i);
+            }
+            let span = |s: Option<Span>| s.map_or(0, |s| s.0);
+            let info = RuleInfo {
+                name: e.name.as_str().into(),
+                severity: e.severity,
+                hold: span(e.hold),
+                keep_firing_for: span(e.keep_firing_for),
+                runbook: e.runbook.clone(),
+            };
+            rules.all.push(CompiledRule { info, windows, groupings, baselines, condition });
+        }
+        Ok(rules)
+    }
+
+    /// The rules, in the order of their entries.
+    #[must_use]
+    pub fn all(&self) -> &[CompiledRule] {
+        &self.all
+    }
+
+    /// Judges every row that a rule looks at; ordered by rule, then row. `batch` holds the same rows as `rows`
+    /// ([`crate::store::rows::windows_batch`]).
+    ///
+    /// # Errors
+    /// When a condition fails on data or the batch isn't one of `windows`.
+    pub fn evaluate(&self, rows: &[WindowRow], batch: &RecordBatch) -> Result<Vec<Judgement>, EvaluateError> {
+        let mut seen: Vec<Vec<u32>> = vec![Vec::new(); self.all.len()];
+        for (row, r) in (0u32..).zip(rows) {
+            for &i in self.by_feature.get(&*r.feature).map_or(&[][..], Vec::as_slice) {
+                if self.all[i].looks_at(r) {
+                    seen[i].push(row);
+                }
+            }
+        }
+        let mut out = Vec::with_capacity(seen.iter().map(Vec::len).sum());
+        for (rule, seen) in seen.iter().enumerate().filter(|(_, s)| !s.is_empty()) {
+            let insufficient = |row: u32| rows[row as usize].verdict == Some(Verdict::InsufficientData);
+            let judged: Vec<u32> = seen.iter().copied().filter(|&r| !insufficient(r)).collect();
+            let mut holds = self.all[rule]
+                .condition
+                .holds(batch, judged)
+                .map_err(|message| EvaluateError { rule: self.all[rule].info.name.to_string(), message })?
+                .into_iter();
+            out.extend(seen.iter().map(|&row| Judgement {
+                rule,
+                row: row as usize,
+                outcome: match insufficient(row) {
+                    true => Outcome::NotJudged,
+                    false if holds.next().unwrap_or(false) => Outcome::Holds,
+                    false => Outcome::HoldsNot,
+                },
+            }));
+        }
+        Ok(out)
+    }
+
+    /// Judgements as what [`super::AlertBook::step`] takes.
+    #[must_use]
+    pub fn observations<'a>(&'a self, rows: &'a [WindowRow], judged: &[Judgement]) -> Vec<Observation<'a>> {
+        judged
+            .iter()
+            .map(|j| Observation { rule: &self.all[j.rule].info, row: &rows[j.row], outcome: j.outcome })
+            .collect()
+    }
+}
+
+impl CompiledRule {
+    fn looks_at(&self, r: &WindowRow) -> bool {
+        (self.windows.is_empty() || self.windows.contains(&*r.window))
+            && self.groupings.as_ref().is_none_or(|g| g.contains(&*r.segment_by))
+            && match &self.baselines {
+                Baselines::Rolling => r.baseline.is_empty() || r.baseline.starts_with("rolling_"),
+                Baselines::Named(names) => names.contains(&*r.baseline),
+            }
+    }
+}
+
+/// Names in the form the job has them, each of which must be known.
+fn names(
+    given: &OneOrMany,
+    what: &str,
+    known: &[String],
+    form: fn(&str) -> String,
+) -> Result<BTreeSet<String>, String> {
+    given
+        .0
+        .iter()
+        .map(|name| {
+            let formed = form(name);
+            known.contains(&formed).then_some(formed).ok_or_else(|| {
+                let valid: Vec<&str> = known.iter().map(String::as_str).collect();
+                format!("no {what} {name:?}; {}", near(name, &format!("{what}s"), &valid))
+            })
+        })
+        .collect()
+}
+
+fn baselines(given: &OneOrMany, known: &[String]) -> Result<Baselines, String> {
+    if given.0.is_empty() {
+        return Ok(Baselines::Rolling);
+    }
+    let made = |b: &&String| {
+        ["pinned:", "release:"].iter().any(|p| b.strip_prefix(p).is_some_and(|rest| !rest.is_empty()))
+    };
+    let (made, listed): (Vec<&String>, Vec<&String>) = given.0.iter().partition(made);
+    let listed = OneOrMany(listed.into_iter().cloned().collect());
+    let mut all = names(&listed, "baseline", known, str::to_owned)?;
+    all.extend(made.into_iter().cloned());
+    Ok(Baselines::Named(all))
+}
+
+/// "1440m" is the window that the job calls "24h".
+fn window_name(name: &str) -> String {
+    name.parse::<Span>().map_or_else(|_| name.to_owned(), |s| s.to_string())
+}
+
+/// Dimensions by any of their names and in any order, as the job's `segment_by` has them.
+fn grouping_name(name: &str) -> String {
+    let mut parts: Vec<String> = name
+        .split(',')
+        .map(str::trim)
+        .filter(|p| !p.is_empty())
+        .map(|p| dimension(p).map_or_else(|| p.to_owned(), |d| column(d.path())))
+        .collect();
+    parts.sort();
+    parts.join(",")
+}
+
+#[cfg(test)]
+#[path = "rule_tests.rs"]
+mod tests;

@@ -1,0 +1,29 @@
+//! `driftglass bench-drain`: a bare consumer, for benchmarks.
+
+use super::CliError;
+use crate::source::kafka::drain;
+use clap::Args;
+use std::collections::BTreeMap;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct BenchDrain {
+    /// Bootstrap servers
+    #[arg(long)]
+    brokers: String,
+    /// The topic
+    #[arg(long)]
+    topic: String,
+}
+
+impl BenchDrain {
+    /// Drains the topic and prints what it held, as JSON.
+    ///
+    /// # Errors
+    /// When the topic can't be read.
+    pub fn run(self) -> Result<(), CliError> {
+        let s = drain(&self.brokers, &self.topic, &BTreeMap::new()).map_err(CliError::failed)?;
+        println!("{}", serde_json::json!({ "events": s.events, "bytes": s.bytes, "seconds": s.seconds }));
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! `driftglass run`: the streaming job against Kafka.
+
+use super::common::{runtime, stop_signal, storage};
+use super::live::Shown;
+use super::{CliError, ConfigFile, Global, show};
+use crate::alert::{Outbox, sink};
+use crate::engine::{self, Claims, Job, JobKind, Options, Progress, Summary};
+use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
+use clap::Args;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Stop once everything that the topic holds now is read
+    #[arg(long)]
+    until_caught_up: bool,
+    /// Start over: empty the output and read the topic from its beginning
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl Run {
+    /// Runs the job until it is told to stop.
+    ///
+    /// # Errors
+    /// When configuration, broker or output fail.
+    pub fn run(self, global: &Global) -> Result<(), CliError> {
+        let config = self.config.read()?;
+        let Some(kafka) = config.input.kafka.clone() else {
+            return Err(CliError::usage(
+                "input.kafka is not set: name brokers and topic, for example kafka = { brokers = \"localhost:9092\", topic = \"generation-events\" }",
+            ));
+        };
+        let runtime = runtime()?;
+        let storage = storage(&config, &runtime)?;
+        let options = KafkaOptions {
+            properties: config.kafka.properties.clone(),
+            idle: config.windows.idle.duration(),
+            until_caught_up: self.until_caught_up,
+            max_message: usize::try_from(config.input.max_message.0).unwrap_or(usize::MAX),
+            ..KafkaOptions::new(&kafka.brokers, &kafka.topic, &kafka.group)
+        };
+        let job = Arc::new(Job::open(config, JobKind::Run, storage, self.overwrite)?);
+        let stop = stop_signal(&runtime);
+        let connect = |positions: Arc<dyn Positions>| -> Result<Box<dyn Source>, CliError> {
+            Ok(Box::new(KafkaSource::connect(options, positions).map_err(CliError::failed)?))
+        };
+        let progress = Arc::new(Progress::default());
+        let summary = execute(&job, &kafka.topic, TimeRange::ALL, stop, progress, global, connect)?;
+        show::summary(&summary, global)
+    }
+}
+
+/// Runs a job over the source that `connect` makes, showing its progress and sending its alerts.
+///
+/// # Errors
+/// When source, output or sinks fail.
+pub fn execute(
+    job: &Arc<Job>,
+    topic: &str,
+    range: TimeRange,
+    stop: Arc<AtomicBool>,
+    progress: Arc<Progress>,
+    global: &Global,
+    connect: impl FnOnce(Arc<dyn Positions>) -> Result<Box<dyn Source>, CliError>,
+) -> Result<Summary, CliError> {
+    let topic: Arc<str> = topic.into();
+    let claims = Arc::new(Claims::new(Arc::clone(job), Arc::clone(&topic), range));
+    let sinks = sink::from_config(&job.settings.config.alerts).map_err(CliError::usage)?;
+    let outbox = if sinks.is_empty() { None } else { Some(Outbox::start(sinks).map_err(CliError::failed)?) };
+    let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
+    let mut source = connect(positions)?;
+    let shown = Shown::start(Arc::clone(&progress), global);
+    let options = Options { topic, range, stop, progress, outbox };
+    let summary = engine::run(job, source.as_mut(), &claims, options).map_err(CliError::failed)?;
+    drop(shown);
+    Ok(summary)
+}

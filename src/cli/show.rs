@@ -1,0 +1,88 @@
+//! What a finished job tells: its counters, and the alerts it found, as a table for people or JSON for machines.
+
+use super::{CliError, Global};
+use crate::alert::{AlertRow, AlertState, alerts_from_batch};
+use crate::engine::Summary;
+use crate::event::time::text;
+use crate::store::Storage;
+use indicatif::HumanCount;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::io::Write;
+
+/// Prints a job's summary.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    if global.json {
+        let line = serde_json::to_string(s).map_err(CliError::failed)?;
+        return writeln!(out, "{line}").map_err(CliError::failed);
+    }
+    let c = &s.counts;
+    let mut text = format!(
+        "{} events in {:.1} s ({}/s), {} windows, {} alerts fired",
+        HumanCount(c.events),
+        s.seconds,
+        HumanCount((c.events as f64 / s.seconds.max(1e-9)) as u64),
+        HumanCount(c.windows),
+        c.alerts_fired,
+    );
+    if c.rejected > 0 {
+        let reasons: Vec<String> = s.reasons.iter().map(|(r, n)| format!("{r} {n}")).collect();
+        text += &format!("; {} messages rejected ({})", HumanCount(c.rejected), reasons.join(", "));
+    }
+    for (n, what) in [
+        (c.mistyped_fields, "optional fields of the wrong type"),
+        (c.late, "late events"),
+        (c.gaps, "offsets lost"),
+        (s.undelivered, "alerts not delivered"),
+    ] {
+        if n > 0 {
+            text += &format!("; {} {what}", HumanCount(n));
+        }
+    }
+    writeln!(out, "{text}").map_err(CliError::failed)
+}
+
+/// All rows of `alerts` in an output.
+///
+/// # Errors
+/// When they can't be read.
+pub fn alerts(storage: &Storage) -> Result<Vec<AlertRow>, CliError> {
+    let mut rows = Vec::new();
+    for path in storage.list("alerts").map_err(CliError::failed)? {
+        let Some(bytes) = storage.get(&path).map_err(CliError::failed)? else { continue };
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+            .and_then(|b| b.build())
+            .map_err(CliError::failed)?;
+        for batch in reader {
+            rows.extend(alerts_from_batch(&batch.map_err(CliError::failed)?).map_err(CliError::failed)?);
+        }
+    }
+    rows.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    Ok(rows)
+}
+
+/// Prints the alerts that fired, one line each, earliest first, the same drift in several windows and baselines as one.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn fired(rows: &[AlertRow]) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for a in rows.iter().filter(|a| a.state == AlertState::Firing) {
+        if seen.contains(&(&a.rule, &a.segment)) {
+            continue;
+        }
+        seen.push((&a.rule, &a.segment));
+        let segment = if a.segment.is_empty() { "everything" } else { &a.segment };
+        writeln!(out, "{}  {:<8} {:<22} {segment}", text(a.at), a.severity.name(), a.rule)
+            .map_err(CliError::failed)?;
+        writeln!(out, "    {}", a.summary).map_err(CliError::failed)?;
+    }
+    if seen.is_empty() {
+        writeln!(out, "no alert fired").map_err(CliError::failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,503 @@
+//! The evaluator: from committed panes to hours, windows and alerts, in event-time order.
+//!
+//! Everything here is a function of the panes offered, the settings, the baselines and the marks up to which it may go; files, clocks
+//! and threads are somebody else's. A row counts from the first tick at or after its closing time, so what a tick sees does not
+//! depend on when or from which partition rows came.
+
+use super::judge::{Judge, Tick};
+use super::rolling::Rolled;
+use crate::alert::{AlertBook, AlertRow, Rules};
+use crate::baseline::{BaselineSet, Builder, Excluded, Pin};
+use crate::config::Config;
+use crate::config::features::Feature;
+use crate::config::segments::{Groupings, OTHER};
+use crate::event::time::{DAY, HOUR, floor};
+use crate::sketch::UnlikeSketches;
+use crate::store::panes::Names;
+use crate::store::rows::{Verdict, WindowRow, windows_batch};
+use crate::window::{Contents, PaneRow, Segment};
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why an evaluation failed.
+#[derive(Debug, Error)]
+pub enum EvaluateError {
+    /// Panes made by unlike definitions met.
+    #[error(transparent)]
+    Unlike(#[from] UnlikeSketches),
+    /// A rule could not be evaluated.
+    #[error("rules: {0}")]
+    Rule(String),
+    /// Rows did not fit their schema.
+    #[error("windows: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Earlier days could not be read.
+    #[error("history: {0}")]
+    History(String),
+}
+
+/// Earlier days, as they were committed.
+pub trait History: Send {
+    /// Hands every row of `_days` written at or before `until` and after `from` (event times of closing) to `f`.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    fn days(
+        &mut self,
+        from: i64,
+        until: i64,
+        f: &mut dyn FnMut(&PaneRow) -> Result<(), EvaluateError>,
+    ) -> Result<(), EvaluateError>;
+}
+
+/// One row of `exclusions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Start of the day that leaves later baselines.
+    pub day: i64,
+    /// The segment.
+    pub segment: Segment,
+    /// Index of the feature.
+    pub feature: usize,
+    /// Windows judged that day.
+    pub judged: u32,
+    /// Windows that drifted.
+    pub drifted: u32,
+    /// When it was decided, event time.
+    pub decided_at: i64,
+}
+
+/// What an evaluation gave, waiting for its commit.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// Hours for the public `panes`; `close_at` is the tick that wrote them.
+    pub hours: Vec<PaneRow>,
+    /// Days for `_days`.
+    pub days: Vec<PaneRow>,
+    /// Windows.
+    pub windows: Vec<WindowRow>,
+    /// Alerts.
+    pub alerts: Vec<AlertRow>,
+    /// Exclusions.
+    pub exclusions: Vec<Exclusion>,
+}
+
+/// What a checkpoint keeps; all else is rebuilt from panes and hours.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The last tick evaluated; `None` before the first.
+    pub at: Option<i64>,
+    /// Alerts under way.
+    pub book: AlertBook,
+    /// Segments admitted, per grouping.
+    pub admitted: Vec<Vec<String>>,
+    /// Windows judged and drifted in the current day, per (grouping, segment, feature).
+    pub judged: Vec<(u16, String, usize, u32, u32)>,
+    /// Windows written.
+    pub windows: u64,
+}
+
+/// Settings of the evaluator.
+#[derive(Debug)]
+pub struct Settings {
+    /// The whole configuration.
+    pub config: Config,
+    /// The features.
+    pub features: Vec<Feature>,
+    /// The groupings.
+    pub groupings: Arc<Groupings>,
+    /// Names for tables.
+    pub names: Names,
+    /// The rules.
+    pub rules: Rules,
+    /// The pins.
+    pub pins: Vec<Pin>,
+}
+
+/// The evaluator.
+pub struct Evaluator {
+    settings: Arc<Settings>,
+    judge: Judge,
+    history: Box<dyn History>,
+    /// Ticks: the greatest common divisor of all slides and an hour.
+    tick: i64,
+    at: Option<i64>,
+    pending: BTreeMap<i64, Vec<PaneRow>>,
+    rolled: Rolled,
+    /// Rows of the current hour, by the hour that they belong to.
+    hour: BTreeMap<i64, FxHashMap<Segment, Contents>>,
+    /// Hours of the current day, by the day that they belong to.
+    day: BTreeMap<i64, FxHashMap<Segment, Contents>>,
+    admitted: Vec<FxHashSet<Arc<str>>>,
+    folded: u64,
+    judged: BTreeMap<(Segment, usize), (u32, u32)>,
+    excluded: Excluded,
+    baselines: BTreeMap<i64, Arc<BaselineSet>>,
+    book: AlertBook,
+    windows: u64,
+    /// What was evaluated since the last commit.
+    pub outputs: Outputs,
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+impl Evaluator {
+    /// An evaluator, at its start or where a checkpoint left it. `excluded` are the exclusions decided before.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, history: Box<dyn History>, state: State, excluded: Excluded) -> Self {
+        let windows = &settings.config.windows;
+        let tick = windows.rolling.iter().fold(HOUR, |g, r| gcd(g, r.slide()));
+        let mut admitted: Vec<FxHashSet<Arc<str>>> =
+            state.admitted.iter().map(|g| g.iter().map(|s| Arc::from(s.as_str())).collect()).collect();
+        admitted.resize_with(settings.groupings.all.len(), FxHashSet::default);
+        let judged = state
+            .judged
+            .into_iter()
+            .map(|(grouping, name, f, j, d)| ((Segment { grouping, name: name.into() }, f), (j, d)))
+            .collect();
+        Self {
+            judge: Judge::new(Arc::clone(&settings)),
+            history,
+            tick,
+            at: state.at,
+            pending: BTreeMap::new(),
+            rolled: Rolled::new(&windows.rolling, tick),
+            hour: BTreeMap::new(),
+            day: BTreeMap::new(),
+            admitted,
+            folded: 0,
+            judged,
+            excluded,
+            baselines: BTreeMap::new(),
+            book: state.book,
+            windows: state.windows,
+            outputs: Outputs::default(),
+            settings,
+        }
+    }
+
+    /// What a checkpoint keeps.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let sorted = |g: &FxHashSet<Arc<str>>| {
+            let mut v: Vec<String> = g.iter().map(|s| s.to_string()).collect();
+            v.sort();
+            v
+        };
+        State {
+            at: self.at,
+            book: self.book.clone(),
+            admitted: self.admitted.iter().map(sorted).collect(),
+            judged: self
+                .judged
+                .iter()
+                .map(|((s, f), (j, d))| (s.grouping, s.name.to_string(), *f, *j, *d))
+                .collect(),
+            windows: self.windows,
+        }
+    }
+
+    /// The last tick evaluated.
+    #[must_use]
+    pub fn at(&self) -> Option<i64> {
+        self.at
+    }
+
+    /// Events' panes folded into `__other__` by the cap on segments.
+    #[must_use]
+    pub fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    /// Start of the oldest row that a restart at the last tick would need again.
+    #[must_use]
+    pub fn needs_from(&self) -> i64 {
+        self.at.map_or(i64::MIN, |t| floor(t, HOUR).min(t - self.rolled.fine_length()))
+    }
+
+    /// Start of the oldest hour that a restart at the last tick would need again.
+    #[must_use]
+    pub fn needs_hours_from(&self) -> i64 {
+        self.at.map_or(i64::MIN, |t| floor(t, DAY).min(t - self.rolled.long_length()))
+    }
+
+    /// The last closing time that is waiting, if any.
+    #[must_use]
+    pub fn last_pending(&self) -> Option<i64> {
+        self.pending.keys().next_back().copied()
+    }
+
+    /// Length of a tick, microseconds.
+    #[must_use]
+    pub fn tick_length(&self) -> i64 {
+        self.tick
+    }
+
+    /// Takes rows; they wait until a tick reaches them. `floor` is the tick after which they may count, where they came later than the
+    /// evaluation they belong to (a partition that had been cut off).
+    pub fn offer(&mut self, rows: Vec<PaneRow>, floor: Option<i64>) {
+        for row in rows {
+            let from = row.close_at.max(floor.unwrap_or(i64::MIN));
+            self.pending.entry(from).or_default().push(row);
+        }
+    }
+
+    /// Puts rows back that were taken up before a restart: `from` is when each counted from.
+    ///
+    /// # Errors
+    /// When their sketches were made by unlike definitions.
+    pub fn restore(&mut self, rows: Vec<PaneRow>, floor: Option<i64>) -> Result<(), EvaluateError> {
+        let Some(at) = self.at else {
+            self.offer(rows, floor);
+            return Ok(());
+        };
+        for row in rows {
+            let from = row.close_at.max(floor.unwrap_or(i64::MIN));
+            if from > at {
+                self.pending.entry(from).or_default().push(row);
+            } else {
+                let into_hour = from > crate::event::time::floor(at, HOUR);
+                self.take_up(row, at, into_hour)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts hours back that were written before a restart.
+    ///
+    /// # Errors
+    /// When their sketches were made by unlike definitions.
+    pub fn restore_hours(&mut self, rows: Vec<PaneRow>) -> Result<(), EvaluateError> {
+        let Some(at) = self.at else { return Ok(()) };
+        for row in rows {
+            if row.close_at <= at {
+                if row.close_at > floor(at, DAY) {
+                    merge_into(
+                        self.day.entry(floor(row.start, DAY)).or_default(),
+                        &row.segment,
+                        &row.contents,
+                    )?;
+                }
+                self.rolled.add_hour(row.start, &row.segment, &row.contents)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the baselines after a restart.
+    ///
+    /// # Errors
+    /// When the days can't be read.
+    pub fn restore_baselines(&mut self) -> Result<(), EvaluateError> {
+        let Some(at) = self.at else { return Ok(()) };
+        let longest = self.settings.config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
+        let mut day = floor(at - longest, DAY);
+        while day <= at {
+            self.build_baselines(day)?;
+            day += DAY;
+        }
+        Ok(())
+    }
+
+    /// Evaluates every tick up to `mark`; rows are complete up to `complete`. Stops after `most` ticks that had windows, so that
+    /// commits come in time; true when it is done.
+    ///
+    /// # Errors
+    /// When sketches, rules or history fail.
+    pub fn advance(&mut self, mark: i64, complete: i64, most: usize) -> Result<bool, EvaluateError> {
+        let mut left = most;
+        loop {
+            let next = match (self.at, self.pending.first_key_value()) {
+                (Some(t), _) => t + self.tick,
+                (None, Some((&first, rows))) => {
+                    let start = rows.iter().map(|r| r.start).min().unwrap_or(first);
+                    floor(start.min(first), self.tick) + self.tick
+                }
+                (None, None) => return Ok(true),
+            };
+            if next > mark {
+                return Ok(true);
+            }
+            if left == 0 {
+                return Ok(false);
+            }
+            left -= 1;
+            self.step(next, next <= complete)?;
+            self.at = Some(next);
+        }
+    }
+
+    fn step(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
+        if self.at.is_none() {
+            self.build_baselines(floor(t, DAY))?;
+        }
+        let later = self.pending.split_off(&(t + 1));
+        let mut rows: Vec<PaneRow> =
+            std::mem::replace(&mut self.pending, later).into_values().flatten().collect();
+        // Partitions bring rows in any order; the cap on segments admits them in this one.
+        rows.sort_by(|a, b| (a.close_at, a.start, &a.segment).cmp(&(b.close_at, b.start, &b.segment)));
+        for row in rows {
+            self.take_up(row, t, true)?;
+        }
+        if t % HOUR == 0 {
+            self.close_hour(t)?;
+        }
+        self.rolled.forget(t);
+        self.windows_at(t, complete)?;
+        if t % DAY == 0 {
+            self.close_day(t)?;
+        }
+        Ok(())
+    }
+
+    /// Merges a row into every grouping that is made from its own.
+    fn take_up(&mut self, row: PaneRow, t: i64, into_hour: bool) -> Result<(), EvaluateError> {
+        let settings = Arc::clone(&self.settings);
+        let direct = row.segment.grouping as usize;
+        for (g, grouping) in settings.groupings.all.iter().enumerate() {
+            if grouping.parent != direct {
+                continue;
+            }
+            let name = settings.groupings.coarser(direct, &row.segment.name, g);
+            let segment = Segment { grouping: g as u16, name: self.admit(g, name) };
+            if into_hour {
+                merge_into(self.hour.entry(floor(row.start, HOUR)).or_default(), &segment, &row.contents)?;
+            }
+            self.rolled.add_pane(row.start, t, &segment, &row.contents)?;
+        }
+        Ok(())
+    }
+
+    /// The segment's own name while the grouping has room, `__other__` after.
+    fn admit(&mut self, grouping: usize, name: String) -> Arc<str> {
+        if let Some(known) = self.admitted[grouping].get(name.as_str()) {
+            return Arc::clone(known);
+        }
+        if self.admitted[grouping].len() < self.settings.config.windows.max_segments {
+            let name: Arc<str> = name.into();
+            self.admitted[grouping].insert(Arc::clone(&name));
+            return name;
+        }
+        self.folded += 1;
+        let columns = &self.settings.groupings.all[grouping].columns;
+        columns.iter().map(|c| format!("{c}={OTHER}")).collect::<Vec<_>>().join(",").into()
+    }
+
+    fn close_hour(&mut self, t: i64) -> Result<(), EvaluateError> {
+        for (hour, segments) in std::mem::take(&mut self.hour) {
+            for (segment, contents) in sorted(segments) {
+                merge_into(self.day.entry(floor(hour, DAY)).or_default(), &segment, &contents)?;
+                self.rolled.add_hour(hour, &segment, &contents)?;
+                self.outputs.hours.push(PaneRow { start: hour, close_at: t, segment, contents });
+            }
+        }
+        Ok(())
+    }
+
+    fn windows_at(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
+        let settings = Arc::clone(&self.settings);
+        let mut rows: Vec<WindowRow> = Vec::new();
+        for rolling in &settings.config.windows.rolling {
+            if t % rolling.slide() != 0 {
+                continue;
+            }
+            let start = t - rolling.length();
+            let merged = self.rolled.window(start, t, rolling.slide())?;
+            if merged.is_empty() {
+                continue;
+            }
+            let none = Arc::default();
+            let set = self.baselines.get(&floor(start, DAY)).unwrap_or(&none);
+            let tick = Tick { start, end: t, length: rolling.length(), complete };
+            let judged = self.judge.window(&tick, &merged, set)?;
+            for (row, segment, feature) in judged {
+                if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
+                    let counts = self.judged.entry((segment, feature)).or_default();
+                    counts.0 += 1;
+                    counts.1 += u32::from(v == Verdict::Drift);
+                }
+                rows.push(row);
+            }
+        }
+        let batch = windows_batch(&rows, &settings.names.dimensions)?;
+        let judged =
+            settings.rules.evaluate(&rows, &batch).map_err(|e| EvaluateError::Rule(e.to_string()))?;
+        let observed = settings.rules.observations(&rows, &judged);
+        self.outputs.alerts.extend(self.book.step(t, settings.config.alerts.stale_after.0, &observed));
+        self.windows += rows.len() as u64;
+        self.outputs.windows.append(&mut rows);
+        Ok(())
+    }
+
+    fn close_day(&mut self, t: i64) -> Result<(), EvaluateError> {
+        for (day, segments) in std::mem::take(&mut self.day) {
+            for (segment, contents) in sorted(segments) {
+                self.outputs.days.push(PaneRow { start: day, close_at: t, segment, contents });
+            }
+        }
+        let judged = std::mem::take(&mut self.judged);
+        if self.settings.config.baselines.exclude_drifted {
+            for ((segment, feature), (judged, drifted)) in judged {
+                if judged >= 3 && 2 * drifted > judged {
+                    self.excluded.entry((segment.clone(), feature)).or_default().push(t - DAY);
+                    self.outputs.exclusions.push(Exclusion {
+                        day: t - DAY,
+                        segment,
+                        feature,
+                        judged,
+                        drifted,
+                        decided_at: t,
+                    });
+                }
+            }
+        }
+        self.build_baselines(t)?;
+        let longest = self.settings.config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
+        self.baselines.retain(|day, _| *day >= floor(t - longest, DAY));
+        Ok(())
+    }
+
+    fn build_baselines(&mut self, day: i64) -> Result<(), EvaluateError> {
+        let settings = Arc::clone(&self.settings);
+        let longest = settings.config.baselines.rolling_days.iter().copied().max().unwrap_or(0);
+        let mut builder = Builder::new(
+            &settings.config.baselines,
+            &settings.features,
+            &settings.groupings,
+            day,
+            &self.excluded,
+        );
+        self.history.days(day - i64::from(longest) * DAY, day, &mut |row| Ok(builder.add(row)?))?;
+        for row in &self.outputs.days {
+            builder.add(row)?;
+        }
+        self.baselines.insert(day, Arc::new(builder.finish(&settings.pins)));
+        Ok(())
+    }
+}
+
+fn sorted(segments: FxHashMap<Segment, Contents>) -> Vec<(Segment, Contents)> {
+    let mut v: Vec<_> = segments.into_iter().collect();
+    v.sort_by(|a, b| a.0.cmp(&b.0));
+    v
+}
+
+/// Merges contents into a segment's slot.
+pub(super) fn merge_into(
+    map: &mut FxHashMap<Segment, Contents>,
+    segment: &Segment,
+    contents: &Contents,
+) -> Result<(), UnlikeSketches> {
+    match map.get_mut(segment) {
+        Some(mine) => mine.merge(contents),
+        None => {
+            map.insert(segment.clone(), contents.clone());
+            Ok(())
+        }
+    }
+}

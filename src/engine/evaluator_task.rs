@@ -1,0 +1,321 @@
+//! The evaluator's side of the store: which commits it has read, its own chain, publishing, recovery.
+
+use super::evaluate::{EvaluateError, Evaluator, State};
+use super::history::{self, Days, day_file};
+use super::ingest::{Committed, PartitionCommit};
+use super::job::Job;
+use super::progress::Progress;
+use crate::alert::AlertRow;
+use crate::event::time::DAY;
+use crate::source::PartitionId;
+use crate::store::chain::{Chain, ChainError, Epoch, head, read_commit};
+use crate::store::panes::{self, PaneFileError};
+use crate::store::tables::{Staged, Stager, publish};
+use crate::window::PaneRow;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use thiserror::Error;
+
+/// Window rows after which a commit is due, whatever the time.
+const MANY_WINDOWS: usize = 100_000;
+/// Ticks between two looks at what else has come.
+const TICKS: usize = 48;
+
+/// Why the evaluator can't go on.
+#[derive(Debug, Error)]
+pub enum TaskError {
+    /// The evaluation failed.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// A chain failed, or the evaluator's is somebody else's now.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A file failed.
+    #[error(transparent)]
+    Files(#[from] PaneFileError),
+}
+
+/// What the evaluator has read of one partition.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PartitionRead {
+    /// The newest epoch read; 0 before the first.
+    pub read_to: u64,
+    /// The oldest epoch that a restart must read again.
+    pub keep_from: u64,
+    /// Ticks after which the rows of an epoch count, where they came behind the evaluation.
+    pub floors: BTreeMap<u64, i64>,
+    /// The watermark.
+    pub watermark: Option<i64>,
+    /// Idle or at its end: not waited for.
+    pub quiet: bool,
+    /// No record so far.
+    pub empty: bool,
+}
+
+/// What one commit of the evaluator says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EvaluatorCommit {
+    /// The evaluation's state.
+    pub state: State,
+    /// What it was made of.
+    pub partitions: BTreeMap<i32, PartitionRead>,
+    /// Files of public tables that this commit names.
+    pub files: Vec<Staged>,
+    /// Alerts that leave after this commit; a restart sends the last commit's again.
+    pub alerts: Vec<AlertRow>,
+}
+
+/// Epochs whose rows may be needed again, with the last start and closing time in each.
+type Kept = VecDeque<(u64, i64, i64)>;
+
+/// The evaluator and its bookkeeping.
+pub struct EvaluatorTask {
+    job: Arc<Job>,
+    chain: Chain,
+    writer: String,
+    evaluator: Evaluator,
+    partitions: BTreeMap<i32, PartitionRead>,
+    kept: BTreeMap<i32, Kept>,
+    progress: Arc<Progress>,
+    dirty: bool,
+}
+
+impl EvaluatorTask {
+    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions have committed since. The alerts of the
+    /// last commit are returned: they may not have left.
+    ///
+    /// # Errors
+    /// When chains or files fail.
+    pub fn claim(
+        job: &Arc<Job>,
+        all: &[PartitionId],
+        writer: String,
+        progress: Arc<Progress>,
+    ) -> Result<(Self, Vec<AlertRow>), TaskError> {
+        let (chain, last) = Chain::claim::<EvaluatorCommit>(&job.storage, &job.evaluator_chain(), &writer)?;
+        let (state, mut partitions, alerts) = match last {
+            None => (State::default(), BTreeMap::new(), Vec::new()),
+            Some(c) => {
+                publish(&job.storage, &c.files).map_err(PaneFileError::from)?;
+                (c.state, c.partitions, c.alerts)
+            }
+        };
+        for p in all {
+            partitions.entry(p.0).or_insert_with(PartitionRead::default);
+        }
+        let excluded = history::excluded(&history::exclusions(&job.storage, &job.settings.names)?);
+        let days = Days::new(job.storage.clone(), job.days_folder(), job.settings.names.clone());
+        let evaluator = Evaluator::new(Arc::clone(&job.settings), Box::new(days), state, excluded);
+        let mut task = Self {
+            job: Arc::clone(job),
+            chain,
+            writer,
+            evaluator,
+            partitions,
+            kept: BTreeMap::new(),
+            progress,
+            dirty: false,
+        };
+        task.restore()?;
+        Ok((task, alerts))
+    }
+
+    fn restore(&mut self) -> Result<(), TaskError> {
+        if self.evaluator.at().is_some() {
+            let hours = history::hours_since(
+                &self.job.storage,
+                self.evaluator.needs_hours_from(),
+                &self.job.settings.names,
+            )?;
+            self.evaluator.restore_hours(hours)?;
+            self.evaluator.restore_baselines()?;
+        }
+        for (p, read) in self.partitions.clone() {
+            for epoch in read.keep_from.max(1)..=read.read_to {
+                if let Some((_, rows)) = self.commit_of(p, epoch)? {
+                    self.keep(p, epoch, &rows);
+                    self.evaluator.restore(rows, read.floors.get(&epoch).copied())?;
+                }
+            }
+            self.catch_up(PartitionId(p))?;
+        }
+        Ok(())
+    }
+
+    fn commit_of(
+        &self,
+        partition: i32,
+        epoch: u64,
+    ) -> Result<Option<(PartitionCommit, Vec<PaneRow>)>, TaskError> {
+        let folder = self.job.partition_chain(partition);
+        let Some(Some(commit)) = read_commit::<PartitionCommit>(&self.job.storage, &folder, Epoch(epoch))?
+        else {
+            return Ok(None);
+        };
+        let rows = match &commit.panes {
+            None => Vec::new(),
+            Some(path) => history::read_rows(&self.job.storage, path, &self.job.settings.names)?,
+        };
+        Ok(Some((commit, rows)))
+    }
+
+    /// Reads what a partition has committed beyond what was read.
+    ///
+    /// # Errors
+    /// When its chain or files fail.
+    pub fn catch_up(&mut self, partition: PartitionId) -> Result<(), TaskError> {
+        let newest = head(&self.job.storage, &self.job.partition_chain(partition.0))?.map_or(0, |e| e.0);
+        let from = self.partitions.entry(partition.0).or_default().read_to + 1;
+        for epoch in from..=newest {
+            match self.commit_of(partition.0, epoch)? {
+                Some((c, rows)) => self.take(Committed {
+                    partition,
+                    epoch: Epoch(epoch),
+                    watermark: c.watermark,
+                    quiet: c.quiet,
+                    empty: c.next_offset == 0,
+                    rows,
+                }),
+                None => self.partitions.entry(partition.0).or_default().read_to = epoch,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a commit of this process.
+    ///
+    /// # Errors
+    /// When epochs between, that others wrote, can't be read.
+    pub fn committed(&mut self, c: Committed) -> Result<(), TaskError> {
+        let read_to = self.partitions.entry(c.partition.0).or_default().read_to;
+        if c.epoch.0 <= read_to {
+            return Ok(());
+        }
+        for epoch in read_to + 1..c.epoch.0 {
+            if let Some((between, rows)) = self.commit_of(c.partition.0, epoch)? {
+                self.take(Committed {
+                    partition: c.partition,
+                    epoch: Epoch(epoch),
+                    watermark: between.watermark,
+                    quiet: between.quiet,
+                    empty: between.next_offset == 0,
+                    rows,
+                });
+            }
+        }
+        self.take(c);
+        Ok(())
+    }
+
+    fn take(&mut self, c: Committed) {
+        let p = c.partition.0;
+        self.keep(p, c.epoch.0, &c.rows);
+        let at = self.evaluator.at().unwrap_or(i64::MIN);
+        let behind = c.rows.iter().any(|r| r.close_at <= at);
+        let read = self.partitions.entry(p).or_default();
+        read.read_to = c.epoch.0;
+        read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
+        read.quiet = c.quiet;
+        read.empty = c.empty;
+        let floor = behind.then(|| at + 1);
+        if let Some(f) = floor {
+            read.floors.insert(c.epoch.0, f);
+        }
+        self.evaluator.offer(c.rows, floor);
+        self.dirty = true;
+    }
+
+    fn keep(&mut self, partition: i32, epoch: u64, rows: &[PaneRow]) {
+        let start = rows.iter().map(|r| r.start).max().unwrap_or(i64::MIN);
+        let close = rows.iter().map(|r| r.close_at).max().unwrap_or(i64::MIN);
+        self.kept.entry(partition).or_default().push_back((epoch, start, close));
+    }
+
+    /// Evaluates as far as the partitions have come; commits when much is waiting. Returns the alerts whose commit holds now, and
+    /// whether there is more to do.
+    ///
+    /// # Errors
+    /// When the evaluation or a commit fails.
+    pub fn advance(&mut self) -> Result<(Vec<AlertRow>, bool), TaskError> {
+        let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
+        let mark = if waited.is_empty() {
+            let tick = self.evaluator.tick_length();
+            self.evaluator
+                .last_pending()
+                .map_or(i64::MIN, |t| t.div_euclid(tick) * tick + if t % tick == 0 { 0 } else { tick })
+        } else {
+            waited.iter().map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN)
+        };
+        let passed = self.partitions.values().filter(|p| !(p.quiet && p.empty));
+        let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN);
+        let before = self.evaluator.at();
+        let done = self.evaluator.advance(mark, complete, TICKS)?;
+        self.dirty |= self.evaluator.at() != before;
+        if let Some(at) = self.evaluator.at() {
+            self.progress.evaluated_to.store(at, Ordering::Relaxed);
+            self.progress.folded.store(self.evaluator.folded(), Ordering::Relaxed);
+        }
+        let alerts =
+            if self.evaluator.outputs.windows.len() >= MANY_WINDOWS { self.commit()? } else { Vec::new() };
+        Ok((alerts, !done))
+    }
+
+    /// Commits what was evaluated, publishes it, and returns the alerts that may leave now.
+    ///
+    /// # Errors
+    /// When the storage fails for good or another process evaluates now.
+    pub fn commit(&mut self) -> Result<Vec<AlertRow>, TaskError> {
+        if !self.dirty {
+            return Ok(Vec::new());
+        }
+        let outputs = std::mem::take(&mut self.evaluator.outputs);
+        let job = Arc::clone(&self.job);
+        let names = &job.settings.names;
+        let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
+        let mut stager = Stager::new(&job.storage, stem.clone());
+        stager.windows(&outputs.windows, &names.dimensions)?;
+        stager.panes(&outputs.hours, names)?;
+        stager.alerts(&outputs.alerts)?;
+        stager.exclusions(&outputs.exclusions, names)?;
+        if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
+            // Staged like a public table: earlier days are found by listing their folder, so it may hold committed ones only.
+            let to = day_file(&job.days_folder(), first.close_at, last.close_at, &stem);
+            let staged = Staged { from: format!("_staged/{to}"), to };
+            let bytes = panes::encode(&outputs.days, DAY, names)?;
+            job.storage.retry(|s| s.put(&staged.from, bytes.clone())).map_err(PaneFileError::from)?;
+            stager.files.push(staged);
+        }
+        let files = stager.files;
+        self.forget();
+        let commit = EvaluatorCommit {
+            state: self.evaluator.state(),
+            partitions: self.partitions.clone(),
+            files: files.clone(),
+            alerts: outputs.alerts.clone(),
+        };
+        self.chain.commit(commit)?;
+        publish(&job.storage, &files).map_err(PaneFileError::from)?;
+        self.dirty = false;
+        Progress::add(&self.progress.windows, outputs.windows.len() as u64);
+        Progress::add(&self.progress.alerts, outputs.alerts.len() as u64);
+        let firing = outputs.alerts.iter().filter(|a| a.state == crate::alert::AlertState::Firing).count();
+        Progress::add(&self.progress.firing, firing as u64);
+        Ok(outputs.alerts)
+    }
+
+    /// Lets go of epochs whose rows no restart needs.
+    fn forget(&mut self) {
+        let (from, at) = (self.evaluator.needs_from(), self.evaluator.at().unwrap_or(i64::MIN));
+        for (p, kept) in &mut self.kept {
+            while kept.front().is_some_and(|&(_, start, close)| start < from && close <= at) {
+                kept.pop_front();
+            }
+            let read = self.partitions.entry(*p).or_default();
+            read.keep_from = kept.front().map_or(read.read_to + 1, |k| k.0);
+            let keep_from = read.keep_from;
+            read.floors.retain(|epoch, _| *epoch >= keep_from);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Earlier days and hours, read back from committed files.
+
+use super::evaluate::{EvaluateError, Exclusion, History};
+use crate::baseline::{Excluded, Pin};
+use crate::store::panes::{self, Names};
+use crate::store::{Storage, StorageError};
+use crate::window::{PaneRow, Segment};
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Sketches that stay decoded in memory; beyond, a file is read again when it is needed again.
+const CACHED_ROWS: usize = 50_000;
+
+/// The `_days` of a job.
+#[derive(Debug)]
+pub struct Days {
+    storage: Storage,
+    folder: String,
+    names: Names,
+    cache: BTreeMap<String, Arc<Vec<PaneRow>>>,
+    cached: usize,
+}
+
+impl Days {
+    /// Days in a job's folder.
+    #[must_use]
+    pub fn new(storage: Storage, folder: String, names: Names) -> Self {
+        Self { storage, folder, names, cache: BTreeMap::new(), cached: 0 }
+    }
+
+    fn read(&mut self, path: &str) -> Result<Arc<Vec<PaneRow>>, EvaluateError> {
+        if let Some(rows) = self.cache.get(path) {
+            return Ok(Arc::clone(rows));
+        }
+        let rows = Arc::new(read_rows(&self.storage, path, &self.names)?);
+        if self.cached + rows.len() <= CACHED_ROWS {
+            self.cached += rows.len();
+            self.cache.insert(path.to_owned(), Arc::clone(&rows));
+        }
+        Ok(rows)
+    }
+}
+
+/// The file of the days written at a tick; ticks sort as text.
+#[must_use]
+pub fn day_file(folder: &str, first: i64, last: i64, stem: &str) -> String {
+    format!("{folder}/{first:020}-{last:020}-{stem}.parquet")
+}
+
+fn span_of(path: &str) -> Option<(i64, i64)> {
+    let mut parts = path.rsplit_once('/')?.1.split('-');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+impl History for Days {
+    fn days(
+        &mut self,
+        from: i64,
+        until: i64,
+        f: &mut dyn FnMut(&PaneRow) -> Result<(), EvaluateError>,
+    ) -> Result<(), EvaluateError> {
+        let files = self.storage.retry(|s| s.list(&self.folder)).map_err(history)?;
+        let old: Vec<String> =
+            self.cache.keys().filter(|k| span_of(k).is_some_and(|(_, last)| last <= from)).cloned().collect();
+        for k in old {
+            self.cached -= self.cache.remove(&k).map_or(0, |r| r.len());
+        }
+        for path in files {
+            if span_of(&path).is_some_and(|(first, last)| last > from && first <= until) {
+                self.read(&path)?.iter().try_for_each(&mut *f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn history(e: StorageError) -> EvaluateError {
+    EvaluateError::History(e.to_string())
+}
+
+/// Reads a file of panes.
+///
+/// # Errors
+/// When it is missing or damaged.
+pub fn read_rows(storage: &Storage, path: &str, names: &Names) -> Result<Vec<PaneRow>, EvaluateError> {
+    let bytes = storage.retry(|s| s.get(path)).map_err(history)?;
+    let bytes =
+        bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))?;
+    panes::decode(bytes, names).map_err(|e| EvaluateError::History(format!("{path}: {e}")))
+}
+
+/// Hours of the public `panes` that start at or after `from`.
+///
+/// # Errors
+/// When they can't be read.
+pub fn hours_since(storage: &Storage, from: i64, names: &Names) -> Result<Vec<PaneRow>, EvaluateError> {
+    let first = crate::event::time::date(from);
+    let mut rows = Vec::new();
+    for path in storage.retry(|s| s.list("panes")).map_err(history)? {
+        let date = path.split('/').find_map(|p| p.strip_prefix("date="));
+        if date.is_some_and(|d| d >= first.as_str()) {
+            rows.extend(read_rows(storage, &path, names)?.into_iter().filter(|r| r.start >= from));
+        }
+    }
+    Ok(rows)
+}
+
+/// All exclusions decided so far.
+///
+/// # Errors
+/// When they can't be read.
+pub fn exclusions(storage: &Storage, names: &Names) -> Result<Vec<Exclusion>, EvaluateError> {
+    let mut out = Vec::new();
+    for path in storage.retry(|s| s.list("exclusions")).map_err(history)? {
+        let Some(bytes) = storage.retry(|s| s.get(&path)).map_err(history)? else { continue };
+        let damaged = |e: String| EvaluateError::History(format!("{path}: {e}"));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+            .and_then(|b| b.build())
+            .map_err(|e| damaged(e.to_string()))?;
+        for b in reader {
+            let b = b.map_err(|e| damaged(e.to_string()))?;
+            let text = |n: &str| b.column_by_name(n).and_then(|c| c.as_string_opt::<i32>());
+            let time =
+                |n: &str| b.column_by_name(n).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+            let (Some(by), Some(segment), Some(feature), Some(day), Some(at)) =
+                (text("segment_by"), text("segment"), text("feature"), time("day"), time("decided_at"))
+            else {
+                return Err(damaged("a column is missing".into()));
+            };
+            for i in 0..b.num_rows() {
+                let f = names.features.iter().position(|f| **f == *feature.value(i));
+                let (Some(g), Some(feature)) = (names.groupings.index_of(by.value(i)), f) else { continue };
+                let segment = Segment { grouping: g as u16, name: segment.value(i).into() };
+                out.push(Exclusion {
+                    day: day.value(i),
+                    segment,
+                    feature,
+                    judged: 0,
+                    drifted: 0,
+                    decided_at: at.value(i),
+                });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Exclusions by segment and feature.
+#[must_use]
+pub fn excluded(all: &[Exclusion]) -> Excluded {
+    let mut out = Excluded::default();
+    for e in all {
+        out.entry((e.segment.clone(), e.feature)).or_default().push(e.day);
+    }
+    out
+}
+
+/// The folder of pins.
+pub const PINS: &str = "_baselines";
+
+/// What is known of a pin beside its rows.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct PinInfo {
+    /// First hour, microseconds.
+    pub from: i64,
+    /// End, microseconds.
+    pub to: i64,
+    /// Hours with data.
+    pub hours: u32,
+    /// Days with data.
+    pub days: u16,
+}
+
+/// All pins of an output.
+///
+/// # Errors
+/// When one can't be read.
+pub fn pins(storage: &Storage, names: &Names) -> Result<Vec<(Pin, PinInfo)>, EvaluateError> {
+    let mut out = Vec::new();
+    for path in storage.retry(|s| s.list(PINS)).map_err(history)? {
+        let Some(name) = path.rsplit('/').next().and_then(|n| n.strip_suffix(".json")) else { continue };
+        let Some(bytes) = storage.retry(|s| s.get(&path)).map_err(history)? else { continue };
+        let info: PinInfo =
+            serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?;
+        let rows = read_rows(storage, &format!("{PINS}/{name}.parquet"), names)?;
+        out.push((Pin { name: name.to_owned(), hours: f64::from(info.hours), days: info.days, rows }, info));
+    }
+    Ok(out)
+}

@@ -1,0 +1,393 @@
+//! Ingest: one partition's records to committed panes.
+
+use super::job::Job;
+use super::progress::Progress;
+use crate::enrich::{Batch, Enricher};
+use crate::event::archive::ArchiveReader;
+use crate::event::{Event, Reject, RejectReason, decode};
+use crate::source::{Chunk, Offset, PartitionId, Payload, TimeRange};
+use crate::store::chain::{Chain, ChainError, Epoch};
+use crate::store::panes::{self, PaneFileError};
+use crate::store::tables::{RejectRow, Staged, Stager, publish};
+use crate::window::{PaneRow, Partition, PartitionState};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Recent messages whose share of bad ones is watched.
+const RECENT: usize = 10_000;
+/// Recent messages before the share says anything.
+const ENOUGH: usize = 1_000;
+/// Closed pane rows after which a commit is due, whatever the time.
+const MANY_ROWS: usize = 20_000;
+
+/// What one commit of a partition says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PartitionCommit {
+    /// The offset to go on from.
+    pub next_offset: i64,
+    /// A hash of the last record, to tell a topic that was made anew.
+    pub fingerprint: u64,
+    /// Watermark and counters.
+    pub state: PartitionState,
+    /// The watermark, microseconds.
+    pub watermark: i64,
+    /// The file of the panes that closed, if any did.
+    pub panes: Option<String>,
+    /// The file of the panes that are open, if any are.
+    pub open: Option<String>,
+    /// Files of public tables that this commit names.
+    pub files: Vec<Staged>,
+    /// Whether the partition was idle or at its end, with its open panes flushed.
+    pub quiet: bool,
+}
+
+/// A commit, handed to the evaluator of this process.
+#[derive(Debug)]
+pub struct Committed {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The commit's epoch.
+    pub epoch: Epoch,
+    /// Its watermark.
+    pub watermark: i64,
+    /// Whether the partition is idle or at its end.
+    pub quiet: bool,
+    /// Whether it ever held a record.
+    pub empty: bool,
+    /// The panes that closed.
+    pub rows: Vec<PaneRow>,
+}
+
+/// Why a partition can't go on.
+#[derive(Debug, Error)]
+pub enum IngestError {
+    /// Its chain failed, or is somebody else's now.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A file failed.
+    #[error("partition {partition}: {source}")]
+    Files {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        source: PaneFileError,
+    },
+    /// Most of the input is bad.
+    #[error(
+        "partition {partition}: {bad} of the last {of} messages are bad ({reasons}), more than input.max_bad_share = {share} allows; \
+         see the rejects table, mend the producer or raise the share"
+    )]
+    MostlyBad {
+        /// The partition.
+        partition: PartitionId,
+        /// Bad messages.
+        bad: usize,
+        /// Of so many.
+        of: usize,
+        /// The reasons.
+        reasons: String,
+        /// The share allowed.
+        share: f64,
+    },
+    /// An archive that does not fit.
+    #[error("partition {partition}: {message}")]
+    Archive {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        message: String,
+    },
+}
+
+/// A partition that this process owns.
+pub struct Owned {
+    job: Arc<Job>,
+    id: PartitionId,
+    topic: Arc<str>,
+    range: TimeRange,
+    chain: Chain,
+    writer: String,
+    state: Partition,
+    next_offset: i64,
+    fingerprint: u64,
+    closed: Vec<PaneRow>,
+    rejects: Vec<RejectRow>,
+    /// The open panes' file of the last commit, to be removed after the next.
+    open_file: Option<String>,
+    recent: VecDeque<bool>,
+    bad: usize,
+    newest: i64,
+    /// Whether anything came since the last commit.
+    dirty: bool,
+}
+
+impl Owned {
+    /// Takes a partition over and goes on from its last commit.
+    ///
+    /// # Errors
+    /// When its chain or files fail.
+    pub fn claim(
+        job: &Arc<Job>,
+        id: PartitionId,
+        topic: Arc<str>,
+        range: TimeRange,
+        writer: String,
+    ) -> Result<Self, IngestError> {
+        let files = |source| IngestError::Files { partition: id, source };
+        let (chain, last) =
+            Chain::claim::<PartitionCommit>(&job.storage, &job.partition_chain(id.0), &writer)?;
+        let mut owned = Self {
+            job: Arc::clone(job),
+            id,
+            topic,
+            range,
+            chain,
+            writer,
+            state: Partition::new(Arc::clone(&job.filler), job.times),
+            next_offset: 0,
+            fingerprint: 0,
+            closed: Vec::new(),
+            rejects: Vec::new(),
+            open_file: None,
+            recent: VecDeque::new(),
+            bad: 0,
+            newest: 0,
+            dirty: false,
+        };
+        if let Some(c) = last {
+            publish(&job.storage, &c.files).map_err(|e| files(e.into()))?;
+            let open = match &c.open {
+                None => Vec::new(),
+                Some(path) => {
+                    let bytes = job.storage.retry(|s| s.get(path)).map_err(|e| files(e.into()))?;
+                    let missing = || IngestError::Archive {
+                        partition: id,
+                        message: format!("{path} is named in a commit and missing"),
+                    };
+                    panes::decode(bytes.ok_or_else(missing)?, &job.settings.names).map_err(files)?
+                }
+            };
+            owned.state = Partition::restore(Arc::clone(&job.filler), job.times, &c.state, open);
+            owned.next_offset = c.next_offset;
+            owned.fingerprint = c.fingerprint;
+            owned.open_file = c.open;
+        }
+        Ok(owned)
+    }
+
+    /// Where to go on; `None` before the first record.
+    #[must_use]
+    pub fn position(&self) -> Option<Offset> {
+        (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
+    }
+
+    /// Takes in a chunk.
+    ///
+    /// # Errors
+    /// When most of the recent input is bad, or an archive does not fit.
+    pub fn take(
+        &mut self,
+        chunk: &Chunk,
+        enricher: &mut Enricher,
+        batch: &mut Batch,
+        progress: &Progress,
+    ) -> Result<(), IngestError> {
+        batch.clear();
+        let mut offsets: Vec<i64> = Vec::with_capacity(chunk.len());
+        match &chunk.payload {
+            Payload::Messages { buffer, spans } => {
+                let max = self.job.settings.config.input.max_message.0 as usize;
+                let mut mistyped = Vec::new();
+                for s in spans {
+                    let message = &buffer[s.start as usize..s.end as usize];
+                    mistyped.clear();
+                    let decoded = if message.len() > max {
+                        Err(Reject { reason: RejectReason::TooLarge, field: None })
+                    } else {
+                        decode(message, &mut mistyped)
+                    };
+                    let time = s.record_time_us.unwrap_or(self.newest);
+                    match decoded {
+                        Ok(event) => self.push(&event, s.offset, enricher, batch, &mut offsets),
+                        Err(reject) => self.reject(time, s.offset, reject, true, progress),
+                    }
+                    self.note(decoded_ok(message.len() <= max, &self.rejects, s.offset));
+                    for field in &mistyped {
+                        Progress::add(&progress.mistyped, 1);
+                        let reject = Reject::field(RejectReason::MistypedField, field);
+                        self.reject(time, s.offset, reject, false, progress);
+                    }
+                    self.next_offset = s.offset + 1;
+                }
+                if let Some(last) = spans.last() {
+                    self.fingerprint = fingerprint(&buffer[last.start as usize..last.end as usize]);
+                }
+            }
+            Payload::Archive(rows) => {
+                let archive = |message: String| IngestError::Archive { partition: self.id, message };
+                let reader = ArchiveReader::new(rows).map_err(|e| archive(e.to_string()))?;
+                for i in 0..rows.num_rows() {
+                    let offset = reader.offset(i);
+                    self.push(&reader.event(i), offset, enricher, batch, &mut offsets);
+                    self.next_offset = offset + 1;
+                }
+            }
+        }
+        Progress::add(&progress.messages, chunk.len() as u64);
+        Progress::add(&progress.bytes, chunk.bytes as u64);
+        let before = self.state.counters();
+        let mut refused = Vec::new();
+        self.state.ingest(batch, |i, reject| refused.push((offsets[i], reject)));
+        for (offset, reject) in refused {
+            self.reject(self.newest, offset, reject, true, progress);
+        }
+        let after = self.state.counters();
+        Progress::add(&progress.events, after.events - before.events);
+        Progress::add(&progress.late, after.late - before.late);
+        self.closed.extend(self.state.take_closed());
+        self.dirty = true;
+        self.mostly_bad()
+    }
+
+    fn push(
+        &mut self,
+        event: &Event<'_>,
+        offset: i64,
+        enricher: &mut Enricher,
+        batch: &mut Batch,
+        offsets: &mut Vec<i64>,
+    ) {
+        if self.range.contains(event.time_us) {
+            self.newest = self.newest.max(event.time_us);
+            enricher.push(event, batch);
+            offsets.push(offset);
+        }
+    }
+
+    fn reject(&mut self, time: i64, offset: i64, reject: Reject, fatal: bool, progress: &Progress) {
+        if fatal {
+            Progress::add(&progress.rejected, 1);
+            *progress.reasons.lock().entry(reject.reason.name()).or_default() += 1;
+        }
+        self.rejects.push(RejectRow {
+            time,
+            topic: Arc::clone(&self.topic),
+            partition: self.id.0,
+            offset,
+            reason: reject.reason.name(),
+            field: reject.field,
+            fatal,
+        });
+    }
+
+    fn note(&mut self, good: bool) {
+        self.recent.push_back(good);
+        self.bad += usize::from(!good);
+        if self.recent.len() > RECENT && self.recent.pop_front() == Some(false) {
+            self.bad -= 1;
+        }
+    }
+
+    fn mostly_bad(&self) -> Result<(), IngestError> {
+        let (bad, of, share) = (self.bad, self.recent.len(), self.job.settings.config.input.max_bad_share);
+        if of < ENOUGH || bad as f64 <= share * of as f64 {
+            return Ok(());
+        }
+        let mut reasons: Vec<&str> =
+            self.rejects.iter().rev().filter(|r| r.fatal).take(100).map(|r| r.reason).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        Err(IngestError::MostlyBad { partition: self.id, bad, of, reasons: reasons.join(", "), share })
+    }
+
+    /// Whether a commit is due whatever the time: memory fills.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.closed.len() >= MANY_ROWS || self.rejects.len() >= MANY_ROWS
+    }
+
+    /// Whether anything came since the last commit.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// The offset to go on from.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        Offset(self.next_offset)
+    }
+
+    /// The partition.
+    #[must_use]
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// Commits what closed; with `quiet` what is open too, since nothing more is expected for now.
+    ///
+    /// # Errors
+    /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
+    pub fn commit(&mut self, quiet: bool) -> Result<Committed, IngestError> {
+        let id = self.id;
+        let files = |source: PaneFileError| IngestError::Files { partition: id, source };
+        if quiet {
+            self.closed.extend(self.state.flush());
+        }
+        let job = Arc::clone(&self.job);
+        let (names, pane) = (&job.settings.names, job.times.pane);
+        let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
+        let write = |folder: &str, rows: &[PaneRow]| -> Result<Option<String>, PaneFileError> {
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            let path = format!("{folder}/{}/partition={:05}/{stem}.parquet", job.name, id.0);
+            let bytes = panes::encode(rows, pane, names)?;
+            job.storage.retry(|s| s.put(&path, bytes.clone()))?;
+            Ok(Some(path))
+        };
+        let panes_file = write("_panes", &self.closed).map_err(files)?;
+        let open_file = write("_open", &self.state.open_panes()).map_err(files)?;
+        let mut stager = Stager::new(&job.storage, format!("p{:05}-{stem}", id.0));
+        stager.rejects(&self.rejects).map_err(files)?;
+        let commit = PartitionCommit {
+            next_offset: self.next_offset,
+            fingerprint: self.fingerprint,
+            state: self.state.state(),
+            watermark: self.state.watermark(),
+            panes: panes_file,
+            open: open_file.clone(),
+            files: stager.files,
+            quiet,
+        };
+        let staged = commit.files.clone();
+        let epoch = self.chain.commit(commit)?;
+        publish(&job.storage, &staged).map_err(|e| files(e.into()))?;
+        if let Some(old) = std::mem::replace(&mut self.open_file, open_file) {
+            // Left behind it does no harm: no commit names it any more.
+            let _ = job.storage.delete(&old);
+        }
+        self.rejects.clear();
+        self.dirty = false;
+        Ok(Committed {
+            partition: id,
+            epoch,
+            watermark: self.state.watermark(),
+            quiet,
+            empty: self.next_offset == 0,
+            rows: std::mem::take(&mut self.closed),
+        })
+    }
+}
+
+fn decoded_ok(in_size: bool, rejects: &[RejectRow], offset: i64) -> bool {
+    in_size && !rejects.last().is_some_and(|r| r.fatal && r.offset == offset)
+}
+
+fn fingerprint(message: &[u8]) -> u64 {
+    let mut b = [0; 8];
+    b.copy_from_slice(&blake3::hash(message).as_bytes()[..8]);
+    u64::from_le_bytes(b)
+}

@@ -1,0 +1,205 @@
+//! A job: everything its configuration comes to, made once.
+
+use super::evaluate::{EvaluateError, Settings};
+use super::history;
+use crate::alert::{Known, Rules, default_rules_for};
+use crate::config::units::Span;
+use crate::config::{Config, ConfigError};
+use crate::enrich::{DEFAULT_KEY, IdHasher, Plan};
+use crate::event::text::admissible;
+use crate::store::panes::Names;
+use crate::store::{Created, Storage, StorageError};
+use crate::window::{Filler, Times};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a job can't be set up.
+#[derive(Debug, Error)]
+pub enum JobError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A rule is wrong.
+    #[error("{0}")]
+    Rule(String),
+    /// The output can't be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Earlier files can't be read.
+    #[error(transparent)]
+    History(#[from] EvaluateError),
+    /// The output belongs to another job.
+    #[error(
+        "output {dir} holds the job {found:?}, this one is {wanted:?}: choose another output.dir, or start over with --overwrite"
+    )]
+    OtherJob {
+        /// The output.
+        dir: String,
+        /// The job that it holds.
+        found: String,
+        /// This job.
+        wanted: String,
+    },
+    /// The name of the job is no name.
+    #[error("engine.job: {0:?} is no name: use letters, digits and . _ : @ + -")]
+    Name(String),
+}
+
+/// How a job gets its events; run and replay never share a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    /// From Kafka.
+    Run,
+    /// From files.
+    Replay,
+}
+
+/// A job, ready to run.
+#[derive(Debug)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// Where it writes.
+    pub storage: Storage,
+    /// What enriching needs.
+    pub plan: Arc<Plan>,
+    /// What filling panes needs.
+    pub filler: Arc<Filler>,
+    /// Pane length and lateness.
+    pub times: Times,
+    /// What evaluating needs.
+    pub settings: Arc<Settings>,
+}
+
+/// What stands at the output's root: whose it is.
+#[derive(Debug, Serialize, Deserialize)]
+struct Owner {
+    job: String,
+    format: u32,
+}
+
+const OWNER: &str = "_job.json";
+const FORMAT: u32 = 1;
+/// Folders that `--overwrite` empties: all that a job writes, pins apart.
+const OWN: [&str; 10] =
+    ["panes", "windows", "alerts", "rejects", "exclusions", "_panes", "_open", "_days", "_staged", "_chain"];
+
+impl Job {
+    /// Sets a job up in its output, which it makes its own.
+    ///
+    /// # Errors
+    /// When configuration, rules, output or earlier files are not as they must be.
+    pub fn open(config: Config, kind: JobKind, storage: Storage, overwrite: bool) -> Result<Self, JobError> {
+        let default = match (&config.input.kafka, kind) {
+            (Some(k), JobKind::Run) => format!("run-{}-{}", k.topic, k.group),
+            (None, JobKind::Run) => "run".to_owned(),
+            (_, JobKind::Replay) => "replay".to_owned(),
+        };
+        let name = config.engine.job.clone().unwrap_or(default);
+        if !admissible(&name) || name.contains('/') {
+            return Err(JobError::Name(name));
+        }
+        if overwrite {
+            for folder in OWN {
+                for file in storage.list(folder)? {
+                    storage.delete(&file)?;
+                }
+            }
+            storage.delete(OWNER)?;
+        }
+        take(&storage, &name)?;
+        let job = Self::set_up(config, name, storage)?;
+        if job.settings.config.privacy.key.is_empty() {
+            tracing::warn!(
+                "privacy.key is not set: ids are hashed with a key that everybody knows; set it from the environment"
+            );
+        }
+        Ok(job)
+    }
+
+    /// Sets a job up for looking only: nothing is written.
+    ///
+    /// # Errors
+    /// As [`Job::open`].
+    pub fn look(config: Config, storage: Storage) -> Result<Self, JobError> {
+        let name = owner(&storage)?.map_or_else(|| "run".to_owned(), |o| o.job);
+        Self::set_up(config, name, storage)
+    }
+
+    fn set_up(config: Config, name: String, storage: Storage) -> Result<Self, JobError> {
+        let features = config.feature_set()?;
+        let groupings = Arc::new(config.groupings()?);
+        let names = Names::new(Arc::clone(&groupings), &features);
+        let rules = compile_rules(&config, &names)?;
+        let key = if config.privacy.key.is_empty() { DEFAULT_KEY } else { &config.privacy.key };
+        let plan = Arc::new(Plan {
+            features: features.clone(),
+            dimensions: groupings.dimensions.clone(),
+            hasher: IdHasher::new(key),
+        });
+        let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
+        let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
+        let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();
+        let settings = Arc::new(Settings { config, features, groupings, names, rules, pins });
+        Ok(Self { name, storage, plan, filler, times, settings })
+    }
+
+    /// The folder of a partition's chain.
+    #[must_use]
+    pub fn partition_chain(&self, partition: i32) -> String {
+        format!("_chain/{}/partition={partition:05}", self.name)
+    }
+
+    /// The folder of the evaluator's chain.
+    #[must_use]
+    pub fn evaluator_chain(&self) -> String {
+        format!("_chain/{}/evaluator", self.name)
+    }
+
+    /// The folder of the days.
+    #[must_use]
+    pub fn days_folder(&self) -> String {
+        format!("_days/{}", self.name)
+    }
+}
+
+/// Plans the configuration's rules, or the default ones.
+///
+/// # Errors
+/// The first rule that is wrong.
+pub fn compile_rules(config: &Config, names: &Names) -> Result<Rules, JobError> {
+    let features: Vec<String> = names.features.iter().map(ToString::to_string).collect();
+    let windows: Vec<String> = config.windows.rolling.iter().map(|r| Span(r.length()).to_string()).collect();
+    let groupings: Vec<String> = names.groupings.all.iter().map(|g| g.name.to_string()).collect();
+    let baselines: Vec<String> =
+        config.baselines.rolling_days.iter().map(|d| format!("rolling_{d}d")).collect();
+    let known = Known {
+        dimensions: &names.dimensions,
+        features: &features,
+        windows: &windows,
+        groupings: &groupings,
+        baselines: &baselines,
+    };
+    let entries = if config.rules.is_empty() { default_rules_for(&features) } else { config.rules.clone() };
+    Rules::compile(&entries, &known).map_err(|e| JobError::Rule(e.to_string()))
+}
+
+fn owner(storage: &Storage) -> Result<Option<Owner>, StorageError> {
+    Ok(storage.get(OWNER)?.and_then(|b| serde_json::from_slice(&b).ok()))
+}
+
+fn take(storage: &Storage, name: &str) -> Result<(), JobError> {
+    let mine = serde_json::to_vec(&Owner { job: name.to_owned(), format: FORMAT }).unwrap_or_default();
+    if storage.create(OWNER, mine)? == Created::Exists {
+        let found = owner(storage)?.map(|o| o.job);
+        if found.as_deref() != Some(name) {
+            return Err(JobError::OtherJob {
+                dir: storage.url().to_owned(),
+                found: found.unwrap_or_else(|| "unknown".into()),
+                wanted: name.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! What a job has done so far, shared between its threads and whoever shows it.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Counters of a running job; cheap to bump from any thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Messages read.
+    pub messages: AtomicU64,
+    /// Bytes of these messages.
+    pub bytes: AtomicU64,
+    /// Events taken in.
+    pub events: AtomicU64,
+    /// Messages rejected.
+    pub rejected: AtomicU64,
+    /// Optional fields of the wrong type.
+    pub mistyped: AtomicU64,
+    /// Events that came after their pane had closed.
+    pub late: AtomicU64,
+    /// Offsets that were gone when they were to be read.
+    pub gaps: AtomicU64,
+    /// Window rows committed.
+    pub windows: AtomicU64,
+    /// Alert rows committed that are firing.
+    pub firing: AtomicU64,
+    /// Alert rows committed.
+    pub alerts: AtomicU64,
+    /// Pane rows folded into `__other__`.
+    pub folded: AtomicU64,
+    /// Last tick evaluated, microseconds; 0 before the first.
+    pub evaluated_to: AtomicI64,
+    /// Records left to read, where known.
+    pub lag: AtomicU64,
+    /// Bytes of the input read, and all of them, where known.
+    pub input: Mutex<Option<(u64, u64)>>,
+    /// Rejections by reason.
+    pub reasons: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// A copy of the counters.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Counts {
+    /// Messages read.
+    pub messages: u64,
+    /// Bytes of these messages.
+    pub bytes: u64,
+    /// Events taken in.
+    pub events: u64,
+    /// Messages rejected.
+    pub rejected: u64,
+    /// Optional fields of the wrong type.
+    pub mistyped_fields: u64,
+    /// Late events.
+    pub late: u64,
+    /// Offsets lost.
+    pub gaps: u64,
+    /// Window rows.
+    pub windows: u64,
+    /// Alerts that fired.
+    pub alerts_fired: u64,
+    /// Rows of the alerts table.
+    pub alert_rows: u64,
+    /// Pane rows folded into `__other__`.
+    pub folded: u64,
+    /// Last tick evaluated.
+    pub evaluated_to: Option<String>,
+}
+
+impl Progress {
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Copies the counters.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        let at = self.evaluated_to.load(Ordering::Relaxed);
+        Counts {
+            messages: get(&self.messages),
+            bytes: get(&self.bytes),
+            events: get(&self.events),
+            rejected: get(&self.rejected),
+            mistyped_fields: get(&self.mistyped),
+            late: get(&self.late),
+            gaps: get(&self.gaps),
+            windows: get(&self.windows),
+            alerts_fired: get(&self.firing),
+            alert_rows: get(&self.alerts),
+            folded: get(&self.folded),
+            evaluated_to: (at != 0).then(|| crate::event::time::text(at)),
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! The running job: one thread polls the source, workers sketch, one thread evaluates; channels between them are bounded.
+
+use super::evaluator_task::{EvaluatorTask, TaskError};
+use super::ingest::{Committed, IngestError, Owned};
+use super::job::Job;
+use super::progress::{Counts, Progress};
+use crate::alert::{AlertRow, Outbox};
+use crate::enrich::{Batch, Enricher};
+use crate::source::{
+    Chunk, Offset, PartitionId, Payload, Polled, PositionError, Positions, Source, SourceError, TimeRange,
+};
+use crate::store::chain::ChainError;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Why a job stopped.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A partition failed.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The evaluator failed.
+    #[error(transparent)]
+    Evaluator(#[from] TaskError),
+    /// A thread is gone.
+    #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
+    Thread(&'static str),
+}
+
+/// How a job came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// All input was read.
+    InputEnded,
+    /// It was asked to stop; what it had is committed.
+    Stopped,
+}
+
+/// What a job did.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Summary {
+    /// How it ended.
+    pub finish: Finish,
+    /// Wall time in seconds.
+    pub seconds: f64,
+    /// The counters.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Rejections by reason.
+    pub reasons: BTreeMap<&'static str, u64>,
+    /// Alerts that a sink did not take before the end.
+    pub undelivered: u64,
+}
+
+/// What a job is run with.
+pub struct Options {
+    /// The topic's name, for `rejects`.
+    pub topic: Arc<str>,
+    /// Events outside are left out.
+    pub range: TimeRange,
+    /// Set to stop: drains, commits and returns.
+    pub stop: Arc<AtomicBool>,
+    /// Counters to show.
+    pub progress: Arc<Progress>,
+    /// Where alerts go.
+    pub outbox: Option<Outbox>,
+}
+
+/// Chunks that wait for one worker.
+const QUEUE: usize = 16;
+
+/// What a worker is told.
+enum Work {
+    Assign(Box<Owned>),
+    Chunk(Chunk),
+    Quiet(PartitionId),
+    Drop(PartitionId),
+}
+
+/// What the evaluator is told.
+enum Evaluate {
+    Committed(Committed),
+    Assigned(PartitionId),
+}
+
+/// Claims partitions as they are assigned. Called back by the source while it polls.
+pub struct Claims {
+    job: Arc<Job>,
+    topic: Arc<str>,
+    range: TimeRange,
+    claimed: Mutex<Vec<Owned>>,
+}
+
+impl Claims {
+    /// Claims for a job.
+    #[must_use]
+    pub fn new(job: Arc<Job>, topic: Arc<str>, range: TimeRange) -> Self {
+        Self { job, topic, range, claimed: Mutex::new(Vec::new()) }
+    }
+}
+
+impl Positions for Claims {
+    fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError> {
+        let writer = writer();
+        let owned = Owned::claim(&self.job, partition, Arc::clone(&self.topic), self.range, writer)?;
+        let position = owned.position();
+        self.claimed.lock().push(owned);
+        Ok(position)
+    }
+}
+
+/// A name unlike any other writer's.
+fn writer() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// Runs a job to the end of its input or until it is told to stop. `claims` must be the source's [`Positions`].
+///
+/// # Errors
+/// When the source, a partition or the evaluation can't go on.
+pub fn run(
+    job: &Arc<Job>,
+    source: &mut dyn Source,
+    claims: &Claims,
+    mut options: Options,
+) -> Result<Summary, EngineError> {
+    let began = Instant::now();
+    let config = &job.settings.config;
+    let workers = match config.engine.workers {
+        0 => {
+            std::thread::available_parallelism().map_or(1, usize::from).min(source.partitions().len().max(1))
+        }
+        n => n,
+    };
+    let partitions = source.partitions();
+    let failed = Arc::new(AtomicBool::new(false));
+    let outbox = Mutex::new(options.outbox.take());
+    let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
+    let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
+    let (evaluate_to, evaluate) = bounded::<Evaluate>(64);
+    let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
+        let mut queues = Vec::new();
+        let mut handles = Vec::new();
+        for _ in 0..workers.max(1) {
+            let (to, from) = bounded::<Work>(QUEUE);
+            queues.push(to);
+            let worker = Worker {
+                job: Arc::clone(job),
+                owned: FxHashMap::default(),
+                enricher: Enricher::new(Arc::clone(&job.plan)),
+                batch: Batch::default(),
+                progress: Arc::clone(&options.progress),
+                evaluator: evaluate_to.clone(),
+                hints: hint_to.clone(),
+                recycle: recycle_to.clone(),
+            };
+            let failed = Arc::clone(&failed);
+            handles.push(scope.spawn(move || {
+                let done = worker.work(&from);
+                failed.fetch_or(done.is_err(), Ordering::Relaxed);
+                done
+            }));
+        }
+        drop((hint_to, recycle_to));
+        let evaluating = {
+            let (job, progress, failed, partitions) =
+                (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed), partitions.clone());
+            let outbox = &outbox;
+            scope.spawn(move || {
+                let done = evaluate_all(&job, &partitions, &evaluate, &progress, outbox);
+                failed.fetch_or(done.is_err(), Ordering::Relaxed);
+                done
+            })
+        };
+        let feed = Feed {
+            claims,
+            queues: &queues,
+            evaluator: &evaluate_to,
+            hints: &hints,
+            recycled: &recycled,
+            progress: &options.progress,
+        };
+        let polled = feed.poll_all(source, &options.stop, &failed);
+        drop(queues);
+        let mut result = polled;
+        for h in handles {
+            let done = h.join().map_err(|_| EngineError::Thread("worker"))?;
+            if let Err(e) = done {
+                result = Err(e);
+            }
+        }
+        drop(evaluate_to);
+        match evaluating.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => result = result.and(Err(e.into())),
+            Err(_) => return Err(EngineError::Thread("evaluator")),
+        }
+        result
+    })?;
+    let undelivered = outbox.into_inner().map_or(0, |o| o.finish(Duration::from_secs(20)) as u64);
+    let reasons = options.progress.reasons.lock().clone();
+    Ok(Summary {
+        finish,
+        seconds: began.elapsed().as_secs_f64(),
+        counts: options.progress.counts(),
+        reasons,
+        undelivered,
+    })
+}
+
+/// The polling side.
+struct Feed<'a> {
+    claims: &'a Claims,
+    queues: &'a [Sender<Work>],
+    evaluator: &'a Sender<Evaluate>,
+    hints: &'a Receiver<(PartitionId, Offset)>,
+    recycled: &'a Receiver<Vec<u8>>,
+    progress: &'a Progress,
+}
+
+impl Feed<'_> {
+    fn poll_all(
+        &self,
+        source: &mut dyn Source,
+        stop: &AtomicBool,
+        failed: &AtomicBool,
+    ) -> Result<Finish, EngineError> {
+        // Work that a full queue did not take; its partition is paused, and polling goes on so that the group keeps this member.
+        let mut waiting: VecDeque<(PartitionId, Work)> = VecDeque::new();
+        let mut paused: BTreeSet<PartitionId> = BTreeSet::new();
+        let mut shown = Instant::now();
+        loop {
+            if failed.load(Ordering::Relaxed) || stop.load(Ordering::Relaxed) {
+                return Ok(Finish::Stopped);
+            }
+            while let Some((p, work)) = waiting.pop_front() {
+                if let Some(back) = self.offer(p, work) {
+                    waiting.push_front((p, back));
+                    break;
+                }
+            }
+            for p in paused.clone() {
+                if !waiting.iter().any(|w| w.0 == p) {
+                    source.resume(p)?;
+                    paused.remove(&p);
+                }
+            }
+            while let Ok(buffer) = self.recycled.try_recv() {
+                source.recycle(buffer);
+            }
+            while let Ok((p, next)) = self.hints.try_recv() {
+                source.commit_hint(p, next);
+            }
+            if shown.elapsed() > Duration::from_millis(200) {
+                shown = Instant::now();
+                self.progress.lag.store(source.lag().unwrap_or(0), Ordering::Relaxed);
+                *self.progress.input.lock() = source.total_bytes().map(|t| (source.read_bytes(), t));
+            }
+            let timeout =
+                if waiting.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(2) };
+            let polled = source.poll(timeout)?;
+            for owned in self.claims.claimed.lock().drain(..) {
+                let id = owned.id();
+                let _ = self.evaluator.send(Evaluate::Assigned(id));
+                waiting.push_back((id, Work::Assign(Box::new(owned))));
+            }
+            match polled {
+                Polled::Nothing => {
+                    if !waiting.is_empty() {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+                Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
+                Polled::Idle(p) | Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p))),
+                Polled::Revoked(all) => waiting.extend(all.into_iter().map(|p| (p, Work::Drop(p)))),
+                Polled::Gap { partition, from, to } => {
+                    let lost = to.0.saturating_sub(from.0).unsigned_abs();
+                    Progress::add(&self.progress.gaps, lost);
+                    tracing::warn!(%partition, from = from.0, to = to.0, "records are gone (retention, or a topic made anew): counted as a gap");
+                }
+                Polled::Finished => {
+                    for (p, work) in waiting {
+                        let _ = self.queue(p).send(work);
+                    }
+                    return Ok(Finish::InputEnded);
+                }
+            }
+            // More than a few chunks wait: hold their partitions back.
+            if waiting.len() > 4 {
+                for (p, _) in &waiting {
+                    if paused.insert(*p) {
+                        source.pause(*p)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn queue(&self, p: PartitionId) -> &Sender<Work> {
+        &self.queues[p.0.unsigned_abs() as usize % self.queues.len()]
+    }
+
+    fn offer(&self, p: PartitionId, work: Work) -> Option<Work> {
+        match self.queue(p).try_send(work) {
+            Ok(()) => None,
+            Err(TrySendError::Full(w)) => Some(w),
+            // The worker is gone: its error is found when it is joined.
+            Err(TrySendError::Disconnected(_)) => None,
+        }
+    }
+}
+
+/// The sketching side: some of the partitions.
+struct Worker {
+    job: Arc<Job>,
+    owned: FxHashMap<PartitionId, (Box<Owned>, Instant)>,
+    enricher: Enricher,
+    batch: Batch,
+    progress: Arc<Progress>,
+    evaluator: Sender<Evaluate>,
+    hints: Sender<(PartitionId, Offset)>,
+    recycle: Sender<Vec<u8>>,
+}
+
+impl Worker {
+    fn work(mut self, from: &Receiver<Work>) -> Result<(), EngineError> {
+        let every = self.job.settings.config.engine.commit_every.duration();
+        loop {
+            match from.recv_timeout(Duration::from_millis(100)) {
+                Ok(Work::Assign(owned)) => {
+                    self.owned.insert(owned.id(), (owned, Instant::now()));
+                }
+                Ok(Work::Drop(p)) => {
+                    self.owned.remove(&p);
+                }
+                Ok(Work::Quiet(p)) => self.commit(p, true)?,
+                Ok(Work::Chunk(chunk)) => self.chunk(chunk)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let due: Vec<PartitionId> = self
+                .owned
+                .iter()
+                .filter(|(_, (o, since))| o.is_full() || (o.is_dirty() && since.elapsed() >= every))
+                .map(|(p, _)| *p)
+                .collect();
+            for p in due {
+                self.commit(p, false)?;
+            }
+        }
+        let dirty: Vec<PartitionId> =
+            self.owned.iter().filter(|(_, (o, _))| o.is_dirty()).map(|(p, _)| *p).collect();
+        dirty.into_iter().try_for_each(|p| self.commit(p, false))
+    }
+
+    fn chunk(&mut self, chunk: Chunk) -> Result<(), EngineError> {
+        let Some((owned, _)) = self.owned.get_mut(&chunk.partition) else { return Ok(()) };
+        owned.take(&chunk, &mut self.enricher, &mut self.batch, &self.progress)?;
+        if let Payload::Messages { buffer, .. } = chunk.payload {
+            let _ = self.recycle.try_send(buffer);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, p: PartitionId, quiet: bool) -> Result<(), EngineError> {
+        let Some((owned, since)) = self.owned.get_mut(&p) else { return Ok(()) };
+        match owned.commit(quiet) {
+            Ok(committed) => {
+                *since = Instant::now();
+                let _ = self.hints.send((p, owned.next_offset()));
+                let _ = self.evaluator.send(Evaluate::Committed(committed));
+                Ok(())
+            }
+            Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => {
+                tracing::warn!(partition = %p, %chain, %epoch, "another process owns this partition now; dropping it here");
+                self.owned.remove(&p);
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// Time between commits of the evaluator while it catches up.
+const EVALUATOR_COMMIT: Duration = Duration::from_secs(5);
+/// Time between two looks at partitions that other processes own.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The evaluating side. The process that owns the topic's first partition takes the role; losing the chain drops it.
+fn evaluate_all(
+    job: &Arc<Job>,
+    partitions: &[PartitionId],
+    from: &Receiver<Evaluate>,
+    progress: &Arc<Progress>,
+    outbox: &Mutex<Option<Outbox>>,
+) -> Result<(), TaskError> {
+    let send = |alerts: Vec<AlertRow>| {
+        if let Some(o) = outbox.lock().as_mut().filter(|_| !alerts.is_empty()) {
+            o.send(alerts);
+        }
+    };
+    let first = partitions.first().copied();
+    let mut task: Option<EvaluatorTask> = None;
+    let mut mine: BTreeSet<PartitionId> = BTreeSet::new();
+    let (mut committed, mut looked) = (Instant::now(), Instant::now());
+    let mut more = false;
+    loop {
+        let timeout = if more { Duration::ZERO } else { Duration::from_millis(200) };
+        let mut received = match from.recv_timeout(timeout) {
+            Ok(m) => Some(m),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        let step = (|| -> Result<(), TaskError> {
+            while let Some(m) = received.take() {
+                match m {
+                    Evaluate::Assigned(p) => {
+                        mine.insert(p);
+                        if Some(p) == first && task.is_none() {
+                            let (t, again) =
+                                EvaluatorTask::claim(job, partitions, writer(), Arc::clone(progress))?;
+                            send(again);
+                            task = Some(t);
+                        }
+                    }
+                    Evaluate::Committed(c) => {
+                        if let Some(t) = &mut task {
+                            t.committed(c)?;
+                        }
+                    }
+                }
+                received = from.try_recv().ok();
+            }
+            let Some(t) = &mut task else { return Ok(()) };
+            if looked.elapsed() > LOOK {
+                looked = Instant::now();
+                for p in partitions.iter().filter(|p| !mine.contains(p)) {
+                    t.catch_up(*p)?;
+                }
+            }
+            let (alerts, unfinished) = t.advance()?;
+            send(alerts);
+            more = unfinished;
+            let due = if more { EVALUATOR_COMMIT } else { EVALUATOR_COMMIT / 10 };
+            if committed.elapsed() > due {
+                send(t.commit()?);
+                committed = Instant::now();
+            }
+            Ok(())
+        })();
+        match step {
+            Err(TaskError::Chain(ChainError::Lost { chain, epoch })) => {
+                tracing::warn!(%chain, %epoch, "another process evaluates now; this one goes on reading its partitions");
+                task = None;
+                more = false;
+            }
+            done => done?,
+        }
+    }
+    if let Some(t) = &mut task {
+        loop {
+            let (alerts, more) = t.advance()?;
+            send(alerts);
+            if !more {
+                break;
+            }
+        }
+        send(t.commit()?);
+    }
+    Ok(())
+}

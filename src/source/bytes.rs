@@ -1,0 +1,170 @@
+//! The bytes of an input, unpacked: files, objects and standard input as one kind of reader.
+
+use super::SourceError;
+use super::input::{Format, InputFile, Place};
+use ::bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+use futures::StreamExt;
+use object_store::ObjectStoreExt;
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// Bytes read at once from a packed file or standard input.
+const BLOCK: usize = 128 << 10;
+/// Blocks of an object that wait between network and parser.
+const BLOCKS_AHEAD: usize = 16;
+
+/// Counts bytes as they are stored, before unpacking.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Bytes so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts more.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+struct Counted<R> {
+    inner: R,
+    counter: Arc<Counter>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(out)?;
+        self.counter.add(n as u64);
+        Ok(n)
+    }
+}
+
+/// Opens an input. Reading from standard input gives [`ErrorKind::WouldBlock`] when nothing came within `timeout`.
+pub fn open(
+    file: &InputFile,
+    counter: &Arc<Counter>,
+    handle: &Handle,
+    timeout: Duration,
+) -> Result<Box<dyn Read + Send>, SourceError> {
+    let counter = Arc::clone(counter);
+    let raw: Box<dyn Read + Send> = match &file.place {
+        Place::Stdin => {
+            return Ok(Box::new(Counted { inner: stdin(timeout).map_err(|e| explain(file, e))?, counter }));
+        }
+        Place::Local(path) => {
+            let inner = std::fs::File::open(path).map_err(|e| explain(file, e))?;
+            Box::new(Counted { inner, counter })
+        }
+        Place::Object { store, path } => {
+            let got = handle.block_on(store.get(path));
+            let got = got.map_err(|source| SourceError::Store { name: file.name.clone(), source })?;
+            let (send, receive) = mpsc::channel(BLOCKS_AHEAD);
+            let mut stream = got.into_stream();
+            handle.spawn(async move {
+                while let Some(block) = stream.next().await {
+                    if send.send(block.map_err(io::Error::other)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            Box::new(Counted { inner: Received { receive, block: Bytes::new() }, counter })
+        }
+    };
+    Ok(match file.format {
+        Format::Jsonl | Format::Archive => raw,
+        Format::JsonlGzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BLOCK, raw))),
+        Format::JsonlZstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| explain(file, e))?),
+    })
+}
+
+/// An error of reading, with the file's name.
+pub fn explain(file: &InputFile, e: io::Error) -> SourceError {
+    let format = match file.format {
+        Format::JsonlGzip => Some("gzip"),
+        Format::JsonlZstd => Some("zstd"),
+        Format::Jsonl | Format::Archive => None,
+    };
+    match format {
+        Some(format) if e.kind() == ErrorKind::UnexpectedEof => {
+            SourceError::Truncated { name: file.name.clone(), format }
+        }
+        _ => SourceError::Read { name: file.name.clone(), source: e },
+    }
+}
+
+/// Blocks of an object that a task of the runtime fetches ahead.
+struct Received {
+    receive: mpsc::Receiver<io::Result<Bytes>>,
+    block: Bytes,
+}
+
+impl Read for Received {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.block.is_empty() {
+            match self.receive.blocking_recv() {
+                None => return Ok(0),
+                Some(block) => self.block = block?,
+            }
+        }
+        Ok(take(&mut self.block, out))
+    }
+}
+
+fn take(block: &mut Bytes, out: &mut [u8]) -> usize {
+    let n = block.len().min(out.len());
+    out[..n].copy_from_slice(&block.split_to(n));
+    n
+}
+
+/// Standard input through a thread of its own, so that a silent pipe doesn't hold up whoever polls.
+struct Waiting {
+    receive: crossbeam_channel::Receiver<io::Result<Bytes>>,
+    block: Bytes,
+    timeout: Duration,
+}
+
+fn stdin(timeout: Duration) -> io::Result<Waiting> {
+    let (send, receive) = crossbeam_channel::bounded(BLOCKS_AHEAD);
+    std::thread::Builder::new().name("stdin".into()).spawn(move || {
+        let mut stdin = io::stdin().lock();
+        loop {
+            let mut block = vec![0; BLOCK];
+            let read = match stdin.read(&mut block) {
+                Ok(0) => return,
+                Ok(n) => {
+                    block.truncate(n);
+                    Ok(Bytes::from(block))
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => Err(e),
+            };
+            let failed = read.is_err();
+            if send.send(read).is_err() || failed {
+                return;
+            }
+        }
+    })?;
+    Ok(Waiting { receive, block: Bytes::new(), timeout })
+}
+
+impl Read for Waiting {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        use crossbeam_channel::RecvTimeoutError::{Disconnected, Timeout};
+        while self.block.is_empty() {
+            match self.receive.recv_timeout(self.timeout) {
+                Ok(block) => self.block = block?,
+                Err(Timeout) => return Err(ErrorKind::WouldBlock.into()),
+                Err(Disconnected) => return Ok(0),
+            }
+        }
+        Ok(take(&mut self.block, out))
+    }
+}

@@ -1,0 +1,263 @@
+//! What every source must keep, checked against each of them: order, no loss, no repetition, resuming, pausing, ending.
+
+use super::input::{Format, InputFile, Place};
+use super::*;
+use crate::event::archive::ArchiveReader;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+
+/// A record as all sources show it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Record {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// The event's request.
+    pub id: String,
+}
+
+/// A reference event; partitions run at different speeds in event time.
+pub fn message(partition: i32, n: i64) -> String {
+    let time = crate::event::time::text(1_768_197_600_000_000 + n * 1_000_000 * i64::from(partition + 1));
+    format!(
+        r#"{{"request_id":"p{partition}-{n}","timestamp":"{time}","pipeline_stage":"generate","tenant":"birch"}}"#
+    )
+}
+
+/// The records that reference partitions hold.
+pub fn reference(partitions: i32, each: i64) -> Vec<Record> {
+    let all = (0..partitions).flat_map(|p| (0..each).map(move |n| (p, n)));
+    all.map(|(partition, offset)| Record { partition, offset, id: format!("p{partition}-{offset}") })
+        .collect()
+}
+
+/// Positions given one by one.
+#[derive(Debug, Default)]
+pub struct At(pub BTreeMap<i32, i64>);
+
+impl Positions for At {
+    fn position(&self, p: PartitionId) -> Result<Option<Offset>, PositionError> {
+        Ok(self.0.get(&p.0).map(|o| Offset(*o)))
+    }
+}
+
+/// The records of a chunk.
+pub fn records(chunk: &Chunk) -> Vec<Record> {
+    let partition = chunk.partition.0;
+    match &chunk.payload {
+        Payload::Messages { buffer, spans } => spans
+            .iter()
+            .map(|s| {
+                let message = &buffer[s.start as usize..s.end as usize];
+                let event = crate::event::decode(message, &mut Vec::new()).unwrap();
+                Record { partition, offset: s.offset, id: event.request_id.into_owned() }
+            })
+            .collect(),
+        Payload::Archive(rows) => {
+            let reader = ArchiveReader::new(rows).unwrap();
+            (0..reader.len())
+                .map(|row| {
+                    assert_eq!(reader.partition(row), partition);
+                    Record {
+                        partition,
+                        offset: reader.offset(row),
+                        id: reader.event(row).request_id.into_owned(),
+                    }
+                })
+                .collect()
+        }
+    }
+}
+
+/// Reads a source to its end; `paused` is held back until the others have ended or nothing more comes.
+pub fn read(source: &mut dyn Source, paused: Option<i32>) -> Vec<Record> {
+    let mut all = Vec::new();
+    let mut ended = BTreeSet::new();
+    let (mut holding, mut quiet) = (false, 0);
+    let mut waited = Duration::ZERO;
+    let timeout = Duration::from_millis(50);
+    loop {
+        assert!(waited < Duration::from_secs(60), "nothing comes: {} records, ended {ended:?}", all.len());
+        match source.poll(timeout).unwrap() {
+            Polled::Chunk(chunk) => {
+                assert!(!chunk.is_empty() && chunk.len() <= CHUNK_MESSAGES);
+                assert!(!(holding && paused == Some(chunk.partition.0)), "a paused partition speaks");
+                all.extend(records(&chunk));
+                if !holding && quiet == 0 && paused == Some(chunk.partition.0) {
+                    source.pause(chunk.partition).unwrap();
+                    holding = true;
+                }
+                if let Payload::Messages { buffer, .. } = chunk.payload {
+                    source.recycle(buffer);
+                }
+            }
+            Polled::Ended(p) => assert!(ended.insert(p), "{p} ended twice"),
+            Polled::Finished => break,
+            Polled::Nothing if holding => {
+                quiet += 1;
+                if quiet > 5 {
+                    source.resume(PartitionId(paused.unwrap())).unwrap();
+                    holding = false;
+                }
+            }
+            Polled::Nothing => waited += timeout,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    assert_eq!(
+        ended.into_iter().collect::<Vec<_>>(),
+        source.partitions(),
+        "every partition says that it has ended"
+    );
+    assert!(matches!(source.poll(timeout).unwrap(), Polled::Finished), "the end stays the end");
+    all
+}
+
+/// A chunk's records may come between those of other partitions; within a partition order is what counts.
+fn by_partition(mut all: Vec<Record>) -> Vec<Record> {
+    all.sort_by_key(|r| r.partition);
+    all
+}
+
+/// Checks a source that holds `expected`, in that order per partition. `open` makes a new one each time.
+pub fn check(expected: &[Record], rotations: usize, open: &dyn Fn(Arc<dyn Positions>) -> Box<dyn Source>) {
+    assert_eq!(
+        by_partition(read(&mut *open(Arc::new(FromBeginning)), None)),
+        expected,
+        "everything, in order, once"
+    );
+
+    let partitions: BTreeSet<i32> = expected.iter().map(|r| r.partition).collect();
+    for rotation in 0..rotations {
+        let mut at = At::default();
+        for (i, &p) in partitions.iter().enumerate() {
+            let offsets: Vec<i64> = expected.iter().filter(|r| r.partition == p).map(|r| r.offset).collect();
+            let (n, last) = (offsets.len(), offsets[offsets.len() - 1]);
+            let position = [last + 1, offsets[n / 2], offsets[0], last, offsets[1], offsets[n * 2 / 3] + 1];
+            at.0.insert(p, position[(i + rotation) % position.len()]);
+        }
+        let rest: Vec<Record> = expected.iter().filter(|r| r.offset >= at.0[&r.partition]).cloned().collect();
+        let got = by_partition(read(&mut *open(Arc::new(At(at.0.clone()))), None));
+        assert_eq!(got, rest, "resuming at {at:?} gives the rest exactly");
+    }
+
+    let paused = partitions.first().copied();
+    assert_eq!(
+        by_partition(read(&mut *open(Arc::new(FromBeginning)), paused)),
+        expected,
+        "pausing loses nothing"
+    );
+}
+
+/// A runtime for sources that need one.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn file(path: &Path) -> InputFile {
+    let name = path.display().to_string();
+    let format = Format::of(&name).unwrap();
+    let size = Some(std::fs::metadata(path).unwrap().len());
+    InputFile { name, place: Place::Local(path.to_owned()), size, format }
+}
+
+/// Writes three files of lines, with a blank line after every seventh; returns what they hold.
+fn write_lines(files: &[Written<'_>]) -> Vec<Record> {
+    let (mut expected, mut line, mut n) = (Vec::new(), 0, 0);
+    for f in files {
+        let mut text = String::new();
+        for _ in 0..1_300 {
+            text += &message(0, n);
+            text += if n % 2 == 0 { "\n" } else { "\r\n" };
+            expected.push(Record { partition: 0, offset: line, id: format!("p0-{n}") });
+            line += 1;
+            n += 1;
+            if n % 7 == 0 {
+                text += "  \n";
+                line += 1;
+            }
+        }
+        (f.write)(f.path, text.as_bytes());
+    }
+    expected
+}
+
+struct Written<'a> {
+    path: &'a Path,
+    write: fn(&Path, &[u8]),
+}
+
+fn plain(path: &Path, text: &[u8]) {
+    std::fs::write(path, text).unwrap();
+}
+
+/// Two members, as appending to a gzip file gives.
+fn gzip(path: &Path, text: &[u8]) {
+    let mut out = Vec::new();
+    for half in [&text[..text.len() / 2], &text[text.len() / 2..]] {
+        let mut member = flate2::write::GzEncoder::new(&mut out, flate2::Compression::fast());
+        member.write_all(half).unwrap();
+        member.finish().unwrap();
+    }
+    std::fs::write(path, out).unwrap();
+}
+
+fn zstandard(path: &Path, text: &[u8]) {
+    let (a, b) = text.split_at(text.len() / 2);
+    let frames = [zstd::encode_all(a, 1).unwrap(), zstd::encode_all(b, 1).unwrap()];
+    std::fs::write(path, frames.concat()).unwrap();
+}
+
+fn check_lines(suffix: &str, write: fn(&Path, &[u8])) {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = (0..3).map(|i| dir.path().join(format!("{i}.jsonl{suffix}"))).collect();
+    let expected = write_lines(&paths.iter().map(|path| Written { path, write }).collect::<Vec<_>>());
+    let runtime = runtime();
+    check(&expected, 6, &|positions| {
+        let files = paths.iter().map(|p| file(p)).collect();
+        Box::new(JsonlSource::new(files, 1 << 20, positions, runtime.handle().clone()))
+    });
+}
+
+#[test]
+fn plain_lines_conform() {
+    check_lines("", plain);
+}
+
+#[test]
+fn gzip_lines_conform() {
+    check_lines(".gz", gzip);
+}
+
+#[test]
+fn zstd_lines_conform() {
+    check_lines(".zst", zstandard);
+}
+
+#[test]
+fn archives_conform() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = parquet::tests::write_reference(dir.path(), 3, 2_500);
+    let runtime = runtime();
+    check(&reference(3, 2_500), 6, &|positions| {
+        let files: Vec<_> = paths.iter().map(|p| file(p)).collect();
+        let options = parquet::ArchiveOptions::default();
+        Box::new(ParquetSource::open(&files, options, positions, runtime.handle().clone()).unwrap())
+    });
+}
+
+#[test]
+fn kafka_conforms() {
+    let cluster = kafka::tests::Cluster::new("events", 3);
+    cluster.produce(&reference(3, 2_500));
+    let opened = std::sync::atomic::AtomicU32::new(0);
+    check(&reference(3, 2_500), 2, &|positions| {
+        // A group of its own each time: leaving a group takes the mock cluster seconds.
+        let group = format!("g{}", opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let options =
+            KafkaOptions { until_caught_up: true, ..KafkaOptions::new(&cluster.brokers(), "events", &group) };
+        Box::new(KafkaSource::connect(options, positions).unwrap())
+    });
+}

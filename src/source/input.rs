@@ -1,0 +1,376 @@
+//! INPUT arguments to files: paths, folders, globs and URLs of object stores, sorted by name, all of one kind.
+
+use super::SourceError;
+use futures::TryStreamExt;
+use globset::{GlobBuilder, GlobMatcher};
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use url::Url;
+
+/// Suffixes that are understood, for messages.
+const SUFFIXES: &str = ".jsonl, .json or .ndjson, also with .gz or .zst, or .parquet";
+/// Variables of the environment that configure object stores begin so.
+const STORE_VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
+
+/// What a file holds, by its suffix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// JSON lines.
+    Jsonl,
+    /// JSON lines in gzip, of any number of members.
+    JsonlGzip,
+    /// JSON lines in zstd, of any number of frames.
+    JsonlZstd,
+    /// An archive of events in Parquet.
+    Archive,
+}
+
+impl Format {
+    /// The format that a name's suffix tells.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        if name.ends_with(".parquet") {
+            return Some(Self::Archive);
+        }
+        let (stem, format) = match name.rsplit_once('.')? {
+            (stem, "gz") => (stem, Self::JsonlGzip),
+            (stem, "zst") => (stem, Self::JsonlZstd),
+            _ => (name.as_str(), Self::Jsonl),
+        };
+        [".jsonl", ".json", ".ndjson"].iter().any(|s| stem.ends_with(s)).then_some(format)
+    }
+}
+
+/// Where a file lies.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Standard input.
+    Stdin,
+    /// On this machine.
+    Local(PathBuf),
+    /// In an object store.
+    Object {
+        /// The store.
+        store: Arc<dyn ObjectStore>,
+        /// The object.
+        path: ObjectPath,
+    },
+}
+
+/// One input.
+#[derive(Debug, Clone)]
+pub struct InputFile {
+    /// As people know it.
+    pub name: String,
+    /// Where it lies.
+    pub place: Place,
+    /// Bytes as stored, where known.
+    pub size: Option<u64>,
+    /// What it holds.
+    pub format: Format,
+}
+
+/// Inputs of one kind.
+#[derive(Debug, Clone)]
+pub enum Inputs {
+    /// JSON lines.
+    Jsonl(Vec<InputFile>),
+    /// Archives.
+    Archive(Vec<InputFile>),
+}
+
+/// Resolves INPUT arguments; `-` is standard input (plain JSON lines). Arguments keep their order; within a folder or glob files
+/// are sorted by name, and those whose name begins with `_` or `.` or has an unknown suffix are passed over. A file that is named
+/// twice counts once. `handle` is the runtime that object stores are asked on.
+///
+/// # Errors
+/// When an argument names nothing, can't be read, or when JSONL and archives are mixed.
+pub fn resolve(arguments: &[String], handle: &Handle) -> Result<Inputs, SourceError> {
+    let mut files = Vec::new();
+    for argument in arguments {
+        let from = files.len();
+        if argument == "-" {
+            files.push(InputFile {
+                name: "standard input".into(),
+                place: Place::Stdin,
+                size: None,
+                format: Format::Jsonl,
+            });
+        } else if let Some(path) = argument.strip_prefix("file://") {
+            local(argument, Path::new(path), &mut files)?;
+        } else if argument.contains("://") {
+            remote(argument, handle, &mut files)?;
+        } else {
+            local(argument, Path::new(argument), &mut files)?;
+        }
+        files[from..].sort_by(|a, b| a.name.cmp(&b.name));
+        if files.len() == from {
+            return Err(nothing(argument, &format!("no file there ends in {SUFFIXES}")));
+        }
+    }
+    let mut seen = HashSet::new();
+    files.retain(|f| {
+        let new = seen.insert(f.name.clone());
+        if !new {
+            tracing::warn!(name = %f.name, "input is named twice and read once");
+        }
+        new
+    });
+    let Some(first) = files.first() else {
+        return Err(nothing("(none)", "name a file, a folder, a glob or a URL"));
+    };
+    let is_archive = |f: &InputFile| f.format == Format::Archive;
+    let archive = is_archive(first);
+    if let Some(other) = files.iter().find(|f| is_archive(f) != archive) {
+        let (a, j) = if archive { (first, other) } else { (other, first) };
+        return Err(SourceError::MixedInputs { jsonl: j.name.clone(), archive: a.name.clone() });
+    }
+    Ok(if archive { Inputs::Archive(files) } else { Inputs::Jsonl(files) })
+}
+
+fn nothing(pattern: &str, hint: &str) -> SourceError {
+    SourceError::NoInput { pattern: pattern.to_owned(), hint: hint.to_owned() }
+}
+
+fn bad(input: &str, message: impl Into<String>) -> SourceError {
+    SourceError::BadInput { input: input.to_owned(), message: message.into() }
+}
+
+/// Splits before the first path component with a glob's sign: the folder to search and the whole pattern, if it is one.
+fn split_glob(pattern: &str, signs: &[char]) -> Option<(String, String)> {
+    let at = pattern.find(signs)?;
+    let folder = pattern[..at].rfind('/').map_or("", |slash| &pattern[..=slash]);
+    Some((folder.to_owned(), pattern.to_owned()))
+}
+
+fn matcher(argument: &str, pattern: &str) -> Result<GlobMatcher, SourceError> {
+    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+    Ok(glob.map_err(|e| bad(argument, e.kind().to_string()))?.compile_matcher())
+}
+
+/// Whether a name below a folder is one of those that jobs keep for themselves.
+fn hidden(relative: &str) -> bool {
+    relative.split('/').any(|part| part.starts_with('_') || part.starts_with('.'))
+}
+
+fn local(argument: &str, path: &Path, files: &mut Vec<InputFile>) -> Result<(), SourceError> {
+    let read = |p: &Path, source| SourceError::Read { name: p.display().to_string(), source };
+    match std::fs::metadata(path) {
+        Ok(m) if m.is_dir() => walk(path, &mut |p, relative| {
+            if !hidden(relative) {
+                push_local(p, files);
+            }
+        })
+        .map_err(|e| read(path, e)),
+        Ok(_) => {
+            if !push_local(path, files) {
+                return Err(bad(argument, format!("its name must end in {SUFFIXES}")));
+            }
+            Ok(())
+        }
+        Err(e) => {
+            let Some((folder, pattern)) = split_glob(&path.to_string_lossy(), &['*', '?', '[', '{']) else {
+                return Err(if e.kind() == std::io::ErrorKind::NotFound {
+                    nothing(argument, "no such file or folder")
+                } else {
+                    read(path, e)
+                });
+            };
+            let matcher = matcher(argument, &pattern)?;
+            let start = if folder.is_empty() { "." } else { folder.as_str() };
+            let walked = walk(Path::new(start), &mut |_, relative| {
+                let name = format!("{folder}{relative}");
+                if !hidden(relative) && matcher.is_match(&name) {
+                    push_local(Path::new(&name), files);
+                }
+            });
+            match walked {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    Err(nothing(argument, &format!("no folder {start}")))
+                }
+                other => other.map_err(|e| read(Path::new(start), e)),
+            }
+        }
+    }
+}
+
+/// Visits every file below a folder with its path and its path relative to the folder.
+fn walk(root: &Path, visit: &mut impl FnMut(&Path, &str)) -> std::io::Result<()> {
+    let mut folders = vec![(root.to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let relative = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let path = entry.path();
+            // Follows links to files, not to folders: a loop would never end.
+            if entry.file_type()?.is_dir() {
+                folders.push((path, relative + "/"));
+            } else if path.is_file() {
+                visit(&path, &relative);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn push_local(path: &Path, files: &mut Vec<InputFile>) -> bool {
+    let name = path.display().to_string();
+    let Some(format) = Format::of(&name) else { return false };
+    let size = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+    files.push(InputFile { name, place: Place::Local(path.to_owned()), size, format });
+    true
+}
+
+/// The settings of object stores in the environment. Only variables of their own prefixes: a stray `TOKEN` or `REGION` must not
+/// find its way into a request.
+fn store_settings() -> impl Iterator<Item = (String, String)> {
+    std::env::vars()
+        .filter(|(k, _)| STORE_VARIABLES.iter().any(|p| k.starts_with(p)))
+        .map(|(k, v)| (k.to_ascii_lowercase(), v))
+}
+
+fn remote(argument: &str, handle: &Handle, files: &mut Vec<InputFile>) -> Result<(), SourceError> {
+    let http = argument.starts_with("http://") || argument.starts_with("https://");
+    if http && argument.contains('?') {
+        return Err(bad(
+            argument,
+            "URLs with a query are not supported; download the file or use the store's own URL (s3://, gs://, az://)",
+        ));
+    }
+    let authority = argument.find("://").map_or(0, |i| i + 3);
+    let glob = split_glob(&argument[authority..], &['*', '?', '[', '{']);
+    if http && (glob.is_some() || Format::of(argument).is_none()) {
+        return Err(bad(
+            argument,
+            format!("a web server can't be listed; name one file that ends in {SUFFIXES}"),
+        ));
+    }
+    let prefix = glob
+        .as_ref()
+        .map_or(argument.to_owned(), |(folder, _)| format!("{}{folder}", &argument[..authority]));
+    let url = Url::parse(&prefix).map_err(|e| bad(argument, e.to_string()))?;
+    let store_error = |source| SourceError::Store { name: argument.to_owned(), source };
+    let (store, base) = object_store::parse_url_opts(&url, store_settings()).map_err(store_error)?;
+    let store: Arc<dyn ObjectStore> = Arc::from(store);
+    let root = prefix
+        .strip_suffix(base.as_ref())
+        .unwrap_or_else(|| prefix.trim_end_matches('/').trim_end_matches(base.as_ref()))
+        .to_owned();
+    let file = |path: ObjectPath, size: u64| {
+        let name = format!("{root}{path}");
+        let format = Format::of(&name)?;
+        Some(InputFile {
+            name,
+            place: Place::Object { store: Arc::clone(&store), path },
+            size: Some(size),
+            format,
+        })
+    };
+    if glob.is_none() && Format::of(argument).is_some() {
+        match handle.block_on(store.head(&base)) {
+            Ok(meta) => {
+                files.extend(file(base, meta.size));
+                return Ok(());
+            }
+            Err(object_store::Error::NotFound { .. }) => return Err(nothing(argument, "no such object")),
+            Err(e) => return Err(store_error(e)),
+        }
+    }
+    let matcher = match &glob {
+        Some((folder, pattern)) => Some(matcher(argument, &pattern[folder.len()..])?),
+        None => None,
+    };
+    let listed: Vec<_> = handle.block_on(store.list(Some(&base)).try_collect()).map_err(store_error)?;
+    for meta in listed {
+        let relative = meta
+            .location
+            .as_ref()
+            .strip_prefix(base.as_ref())
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned();
+        if !hidden(&relative) && matcher.as_ref().is_none_or(|m| m.is_match(&relative)) {
+            files.extend(file(meta.location, meta.size));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
+    fn names(arguments: &[String]) -> Result<Vec<String>, SourceError> {
+        let (Inputs::Jsonl(files) | Inputs::Archive(files)) = resolve(arguments, runtime().handle())?;
+        Ok(files.into_iter().map(|f| f.name.rsplit('/').next().unwrap_or_default().to_owned()).collect())
+    }
+
+    fn folder() -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("date=1/_tmp")).unwrap();
+        for f in [
+            "b.jsonl.gz",
+            "a.ndjson",
+            "date=1/c.json.zst",
+            "date=1/_tmp/x.jsonl",
+            "README.md",
+            ".hidden.jsonl",
+        ] {
+            std::fs::write(dir.path().join(f), "{}").unwrap();
+        }
+        let path = dir.path().display().to_string();
+        (dir, path)
+    }
+
+    #[test]
+    fn folders_globs_and_urls_find_files_sorted_by_name() {
+        let (_dir, path) = folder();
+        let all = ["a.ndjson", "b.jsonl.gz", "c.json.zst"];
+        assert_eq!(names(&[path.clone()]).unwrap(), all);
+        assert_eq!(names(&[format!("file://{path}")]).unwrap(), all);
+        assert_eq!(names(&[format!("{path}/*.{{ndjson,gz}}")]).unwrap(), all[..2]);
+        assert_eq!(names(&[format!("{path}/**/*.zst")]).unwrap(), all[2..]);
+        assert_eq!(names(&[format!("{path}/date=*")]).unwrap_err().to_string().contains("ends in"), true);
+        let given = [format!("{path}/b.jsonl.gz"), format!("{path}/a.ndjson"), format!("{path}/a.ndjson")];
+        assert_eq!(
+            names(&given).unwrap(),
+            ["b.jsonl.gz", "a.ndjson"],
+            "arguments keep their order and repeat nothing"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_mixed_or_unknown_is_said() {
+        let (dir, path) = folder();
+        let error = |a: &str| names(&[a.to_owned()]).unwrap_err().to_string();
+        assert!(error(&format!("{path}/none.jsonl")).contains("no such file or folder"));
+        assert!(error(&format!("{path}/README.md")).contains("must end in"));
+        assert!(error(&format!("{path}/*.parquet")).starts_with("no input matches"));
+        assert!(error("https://example.org/folder/").contains("can't be listed"));
+        std::fs::write(dir.path().join("z.parquet"), "").unwrap();
+        let mixed = error(&path);
+        assert!(mixed.contains("two kinds") && mixed.contains("z.parquet"), "{mixed}");
+        assert!(
+            matches!(resolve(&["-".into()], runtime().handle()), Ok(Inputs::Jsonl(f)) if matches!(f[0].place, Place::Stdin))
+        );
+    }
+
+    #[test]
+    fn suffixes_decide_the_format() {
+        assert_eq!(Format::of("a/B.JSONL.GZ"), Some(Format::JsonlGzip));
+        assert_eq!(Format::of("x.json"), Some(Format::Jsonl));
+        assert_eq!(Format::of("x.ndjson.zst"), Some(Format::JsonlZstd));
+        assert_eq!(Format::of("x.parquet"), Some(Format::Archive));
+        assert_eq!(Format::of("x.csv.gz"), None);
+        assert_eq!(Format::of("x"), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! The client's callbacks: assignments start where [`Positions`] says, revocations are noted for the poller, troubles are logged.
+
+use crate::source::{PartitionId, Positions, SourceError};
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a broker may take to tell a partition's first and last offset.
+pub const WATERMARK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two warnings of the same kind.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// A partition as it was assigned.
+#[derive(Debug, Clone, Copy)]
+pub struct Assigned {
+    /// The partition.
+    pub partition: i32,
+    /// The first record that will be read; `None` where the broker did not tell where the log begins.
+    pub next: Option<i64>,
+    /// One past the last record, where the broker told it.
+    pub high: Option<i64>,
+    /// The position that is gone, where reading starts elsewhere.
+    pub gone: Option<i64>,
+}
+
+/// A change of the assignment.
+#[derive(Debug)]
+pub enum Change {
+    /// Partitions that are read here from now on.
+    Assigned(Vec<Assigned>),
+    /// Partitions that are not read here any more.
+    Revoked(Vec<PartitionId>),
+}
+
+/// What callbacks tell the poller.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Changes in the order in which they came.
+    pub changes: VecDeque<Change>,
+    /// Why an assignment could not be taken on.
+    pub failed: Option<SourceError>,
+    /// All partitions of the topic.
+    pub partitions: Vec<PartitionId>,
+    /// Partitions' ends by the latest statistics.
+    pub highs: HashMap<i32, i64>,
+    /// The client's last complaint.
+    pub complaint: Option<String>,
+    warned: Option<Instant>,
+    unsaid: u64,
+}
+
+/// The callbacks.
+pub struct Context {
+    topic: String,
+    positions: Arc<dyn Positions>,
+    /// What the poller reads.
+    pub shared: Mutex<Shared>,
+}
+
+impl Context {
+    /// Callbacks for one topic.
+    pub fn new(topic: &str, positions: Arc<dyn Positions>) -> Self {
+        Self { topic: topic.to_owned(), positions, shared: Mutex::default() }
+    }
+
+    /// Warns of a trouble that is expected to pass; the same stream of troubles is logged every ten seconds at most.
+    pub fn warn(&self, what: &str) {
+        let mut shared = self.shared.lock();
+        shared.complaint = Some(what.to_owned());
+        if shared.warned.is_some_and(|t| t.elapsed() < WARN_EVERY) {
+            shared.unsaid += 1;
+            return;
+        }
+        shared.warned = Some(Instant::now());
+        let unsaid = std::mem::take(&mut shared.unsaid);
+        drop(shared);
+        tracing::warn!(topic = %self.topic, unsaid, "kafka: {what}");
+    }
+
+    /// Reads a partition's first offset and its end.
+    pub fn watermarks(&self, consumer: &BaseConsumer<Self>, partition: i32) -> Option<(i64, i64)> {
+        match consumer.fetch_watermarks(&self.topic, partition, WATERMARK_TIMEOUT) {
+            Ok((low, high)) => Some((low.max(0), high.max(0))),
+            Err(e) => {
+                self.warn(&format!("can't ask for the offsets of partition {partition}: {e}"));
+                None
+            }
+        }
+    }
+
+    /// Decides where a partition starts.
+    fn start(&self, consumer: &BaseConsumer<Self>, partition: i32) -> Result<Assigned, SourceError> {
+        let id = PartitionId(partition);
+        let wanted =
+            self.positions.position(id).map_err(|source| SourceError::Position { partition: id, source })?;
+        let wanted = wanted.map(|o| o.0);
+        Ok(match (wanted, self.watermarks(consumer, partition)) {
+            // Asked before the first fetch: the client's own error would not say which partition it is about.
+            (Some(w), Some((low, high))) if w < low || w > high => {
+                Assigned { partition, next: Some(low), high: Some(high), gone: Some(w) }
+            }
+            (None, Some((low, high))) => {
+                Assigned { partition, next: Some(low), high: Some(high), gone: None }
+            }
+            (wanted, marks) => Assigned { partition, next: wanted, high: marks.map(|m| m.1), gone: None },
+        })
+    }
+
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &mut TopicPartitionList,
+    ) -> Result<(), SourceError> {
+        let mut assigned = Vec::new();
+        for mut element in list.elements_for_topic(&self.topic) {
+            let start = self.start(consumer, element.partition())?;
+            let offset = start.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
+            element.set_offset(offset).map_err(|e| kafka("can't set a partition's offset", e))?;
+            assigned.push(start);
+        }
+        let taken = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
+        };
+        taken.map_err(|e| kafka("can't take on the assigned partitions", e))?;
+        self.shared.lock().changes.push_back(Change::Assigned(assigned));
+        Ok(())
+    }
+}
+
+/// An error of the client with what was being done.
+pub fn kafka(what: &str, source: KafkaError) -> SourceError {
+    SourceError::Kafka { what: what.to_owned(), source }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::debug!(facility, "librdkafka: {message}");
+            }
+            _ => self.warn(message),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        let mut shared = self.shared.lock();
+        for (partition, p) in &topic.partitions {
+            if *partition >= 0 && p.hi_offset >= 0 {
+                shared.highs.insert(*partition, p.hi_offset);
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        use rdkafka::types::RDKafkaErrorCode::{AutoOffsetReset, PartitionEOF};
+        if matches!(error.rdkafka_error_code(), Some(PartitionEOF | AutoOffsetReset)) {
+            // Not troubles: they come out of the poll as well, and are dealt with there.
+            return;
+        }
+        self.warn(&format!("{error}: {reason}"));
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            if let Err(e) = self.assign(consumer, list) {
+                self.shared.lock().failed = Some(e);
+                // The group protocol must be answered even so; nothing is read.
+                let _ = consumer.assign(&TopicPartitionList::new());
+            }
+            return;
+        }
+        let gone = list.elements_for_topic(&self.topic).iter().map(|e| PartitionId(e.partition())).collect();
+        // Noted before the partitions are let go: what is in flight must be dropped, and nothing waits for a commit here.
+        self.shared.lock().changes.push_back(Change::Revoked(gone));
+        let let_go = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+        };
+        if let Err(e) = let_go {
+            self.warn(&format!("can't let go of revoked partitions: {e}"));
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(e) = result {
+            tracing::debug!("kafka's own offsets were not written (they serve lag tools only): {e}");
+        }
+    }
+}

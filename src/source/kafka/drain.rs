@@ -1,0 +1,89 @@
+//! A bare consumer that reads a topic to its end and does nothing with it: the limit that a benchmark stands against.
+
+use super::config::{client_config, creation_error};
+use super::context::{WATERMARK_TIMEOUT, kafka};
+use super::partitions_of;
+use crate::source::SourceError;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// Time without any message after which draining gives up.
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// What was read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DrainStats {
+    /// Messages.
+    pub events: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Seconds from the first message to the last.
+    pub seconds: f64,
+    /// Seconds until the first message came.
+    pub first_after: f64,
+}
+
+impl DrainStats {
+    /// Messages per second.
+    #[must_use]
+    pub fn events_per_second(&self) -> f64 {
+        self.events as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Reads the topic from its beginning to where it ends now.
+///
+/// # Errors
+/// When no broker answers, the topic does not exist, or nothing comes for a minute.
+pub fn drain(
+    brokers: &str,
+    topic: &str,
+    properties: &BTreeMap<String, String>,
+) -> Result<DrainStats, SourceError> {
+    let config = client_config(brokers, "driftglass-drain", properties)?;
+    let consumer: BaseConsumer = config.create().map_err(creation_error)?;
+    let partitions = partitions_of(&consumer, brokers, topic, WATERMARK_TIMEOUT, || None)?;
+    let mut list = TopicPartitionList::new();
+    for p in &partitions {
+        list.add_partition_offset(topic, p.0, Offset::Beginning)
+            .map_err(|e| kafka("can't set a partition's offset", e))?;
+    }
+    let started = Instant::now();
+    consumer.assign(&list).map_err(|e| kafka("can't assign partitions", e))?;
+    let mut open: BTreeSet<i32> = partitions.iter().map(|p| p.0).collect();
+    let (mut events, mut bytes) = (0, 0);
+    let (mut first, mut last) = (None, started);
+    while !open.is_empty() {
+        match consumer.poll(Duration::from_millis(500)) {
+            Some(Ok(message)) => {
+                events += 1;
+                bytes += message.payload_len() as u64;
+                last = if events % 1024 == 1 { Instant::now() } else { last };
+                first.get_or_insert(last);
+            }
+            Some(Err(KafkaError::PartitionEOF(p))) => {
+                last = Instant::now();
+                open.remove(&p);
+            }
+            Some(Err(e @ KafkaError::MessageConsumptionFatal(_))) => return Err(kafka("can't read on", e)),
+            Some(Err(e)) => tracing::debug!("kafka: {e}"),
+            None if last.elapsed() > GIVE_UP => {
+                return Err(kafka(
+                    "nothing came for a minute",
+                    KafkaError::MessageConsumption(rdkafka::types::RDKafkaErrorCode::OperationTimedOut),
+                ));
+            }
+            None => {}
+        }
+    }
+    let first = first.unwrap_or(last);
+    Ok(DrainStats {
+        events,
+        bytes,
+        seconds: (last - first).as_secs_f64(),
+        first_after: (first - started).as_secs_f64(),
+    })
+}

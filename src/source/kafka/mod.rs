@@ -1,0 +1,450 @@
+//! Kafka: a consumer group's share of a topic, polled by whoever calls [`Source::poll`], started where [`Positions`] says.
+
+mod config;
+mod context;
+mod drain;
+mod partition;
+#[cfg(test)]
+pub mod tests;
+
+pub use drain::{DrainStats, drain};
+
+use super::buffer::Spare;
+use super::{Clock, Offset, PartitionId, Polled, Positions, Source, SourceError};
+use config::{client_config, creation_error};
+use context::{Change, Context, kafka};
+use partition::{Idle, Part};
+use rdkafka::Message;
+use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Messages gathered in one call, over all partitions.
+const MESSAGES_PER_POLL: usize = 8 * super::CHUNK_MESSAGES;
+
+/// The client under this source.
+type Consuming = rdkafka::consumer::BaseConsumer<Context>;
+
+/// How a topic is read.
+#[derive(Clone)]
+pub struct KafkaOptions {
+    /// Bootstrap servers.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// librdkafka's properties, passed through. May hold secrets: never logged.
+    pub properties: BTreeMap<String, String>,
+    /// Quiet time after which a partition that is read to its end is idle.
+    pub idle: Duration,
+    /// End at the offsets that the topic has now instead of waiting for more.
+    pub until_caught_up: bool,
+    /// Longer messages are cut to one byte more, which the decoder rejects as too large.
+    pub max_message: usize,
+    /// How long the brokers may take to answer at the start.
+    pub connect_timeout: Duration,
+    /// The clock that idle time is measured by.
+    pub clock: Clock,
+}
+
+impl KafkaOptions {
+    /// Options with the defaults of the configuration.
+    #[must_use]
+    pub fn new(brokers: &str, topic: &str, group: &str) -> Self {
+        Self {
+            brokers: brokers.to_owned(),
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            properties: BTreeMap::new(),
+            idle: Duration::from_secs(60),
+            until_caught_up: false,
+            max_message: 1 << 20,
+            connect_timeout: Duration::from_secs(15),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Reads a topic as a member of a consumer group.
+pub struct KafkaSource {
+    consumer: Consuming,
+    options: KafkaOptions,
+    parts: BTreeMap<i32, Part>,
+    ready: VecDeque<Polled>,
+    spare: Spare,
+    /// Whether the group has assigned partitions (or none) to this member.
+    joined: bool,
+}
+
+impl KafkaSource {
+    /// Joins the group. Partitions come with later polls.
+    ///
+    /// # Errors
+    /// When a property is wrong, no broker answers, or the topic does not exist.
+    pub fn connect(options: KafkaOptions, positions: Arc<dyn Positions>) -> Result<Self, SourceError> {
+        let config = client_config(&options.brokers, &options.group, &options.properties)?;
+        let context = Context::new(&options.topic, positions);
+        let consumer: Consuming = config.create_with_context(context).map_err(creation_error)?;
+        let complaint = || {
+            // Errors wait in the client's queue until it is polled.
+            let polled = (0..20).find_map(|_| consumer.poll(Duration::from_millis(10))?.err());
+            let noted = consumer.context().shared.lock().complaint.clone();
+            noted.or_else(|| polled.map(|e| e.to_string()))
+        };
+        let partitions =
+            partitions_of(&consumer, &options.brokers, &options.topic, options.connect_timeout, complaint)?;
+        consumer.context().shared.lock().partitions = partitions;
+        consumer.subscribe(&[&options.topic]).map_err(|e| kafka("can't subscribe", e))?;
+        Ok(Self {
+            consumer,
+            options,
+            parts: BTreeMap::new(),
+            ready: VecDeque::new(),
+            spare: Spare::default(),
+            joined: false,
+        })
+    }
+
+    /// The partitions that the topic has now, asked of the brokers.
+    ///
+    /// # Errors
+    /// When no broker answers or the topic does not exist.
+    pub fn partitions_of(&self, topic: &str) -> Result<Vec<PartitionId>, SourceError> {
+        let o = &self.options;
+        partitions_of(&self.consumer, &o.brokers, topic, o.connect_timeout, || None)
+    }
+
+    fn one(&self, partition: i32, offset: KafkaOffset) -> Result<TopicPartitionList, SourceError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.options.topic, partition, offset)
+            .map_err(|e| kafka("can't name a partition", e))?;
+        Ok(list)
+    }
+
+    /// Takes over what the callbacks noted while the client was polled.
+    fn changes(&mut self) -> Result<(), SourceError> {
+        let (changes, failed) = {
+            let mut shared = self.consumer.context().shared.lock();
+            (std::mem::take(&mut shared.changes), shared.failed.take())
+        };
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        for change in changes {
+            match change {
+                Change::Assigned(assigned) => {
+                    self.joined = true;
+                    let now = self.options.clock.now();
+                    for a in assigned {
+                        if let (Some(from), Some(to)) = (a.gone, a.next) {
+                            self.ready.push_back(gap(a.partition, from, to));
+                        }
+                        self.parts.insert(a.partition, Part::new(&a, self.options.until_caught_up, now));
+                    }
+                    self.refresh_partitions();
+                }
+                Change::Revoked(gone) => {
+                    // What is still in hand belongs to the next owner.
+                    self.ready.retain(|p| !about(p).is_some_and(|p| gone.contains(&p)));
+                    for p in &gone {
+                        self.parts.remove(&p.0);
+                    }
+                    self.joined = !self.parts.is_empty();
+                    if !gone.is_empty() {
+                        self.ready.push_front(Polled::Revoked(gone));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An assignment may mean that the topic has grown.
+    fn refresh_partitions(&self) {
+        if let Ok(all) = self.partitions_of(&self.options.topic) {
+            self.consumer.context().shared.lock().partitions = all;
+        }
+    }
+
+    /// Asks the client for messages: the first with patience, then all that wait. Ends early with a full chunk.
+    fn gather(&mut self, timeout: Duration) -> Result<(), SourceError> {
+        let mut troubles = Vec::new();
+        let mut wait = timeout;
+        let mut now = None;
+        let mut full = None;
+        for _ in 0..MESSAGES_PER_POLL {
+            match self.consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    let now = *now.get_or_insert_with(|| self.options.clock.now());
+                    full = take(&mut self.parts, &message, self.options.max_message, now);
+                }
+                Some(Err(e)) => {
+                    let end = matches!(e, KafkaError::PartitionEOF(_));
+                    troubles.push(e);
+                    if !end {
+                        break;
+                    }
+                }
+            }
+            wait = Duration::ZERO;
+            if full.is_some() {
+                break;
+            }
+        }
+        self.changes()?;
+        for e in troubles {
+            self.trouble(e)?;
+        }
+        match full {
+            Some(partition) => self.hand_out(partition),
+            // Nothing more waits: what was gathered must not wait either.
+            None => self.parts.keys().copied().collect::<Vec<_>>().into_iter().for_each(|p| self.hand_out(p)),
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self, partition: i32) {
+        if let Some(part) = self.parts.get_mut(&partition)
+            && !part.gathered.is_empty()
+        {
+            self.ready.push_back(Polled::Chunk(part.gathered.take(PartitionId(partition), &mut self.spare)));
+        }
+    }
+
+    fn trouble(&mut self, e: KafkaError) -> Result<(), SourceError> {
+        let fatal = |e| Err(kafka("can't read on", e));
+        match e {
+            KafkaError::PartitionEOF(p) => {
+                if let Some(part) = self.parts.get_mut(&p) {
+                    part.at_end = true;
+                }
+                self.hand_out(p);
+                Ok(())
+            }
+            KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                self.find_gaps()
+            }
+            KafkaError::MessageConsumption(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                Err(SourceError::NoTopic {
+                    topic: self.options.topic.clone(),
+                    brokers: self.options.brokers.clone(),
+                })
+            }
+            KafkaError::MessageConsumptionFatal(_)
+            | KafkaError::MessageConsumption(
+                Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::SaslAuthenticationFailed,
+            ) => fatal(e),
+            // Expected to pass; the client's own callback has logged it.
+            _ => Ok(()),
+        }
+    }
+
+    /// A position is out of range; the client doesn't say whose. Every partition's position is checked, and reading starts anew
+    /// with those that are gone at the log's beginning.
+    fn find_gaps(&mut self) -> Result<(), SourceError> {
+        let mut list = TopicPartitionList::new();
+        for (&partition, part) in &mut self.parts {
+            if let Some((low, high)) = self.consumer.context().watermarks(&self.consumer, partition) {
+                part.high = Some(high);
+                if let Some(from) = part.next.filter(|n| *n < low || *n > high) {
+                    if !part.gathered.is_empty() {
+                        let chunk = part.gathered.take(PartitionId(partition), &mut self.spare);
+                        self.ready.push_back(Polled::Chunk(chunk));
+                    }
+                    part.next = Some(low);
+                    self.ready.push_back(gap(partition, from, low));
+                }
+            }
+            let offset = part.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
+            list.add_partition_offset(&self.options.topic, partition, offset)
+                .map_err(|e| kafka("can't name a partition", e))?;
+        }
+        // A partition in this state can't be sought in; only assigning it again makes the client fetch from it.
+        let again = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self
+                .consumer
+                .incremental_unassign(&list)
+                .and_then(|()| self.consumer.incremental_assign(&list)),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
+        };
+        again.map_err(|e| kafka("can't go on after lost offsets", e))?;
+        let paused: Vec<i32> =
+            self.parts.iter().filter(|(_, p)| p.paused || p.ended).map(|(p, _)| *p).collect();
+        for p in paused {
+            let one = self.one(p, KafkaOffset::Invalid)?;
+            self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))?;
+        }
+        Ok(())
+    }
+
+    /// Says which partitions have ended or gone idle.
+    fn quiet_ones(&mut self) -> Result<(), SourceError> {
+        let now = self.options.clock.now();
+        let mut ended = Vec::new();
+        for (&partition, part) in &mut self.parts {
+            if self.options.until_caught_up {
+                if part.is_caught_up() {
+                    part.ended = true;
+                    ended.push(partition);
+                }
+                continue;
+            }
+            if part.may_be_idle(now, self.options.idle) {
+                let marks = self.consumer.context().watermarks(&self.consumer, partition);
+                if part.idle(marks.map(|m| m.1), now) == Idle::Yes {
+                    self.ready.push_back(Polled::Idle(PartitionId(partition)));
+                }
+            }
+        }
+        for partition in ended {
+            let one = self.one(partition, KafkaOffset::Invalid)?;
+            self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))?;
+            self.ready.push_back(Polled::Ended(PartitionId(partition)));
+        }
+        Ok(())
+    }
+
+    /// The next thing to say that is not about a paused partition's records.
+    fn next_ready(&mut self) -> Option<Polled> {
+        let held = |p: &Polled| match about(p) {
+            Some(id) => self.parts.get(&id.0).is_some_and(|part| part.paused),
+            None => false,
+        };
+        let at = self.ready.iter().position(|p| !held(p))?;
+        self.ready.remove(at)
+    }
+
+    fn finished(&self) -> bool {
+        self.options.until_caught_up
+            && self.joined
+            && self.ready.is_empty()
+            && self.parts.values().all(|p| p.ended)
+    }
+}
+
+/// Copies a message out. The partition, when its chunk is full.
+fn take(
+    parts: &mut BTreeMap<i32, Part>,
+    message: &BorrowedMessage<'_>,
+    max_message: usize,
+    now: Instant,
+) -> Option<i32> {
+    let partition = message.partition();
+    let part = parts.get_mut(&partition)?;
+    let payload = message.payload().unwrap_or_default();
+    let payload = &payload[..payload.len().min(max_message + 1)];
+    let time = message.timestamp().to_millis().map(|ms| ms.saturating_mul(1000));
+    part.take(message.offset(), payload, time, now);
+    part.gathered.is_full().then_some(partition)
+}
+
+fn gap(partition: i32, from: i64, to: i64) -> Polled {
+    Polled::Gap { partition: PartitionId(partition), from: Offset(from), to: Offset(to) }
+}
+
+/// The partition that a thing to say is about.
+fn about(polled: &Polled) -> Option<PartitionId> {
+    match polled {
+        Polled::Chunk(c) => Some(c.partition),
+        Polled::Idle(p) | Polled::Ended(p) | Polled::Gap { partition: p, .. } => Some(*p),
+        Polled::Revoked(_) | Polled::Nothing | Polled::Finished => None,
+    }
+}
+
+/// The partitions of a topic; `complaint` is what the client said last, for the error.
+fn partitions_of<C: ConsumerContext, T: Consumer<C>>(
+    consumer: &T,
+    brokers: &str,
+    topic: &str,
+    timeout: Duration,
+    complaint: impl Fn() -> Option<String>,
+) -> Result<Vec<PartitionId>, SourceError> {
+    let metadata = consumer.fetch_metadata(Some(topic), timeout).map_err(|e| SourceError::Unreachable {
+        brokers: brokers.to_owned(),
+        seconds: timeout.as_secs(),
+        reason: complaint().unwrap_or_else(|| e.to_string()),
+    })?;
+    let found = metadata.topics().iter().find(|t| t.name() == topic);
+    let mut partitions: Vec<_> =
+        found.iter().flat_map(|t| t.partitions()).map(|p| PartitionId(p.id())).collect();
+    partitions.sort_unstable();
+    match found.and_then(rdkafka::metadata::MetadataTopic::error) {
+        Some(e) if e != rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
+            Err(kafka(&format!("can't read topic {topic}"), KafkaError::MetadataFetch(e.into())))
+        }
+        _ if partitions.is_empty() => {
+            Err(SourceError::NoTopic { topic: topic.to_owned(), brokers: brokers.to_owned() })
+        }
+        _ => Ok(partitions),
+    }
+}
+
+impl Source for KafkaSource {
+    fn partitions(&self) -> Vec<PartitionId> {
+        self.consumer.context().shared.lock().partitions.clone()
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Result<Polled, SourceError> {
+        if let Some(p) = self.next_ready() {
+            // Chunks of a burst wait here; the client must be polled again before long, and is, once they are taken.
+            return Ok(p);
+        }
+        self.gather(timeout)?;
+        self.quiet_ones()?;
+        match self.next_ready() {
+            Some(p) => Ok(p),
+            None if self.finished() => Ok(Polled::Finished),
+            None => Ok(Polled::Nothing),
+        }
+    }
+
+    fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+        let one = self.one(partition.0, KafkaOffset::Invalid)?;
+        let Some(part) = self.parts.get_mut(&partition.0) else { return Ok(()) };
+        if part.paused || part.ended {
+            return Ok(());
+        }
+        part.paused = true;
+        self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))
+    }
+
+    fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+        let one = self.one(partition.0, KafkaOffset::Invalid)?;
+        let Some(part) = self.parts.get_mut(&partition.0) else { return Ok(()) };
+        if !part.paused {
+            return Ok(());
+        }
+        part.paused = false;
+        if part.ended { Ok(()) } else { self.consumer.resume(&one).map_err(|e| kafka("can't resume", e)) }
+    }
+
+    fn lag(&self) -> Option<u64> {
+        let shared = self.consumer.context().shared.lock();
+        let lags = self.parts.iter().map(|(p, part)| {
+            let high = shared.highs.get(p).copied().max(part.high)?;
+            Some(u64::try_from(high - part.next?).unwrap_or(0))
+        });
+        lags.sum()
+    }
+
+    fn commit_hint(&mut self, partition: PartitionId, next: Offset) {
+        let Ok(one) = self.one(partition.0, KafkaOffset::Offset(next.0)) else { return };
+        if let Err(e) = self.consumer.commit(&one, CommitMode::Async) {
+            tracing::debug!("kafka's own offsets were not written (they serve lag tools only): {e}");
+        }
+    }
+
+    fn recycle(&mut self, buffer: Vec<u8>) {
+        self.spare.put(buffer);
+    }
+}

@@ -1,0 +1,238 @@
+//! The Kafka source against librdkafka's in-process mock cluster: gaps, idleness, rebalances, and errors that say what to do.
+
+use super::*;
+use crate::source::conformance::{At, Record, message, records};
+use crate::source::{FromBeginning, Payload};
+use parking_lot::Mutex;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+
+/// A mock cluster with one topic.
+pub struct Cluster {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    topic: &'static str,
+}
+
+impl Cluster {
+    /// A cluster of one broker.
+    pub fn new(topic: &'static str, partitions: i32) -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(topic, partitions, 1).unwrap();
+        Self { cluster, topic }
+    }
+
+    /// Its bootstrap servers.
+    pub fn brokers(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+
+    fn send(&self, messages: impl Iterator<Item = (i32, Vec<u8>)>) {
+        let producer: BaseProducer = rdkafka::ClientConfig::new()
+            .set("bootstrap.servers", self.brokers())
+            .set("linger.ms", "5")
+            .create()
+            .unwrap();
+        for (partition, payload) in messages {
+            let mut record = BaseRecord::<(), _>::to(self.topic).partition(partition).payload(&payload);
+            while let Err((_, back)) = producer.send(record) {
+                producer.poll(Duration::from_millis(10));
+                record = back;
+            }
+            producer.poll(Duration::ZERO);
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    /// Produces reference events.
+    pub fn produce(&self, records: &[Record]) {
+        self.send(records.iter().map(|r| (r.partition, message(r.partition, r.offset).into_bytes())));
+    }
+
+    fn options(&self, group: &str) -> KafkaOptions {
+        KafkaOptions::new(&self.brokers(), self.topic, group)
+    }
+}
+
+/// Polls until `done` has an answer.
+fn until<T>(source: &mut KafkaSource, mut done: impl FnMut(Polled) -> Option<T>) -> T {
+    for _ in 0..1_200 {
+        if let Some(t) = done(source.poll(Duration::from_millis(50)).unwrap()) {
+            return t;
+        }
+    }
+    panic!("nothing came");
+}
+
+fn offsets(polled: Polled) -> Option<Vec<i64>> {
+    match polled {
+        Polled::Chunk(c) => Some(records(&c).iter().map(|r| r.offset).collect()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_position_that_is_gone_is_a_gap_and_reading_goes_on_at_the_beginning() {
+    let cluster = Cluster::new("events", 2);
+    cluster.produce(&crate::source::conformance::reference(1, 10));
+    // The mock drops the oldest of a partition beyond 5 MiB.
+    cluster.send((0..9).map(|_| (1, vec![b'x'; 900_000])));
+    let at = At([(0, 700), (1, 0)].into());
+    let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(at)).unwrap();
+    let mut gaps = BTreeMap::new();
+    let mut first = BTreeMap::new();
+    until(&mut source, |p| {
+        match p {
+            Polled::Gap { partition, from, to } => {
+                assert!(!first.contains_key(&partition), "the gap comes before the records");
+                gaps.insert(partition.0, (from.0, to.0));
+            }
+            Polled::Chunk(c) => {
+                let Payload::Messages { spans, .. } = &c.payload else { panic!() };
+                first.entry(c.partition).or_insert(spans[0].offset);
+            }
+            _ => {}
+        }
+        (gaps.len() == 2 && first.len() == 2).then_some(())
+    });
+    assert_eq!(gaps[&0], (700, 0), "the log begins anew");
+    assert!(gaps[&1].0 == 0 && gaps[&1].1 > 0, "retention: {gaps:?}");
+    assert_eq!(first[&PartitionId(1)], gaps[&1].1);
+}
+
+#[test]
+fn offsets_lost_while_reading_are_found_and_only_their_partition_starts_anew() {
+    let cluster = Cluster::new("events", 2);
+    cluster.produce(&crate::source::conformance::reference(2, 10));
+    let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(FromBeginning)).unwrap();
+    let mut n = 0;
+    until(&mut source, |p| {
+        n += offsets(p).map_or(0, |o| o.len());
+        (n == 20).then_some(())
+    });
+    // As if partition 0 had been read to an offset that the broker does not have.
+    source.parts.get_mut(&0).unwrap().next = Some(99);
+    source.trouble(KafkaError::MessageConsumption(Code::AutoOffsetReset)).unwrap();
+    cluster.send([(1, message(1, 10).into_bytes())].into_iter());
+    let (mut gap, mut again) = (None, BTreeMap::<i32, Vec<i64>>::new());
+    until(&mut source, |p| {
+        match p {
+            Polled::Gap { partition, from, to } => gap = Some((partition.0, from.0, to.0)),
+            Polled::Chunk(c) => {
+                let r = records(&c);
+                again.entry(c.partition.0).or_default().extend(r.iter().map(|r| r.offset));
+            }
+            _ => {}
+        }
+        (again.values().map(Vec::len).sum::<usize>() == 11).then_some(())
+    });
+    assert_eq!(gap, Some((0, 99, 0)));
+    assert_eq!(again[&0], (0..10).collect::<Vec<_>>());
+    assert_eq!(again[&1], [10], "the other partition repeats nothing");
+}
+
+#[test]
+fn idle_is_said_once_after_quiet_at_the_end_and_again_after_new_records() {
+    let cluster = Cluster::new("events", 1);
+    cluster.produce(&crate::source::conformance::reference(1, 3));
+    let time = Arc::new(Mutex::new(Instant::now()));
+    let clock = {
+        let time = Arc::clone(&time);
+        Clock::new(move || *time.lock())
+    };
+    let mut source =
+        KafkaSource::connect(KafkaOptions { clock, ..cluster.options("g") }, Arc::new(FromBeginning))
+            .unwrap();
+    until(&mut source, |p| offsets(p));
+    let mut idles = 0;
+    for _ in 0..20 {
+        idles += i32::from(matches!(source.poll(Duration::from_millis(50)).unwrap(), Polled::Idle(_)));
+    }
+    assert_eq!(idles, 0, "at the end, but the clock stands still");
+    *time.lock() += Duration::from_secs(61);
+    until(&mut source, |p| matches!(p, Polled::Idle(PartitionId(0))).then_some(()));
+    *time.lock() += Duration::from_secs(600);
+    for _ in 0..10 {
+        assert!(matches!(source.poll(Duration::from_millis(20)).unwrap(), Polled::Nothing), "said once");
+    }
+    cluster.send([(0, message(0, 3).into_bytes())].into_iter());
+    assert_eq!(until(&mut source, offsets), [3]);
+    assert_eq!(source.lag(), Some(0));
+    *time.lock() += Duration::from_secs(61);
+    until(&mut source, |p| matches!(p, Polled::Idle(_)).then_some(()));
+}
+
+#[test]
+fn a_second_member_takes_partitions_over_and_starts_where_positions_say() {
+    let cluster = Cluster::new("events", 2);
+    cluster.produce(&crate::source::conformance::reference(2, 10));
+    let mut first = KafkaSource::connect(cluster.options("g"), Arc::new(FromBeginning)).unwrap();
+    let mut n = 0;
+    until(&mut first, |p| {
+        n += offsets(p).map_or(0, |o| o.len());
+        (n == 20).then_some(())
+    });
+    let at = At([(0, 4), (1, 4)].into());
+    let mut second = KafkaSource::connect(cluster.options("g"), Arc::new(at)).unwrap();
+    let mut revoked = Vec::new();
+    let mut got: Vec<Record> = Vec::new();
+    for _ in 0..1_200 {
+        if let Polled::Revoked(ps) = first.poll(Duration::from_millis(20)).unwrap() {
+            revoked = ps;
+        }
+        if let Polled::Chunk(c) = second.poll(Duration::from_millis(20)).unwrap() {
+            got.extend(records(&c));
+        }
+        if got.len() == 6 {
+            break;
+        }
+    }
+    assert_eq!(revoked.len(), 2, "the eager protocol takes all back first");
+    let partition = got[0].partition;
+    assert_eq!(
+        got.iter().map(|r| (r.partition, r.offset)).collect::<Vec<_>>(),
+        (4..10).map(|o| (partition, o)).collect::<Vec<_>>()
+    );
+    assert_eq!(second.partitions(), [PartitionId(0), PartitionId(1)], "all that exist");
+    first.commit_hint(PartitionId(1 - partition), Offset(10));
+}
+
+#[test]
+fn a_drain_counts_what_the_topic_holds() {
+    let cluster = Cluster::new("events", 2);
+    cluster.produce(&crate::source::conformance::reference(2, 500));
+    let stats = drain(&cluster.brokers(), "events", &BTreeMap::new()).unwrap();
+    assert_eq!(stats.events, 1000);
+    assert!(stats.bytes > 90_000);
+}
+
+#[test]
+fn errors_at_the_start_say_what_to_do() {
+    let cluster = Cluster::new("events", 1);
+    let error = |options| KafkaSource::connect(options, Arc::new(FromBeginning)).err().unwrap().to_string();
+    let missing = error(KafkaOptions { topic: "nope".into(), ..cluster.options("g") });
+    assert!(
+        missing.starts_with("topic nope does not exist on 127.0.0.1:")
+            && missing.contains("input.kafka.topic"),
+        "{missing}"
+    );
+    let nobody = KafkaOptions {
+        connect_timeout: Duration::from_secs(1),
+        ..KafkaOptions::new("127.0.0.1:1", "events", "g")
+    };
+    let nobody = error(nobody);
+    assert!(nobody.contains("127.0.0.1:1") && nobody.contains("input.kafka.brokers"), "{nobody}");
+}
+
+#[test]
+fn a_position_that_is_not_known_stops_the_source() {
+    struct Lost;
+    impl Positions for Lost {
+        fn position(&self, _: PartitionId) -> Result<Option<Offset>, crate::source::PositionError> {
+            Err("the store is away".into())
+        }
+    }
+    let cluster = Cluster::new("events", 1);
+    let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(Lost)).unwrap();
+    let error = (0..400).find_map(|_| source.poll(Duration::from_millis(50)).err()).unwrap().to_string();
+    assert!(error.contains("partition 0") && error.contains("the store is away"), "{error}");
+}

@@ -1,0 +1,196 @@
+//! What lies where in a set of archive files: per partition its row groups in offset order, from statistics where there are any.
+
+use super::fetch::Opened;
+use crate::event::archive::{KEY_ID, REQUIRED, VERSION, VERSION_KEY};
+use crate::source::SourceError;
+use ::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use ::parquet::file::metadata::RowGroupMetaData;
+use ::parquet::file::statistics::Statistics;
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use futures::StreamExt;
+use std::collections::BTreeMap;
+use tokio::runtime::Handle;
+
+/// A row group's rows of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Number of the file.
+    pub file: usize,
+    /// Number of the row group within it.
+    pub row_group: usize,
+    /// First and last offset.
+    pub offsets: (i64, i64),
+    /// Smallest and largest event time.
+    pub times: (i64, i64),
+    /// The row group holds no other partition.
+    pub alone: bool,
+    /// Bytes of the row group as stored.
+    pub bytes: u64,
+    /// Rows of the row group.
+    pub rows: u64,
+}
+
+fn archive(name: &str, message: impl Into<String>) -> SourceError {
+    SourceError::Archive { name: name.to_owned(), message: message.into() }
+}
+
+/// Lists the pieces of every partition, in offset order.
+///
+/// # Errors
+/// When a file is no archive, was hashed under another key, holds another topic, or holds offsets that another file has too.
+pub fn index(
+    files: &[Opened],
+    key_id: Option<u64>,
+    handle: &Handle,
+) -> Result<BTreeMap<i32, Vec<Piece>>, SourceError> {
+    let mut all: BTreeMap<i32, Vec<Piece>> = BTreeMap::new();
+    let mut topic: Option<(String, &str)> = None;
+    for (number, file) in files.iter().enumerate() {
+        check(file, key_id)?;
+        for group in 0..file.metadata.metadata().num_row_groups() {
+            let meta = file.metadata.metadata().row_group(group);
+            for name in topics(meta) {
+                match &topic {
+                    Some((known, other)) if *known != name => {
+                        return Err(archive(
+                            &file.name,
+                            format!(
+                                "holds topic {name}, but {other} holds topic {known}; read one topic at a time"
+                            ),
+                        ));
+                    }
+                    Some(_) => {}
+                    None => topic = Some((name, &file.name)),
+                }
+            }
+            for (partition, piece) in pieces(file, number, group, handle)? {
+                all.entry(partition).or_default().push(piece);
+            }
+        }
+    }
+    for (partition, pieces) in &mut all {
+        pieces.sort_by_key(|p| (p.offsets, p.file, p.row_group));
+        if let Some(w) = pieces.windows(2).find(|w| w[1].offsets.0 <= w[0].offsets.1) {
+            let (a, b) = (&files[w[0].file].name, &files[w[1].file].name);
+            return Err(archive(
+                b,
+                format!(
+                    "holds offsets of partition {partition} that {a} holds too ({}–{} and {}–{}); give each part of an archive once",
+                    w[1].offsets.0, w[1].offsets.1, w[0].offsets.0, w[0].offsets.1
+                ),
+            ));
+        }
+    }
+    Ok(all)
+}
+
+fn check(file: &Opened, key_id: Option<u64>) -> Result<(), SourceError> {
+    let schema = file.metadata.schema();
+    if let Some(missing) = REQUIRED.iter().find(|c| schema.field_with_name(c).is_err()) {
+        return Err(archive(
+            &file.name,
+            format!(
+                "not an archive of events: column {missing} is missing; write archives with driftglass archive"
+            ),
+        ));
+    }
+    let pairs = file.metadata.metadata().file_metadata().key_value_metadata();
+    let value =
+        |key: &str| pairs.and_then(|p| p.iter().find(|kv| kv.key == key)).and_then(|kv| kv.value.clone());
+    if let Some(version) = value(VERSION_KEY).filter(|v| v != VERSION) {
+        return Err(archive(
+            &file.name,
+            format!("is an archive of version {version}, and this program reads version {VERSION}"),
+        ));
+    }
+    if let (Some(have), Some(want)) = (value(KEY_ID), key_id.map(|k| format!("{k:016x}")))
+        && have != want
+    {
+        return Err(archive(
+            &file.name,
+            format!(
+                "its ids were hashed under another key (id {have}, privacy.key has {want}); set privacy.key to the key that it was written with"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn statistics<'m>(meta: &'m RowGroupMetaData, column: &str) -> Option<&'m Statistics> {
+    meta.columns().iter().find(|c| c.column_path().parts() == [column])?.statistics()
+}
+
+/// The topics that statistics are certain of.
+fn topics(meta: &RowGroupMetaData) -> Vec<String> {
+    let Some(Statistics::ByteArray(s)) = statistics(meta, "topic") else { return Vec::new() };
+    let min = s.min_opt().filter(|_| s.min_is_exact());
+    let max = s.max_opt().filter(|_| s.max_is_exact());
+    [min, max].into_iter().flatten().map(|v| String::from_utf8_lossy(v.data()).into_owned()).collect()
+}
+
+fn int64(meta: &RowGroupMetaData, column: &str) -> Option<(i64, i64)> {
+    match statistics(meta, column)? {
+        Statistics::Int64(s) => Some((*s.min_opt()?, *s.max_opt()?)),
+        _ => None,
+    }
+}
+
+/// The pieces of one row group. Where statistics don't tell, the three columns that do are read.
+fn pieces(
+    file: &Opened,
+    number: usize,
+    row_group: usize,
+    handle: &Handle,
+) -> Result<Vec<(i32, Piece)>, SourceError> {
+    let meta = file.metadata.metadata().row_group(row_group);
+    let piece = |offsets, times, alone| Piece {
+        file: number,
+        row_group,
+        offsets,
+        times,
+        alone,
+        bytes: meta.compressed_size().unsigned_abs(),
+        rows: meta.num_rows().unsigned_abs(),
+    };
+    if meta.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    if let Some(Statistics::Int32(p)) = statistics(meta, "partition")
+        && let (Some(min), Some(max)) = (p.min_opt(), p.max_opt())
+        && min == max
+        && let (Some(offsets), Some(times)) = (int64(meta, "offset"), int64(meta, "timestamp"))
+    {
+        return Ok(vec![(*min, piece(offsets, times, true))]);
+    }
+    let parquet = |source| SourceError::Parquet { name: file.name.clone(), source };
+    let columns =
+        ProjectionMask::columns(file.metadata.parquet_schema(), ["partition", "offset", "timestamp"]);
+    let mut stream =
+        ParquetRecordBatchStreamBuilder::new_with_metadata(file.fetch.clone(), file.metadata.clone())
+            .with_row_groups(vec![row_group])
+            .with_projection(columns)
+            .build()
+            .map_err(parquet)?;
+    let mut found: BTreeMap<i32, Piece> = BTreeMap::new();
+    while let Some(batch) = handle.block_on(stream.next()) {
+        let batch = batch.map_err(parquet)?;
+        let mistyped = || {
+            archive(&file.name, "not an archive of events: partition, offset or timestamp has another type")
+        };
+        let column = |name| batch.column_by_name(name).ok_or_else(mistyped);
+        let partitions = column("partition")?.as_primitive_opt::<Int32Type>().ok_or_else(mistyped)?;
+        let offsets = column("offset")?.as_primitive_opt::<Int64Type>().ok_or_else(mistyped)?;
+        let times =
+            column("timestamp")?.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(mistyped)?;
+        for row in 0..batch.num_rows() {
+            let (offset, time) = (offsets.value(row), times.value(row));
+            let p = found
+                .entry(partitions.value(row))
+                .or_insert_with(|| piece((offset, offset), (time, time), false));
+            p.offsets = (p.offsets.0.min(offset), p.offsets.1.max(offset));
+            p.times = (p.times.0.min(time), p.times.1.max(time));
+        }
+    }
+    Ok(found.into_iter().collect())
+}

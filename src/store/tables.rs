@@ -1,0 +1,227 @@
+//! The public tables as files: which row goes under which date, staged first and named in a commit before readers see them.
+
+use super::panes::{self, Names, PaneFileError, to_parquet};
+use super::rows::{WindowRow, counts, texts, timestamp, timestamps, windows_batch};
+use super::storage::{Storage, StorageError};
+use crate::alert::{AlertRow, alerts_batch};
+use crate::config::segments::Groupings;
+use crate::engine::Exclusion;
+use crate::event::time::{HOUR, date};
+use crate::window::PaneRow;
+use arrow::array::{BooleanBuilder, Int32Builder, Int64Builder, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A file that waits under a staged name for its commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// Where it is.
+    pub from: String,
+    /// What it will be called.
+    pub to: String,
+}
+
+/// One row of `rejects`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectRow {
+    /// The record's time where it has one, else the newest event time of its partition; microseconds.
+    pub time: i64,
+    /// The topic; empty for files.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset; for files the line.
+    pub offset: i64,
+    /// Why.
+    pub reason: &'static str,
+    /// The field to blame.
+    pub field: Option<&'static str>,
+    /// Whether the whole message was rejected, or this field only.
+    pub fatal: bool,
+}
+
+/// The schema of `rejects`.
+#[must_use]
+pub fn rejects_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        timestamp("time", false),
+        Field::new("topic", DataType::Utf8, false),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("field", DataType::Utf8, true),
+        Field::new("fatal", DataType::Boolean, false),
+    ]))
+}
+
+/// Rows of `rejects` as a record batch.
+///
+/// # Errors
+/// Only if the columns did not fit the schema.
+pub fn rejects_batch(rows: &[RejectRow]) -> Result<RecordBatch, ArrowError> {
+    let (mut partition, mut offset, mut fatal) =
+        (Int32Builder::new(), Int64Builder::new(), BooleanBuilder::new());
+    for r in rows {
+        partition.append_value(r.partition);
+        offset.append_value(r.offset);
+        fatal.append_value(r.fatal);
+    }
+    RecordBatch::try_new(
+        rejects_schema(),
+        vec![
+            timestamps(rows.iter().map(|r| Some(r.time))),
+            texts(rows.iter().map(|r| Some(&r.topic))),
+            Arc::new(partition.finish()),
+            Arc::new(offset.finish()),
+            texts(rows.iter().map(|r| Some(r.reason))),
+            texts(rows.iter().map(|r| r.field)),
+            Arc::new(fatal.finish()),
+        ],
+    )
+}
+
+/// The schema of `exclusions`.
+#[must_use]
+pub fn exclusions_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        timestamp("day", false),
+        Field::new("segment_by", DataType::Utf8, false),
+        Field::new("segment", DataType::Utf8, false),
+        Field::new("feature", DataType::Utf8, false),
+        Field::new("judged", DataType::UInt64, false),
+        Field::new("drifted", DataType::UInt64, false),
+        timestamp("decided_at", false),
+    ]))
+}
+
+fn exclusions_batch(
+    rows: &[Exclusion],
+    groupings: &Groupings,
+    features: &[Arc<str>],
+) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_new(
+        exclusions_schema(),
+        vec![
+            timestamps(rows.iter().map(|r| Some(r.day))),
+            texts(rows.iter().map(|r| Some(&groupings.all[r.segment.grouping as usize].name))),
+            texts(rows.iter().map(|r| Some(&r.segment.name))),
+            texts(rows.iter().map(|r| Some(&features[r.feature]))),
+            counts(rows.iter().map(|r| u64::from(r.judged))),
+            counts(rows.iter().map(|r| u64::from(r.drifted))),
+            timestamps(rows.iter().map(|r| Some(r.decided_at))),
+        ],
+    )
+}
+
+/// Writes files under staged names for one commit.
+#[derive(Debug)]
+pub struct Stager<'a> {
+    storage: &'a Storage,
+    /// Unique to the commit: epoch and writer.
+    stem: String,
+    /// What was staged so far.
+    pub files: Vec<Staged>,
+}
+
+impl<'a> Stager<'a> {
+    /// A stager for the commit with this stem.
+    #[must_use]
+    pub fn new(storage: &'a Storage, stem: String) -> Self {
+        Self { storage, stem, files: Vec::new() }
+    }
+
+    fn put(&mut self, table: &str, date: &str, batch: &RecordBatch) -> Result<(), PaneFileError> {
+        let name = format!("date={date}/{}.parquet", self.stem);
+        let staged = Staged { from: format!("_staged/{table}/{name}"), to: format!("{table}/{name}") };
+        let bytes = to_parquet(batch)?;
+        self.storage.retry(|s| s.put(&staged.from, bytes.clone()))?;
+        self.files.push(staged);
+        Ok(())
+    }
+
+    /// Stages rows of `windows`.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn windows(&mut self, rows: &[WindowRow], dimensions: &[String]) -> Result<(), PaneFileError> {
+        for (date, rows) in by_date(rows, |r| r.end) {
+            self.put("windows", &date, &windows_batch(rows, dimensions)?)?;
+        }
+        Ok(())
+    }
+
+    /// Stages hours for `panes`.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn panes(&mut self, rows: &[PaneRow], names: &Names) -> Result<(), PaneFileError> {
+        let mut rows: Vec<&PaneRow> = rows.iter().collect();
+        rows.sort_by_key(|r| r.start);
+        let rows: Vec<PaneRow> = rows.into_iter().cloned().collect();
+        for (date, rows) in by_date(&rows, |r| r.start) {
+            self.put("panes", &date, &panes::batch(rows, HOUR, names)?)?;
+        }
+        Ok(())
+    }
+
+    /// Stages rows of `alerts`.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn alerts(&mut self, rows: &[AlertRow]) -> Result<(), PaneFileError> {
+        for (date, rows) in by_date(rows, |r| r.at) {
+            self.put("alerts", &date, &alerts_batch(rows)?)?;
+        }
+        Ok(())
+    }
+
+    /// Stages rows of `exclusions`.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn exclusions(&mut self, rows: &[Exclusion], names: &Names) -> Result<(), PaneFileError> {
+        for (date, rows) in by_date(rows, |r| r.day) {
+            self.put("exclusions", &date, &exclusions_batch(rows, &names.groupings, &names.features)?)?;
+        }
+        Ok(())
+    }
+
+    /// Stages rows of `rejects`.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn rejects(&mut self, rows: &[RejectRow]) -> Result<(), PaneFileError> {
+        let mut sorted: BTreeMap<String, Vec<RejectRow>> = BTreeMap::new();
+        for r in rows {
+            sorted.entry(date(r.time)).or_default().push(r.clone());
+        }
+        for (date, rows) in sorted {
+            self.put("rejects", &date, &rejects_batch(&rows)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs of rows with the same date; rows come in order of time.
+fn by_date<T>(rows: &[T], time: impl Fn(&T) -> i64) -> impl Iterator<Item = (String, &[T])> {
+    let key = move |r: &T| crate::event::time::floor(time(r), crate::event::time::DAY);
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let first = key(rest.first()?);
+        let n = rest.iter().take_while(|r| key(r) == first).count();
+        let (run, tail) = rest.split_at(n);
+        rest = tail;
+        Some((date(first), run))
+    })
+}
+
+/// Gives staged files their final names, once their commit holds. Repeating it does no harm.
+///
+/// # Errors
+/// When the storage fails.
+pub fn publish(storage: &Storage, files: &[Staged]) -> Result<(), StorageError> {
+    files.iter().try_for_each(|f| storage.retry(|s| s.publish(&f.from, &f.to)))
+}
