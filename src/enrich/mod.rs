@@ -135,9 +135,12 @@ impl Enricher {
             opt_out: event.opt_out,
         });
         for &d in &plan.dimensions {
+            let mut v = event.texts[d as usize].as_deref();
+            if d == Text::Language && v.is_none() {
+                v = clean.read.as_ref().map(|r| r.language);
+            }
             let told = !event.opt_out || is_identity_free(d);
-            let v = event.texts[d as usize].as_deref().filter(|_| told).map(|v| self.names.get(v));
-            out.dimensions.push(v);
+            out.dimensions.push(v.filter(|_| told).map(|v| self.names.get(v)));
         }
         let mut tokens = None;
         for f in &plan.features {

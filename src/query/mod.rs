@@ -1,1 +1,78 @@
-//! Placeholder.
+//! SQL over a job's tables: a DataFusion session with the tables, the functions over sketches and the views of `sql/views.sql`,
+//! and the shell of `driftglass sql`.
+
+pub mod functions;
+mod output;
+mod session;
+mod shell;
+mod tables;
+
+pub use output::Format;
+pub use session::{VIEWS, session};
+pub use shell::{SqlOptions, run};
+pub use tables::{Table, alerts_schema, exclusions_schema, rejects_schema};
+
+use datafusion::error::DataFusionError;
+use thiserror::Error;
+
+/// Why a query could not be answered.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// The job's output is not there, or its URL means no store.
+    #[error("can't open output {dir}: {message}")]
+    Output {
+        /// As configured.
+        dir: String,
+        /// Why.
+        message: String,
+    },
+    /// The session, a table or a view could not be set up.
+    #[error("can't set up the tables: {0}")]
+    Session(Box<DataFusionError>),
+    /// A file of statements could not be read.
+    #[error("can't read {path}: {source}")]
+    File {
+        /// The file; `standard input`.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A script is no SQL; none of its statements ran.
+    #[error("{origin}: {source}")]
+    Syntax {
+        /// The file, or `-e`.
+        origin: String,
+        /// Why.
+        source: Box<DataFusionError>,
+    },
+    /// A statement failed; the ones before it ran.
+    #[error("{origin}, statement {number}: {source}")]
+    Statement {
+        /// The file, or `-e`.
+        origin: String,
+        /// Counted from 1.
+        number: usize,
+        /// Why.
+        source: Box<DataFusionError>,
+    },
+    /// The result could not be written.
+    #[error("can't write the result: {0}")]
+    Write(std::io::Error),
+    /// The terminal failed.
+    #[error("the interactive shell failed: {0}")]
+    Shell(String),
+    /// The build lacks the cargo feature `datafusion-cli`.
+    #[error(
+        "this build has no interactive shell (cargo feature datafusion-cli): pass -e QUERY, a file, or SQL on standard input"
+    )]
+    NoShell,
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(e: DataFusionError) -> Self {
+        Self::Session(Box::new(e))
+    }
+}
+
+#[cfg(test)]
+mod tests;

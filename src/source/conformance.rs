@@ -163,6 +163,20 @@ fn file(path: &Path) -> InputFile {
     InputFile { name, place: Place::Local(path.to_owned()), size, format }
 }
 
+/// The same files in an object store.
+fn stored(paths: &[std::path::PathBuf], runtime: &tokio::runtime::Runtime) -> Vec<InputFile> {
+    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let put = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let bytes = std::fs::read(path).unwrap();
+        runtime
+            .block_on(object_store::ObjectStoreExt::put(&store, &name.as_str().into(), bytes.into()))
+            .unwrap();
+        InputFile { place: Place::Object { store: Arc::clone(&store), path: name.into() }, ..file(path) }
+    };
+    paths.iter().map(put).collect()
+}
+
 /// Writes three files of lines, with a blank line after every seventh; returns what they hold.
 fn write_lines(files: &[Written<'_>]) -> Vec<Record> {
     let (mut expected, mut line, mut n) = (Vec::new(), 0, 0);
@@ -215,10 +229,11 @@ fn check_lines(suffix: &str, write: fn(&Path, &[u8])) {
     let paths: Vec<_> = (0..3).map(|i| dir.path().join(format!("{i}.jsonl{suffix}"))).collect();
     let expected = write_lines(&paths.iter().map(|path| Written { path, write }).collect::<Vec<_>>());
     let runtime = runtime();
-    check(&expected, 6, &|positions| {
-        let files = paths.iter().map(|p| file(p)).collect();
-        Box::new(JsonlSource::new(files, 1 << 20, positions, runtime.handle().clone()))
-    });
+    for files in [paths.iter().map(|p| file(p)).collect(), stored(&paths, &runtime)] {
+        check(&expected, 6, &|positions| {
+            Box::new(JsonlSource::new(files.clone(), 1 << 20, positions, runtime.handle().clone()))
+        });
+    }
 }
 
 #[test]
@@ -241,11 +256,12 @@ fn archives_conform() {
     let dir = tempfile::tempdir().unwrap();
     let paths = parquet::tests::write_reference(dir.path(), 3, 2_500);
     let runtime = runtime();
-    check(&reference(3, 2_500), 6, &|positions| {
-        let files: Vec<_> = paths.iter().map(|p| file(p)).collect();
-        let options = parquet::ArchiveOptions::default();
-        Box::new(ParquetSource::open(&files, options, positions, runtime.handle().clone()).unwrap())
-    });
+    for files in [paths.iter().map(|p| file(p)).collect(), stored(&paths, &runtime)] {
+        check(&reference(3, 2_500), 6, &|positions| {
+            let options = parquet::ArchiveOptions::default();
+            Box::new(ParquetSource::open(&files, options, positions, runtime.handle().clone()).unwrap())
+        });
+    }
 }
 
 #[test]
@@ -260,4 +276,22 @@ fn kafka_conforms() {
             KafkaOptions { until_caught_up: true, ..KafkaOptions::new(&cluster.brokers(), "events", &group) };
         Box::new(KafkaSource::connect(options, positions).unwrap())
     });
+}
+
+/// The mock cluster has no real log, retention or cooperative groups.
+#[test]
+fn a_real_broker_conforms() {
+    let topic = format!("conformance-{}", std::process::id());
+    let Some(brokers) = kafka::tests::real_broker(&topic, 3) else { return };
+    kafka::tests::send(&brokers, &topic, kafka::tests::messages(&reference(3, 30_000)));
+    for strategy in ["range", "cooperative-sticky"] {
+        let opened = std::sync::atomic::AtomicU32::new(0);
+        check(&reference(3, 30_000), 2, &|positions| {
+            let n = opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut options = KafkaOptions::new(&brokers, &topic, &format!("{topic}-{strategy}-{n}"));
+            options.until_caught_up = true;
+            options.properties.insert("partition.assignment.strategy".into(), strategy.into());
+            Box::new(KafkaSource::connect(options, positions).unwrap())
+        });
+    }
 }

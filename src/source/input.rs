@@ -254,51 +254,59 @@ fn remote(argument: &str, handle: &Handle, files: &mut Vec<InputFile>) -> Result
         .as_ref()
         .map_or(argument.to_owned(), |(folder, _)| format!("{}{folder}", &argument[..authority]));
     let url = Url::parse(&prefix).map_err(|e| bad(argument, e.to_string()))?;
-    let store_error = |source| SourceError::Store { name: argument.to_owned(), source };
-    let (store, base) = object_store::parse_url_opts(&url, store_settings()).map_err(store_error)?;
-    let store: Arc<dyn ObjectStore> = Arc::from(store);
-    let root = prefix
-        .strip_suffix(base.as_ref())
-        .unwrap_or_else(|| prefix.trim_end_matches('/').trim_end_matches(base.as_ref()))
-        .to_owned();
-    let file = |path: ObjectPath, size: u64| {
-        let name = format!("{root}{path}");
+    let (store, base) = object_store::parse_url_opts(&url, store_settings())
+        .map_err(|source| SourceError::Store { name: argument.to_owned(), source })?;
+    let listing = Listing { argument, store: Arc::from(store), base, glob };
+    files.extend(listing.files(handle)?);
+    Ok(())
+}
+
+/// What an argument means within an object store.
+struct Listing<'a> {
+    argument: &'a str,
+    store: Arc<dyn ObjectStore>,
+    /// The object, or the folder to search.
+    base: ObjectPath,
+    /// Folder and whole pattern, where the argument is a glob.
+    glob: Option<(String, String)>,
+}
+
+impl Listing<'_> {
+    fn file(&self, path: ObjectPath, size: u64) -> Option<InputFile> {
+        // Scheme and bucket, as the argument has them.
+        let bucket = self.argument.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        let name = format!("{bucket}/{path}");
         let format = Format::of(&name)?;
         Some(InputFile {
             name,
-            place: Place::Object { store: Arc::clone(&store), path },
+            place: Place::Object { store: Arc::clone(&self.store), path },
             size: Some(size),
             format,
         })
-    };
-    if glob.is_none() && Format::of(argument).is_some() {
-        match handle.block_on(store.head(&base)) {
-            Ok(meta) => {
-                files.extend(file(base, meta.size));
-                return Ok(());
-            }
-            Err(object_store::Error::NotFound { .. }) => return Err(nothing(argument, "no such object")),
-            Err(e) => return Err(store_error(e)),
-        }
     }
-    let matcher = match &glob {
-        Some((folder, pattern)) => Some(matcher(argument, &pattern[folder.len()..])?),
-        None => None,
-    };
-    let listed: Vec<_> = handle.block_on(store.list(Some(&base)).try_collect()).map_err(store_error)?;
-    for meta in listed {
-        let relative = meta
-            .location
-            .as_ref()
-            .strip_prefix(base.as_ref())
-            .unwrap_or_default()
-            .trim_start_matches('/')
-            .to_owned();
-        if !hidden(&relative) && matcher.as_ref().is_none_or(|m| m.is_match(&relative)) {
-            files.extend(file(meta.location, meta.size));
+
+    fn files(&self, handle: &Handle) -> Result<Vec<InputFile>, SourceError> {
+        let failed = |source| SourceError::Store { name: self.argument.to_owned(), source };
+        if self.glob.is_none() && Format::of(self.argument).is_some() {
+            return match handle.block_on(self.store.head(&self.base)) {
+                Ok(meta) => Ok(self.file(self.base.clone(), meta.size).into_iter().collect()),
+                Err(object_store::Error::NotFound { .. }) => Err(nothing(self.argument, "no such object")),
+                Err(e) => Err(failed(e)),
+            };
         }
+        let matcher = match &self.glob {
+            Some((folder, pattern)) => Some(matcher(self.argument, &pattern[folder.len()..])?),
+            None => None,
+        };
+        let listed: Vec<_> =
+            handle.block_on(self.store.list(Some(&self.base)).try_collect()).map_err(failed)?;
+        let wanted = listed.into_iter().filter(|meta| {
+            let path = meta.location.as_ref();
+            let relative = path.strip_prefix(self.base.as_ref()).unwrap_or(path).trim_start_matches('/');
+            !hidden(relative) && matcher.as_ref().is_none_or(|m| m.is_match(relative))
+        });
+        Ok(wanted.filter_map(|meta| self.file(meta.location, meta.size)).collect())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -335,11 +343,11 @@ mod tests {
     fn folders_globs_and_urls_find_files_sorted_by_name() {
         let (_dir, path) = folder();
         let all = ["a.ndjson", "b.jsonl.gz", "c.json.zst"];
-        assert_eq!(names(&[path.clone()]).unwrap(), all);
+        assert_eq!(names(std::slice::from_ref(&path)).unwrap(), all);
         assert_eq!(names(&[format!("file://{path}")]).unwrap(), all);
         assert_eq!(names(&[format!("{path}/*.{{ndjson,gz}}")]).unwrap(), all[..2]);
         assert_eq!(names(&[format!("{path}/**/*.zst")]).unwrap(), all[2..]);
-        assert_eq!(names(&[format!("{path}/date=*")]).unwrap_err().to_string().contains("ends in"), true);
+        assert!(names(&[format!("{path}/date=*")]).unwrap_err().to_string().contains("ends in"));
         let given = [format!("{path}/b.jsonl.gz"), format!("{path}/a.ndjson"), format!("{path}/a.ndjson")];
         assert_eq!(
             names(&given).unwrap(),
@@ -361,6 +369,33 @@ mod tests {
         assert!(mixed.contains("two kinds") && mixed.contains("z.parquet"), "{mixed}");
         assert!(
             matches!(resolve(&["-".into()], runtime().handle()), Ok(Inputs::Jsonl(f)) if matches!(f[0].place, Place::Stdin))
+        );
+    }
+
+    #[test]
+    fn object_stores_are_searched_like_folders() {
+        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        let runtime = runtime();
+        for path in ["a/x.jsonl", "a/date=1/y.jsonl.gz", "a/_tmp/z.jsonl", "a/README.md", "b/w.jsonl"] {
+            runtime.block_on(store.put(&path.into(), "{}".into())).unwrap();
+        }
+        let found = |argument: &str, base: &str, glob: Option<&str>| {
+            let glob = glob.map(|g| split_glob(g, &['*']).unwrap());
+            let listing = Listing { argument, store: Arc::clone(&store), base: base.into(), glob };
+            let mut names: Vec<_> = listing.files(runtime.handle())?.into_iter().map(|f| f.name).collect();
+            names.sort();
+            Ok::<_, SourceError>(names)
+        };
+        let (x, y) = ("s3://bucket/a/x.jsonl", "s3://bucket/a/date=1/y.jsonl.gz");
+        assert_eq!(found("s3://bucket/a/", "a", None).unwrap(), [y, x]);
+        assert_eq!(found("s3://bucket", "", None).unwrap(), [y, x, "s3://bucket/b/w.jsonl"]);
+        assert_eq!(found("s3://bucket/a/**/*.gz", "a", Some("bucket/a/**/*.gz")).unwrap(), [y]);
+        assert_eq!(found(x, "a/x.jsonl", None).unwrap(), [x]);
+        assert!(
+            found("s3://bucket/no.jsonl", "no.jsonl", None)
+                .unwrap_err()
+                .to_string()
+                .contains("no such object")
         );
     }
 

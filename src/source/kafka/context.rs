@@ -126,13 +126,17 @@ impl Context {
             element.set_offset(offset).map_err(|e| kafka("can't set a partition's offset", e))?;
             assigned.push(start);
         }
-        let taken = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
-        };
-        taken.map_err(|e| kafka("can't take on the assigned partitions", e))?;
+        take_on(consumer, list).map_err(|e| kafka("can't take on the assigned partitions", e))?;
         self.shared.lock().changes.push_back(Change::Assigned(assigned));
         Ok(())
+    }
+}
+
+/// Tells the client what it reads, in the words of the group's protocol.
+fn take_on(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
     }
 }
 
@@ -177,7 +181,9 @@ impl ConsumerContext for Context {
             if let Err(e) = self.assign(consumer, list) {
                 self.shared.lock().failed = Some(e);
                 // The group protocol must be answered even so; nothing is read.
-                let _ = consumer.assign(&TopicPartitionList::new());
+                if let Err(e) = take_on(consumer, &TopicPartitionList::new()) {
+                    self.warn(&format!("can't answer the group: {e}"));
+                }
             }
             return;
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::source::conformance::{At, Record, message, records};
-use crate::source::{FromBeginning, Payload};
+use crate::source::{Chunk, FromBeginning, Payload};
 use parking_lot::Mutex;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
@@ -11,6 +11,44 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 pub struct Cluster {
     cluster: MockCluster<'static, DefaultProducerContext>,
     topic: &'static str,
+}
+
+/// Sends messages, each to its partition, and waits until the brokers have them.
+pub fn send(brokers: &str, topic: &str, messages: impl Iterator<Item = (i32, Vec<u8>)>) {
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("linger.ms", "5")
+        .create()
+        .unwrap();
+    for (partition, payload) in messages {
+        let mut record = BaseRecord::<(), _>::to(topic).partition(partition).payload(&payload);
+        while let Err((_, back)) = producer.send(record) {
+            producer.poll(Duration::from_millis(10));
+            record = back;
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(Duration::from_secs(60)).unwrap();
+}
+
+/// The real broker that `DRIFTGLASS_BROKERS` names, with a new topic; `None` where there is none.
+pub fn real_broker(topic: &str, partitions: i32) -> Option<String> {
+    use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+    let Ok(brokers) = std::env::var("DRIFTGLASS_BROKERS") else {
+        eprintln!("skipped: DRIFTGLASS_BROKERS is not set");
+        return None;
+    };
+    let admin: AdminClient<_> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let made = futures::executor::block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap();
+    made.into_iter().for_each(|topic| assert!(topic.is_ok(), "{topic:?}"));
+    Some(brokers)
+}
+
+/// Reference events as messages.
+pub fn messages(records: &[Record]) -> impl Iterator<Item = (i32, Vec<u8>)> {
+    records.iter().map(|r| (r.partition, message(r.partition, r.offset).into_bytes()))
 }
 
 impl Cluster {
@@ -27,25 +65,12 @@ impl Cluster {
     }
 
     fn send(&self, messages: impl Iterator<Item = (i32, Vec<u8>)>) {
-        let producer: BaseProducer = rdkafka::ClientConfig::new()
-            .set("bootstrap.servers", self.brokers())
-            .set("linger.ms", "5")
-            .create()
-            .unwrap();
-        for (partition, payload) in messages {
-            let mut record = BaseRecord::<(), _>::to(self.topic).partition(partition).payload(&payload);
-            while let Err((_, back)) = producer.send(record) {
-                producer.poll(Duration::from_millis(10));
-                record = back;
-            }
-            producer.poll(Duration::ZERO);
-        }
-        producer.flush(Duration::from_secs(30)).unwrap();
+        send(&self.brokers(), self.topic, messages);
     }
 
     /// Produces reference events.
     pub fn produce(&self, records: &[Record]) {
-        self.send(records.iter().map(|r| (r.partition, message(r.partition, r.offset).into_bytes())));
+        self.send(messages(records));
     }
 
     fn options(&self, group: &str) -> KafkaOptions {
@@ -131,6 +156,71 @@ fn offsets_lost_while_reading_are_found_and_only_their_partition_starts_anew() {
 }
 
 #[test]
+fn retention_that_overtakes_a_paused_partition_is_a_gap() {
+    let cluster = Cluster::new("events", 1);
+    cluster.produce(&crate::source::conformance::reference(1, 10));
+    let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(FromBeginning)).unwrap();
+    let mut n = 0;
+    until(&mut source, |p| {
+        n += offsets(p).map_or(0, |o| o.len());
+        (n == 10).then_some(())
+    });
+    source.pause(PartitionId(0)).unwrap();
+    cluster.send((0..12).map(|_| (0, vec![b'x'; 900_000])));
+    assert!(matches!(source.poll(Duration::from_millis(300)).unwrap(), Polled::Nothing), "it is paused");
+    source.resume(PartitionId(0)).unwrap();
+    let mut gap = None;
+    let mut first = None;
+    until(&mut source, |p| {
+        match p {
+            Polled::Gap { from, to, .. } => gap = Some((from.0, to.0)),
+            Polled::Chunk(Chunk { payload: Payload::Messages { spans, .. }, .. }) => {
+                first = Some(spans[0].offset)
+            }
+            _ => {}
+        }
+        first
+    });
+    let (from, to) = gap.unwrap();
+    assert!(from == 10 && to > 10 && first == Some(to), "{gap:?} {first:?}");
+}
+
+#[test]
+fn a_cooperative_group_takes_only_what_moves() {
+    let topic = format!("cooperative-{}", std::process::id());
+    let Some(brokers) = real_broker(&topic, 2) else { return };
+    send(&brokers, &topic, messages(&crate::source::conformance::reference(2, 10)));
+    let options = || {
+        let mut o = KafkaOptions::new(&brokers, &topic, &topic);
+        o.properties.insert("partition.assignment.strategy".into(), "cooperative-sticky".into());
+        o
+    };
+    let mut first = KafkaSource::connect(options(), Arc::new(FromBeginning)).unwrap();
+    let mut n = 0;
+    until(&mut first, |p| {
+        n += offsets(p).map_or(0, |o| o.len());
+        (n == 20).then_some(())
+    });
+    let mut second = KafkaSource::connect(options(), Arc::new(FromBeginning)).unwrap();
+    let (mut revoked, mut got) = (Vec::new(), Vec::new());
+    for _ in 0..1_200 {
+        match first.poll(Duration::from_millis(20)).unwrap() {
+            Polled::Revoked(ps) => revoked.extend(ps),
+            Polled::Chunk(c) => panic!("what stayed is not read again: {c:?}"),
+            _ => {}
+        }
+        if let Polled::Chunk(c) = second.poll(Duration::from_millis(20)).unwrap() {
+            got.extend(records(&c));
+        }
+        if got.len() == 10 {
+            break;
+        }
+    }
+    assert_eq!(revoked.len(), 1);
+    assert!(got.len() == 10 && got.iter().all(|r| r.partition == revoked[0].0));
+}
+
+#[test]
 fn idle_is_said_once_after_quiet_at_the_end_and_again_after_new_records() {
     let cluster = Cluster::new("events", 1);
     cluster.produce(&crate::source::conformance::reference(1, 3));
@@ -142,7 +232,7 @@ fn idle_is_said_once_after_quiet_at_the_end_and_again_after_new_records() {
     let mut source =
         KafkaSource::connect(KafkaOptions { clock, ..cluster.options("g") }, Arc::new(FromBeginning))
             .unwrap();
-    until(&mut source, |p| offsets(p));
+    until(&mut source, offsets);
     let mut idles = 0;
     for _ in 0..20 {
         idles += i32::from(matches!(source.poll(Duration::from_millis(50)).unwrap(), Polled::Idle(_)));

@@ -1,0 +1,103 @@
+-- Views over driftglass's tables, in SQL that needs none of its functions. `driftglass sql` has them registered; for any other
+-- datafusion-cli, run tables.sql first.
+
+-- What drifts now: of each segment, feature, window length and baseline the latest complete window, if its verdict is drift.
+-- A segment that has gone silent has no window that overlaps the newest one, and is not "now".
+CREATE OR REPLACE VIEW drift_now AS
+WITH ranked AS (
+    SELECT *,
+        row_number() OVER (
+            PARTITION BY segment_by, segment, feature, "window", baseline ORDER BY window_end DESC
+        ) AS age,
+        max(window_start) OVER (PARTITION BY "window") AS newest_start
+    FROM windows
+    WHERE complete
+)
+SELECT window_start, window_end, "window", segment_by, segment, feature, baseline, n, baseline_n,
+    value, baseline_value, psi, psi_excess, p_value, alpha, contributors, examples
+FROM ranked
+WHERE age = 1 AND verdict = 'drift' AND window_end > newest_start
+ORDER BY psi_excess DESC NULLS LAST, p_value, segment_by, segment, feature;
+
+-- Since when and until when: each unbroken run of drifting windows.
+CREATE OR REPLACE VIEW drift_timeline AS
+WITH numbered AS (
+    SELECT *,
+        row_number() OVER (
+            PARTITION BY segment_by, segment, feature, "window", baseline ORDER BY window_end
+        ) - row_number() OVER (
+            PARTITION BY segment_by, segment, feature, "window", baseline, verdict ORDER BY window_end
+        ) AS run
+    FROM windows
+    WHERE complete AND verdict IS NOT NULL
+)
+SELECT min(window_start) AS began, max(window_end) AS ended, segment_by, segment, feature, "window", baseline,
+    count(*) AS windows, max(psi) AS max_psi, max(psi_excess) AS max_psi_excess, min(p_value) AS min_p_value
+FROM numbered
+WHERE verdict = 'drift'
+GROUP BY segment_by, segment, feature, "window", baseline, run
+ORDER BY began, segment_by, segment, feature;
+
+-- Which segments drift most, over all that the table holds: by the share of their judged windows that drifted.
+CREATE OR REPLACE VIEW worst_segments AS
+SELECT segment_by, segment,
+    count(*) AS windows,
+    count(*) FILTER (WHERE verdict = 'drift') AS drifting,
+    CAST(count(*) FILTER (WHERE verdict = 'drift') AS DOUBLE) / count(*) AS drift_share,
+    count(DISTINCT feature) FILTER (WHERE verdict = 'drift') AS drifting_features,
+    max(psi_excess) FILTER (WHERE verdict = 'drift') AS max_psi_excess,
+    max(window_end) FILTER (WHERE verdict = 'drift') AS last_drift
+FROM windows
+WHERE complete AND verdict IN ('ok', 'drift')
+GROUP BY segment_by, segment
+HAVING count(*) FILTER (WHERE verdict = 'drift') > 0
+ORDER BY drift_share DESC, drifting DESC, segment_by, segment;
+
+-- Every alert once, as it stands, with how long it fired.
+CREATE OR REPLACE VIEW alert_history AS
+WITH ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY id ORDER BY "at" DESC) AS age FROM alerts
+)
+SELECT id, rule, severity, state, segment_by, segment, feature, "window", baseline,
+    pending_since, firing_since, resolved_at,
+    (date_part('epoch', coalesce(resolved_at, "at")) - date_part('epoch', firing_since)) / 60 AS minutes_firing,
+    psi, p_value, value, baseline_value, summary, runbook
+FROM ranked
+WHERE age = 1
+ORDER BY coalesce(firing_since, pending_since) DESC, id;
+
+-- What was refused, by day, hour, reason and field; hour is null where a message has no time.
+CREATE OR REPLACE VIEW data_quality AS
+SELECT date, date_trunc('hour', "time") AS "hour", topic, reason, field, fatal, count(*) AS rejects
+FROM rejects
+GROUP BY date, date_trunc('hour', "time"), topic, reason, field, fatal
+ORDER BY date DESC, "hour" DESC, rejects DESC, reason, field;
+
+-- Where there is too little to judge: the share of windows without a verdict for want of data.
+CREATE OR REPLACE VIEW coverage AS
+SELECT segment_by, segment, feature, "window", baseline,
+    count(*) AS windows,
+    CAST(count(*) FILTER (WHERE verdict = 'insufficient_data') AS DOUBLE) / count(*) AS insufficient_share,
+    CAST(count(*) FILTER (WHERE NOT complete) AS DOUBLE) / count(*) AS incomplete_share,
+    avg(n) AS mean_n
+FROM windows
+WHERE verdict IS NOT NULL
+GROUP BY segment_by, segment, feature, "window", baseline
+ORDER BY insufficient_share DESC, segment_by, segment, feature, "window", baseline;
+
+-- Latency against its baseline, by hour: the last complete window that ended in it (quantiles of several can't be averaged).
+CREATE OR REPLACE VIEW latency AS
+WITH ranked AS (
+    SELECT *, date_trunc('hour', window_end) AS "hour",
+        row_number() OVER (
+            PARTITION BY segment_by, segment, feature, "window", baseline, date_trunc('hour', window_end)
+            ORDER BY window_end DESC
+        ) AS age
+    FROM windows
+    WHERE complete AND (feature = 'latency_ms' OR feature LIKE '%\_latency\_ms')
+)
+SELECT "hour", segment_by, segment, feature, "window", baseline, n,
+    p50, baseline_p50, p95, baseline_p95, p99, baseline_p99, p_value, verdict
+FROM ranked
+WHERE age = 1
+ORDER BY "hour", segment_by, segment, feature, "window", baseline;

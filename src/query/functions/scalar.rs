@@ -1,0 +1,212 @@
+//! The common form of the scalar functions: typed arguments, rows, and errors that name what was expected.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+use std::hash::{Hash, Hasher};
+
+/// What an argument is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Argument {
+    /// A sketch's bytes.
+    Sketch,
+    /// A number.
+    Number,
+    /// A whole number.
+    Integer,
+    /// Text.
+    Text,
+}
+
+impl Argument {
+    /// The type that a value of type `given` is handed over as; `None` where it does not fit. Views share a repeated sketch's bytes
+    /// between rows, so that a baseline joined to every row is held once.
+    pub(super) fn accepts(self, given: &DataType) -> Option<DataType> {
+        use DataType::{Binary, BinaryView, Float64, Int64, LargeBinary, LargeUtf8, Null, Utf8, Utf8View};
+        let to = match self {
+            Self::Sketch => matches!(given, Binary | LargeBinary | BinaryView).then_some(BinaryView),
+            Self::Number => given.is_numeric().then_some(Float64),
+            Self::Integer => given.is_integer().then_some(Int64),
+            Self::Text => matches!(given, Utf8 | LargeUtf8 | Utf8View).then_some(Utf8View),
+        };
+        to.or_else(|| (*given == Null).then(|| self.of_null()))
+    }
+
+    fn of_null(self) -> DataType {
+        match self {
+            Self::Sketch => DataType::BinaryView,
+            Self::Number => DataType::Float64,
+            Self::Integer => DataType::Int64,
+            Self::Text => DataType::Utf8View,
+        }
+    }
+
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Sketch => "a sketch (the column sketch of panes, or merge_sketch of it)",
+            Self::Number => "a number",
+            Self::Integer => "a whole number",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// The rows of a call. A constant is kept once.
+pub(super) struct Rows {
+    columns: Vec<(ArrayRef, bool)>,
+    /// How many there are.
+    pub(super) len: usize,
+}
+
+impl Rows {
+    fn column(&self, argument: usize, row: usize) -> (&ArrayRef, usize) {
+        let (array, constant) = &self.columns[argument];
+        (array, if *constant { 0 } else { row })
+    }
+
+    /// A sketch's bytes.
+    pub(super) fn sketch(&self, argument: usize, row: usize) -> Option<&[u8]> {
+        let (a, i) = self.column(argument, row);
+        a.is_valid(i).then(|| a.as_binary_view().value(i))
+    }
+
+    /// A number.
+    pub(super) fn number(&self, argument: usize, row: usize) -> Option<f64> {
+        let (a, i) = self.column(argument, row);
+        a.is_valid(i).then(|| a.as_primitive::<Float64Type>().value(i))
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&self, argument: usize, row: usize) -> Option<i64> {
+        let (a, i) = self.column(argument, row);
+        a.is_valid(i).then(|| a.as_primitive::<Int64Type>().value(i))
+    }
+
+    /// Text.
+    pub(super) fn text(&self, argument: usize, row: usize) -> Option<&str> {
+        let (a, i) = self.column(argument, row);
+        a.is_valid(i).then(|| a.as_string_view().value(i))
+    }
+}
+
+/// What a function does with the rows; `min_users` is for those that show tokens.
+pub(super) type Evaluate = fn(rows: &Rows, min_users: u32) -> Result<ArrayRef>;
+
+/// A scalar function.
+#[derive(Debug)]
+pub(super) struct Function {
+    name: &'static str,
+    aliases: Vec<String>,
+    arguments: &'static [Argument],
+    returns: DataType,
+    evaluate: Evaluate,
+    min_users: u32,
+    documentation: Documentation,
+    signature: Signature,
+}
+
+impl Function {
+    pub(super) fn new(
+        name: &'static str,
+        arguments: &'static [Argument],
+        returns: DataType,
+        evaluate: Evaluate,
+        documentation: Documentation,
+    ) -> Self {
+        Self {
+            name,
+            aliases: Vec::new(),
+            arguments,
+            returns,
+            evaluate,
+            min_users: 0,
+            documentation,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
+    }
+
+    pub(super) fn alias(mut self, name: &str) -> Self {
+        self.aliases.push(name.to_owned());
+        self
+    }
+
+    pub(super) fn min_users(mut self, min_users: u32) -> Self {
+        self.min_users = min_users;
+        self
+    }
+}
+
+impl PartialEq for Function {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, self.min_users) == (other.name, other.min_users)
+    }
+}
+
+impl Eq for Function {}
+
+impl Hash for Function {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.name, self.min_users).hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Function {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.returns.clone())
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        let usage = &self.documentation.syntax_example;
+        if given.len() != self.arguments.len() {
+            return plan_err!("{usage} takes {} arguments, {} given", self.arguments.len(), given.len());
+        }
+        let mut out = Vec::with_capacity(given.len());
+        for (i, (wanted, given)) in self.arguments.iter().zip(given).enumerate() {
+            match wanted.accepts(given) {
+                Some(to) => out.push(to),
+                None => {
+                    return plan_err!("argument {} of {usage} must be {}, not {given}", i + 1, wanted.what());
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let columns = args
+            .args
+            .into_iter()
+            .map(|a| match a {
+                ColumnarValue::Array(a) => Ok((a, false)),
+                ColumnarValue::Scalar(s) => Ok((s.to_array()?, true)),
+            })
+            .collect::<Result<_>>()?;
+        let rows = Rows { columns, len: if constant { 1 } else { args.number_rows } };
+        let out = (self.evaluate)(&rows, self.min_users)?;
+        Ok(if constant {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&out, 0)?)
+        } else {
+            ColumnarValue::Array(out)
+        })
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}
