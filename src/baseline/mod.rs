@@ -2,6 +2,8 @@
 
 mod prepared;
 mod set;
+mod strata;
 
 pub use prepared::{About, Compared, Prepared, Strata, side};
-pub use set::{BaselineSet, Builder, Excluded, Pin, SegmentStrata, strata_of};
+pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe};
+pub use strata::{Child, Children, strata};

@@ -1,15 +1,19 @@
 //! The baselines that hold for windows starting in one UTC day: rolling ones from the days before it, and pins.
+//!
+//! A segment's baselines are merged and prepared when one of its windows is judged for the first time: most segments of a wide
+//! grouping are too small to ever be.
 
-use super::prepared::{About, Prepared, Strata};
+use super::prepared::{About, Prepared};
+use super::strata::{Children, strata};
 use crate::config::Baselines;
 use crate::config::features::Feature;
-use crate::config::segments::{Groupings, parts};
+use crate::config::segments::Groupings;
 use crate::event::time::DAY;
-use crate::event::{Text, column};
 use crate::sketch::{Sketch, UnlikeSketches};
 use crate::window::{Contents, PaneRow, Segment};
+use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A named baseline of a fixed range.
 #[derive(Debug, Clone)]
@@ -24,182 +28,160 @@ pub struct Pin {
     pub rows: Vec<PaneRow>,
 }
 
-/// Days that left the baselines of a segment's feature, as days since 1970.
+/// Days that left the baselines of a segment's feature, as their starts in microseconds.
 pub type Excluded = FxHashMap<(Segment, usize), Vec<i64>>;
 
-/// Per segment and feature, its baselines in the order of the configuration.
-#[derive(Debug, Default)]
-pub struct BaselineSet {
-    prepared: FxHashMap<Segment, Vec<Vec<Arc<Prepared>>>>,
+/// Days, by segment: where a set's baselines come from.
+pub trait DaySource: Send + Sync {
+    /// The segments that have any rows.
+    fn segments(&self) -> Vec<Segment>;
+
+    /// A segment's days, late additions among them.
+    ///
+    /// # Errors
+    /// A message when they can't be read.
+    fn rows_of(&self, segment: &Segment) -> Result<Vec<PaneRow>, String>;
 }
 
-/// What is being summed up for one baseline: contents and the days that each feature has data of.
+/// What a set is made with.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Which baselines there are.
+    pub config: Baselines,
+    /// The features.
+    pub features: Arc<[Feature]>,
+    /// The groupings.
+    pub groupings: Arc<Groupings>,
+    /// The pins.
+    pub pins: Arc<[Pin]>,
+}
+
+/// One segment's baselines by feature, in the order of the configuration, pins behind.
+pub type OfSegment = Arc<Vec<Vec<Arc<Prepared>>>>;
+
+/// The baselines of one day.
+pub struct BaselineSet {
+    recipe: Recipe,
+    /// Start of the day whose windows are judged, microseconds.
+    day: i64,
+    excluded: Excluded,
+    days: Vec<Arc<dyn DaySource>>,
+    ready: Mutex<FxHashMap<Segment, OfSegment>>,
+    children: OnceLock<Children>,
+}
+
+/// What is summed up for one baseline of one segment.
 #[derive(Default)]
 struct Sum {
     contents: Contents,
     days: Vec<FxHashSet<i64>>,
 }
 
-/// Sums up days for one day's baselines.
-pub struct Builder<'a> {
-    config: &'a Baselines,
-    features: &'a [Feature],
-    groupings: &'a Groupings,
-    /// Start of the day whose windows are judged, microseconds.
-    day: i64,
-    excluded: &'a Excluded,
-    sums: Vec<FxHashMap<Segment, Sum>>,
-}
-
-/// The dimension whose values a feature's mean is compared within, for segments of a grouping: the index of the grouping that has it
-/// on top of the segment's own dimensions, if one is configured.
-#[must_use]
-pub fn stratifying_grouping(groupings: &Groupings, grouping: usize, by: Text) -> Option<usize> {
-    let own = &groupings.all[grouping].by;
-    if own.contains(&by) {
-        return None;
-    }
-    groupings.all.iter().position(|g| {
-        g.by.len() == own.len() + 1 && g.by.contains(&by) && own.iter().all(|d| g.by.contains(d))
-    })
-}
-
-/// One feature's strata, by segment.
-pub type SegmentStrata<'s> = FxHashMap<Segment, Vec<(Arc<str>, &'s Sketch)>>;
-
-/// The sketches of feature `f` within each value of its stratifying dimension, by segment.
-pub fn strata_of<'s>(
-    feature: &Feature,
-    f: usize,
-    groupings: &Groupings,
-    all: impl Iterator<Item = (&'s Segment, &'s Contents)>,
-) -> SegmentStrata<'s> {
-    let mut out = SegmentStrata::default();
-    let Some(by) = feature.stratify else { return out };
-    let parents: Vec<(usize, usize)> = (0..groupings.all.len())
-        .filter_map(|g| stratifying_grouping(groupings, g, by).map(|fine| (g, fine)))
-        .collect();
-    let name = column(by.path());
-    for (segment, contents) in all {
-        let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
-        for &(coarse, fine) in parents.iter().filter(|p| p.1 == segment.grouping as usize) {
-            let parent = Segment {
-                grouping: coarse as u16,
-                name: groupings.coarser(fine, &segment.name, coarse).into(),
-            };
-            if let Some((_, value)) = parts(&segment.name).find(|(k, _)| *k == name) {
-                out.entry(parent).or_default().push((Arc::from(value), sketch));
-            }
-        }
-    }
-    for list in out.values_mut() {
-        list.sort_by(|a, b| a.0.cmp(&b.0));
-    }
-    out
-}
-
-impl<'a> Builder<'a> {
-    /// A builder for the windows that start in the day beginning at `day`.
+impl BaselineSet {
+    /// The set for windows that start in the day beginning at `day`; `days` hold what was known when that day began.
     #[must_use]
-    pub fn new(
-        config: &'a Baselines,
-        features: &'a [Feature],
-        groupings: &'a Groupings,
-        day: i64,
-        excluded: &'a Excluded,
-    ) -> Self {
-        let sums = config.rolling_days.iter().map(|_| FxHashMap::default()).collect();
-        Self { config, features, groupings, day, excluded, sums }
+    pub fn new(recipe: Recipe, day: i64, excluded: Excluded, days: Vec<Arc<dyn DaySource>>) -> Self {
+        Self { recipe, day, excluded, days, ready: Mutex::default(), children: OnceLock::new() }
     }
 
-    /// Whether a day's row can count in any of the baselines.
-    #[must_use]
-    pub fn wants(&self, row: &PaneRow) -> bool {
-        let longest = self.config.rolling_days.iter().copied().max().unwrap_or(0);
-        row.start < self.day && row.start >= self.day - i64::from(longest) * DAY && row.close_at <= self.day
-    }
-
-    /// Adds one segment's day (or a late addition to it).
+    /// A segment's baselines.
     ///
     /// # Errors
-    /// When its sketches were made by another definition.
-    pub fn add(&mut self, row: &PaneRow) -> Result<(), UnlikeSketches> {
-        if !self.wants(row) {
-            return Ok(());
+    /// A message when its days can't be read or were made by another definition.
+    pub fn get(&self, segment: &Segment) -> Result<OfSegment, String> {
+        if let Some(ready) = self.ready.lock().get(segment) {
+            return Ok(Arc::clone(ready));
         }
-        for (i, &days) in self.config.rolling_days.iter().enumerate() {
-            if row.start < self.day - i64::from(days) * DAY {
-                continue;
+        // Prepared outside the lock: two threads may do it twice, and come to the same.
+        let made = Arc::new(self.prepare(segment)?);
+        Ok(Arc::clone(self.ready.lock().entry(segment.clone()).or_insert(made)))
+    }
+
+    fn prepare(&self, segment: &Segment) -> Result<Vec<Vec<Arc<Prepared>>>, String> {
+        let features = &self.recipe.features;
+        let mut out: Vec<Vec<Arc<Prepared>>> = vec![Vec::new(); features.len()];
+        let children = self.children.get_or_init(|| {
+            let pinned = self.recipe.pins.iter().flat_map(|p| p.rows.iter().map(|r| r.segment.clone()));
+            let all: FxHashSet<Segment> = self.days.iter().flat_map(|d| d.segments()).chain(pinned).collect();
+            Children::of(&self.recipe.groupings, features, all)
+        });
+        let own = children.get(segment);
+        let sums = self.sums(segment)?;
+        let of_children: Vec<Vec<Sum>> = own.iter().map(|c| self.sums(&c.segment)).collect::<Result<_, _>>()?;
+        for (i, &days) in self.recipe.config.rolling_days.iter().enumerate() {
+            let parts: Vec<&Contents> = of_children.iter().map(|s| &s[i].contents).collect();
+            for (f, feature) in features.iter().enumerate() {
+                let Some(Some(sketch)) = sums[i].contents.sketches.get(f) else { continue };
+                let n = sums[i].days[f].len() as u16;
+                let about = About {
+                    name: format!("rolling_{days}d").into(),
+                    id: baseline_id(&format!("rolling_{days}d@{}", self.day), sketch),
+                    days: n,
+                    enough_days: n >= self.recipe.config.min_days(days),
+                    hours: f64::from(n) * 24.0,
+                };
+                let strata = strata(feature, f, own, &parts);
+                out[f].push(Arc::new(Prepared::new(about, feature, sketch, strata.as_deref())));
             }
-            let sum = self.sums[i].entry(row.segment.clone()).or_default();
-            sum.days.resize_with(self.features.len(), FxHashSet::default);
-            sum.contents.sketches.resize_with(self.features.len(), || None);
-            for (f, sketch) in row.contents.sketches.iter().enumerate() {
-                let Some(sketch) = sketch else { continue };
-                if leaves(self.excluded.get(&(row.segment.clone(), f)), self.day, days, row.start) {
+        }
+        for pin in self.recipe.pins.iter() {
+            let row = |s: &Segment| pin.rows.iter().find(|r| r.segment == *s).map(|r| &r.contents);
+            let Some(contents) = row(segment) else { continue };
+            let none = Contents::default();
+            let parts: Vec<&Contents> = own.iter().map(|c| row(&c.segment).unwrap_or(&none)).collect();
+            for (f, feature) in features.iter().enumerate() {
+                let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
+                let about = About {
+                    name: format!("pinned:{}", pin.name).into(),
+                    id: baseline_id(&pin.name, sketch),
+                    days: pin.days,
+                    enough_days: true,
+                    hours: pin.hours,
+                };
+                let strata = strata(feature, f, own, &parts);
+                out[f].push(Arc::new(Prepared::new(about, feature, sketch, strata.as_deref())));
+            }
+        }
+        Ok(out)
+    }
+
+    /// A segment's rolling baselines, summed.
+    fn sums(&self, segment: &Segment) -> Result<Vec<Sum>, String> {
+        let lengths = &self.recipe.config.rolling_days;
+        let features = self.recipe.features.len();
+        let mut sums: Vec<Sum> = lengths
+            .iter()
+            .map(|_| Sum { contents: Contents { sketches: vec![None; features] }, days: vec![FxHashSet::default(); features] })
+            .collect();
+        for source in &self.days {
+            for row in source.rows_of(segment)? {
+                // What was added to a day after this one began does not count in its baselines.
+                if row.start >= self.day || row.close_at > self.day {
                     continue;
                 }
-                sum.days[f].insert(row.start);
-                match &mut sum.contents.sketches[f] {
-                    Some(s) => s.merge(sketch)?,
-                    slot => *slot = Some(sketch.clone()),
+                for (sum, &days) in sums.iter_mut().zip(lengths) {
+                    if row.start >= self.day - i64::from(days) * DAY {
+                        self.add(sum, &row, days).map_err(|e| e.to_string())?;
+                    }
                 }
+            }
+        }
+        Ok(sums)
+    }
+
+    fn add(&self, sum: &mut Sum, row: &PaneRow, days: u16) -> Result<(), UnlikeSketches> {
+        for (f, sketch) in row.contents.sketches.iter().enumerate() {
+            let Some(sketch) = sketch else { continue };
+            if leaves(self.excluded.get(&(row.segment.clone(), f)), self.day, days, row.start) {
+                continue;
+            }
+            sum.days[f].insert(row.start);
+            match &mut sum.contents.sketches[f] {
+                Some(s) => s.merge(sketch)?,
+                slot => *slot = Some(sketch.clone()),
             }
         }
         Ok(())
-    }
-
-    /// The finished set, with the pins behind the rolling baselines.
-    #[must_use]
-    pub fn finish(self, pins: &[Pin]) -> BaselineSet {
-        let mut set = BaselineSet::default();
-        for (i, sums) in self.sums.iter().enumerate() {
-            let days = self.config.rolling_days[i];
-            let about = |f: usize, sum: &Sum, sketch: &Sketch| About {
-                name: format!("rolling_{days}d").into(),
-                id: baseline_id(&format!("rolling_{days}d@{}", self.day), sketch),
-                days: sum.days[f].len() as u16,
-                enough_days: sum.days[f].len() as u16 >= self.config.min_days(days),
-                hours: sum.days[f].len() as f64 * 24.0,
-            };
-            self.prepare(&mut set, sums.iter().map(|(s, sum)| (s, &sum.contents)), |segment, f, sketch| {
-                about(f, &sums[segment], sketch)
-            });
-        }
-        for pin in pins {
-            let about = |sketch: &Sketch| About {
-                name: format!("pinned:{}", pin.name).into(),
-                id: baseline_id(&pin.name, sketch),
-                days: pin.days,
-                enough_days: true,
-                hours: pin.hours,
-            };
-            self.prepare(&mut set, pin.rows.iter().map(|r| (&r.segment, &r.contents)), |_, _, sketch| {
-                about(sketch)
-            });
-        }
-        set
-    }
-
-    fn prepare<'s>(
-        &self,
-        set: &mut BaselineSet,
-        all: impl Iterator<Item = (&'s Segment, &'s Contents)> + Clone,
-        about: impl Fn(&Segment, usize, &Sketch) -> About,
-    ) {
-        for (f, feature) in self.features.iter().enumerate() {
-            let strata = strata_of(feature, f, self.groupings, all.clone());
-            for (segment, contents) in all.clone() {
-                let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
-                let own: Option<&Strata<'_>> = strata.get(segment).map(Vec::as_slice);
-                let prepared = Prepared::new(about(segment, f, sketch), feature, sketch, own);
-                let features = set
-                    .prepared
-                    .entry(segment.clone())
-                    .or_insert_with(|| vec![Vec::new(); self.features.len()]);
-                features[f].push(Arc::new(prepared));
-            }
-        }
     }
 }
 
@@ -217,26 +199,6 @@ fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
     h.update(name.as_bytes());
     h.update(&sketch.encode());
     h.finalize().to_hex()[..16].into()
-}
-
-impl BaselineSet {
-    /// The baselines of a segment's feature.
-    #[must_use]
-    pub fn get(&self, segment: &Segment, feature: usize) -> &[Arc<Prepared>] {
-        self.prepared.get(segment).map_or(&[], |f| f[feature].as_slice())
-    }
-
-    /// Segments that have any.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.prepared.len()
-    }
-
-    /// Whether no segment has any.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.prepared.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use super::judge::{Judge, Tick};
 use super::rolling::Rolled;
 use crate::alert::{AlertBook, AlertRow, Rules};
-use crate::baseline::{BaselineSet, Builder, Excluded, Pin};
+use crate::baseline::{BaselineSet, DaySource, Excluded, Pin, Recipe};
 use crate::config::Config;
 use crate::config::features::Feature;
 use crate::config::segments::{Groupings, OTHER};
@@ -41,16 +41,17 @@ pub enum EvaluateError {
 
 /// Earlier days, as they were committed.
 pub trait History: Send {
-    /// Hands every row of `_days` written at or before `until` and after `from` (event times of closing) to `f`.
+    /// The days written after `from` and not after `until` (event times of their writing).
     ///
     /// # Errors
     /// When they can't be read.
-    fn days(
-        &mut self,
-        from: i64,
-        until: i64,
-        f: &mut dyn FnMut(&PaneRow) -> Result<(), EvaluateError>,
-    ) -> Result<(), EvaluateError>;
+    fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError>;
+
+    /// Days that are written but not committed yet.
+    ///
+    /// # Errors
+    /// When their sketches can't be encoded.
+    fn pending(&self, rows: &[PaneRow]) -> Result<Arc<dyn DaySource>, EvaluateError>;
 }
 
 /// One row of `exclusions`.
@@ -121,6 +122,7 @@ pub struct Settings {
 pub struct Evaluator {
     settings: Arc<Settings>,
     judge: Judge,
+    recipe: Recipe,
     history: Box<dyn History>,
     /// Ticks: the greatest common divisor of all slides and an hour.
     tick: i64,
@@ -160,8 +162,15 @@ impl Evaluator {
             .into_iter()
             .map(|(grouping, name, f, j, d)| ((Segment { grouping, name: name.into() }, f), (j, d)))
             .collect();
+        let recipe = Recipe {
+            config: settings.config.baselines.clone(),
+            features: settings.features.clone().into(),
+            groupings: Arc::clone(&settings.groupings),
+            pins: settings.pins.clone().into(),
+        };
         Self {
             judge: Judge::new(Arc::clone(&settings)),
+            recipe,
             history,
             tick,
             at: state.at,
@@ -407,14 +416,18 @@ impl Evaluator {
                 continue;
             }
             let start = t - rolling.length();
-            let merged = self.rolled.window(start, t, rolling.slide())?;
-            if merged.is_empty() {
+            let parts = self.rolled.window(start, t, rolling.slide());
+            if parts.is_empty() {
                 continue;
             }
-            let none = Arc::default();
-            let set = self.baselines.get(&floor(start, DAY)).unwrap_or(&none);
+            let day = floor(start, DAY);
+            let set = match self.baselines.get(&day) {
+                Some(set) => Arc::clone(set),
+                // A window that began before the first tick: nothing came before it.
+                None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
+            };
             let tick = Tick { start, end: t, length: rolling.length(), complete };
-            let judged = self.judge.window(&tick, &merged, set)?;
+            let judged = self.judge.window(&tick, &parts, &set)?;
             for (row, segment, feature) in judged {
                 if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
                     let counts = self.judged.entry((segment, feature)).or_default();
@@ -463,20 +476,13 @@ impl Evaluator {
     }
 
     fn build_baselines(&mut self, day: i64) -> Result<(), EvaluateError> {
-        let settings = Arc::clone(&self.settings);
-        let longest = settings.config.baselines.rolling_days.iter().copied().max().unwrap_or(0);
-        let mut builder = Builder::new(
-            &settings.config.baselines,
-            &settings.features,
-            &settings.groupings,
-            day,
-            &self.excluded,
-        );
-        self.history.days(day - i64::from(longest) * DAY, day, &mut |row| Ok(builder.add(row)?))?;
-        for row in &self.outputs.days {
-            builder.add(row)?;
+        let longest = self.settings.config.baselines.rolling_days.iter().copied().max().unwrap_or(0);
+        let mut days = self.history.days(day - i64::from(longest) * DAY, day)?;
+        if !self.outputs.days.is_empty() {
+            days.push(self.history.pending(&self.outputs.days)?);
         }
-        self.baselines.insert(day, Arc::new(builder.finish(&settings.pins)));
+        let set = BaselineSet::new(self.recipe.clone(), day, self.excluded.clone(), days);
+        self.baselines.insert(day, Arc::new(set));
         Ok(())
     }
 }

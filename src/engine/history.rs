@@ -1,8 +1,9 @@
 //! Earlier days and hours, read back from committed files.
 
 use super::evaluate::{EvaluateError, Exclusion, History};
-use crate::baseline::{Excluded, Pin};
-use crate::store::panes::{self, Names};
+use crate::baseline::{DaySource, Excluded, Pin};
+use crate::event::time::DAY;
+use crate::store::panes::{Names, PaneTable};
 use crate::store::{Storage, StorageError};
 use crate::window::{PaneRow, Segment};
 use arrow::array::AsArray;
@@ -11,36 +12,31 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Sketches that stay decoded in memory; beyond, a file is read again when it is needed again.
-const CACHED_ROWS: usize = 50_000;
-
 /// The `_days` of a job.
 #[derive(Debug)]
 pub struct Days {
     storage: Storage,
     folder: String,
     names: Names,
-    cache: BTreeMap<String, Arc<Vec<PaneRow>>>,
-    cached: usize,
+    /// Files by path: their sketches stay encoded.
+    read: BTreeMap<String, Arc<PaneTable>>,
 }
 
 impl Days {
     /// Days in a job's folder.
     #[must_use]
     pub fn new(storage: Storage, folder: String, names: Names) -> Self {
-        Self { storage, folder, names, cache: BTreeMap::new(), cached: 0 }
+        Self { storage, folder, names, read: BTreeMap::new() }
+    }
+}
+
+impl DaySource for PaneTable {
+    fn segments(&self) -> Vec<Segment> {
+        self.segments().cloned().collect()
     }
 
-    fn read(&mut self, path: &str) -> Result<Arc<Vec<PaneRow>>, EvaluateError> {
-        if let Some(rows) = self.cache.get(path) {
-            return Ok(Arc::clone(rows));
-        }
-        let rows = Arc::new(read_rows(&self.storage, path, &self.names)?);
-        if self.cached + rows.len() <= CACHED_ROWS {
-            self.cached += rows.len();
-            self.cache.insert(path.to_owned(), Arc::clone(&rows));
-        }
-        Ok(rows)
+    fn rows_of(&self, segment: &Segment) -> Result<Vec<PaneRow>, String> {
+        self.rows_of(segment).map_err(|e| e.to_string())
     }
 }
 
@@ -56,24 +52,27 @@ fn span_of(path: &str) -> Option<(i64, i64)> {
 }
 
 impl History for Days {
-    fn days(
-        &mut self,
-        from: i64,
-        until: i64,
-        f: &mut dyn FnMut(&PaneRow) -> Result<(), EvaluateError>,
-    ) -> Result<(), EvaluateError> {
-        let files = self.storage.retry(|s| s.list(&self.folder)).map_err(history)?;
-        let old: Vec<String> =
-            self.cache.keys().filter(|k| span_of(k).is_some_and(|(_, last)| last <= from)).cloned().collect();
-        for k in old {
-            self.cached -= self.cache.remove(&k).map_or(0, |r| r.len());
-        }
-        for path in files {
-            if span_of(&path).is_some_and(|(first, last)| last > from && first <= until) {
-                self.read(&path)?.iter().try_for_each(&mut *f)?;
+    fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError> {
+        let mut out: Vec<Arc<dyn DaySource>> = Vec::new();
+        let mut still: BTreeMap<String, Arc<PaneTable>> = BTreeMap::new();
+        for path in self.storage.retry(|s| s.list(&self.folder)).map_err(history)? {
+            if span_of(&path).is_none_or(|(first, last)| last <= from || first > until) {
+                continue;
             }
+            let table = match self.read.remove(&path) {
+                Some(t) => t,
+                None => Arc::new(read_table(&self.storage, &path, &self.names)?),
+            };
+            out.push(Arc::clone(&table) as Arc<dyn DaySource>);
+            still.insert(path, table);
         }
-        Ok(())
+        self.read = still;
+        Ok(out)
+    }
+
+    fn pending(&self, rows: &[PaneRow]) -> Result<Arc<dyn DaySource>, EvaluateError> {
+        let table = PaneTable::of(rows, DAY, &self.names).map_err(|e| EvaluateError::History(e.to_string()))?;
+        Ok(Arc::new(table))
     }
 }
 
@@ -86,10 +85,13 @@ fn history(e: StorageError) -> EvaluateError {
 /// # Errors
 /// When it is missing or damaged.
 pub fn read_rows(storage: &Storage, path: &str, names: &Names) -> Result<Vec<PaneRow>, EvaluateError> {
+    read_table(storage, path, names)?.rows().map_err(|e| EvaluateError::History(format!("{path}: {e}")))
+}
+
+fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable, EvaluateError> {
     let bytes = storage.retry(|s| s.get(path)).map_err(history)?;
-    let bytes =
-        bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))?;
-    panes::decode(bytes, names).map_err(|e| EvaluateError::History(format!("{path}: {e}")))
+    let bytes = bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))?;
+    PaneTable::read(bytes, names).map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 
 /// Hours of the public `panes` that start at or after `from`.

@@ -1,10 +1,11 @@
 //! Judging a window: every segment and feature against its baselines, within the alarm budget.
 
 use super::evaluate::{EvaluateError, Settings};
-use super::rolling::{Merged, parallel};
-use crate::baseline::{BaselineSet, Compared, Prepared, SegmentStrata, side, strata_of};
+use super::rolling::{Parts, parallel};
+use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;
+use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::drift::{Dimensions, Side, alpha};
 use crate::enrich::token_text;
 use crate::event::time::HOUR;
@@ -37,12 +38,17 @@ pub struct Judge {
 }
 
 /// A comparison before the alarm budget is known.
-struct Row<'m> {
-    segment: &'m Segment,
+struct Row {
     feature: usize,
-    sketch: &'m Sketch,
     now: Side,
     baseline: Option<(Arc<Prepared>, Compared)>,
+}
+
+/// A segment's window, merged and compared.
+struct OfSegment<'r> {
+    segment: &'r Segment,
+    contents: Contents,
+    rows: Vec<Row>,
 }
 
 impl Judge {
@@ -52,80 +58,82 @@ impl Judge {
         Self { settings }
     }
 
-    /// All rows of one window, in the order of segments, features and baselines.
+    /// All rows of one window, in the order of segments, features and baselines. A segment whose sessions fill fewer buckets than any
+    /// test asks for gets one row, of its volume.
     ///
     /// # Errors
-    /// When a window's sketches and a baseline's were made by unlike definitions.
-    pub fn window(
-        &self,
-        tick: &Tick,
-        merged: &Merged,
-        set: &BaselineSet,
-    ) -> Result<Vec<Judged>, EvaluateError> {
+    /// When days can't be read, or a window's sketches and a baseline's were made by unlike definitions.
+    pub fn window(&self, tick: &Tick, parts: &[Parts<'_>], set: &BaselineSet) -> Result<Vec<Judged>, EvaluateError> {
         let s = &self.settings;
-        let strata: Vec<SegmentStrata<'_>> = s
-            .features
-            .iter()
-            .enumerate()
-            .map(|(f, feature)| strata_of(feature, f, &s.groupings, merged.iter().map(|(s, c)| (s, c))))
-            .collect();
-        let compared =
-            parallel(merged, |(segment, contents)| self.segment(tick, segment, contents, set, &strata));
-        let mut rows = Vec::new();
-        for part in compared {
-            rows.extend(part?);
-        }
-        let alphas = self.alphas(tick, &rows);
-        let examples: FxHashMap<&Segment, Vec<Arc<str>>> = merged
-            .iter()
-            .map(|(segment, c)| (segment, self.requests(c.sketches.iter().flatten().map(|s| &**s))))
-            .collect();
-        Ok(rows
-            .iter()
-            .map(|r| (self.finish(tick, r, alphas, &examples), r.segment.clone(), r.feature))
-            .collect())
+        let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
+        let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
+        let compared = parallel(parts, |(segment, own)| {
+            if Contents::filled_buckets(own).count_ones() < MIN_WINDOW_BUCKETS as u32 {
+                return self.small(tick, segment, own);
+            }
+            let finer = children.get(segment);
+            let of = |c: &Child| at.get(&c.segment).map_or(&[][..], |i| parts[*i].1.as_slice());
+            let sums: Vec<Contents> =
+                finer.iter().map(|c| Contents::sum(of(c), |f| s.features[f].stratify.is_some())).collect::<Result<_, _>>()?;
+            self.full(tick, segment, own, finer, &sums.iter().collect::<Vec<_>>(), set)
+        });
+        let all: Vec<OfSegment<'_>> = compared.into_iter().collect::<Result<_, EvaluateError>>()?;
+        let alphas = self.alphas(tick, &all);
+        let finished = parallel(&all, |of| -> Vec<Judged> {
+            of.rows.iter().map(|r| (self.finish(tick, of, r, alphas), of.segment.clone(), r.feature)).collect()
+        });
+        Ok(finished.into_iter().flatten().collect())
     }
 
-    fn segment<'m>(
+    fn small<'r>(&self, tick: &Tick, segment: &'r Segment, parts: &[&Contents]) -> Result<OfSegment<'r>, EvaluateError> {
+        let volume = |f: usize| self.settings.features[f].kind == Kind::Volume;
+        let contents = Contents::sum(parts, volume)?;
+        let sketches = contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
+        let rows = sketches.map(|(f, s)| Row { feature: f, now: self.now(tick, f, s), baseline: None }).collect();
+        Ok(OfSegment { segment, contents, rows })
+    }
+
+    fn full<'r>(
         &self,
         tick: &Tick,
-        segment: &'m Segment,
-        contents: &'m Contents,
+        segment: &'r Segment,
+        parts: &[&Contents],
+        finer: &[Child],
+        sums: &[&Contents],
         set: &BaselineSet,
-        strata: &[SegmentStrata<'_>],
-    ) -> Result<Vec<Row<'m>>, EvaluateError> {
+    ) -> Result<OfSegment<'r>, EvaluateError> {
+        let contents = Contents::sum(parts, |_| true)?;
+        let baselines = set.get(segment).map_err(EvaluateError::History)?;
         let mut rows = Vec::new();
         for (f, sketch) in contents.sketches.iter().enumerate() {
             let Some(sketch) = sketch.as_deref() else { continue };
             let feature = &self.settings.features[f];
-            let mut now = side(sketch);
-            if feature.kind == Kind::Volume {
-                now.value = Some(sketch.n() as f64 / (tick.length as f64 / HOUR as f64));
+            let now = self.now(tick, f, sketch);
+            if baselines[f].is_empty() {
+                rows.push(Row { feature: f, now, baseline: None });
             }
-            let baselines = set.get(segment, f);
-            if baselines.is_empty() {
-                rows.push(Row { segment, feature: f, sketch, now, baseline: None });
-            }
-            for b in baselines {
-                let own = strata[f].get(segment).map(Vec::as_slice);
-                let compared = b.compare(feature, sketch, own)?;
-                rows.push(Row {
-                    segment,
-                    feature: f,
-                    sketch,
-                    now,
-                    baseline: Some((Arc::clone(b), compared)),
-                });
+            let strata = strata(feature, f, finer, sums);
+            for b in &baselines[f] {
+                let compared = b.compare(feature, sketch, strata.as_deref())?;
+                rows.push(Row { feature: f, now, baseline: Some((Arc::clone(b), compared)) });
             }
         }
-        Ok(rows)
+        Ok(OfSegment { segment, contents, rows })
+    }
+
+    fn now(&self, tick: &Tick, f: usize, sketch: &Sketch) -> Side {
+        let mut now = side(sketch);
+        if self.settings.features[f].kind == Kind::Volume {
+            now.value = Some(sketch.n() as f64 / (tick.length as f64 / HOUR as f64));
+        }
+        now
     }
 
     /// The levels for groupings of one dimension at most, and of several.
-    fn alphas(&self, tick: &Tick, rows: &[Row<'_>]) -> [f64; 2] {
+    fn alphas(&self, tick: &Tick, all: &[OfSegment<'_>]) -> [f64; 2] {
         let judged = |several: bool| {
-            let of = rows.iter().filter(|r| self.several(r.segment) == several && judged_p(r).is_some());
-            of.count() as u64
+            let of = all.iter().filter(|s| self.several(s.segment) == several);
+            of.flat_map(|s| &s.rows).filter(|r| judged_p(r).is_some()).count() as u64
         };
         let budget = self.settings.config.alerts.false_alarms_per_quarter;
         let length = Duration::from_micros(tick.length.unsigned_abs());
@@ -141,21 +149,15 @@ impl Judge {
     }
 
     /// Example requests of a segment: the volume's.
-    fn requests<'s>(&self, sketches: impl Iterator<Item = &'s Sketch>) -> Vec<Arc<str>> {
-        let volume = |s: &&Sketch| matches!(&s.body, Body::Rate(r) if r.hits() == 0);
-        sketches.filter(volume).find_map(ids).unwrap_or_default()
+    fn requests(&self, contents: &Contents) -> Vec<Arc<str>> {
+        let all = contents.sketches.iter().zip(&self.settings.features);
+        all.filter(|(_, f)| f.kind == Kind::Volume).find_map(|(s, _)| ids(s.as_deref()?)).unwrap_or_default()
     }
 
-    fn finish(
-        &self,
-        tick: &Tick,
-        row: &Row<'_>,
-        alphas: [f64; 2],
-        examples: &FxHashMap<&Segment, Vec<Arc<str>>>,
-    ) -> WindowRow {
+    fn finish(&self, tick: &Tick, of: &OfSegment<'_>, row: &Row, alphas: [f64; 2]) -> WindowRow {
         let s = &self.settings;
         let feature = &s.features[row.feature];
-        let alpha = alphas[usize::from(self.several(row.segment))];
+        let alpha = alphas[usize::from(self.several(of.segment))];
         let p = judged_p(row);
         let verdict = match (&row.baseline, p) {
             _ if feature.kind == Kind::Volume => None,
@@ -167,21 +169,19 @@ impl Judge {
         };
         let drift = verdict == Some(Verdict::Drift);
         let about = row.baseline.as_ref().map(|(b, _)| b);
-        let contributors = match about {
-            Some(b) if drift => b.contributors(row.sketch, s.config.privacy.min_users, token_text),
-            _ => Vec::new(),
-        };
-        let examples = if drift {
-            ids(row.sketch).or_else(|| examples.get(row.segment).cloned()).unwrap_or_default()
-        } else {
-            Vec::new()
+        let (contributors, examples) = match (about, of.contents.sketches[row.feature].as_deref()) {
+            (Some(b), Some(sketch)) if drift => {
+                let contributors = b.contributors(sketch, s.config.privacy.min_users, token_text);
+                (contributors, ids(sketch).unwrap_or_else(|| self.requests(&of.contents)))
+            }
+            _ => (Vec::new(), Vec::new()),
         };
         WindowRow {
             start: tick.start,
             end: tick.end,
             window: Span(tick.length).to_string().into(),
-            segment_by: Arc::clone(&s.groupings.all[row.segment.grouping as usize].name),
-            segment: Arc::clone(&row.segment.name),
+            segment_by: Arc::clone(&s.groupings.all[of.segment.grouping as usize].name),
+            segment: Arc::clone(&of.segment.name),
             feature: Arc::clone(&s.names.features[row.feature]),
             kind: feature.kind.name(),
             baseline: about.map_or_else(|| self.first_baseline(), |b| Arc::clone(&b.about.name)),
@@ -209,7 +209,7 @@ impl Judge {
 }
 
 /// The p-value of a row whose baseline has the days it needs.
-fn judged_p(row: &Row<'_>) -> Option<f64> {
+fn judged_p(row: &Row) -> Option<f64> {
     row.baseline.as_ref().filter(|(b, _)| b.about.enough_days).and_then(|(_, c)| c.scores.p_value)
 }
 

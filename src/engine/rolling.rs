@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 type Slots = BTreeMap<i64, FxHashMap<Segment, Contents>>;
 
-/// Segments of a window, sorted, each merged.
-pub type Merged = Vec<(Segment, Contents)>;
+/// A segment's parts of a window, in order of time.
+pub type Parts<'r> = (&'r Segment, Vec<&'r Contents>);
 
 /// Recent chunks and hours.
 #[derive(Debug)]
@@ -89,11 +89,9 @@ impl Rolled {
         self.hours = self.hours.split_off(&(t - self.long));
     }
 
-    /// The window `[start, end)`, merged.
-    ///
-    /// # Errors
-    /// When sketches were made by unlike definitions.
-    pub fn window(&self, start: i64, end: i64, slide: i64) -> Result<Merged, UnlikeSketches> {
+    /// The parts of the window `[start, end)`, by segment, sorted.
+    #[must_use]
+    pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<Parts<'_>> {
         let slots = if slide % HOUR == 0 { &self.hours } else { &self.chunks };
         let mut parts: FxHashMap<&Segment, Vec<&Contents>> = FxHashMap::default();
         for (_, segments) in slots.range(start..end) {
@@ -101,15 +99,9 @@ impl Rolled {
                 parts.entry(segment).or_default().push(contents);
             }
         }
-        let mut parts: Vec<(&Segment, Vec<&Contents>)> = parts.into_iter().collect();
+        let mut parts: Vec<Parts<'_>> = parts.into_iter().collect();
         parts.sort_by(|a, b| a.0.cmp(b.0));
-        parallel(&parts, |(segment, contents)| {
-            let mut merged = Contents::default();
-            contents.iter().try_for_each(|c| merged.merge(c))?;
-            Ok(((*segment).clone(), merged))
-        })
-        .into_iter()
-        .collect()
+        parts
     }
 }
 

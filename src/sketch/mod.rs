@@ -146,6 +146,17 @@ impl Sketch {
         }
     }
 
+    /// Events per session bucket.
+    #[must_use]
+    pub fn events(&self) -> &BucketSums {
+        match &self.body {
+            Body::Tokens(s) => s.events(),
+            Body::Category(s) => s.events(),
+            Body::Numeric(s) => s.events(),
+            Body::Rate(s) => s.events(),
+        }
+    }
+
     /// Distinct sessions, estimated.
     #[must_use]
     pub fn sessions(&self) -> &Distinct {

@@ -8,7 +8,7 @@ use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::{DecodeError, Sketch, UnlikeSketches};
 use crate::window::{Contents, PaneRow, Segment};
-use arrow::array::{ArrayRef, AsArray, BinaryBuilder, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
@@ -17,6 +17,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -30,12 +31,12 @@ pub enum PaneFileError {
     #[error("arrow: {0}")]
     Arrow(#[from] ArrowError),
     /// A sketch's bytes are damaged.
-    #[error("row {row} of {feature}: {source}")]
+    #[error("row {row} of segment {segment:?}: {source}")]
     Sketch {
         /// The row.
         row: usize,
-        /// The feature.
-        feature: String,
+        /// The segment.
+        segment: String,
         /// Why.
         source: DecodeError,
     },
@@ -170,56 +171,124 @@ pub fn batch(rows: &[PaneRow], length: i64, names: &Names) -> Result<RecordBatch
 /// # Errors
 /// When the file is damaged.
 pub fn decode(file: bytes::Bytes, names: &Names) -> Result<Vec<PaneRow>, PaneFileError> {
-    let features: FxHashMap<&str, usize> =
-        names.features.iter().enumerate().map(|(i, f)| (&**f, i)).collect();
-    let mut rows: Vec<PaneRow> = Vec::new();
-    let mut index: FxHashMap<(i64, i64, Segment), usize> = FxHashMap::default();
-    for b in ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(8192).build()? {
-        let b = b?;
-        let text = |name: &'static str| {
-            b.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or(PaneFileError::Column(name))
-        };
+    PaneTable::read(file, names)?.rows()
+}
+
+/// Where one row of a segment stands in a [`PaneTable`].
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    start: i64,
+    close_at: i64,
+    feature: u32,
+    batch: u32,
+    row: u32,
+}
+
+/// A file of panes, its sketches still encoded: what is never asked for is never decoded, and the bytes are a fraction of what
+/// sketches take in memory.
+#[derive(Debug, Default)]
+pub struct PaneTable {
+    sketches: Vec<BinaryArray>,
+    segments: FxHashMap<Segment, Vec<Cell>>,
+    features: usize,
+}
+
+impl PaneTable {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it is damaged or lacks a column.
+    pub fn read(file: bytes::Bytes, names: &Names) -> Result<Self, PaneFileError> {
+        let mut table = Self { features: names.features.len(), ..Self::default() };
+        for b in ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(8192).build()? {
+            table.add(&b?, names)?;
+        }
+        Ok(table)
+    }
+
+    /// A table of rows in memory.
+    ///
+    /// # Errors
+    /// Arrow's.
+    pub fn of(rows: &[PaneRow], length: i64, names: &Names) -> Result<Self, PaneFileError> {
+        let mut table = Self { features: names.features.len(), ..Self::default() };
+        table.add(&batch(rows, length, names)?, names)?;
+        Ok(table)
+    }
+
+    fn add(&mut self, b: &RecordBatch, names: &Names) -> Result<(), PaneFileError> {
+        let features: FxHashMap<&str, u32> = names.features.iter().zip(0..).map(|(f, i)| (&**f, i)).collect();
+        let text = |name: &'static str| b.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or(PaneFileError::Column(name));
         let time = |name: &'static str| {
-            b.column_by_name(name)
-                .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>())
-                .ok_or(PaneFileError::Column(name))
+            b.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>()).ok_or(PaneFileError::Column(name))
         };
         let (start, as_of) = (time("start")?, time("as_of")?);
         let (by, segment, feature) = (text("segment_by")?, text("segment")?, text("feature")?);
-        let sketch = b
-            .column_by_name("sketch")
-            .and_then(|c| c.as_binary_opt::<i32>())
-            .ok_or(PaneFileError::Column("sketch"))?;
+        let sketch = b.column_by_name("sketch").and_then(|c| c.as_binary_opt::<i32>()).ok_or(PaneFileError::Column("sketch"))?;
+        let mut last: Option<(&str, &str, Segment)> = None;
         for i in 0..b.num_rows() {
-            let (Some(g), Some(&f)) = (names.groupings.index_of(by.value(i)), features.get(feature.value(i)))
-            else {
-                continue;
-            };
-            let decoded = Sketch::decode(sketch.value(i)).map_err(|source| PaneFileError::Sketch {
-                row: i,
-                feature: feature.value(i).to_owned(),
+            let Some(&feature) = features.get(feature.value(i)) else { continue };
+            // Rows of one segment stand together: its key is made once.
+            let same = last.as_ref().is_some_and(|l| l.0 == by.value(i) && l.1 == segment.value(i));
+            if !same {
+                let Some(g) = names.groupings.index_of(by.value(i)) else { continue };
+                last = Some((by.value(i), segment.value(i), Segment { grouping: g as u16, name: Arc::from(segment.value(i)) }));
+            }
+            let Some((_, _, key)) = &last else { continue };
+            let cell = Cell { start: start.value(i), close_at: as_of.value(i), feature, batch: self.sketches.len() as u32, row: i as u32 };
+            match self.segments.get_mut(key) {
+                Some(cells) => cells.push(cell),
+                None => {
+                    self.segments.insert(key.clone(), vec![cell]);
+                }
+            }
+        }
+        self.sketches.push(sketch.clone());
+        Ok(())
+    }
+
+    /// The segments that it has rows of, in no order.
+    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.keys()
+    }
+
+    /// A segment's rows, ascending by start and closing time.
+    ///
+    /// # Errors
+    /// When a sketch is damaged.
+    pub fn rows_of(&self, segment: &Segment) -> Result<Vec<PaneRow>, PaneFileError> {
+        let mut rows: BTreeMap<(i64, i64), Contents> = BTreeMap::new();
+        for c in self.segments.get(segment).map_or(&[][..], Vec::as_slice) {
+            let bytes = self.sketches[c.batch as usize].value(c.row as usize);
+            let decoded = Sketch::decode(bytes).map_err(|source| PaneFileError::Sketch {
+                row: c.row as usize,
+                segment: segment.name.to_string(),
                 source,
             })?;
-            let segment = Segment { grouping: g as u16, name: Arc::from(segment.value(i)) };
-            let key = (start.value(i), as_of.value(i), segment);
-            let at = *index.entry(key.clone()).or_insert_with(|| {
-                rows.push(PaneRow {
-                    start: key.0,
-                    close_at: key.1,
-                    segment: key.2.clone(),
-                    contents: Contents::default(),
-                });
-                rows.len() - 1
-            });
-            let sketches = &mut rows[at].contents.sketches;
-            if sketches.len() < names.features.len() {
-                sketches.resize_with(names.features.len(), || None);
+            let sketches = &mut rows.entry((c.start, c.close_at)).or_default().sketches;
+            if sketches.len() < self.features {
+                sketches.resize_with(self.features, || None);
             }
-            match &mut sketches[f] {
+            match &mut sketches[c.feature as usize] {
                 Some(s) => s.merge(&decoded)?,
                 slot => *slot = Some(Box::new(decoded)),
             }
         }
+        let row = |((start, close_at), contents)| PaneRow { start, close_at, segment: segment.clone(), contents };
+        Ok(rows.into_iter().map(row).collect())
     }
-    Ok(rows)
+
+    /// All rows, by segment.
+    ///
+    /// # Errors
+    /// When a sketch is damaged.
+    pub fn rows(&self) -> Result<Vec<PaneRow>, PaneFileError> {
+        let mut segments: Vec<&Segment> = self.segments.keys().collect();
+        segments.sort();
+        let mut out = Vec::new();
+        for s in segments {
+            out.extend(self.rows_of(s)?);
+        }
+        Ok(out)
+    }
 }

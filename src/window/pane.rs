@@ -45,6 +45,35 @@ impl Contents {
     }
 }
 
+impl Contents {
+    /// Parts of a window as one; of the features only those that `wanted` names.
+    ///
+    /// # Errors
+    /// When sketches of one feature were made by different definitions.
+    pub fn sum(parts: &[&Self], wanted: impl Fn(usize) -> bool) -> Result<Self, UnlikeSketches> {
+        let features = parts.iter().map(|p| p.sketches.len()).max().unwrap_or(0);
+        let mut sum = Self { sketches: vec![None; features] };
+        for part in parts {
+            for (f, (mine, theirs)) in sum.sketches.iter_mut().zip(&part.sketches).enumerate() {
+                match (mine, theirs) {
+                    (_, None) => {}
+                    _ if !wanted(f) => {}
+                    (Some(a), Some(b)) => a.merge(b)?,
+                    (a @ None, Some(b)) => *a = Some(b.clone()),
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Which session buckets any event of the parts filled, as a bitmap.
+    #[must_use]
+    pub fn filled_buckets(parts: &[&Self]) -> u32 {
+        let sketches = parts.iter().flat_map(|p| p.sketches.iter().flatten());
+        sketches.flat_map(|s| s.events().iter()).fold(0, |set, (bucket, ..)| set | 1 << bucket)
+    }
+}
+
 /// A pane that closed (or, in a checkpoint, is still open): one row of the internal `_panes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaneRow {
