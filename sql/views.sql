@@ -1,8 +1,8 @@
 -- Views over driftglass's tables, in SQL that needs none of its functions. `driftglass sql` has them registered; for any other
--- datafusion-cli, run tables.sql first.
+-- datafusion-cli, run tables.sql first. A view has no order of its own (DataFusion drops one): say ORDER BY where you read it.
 
 -- What drifts now: of each segment, feature, window length and baseline the latest complete window, if its verdict is drift.
--- A segment that has gone silent has no window that overlaps the newest one, and is not "now".
+-- A segment that has gone silent has no window that overlaps the newest one, and is not "now". ORDER BY psi_excess DESC NULLS LAST.
 CREATE OR REPLACE VIEW drift_now AS
 WITH ranked AS (
     SELECT *,
@@ -16,8 +16,7 @@ WITH ranked AS (
 SELECT window_start, window_end, "window", segment_by, segment, feature, baseline, n, baseline_n,
     value, baseline_value, psi, psi_excess, p_value, alpha, contributors, examples
 FROM ranked
-WHERE age = 1 AND verdict = 'drift' AND window_end > newest_start
-ORDER BY psi_excess DESC NULLS LAST, p_value, segment_by, segment, feature;
+WHERE age = 1 AND verdict = 'drift' AND window_end > newest_start;
 
 -- Since when and until when: each unbroken run of drifting windows.
 CREATE OR REPLACE VIEW drift_timeline AS
@@ -35,10 +34,10 @@ SELECT min(window_start) AS began, max(window_end) AS ended, segment_by, segment
     count(*) AS windows, max(psi) AS max_psi, max(psi_excess) AS max_psi_excess, min(p_value) AS min_p_value
 FROM numbered
 WHERE verdict = 'drift'
-GROUP BY segment_by, segment, feature, "window", baseline, run
-ORDER BY began, segment_by, segment, feature;
+GROUP BY segment_by, segment, feature, "window", baseline, run;
 
--- Which segments drift most, over all that the table holds: by the share of their judged windows that drifted.
+-- Which segments drift most (ORDER BY drift_share DESC): the share of their judged windows that drifted, over all that the table
+-- holds.
 CREATE OR REPLACE VIEW worst_segments AS
 SELECT segment_by, segment,
     count(*) AS windows,
@@ -50,8 +49,7 @@ SELECT segment_by, segment,
 FROM windows
 WHERE complete AND verdict IN ('ok', 'drift')
 GROUP BY segment_by, segment
-HAVING count(*) FILTER (WHERE verdict = 'drift') > 0
-ORDER BY drift_share DESC, drifting DESC, segment_by, segment;
+HAVING count(*) FILTER (WHERE verdict = 'drift') > 0;
 
 -- Every alert once, as it stands, with how long it fired.
 CREATE OR REPLACE VIEW alert_history AS
@@ -63,15 +61,13 @@ SELECT id, rule, severity, state, segment_by, segment, feature, "window", baseli
     (date_part('epoch', coalesce(resolved_at, "at")) - date_part('epoch', firing_since)) / 60 AS minutes_firing,
     psi, p_value, value, baseline_value, summary, runbook
 FROM ranked
-WHERE age = 1
-ORDER BY coalesce(firing_since, pending_since) DESC, id;
+WHERE age = 1;
 
 -- What was refused, by day, hour, reason and field; hour is null where a message has no time.
 CREATE OR REPLACE VIEW data_quality AS
 SELECT date, date_trunc('hour', "time") AS "hour", topic, reason, field, fatal, count(*) AS rejects
 FROM rejects
-GROUP BY date, date_trunc('hour', "time"), topic, reason, field, fatal
-ORDER BY date DESC, "hour" DESC, rejects DESC, reason, field;
+GROUP BY date, date_trunc('hour', "time"), topic, reason, field, fatal;
 
 -- Where there is too little to judge: the share of windows without a verdict for want of data.
 CREATE OR REPLACE VIEW coverage AS
@@ -82,8 +78,7 @@ SELECT segment_by, segment, feature, "window", baseline,
     avg(n) AS mean_n
 FROM windows
 WHERE verdict IS NOT NULL
-GROUP BY segment_by, segment, feature, "window", baseline
-ORDER BY insufficient_share DESC, segment_by, segment, feature, "window", baseline;
+GROUP BY segment_by, segment, feature, "window", baseline;
 
 -- Latency against its baseline, by hour: the last complete window that ended in it (quantiles of several can't be averaged).
 CREATE OR REPLACE VIEW latency AS
@@ -94,10 +89,9 @@ WITH ranked AS (
             ORDER BY window_end DESC
         ) AS age
     FROM windows
-    WHERE complete AND (feature = 'latency_ms' OR feature LIKE '%\_latency\_ms')
+    WHERE complete AND feature LIKE '%latency_ms'
 )
 SELECT "hour", segment_by, segment, feature, "window", baseline, n,
     p50, baseline_p50, p95, baseline_p95, p99, baseline_p99, p_value, verdict
 FROM ranked
-WHERE age = 1
-ORDER BY "hour", segment_by, segment, feature, "window", baseline;
+WHERE age = 1;

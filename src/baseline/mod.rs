@@ -1,9 +1,11 @@
 //! Baselines: what windows are compared with. Pure: days come in as rows, prepared baselines come out.
 
+mod accept;
 mod prepared;
 mod set;
 mod strata;
 
+pub use accept::{Accept, accepted};
 pub use prepared::{About, Compared, Prepared, Strata, side};
-pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe};
+pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe, leaves};
 pub use strata::{Child, Children, strata};

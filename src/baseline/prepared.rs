@@ -11,6 +11,7 @@ use crate::sketch::{
     TokenCount, TokenSketch, UnlikeSketches, fixed,
 };
 use rustc_hash::FxHashMap;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Events that a stratum of a baseline needs before its mean is taken off.
@@ -83,7 +84,7 @@ enum NumericTest {
 }
 
 /// A window compared with a baseline.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Compared {
     /// The statistics.
     pub scores: Scores,
@@ -99,7 +100,7 @@ impl Prepared {
     pub fn new(about: About, feature: &Feature, sketch: &Sketch, strata: Option<&Strata<'_>>) -> Self {
         let body = match &sketch.body {
             Body::Tokens(s) => prepare_tokens(s),
-            Body::Category(s) => prepare_category(s),
+            Body::Category(s) => prepare_category(s, feature.from == crate::config::features::From::Loras),
             Body::Numeric(s) => prepare_numeric(s, feature.test, strata),
             Body::Rate(s) => {
                 let (sums, n) = dense(s.events());
@@ -134,9 +135,7 @@ impl Prepared {
         let (judged, material) = match (&self.body, &window.body) {
             (PreparedBody::Tokens { bins, counts, scales, test, .. }, Body::Tokens(w)) => {
                 set_distances(&mut scores, counts, &bins.counts(w.tokens().map(|(t, c)| (t, c.count))));
-                let mut sums = token_sums(w);
-                sums.scale_columns(scales);
-                (test.score(&sums), None)
+                (score_tokens(test, w, scales), None)
             }
             (PreparedBody::Category { values, counts, scales, test }, Body::Category(w)) => {
                 set_distances(&mut scores, counts, &category_counts(w, values));
@@ -292,14 +291,35 @@ fn token_sums(s: &TokenSketch) -> Sums {
     sums
 }
 
-fn prepare_category(s: &CategorySketch) -> PreparedBody {
+thread_local! {
+    /// Sums of one window's tokens: 80 KiB that are filled and emptied for every score instead of being allocated anew.
+    static TOKEN_SUMS: RefCell<Sums> = RefCell::new(Sums::new(TOKEN_BINS));
+}
+
+fn score_tokens(test: &PreparedVector, window: &TokenSketch, scales: &[f64]) -> Judgement {
+    TOKEN_SUMS.with_borrow_mut(|sums| {
+        for (bin, bucket, n) in window.presence() {
+            sums.s[(bucket, bin)] = n as f64 * scales[bin];
+        }
+        sums.n = dense(window.events()).1;
+        let judged = test.score(sums);
+        for (bin, bucket, _) in window.presence() {
+            sums.s[(bucket, bin)] = 0.0;
+        }
+        judged
+    })
+}
+
+/// `several`: an event may carry more than one value, so that shares do not sum to one and the test is that of tokens.
+fn prepare_category(s: &CategorySketch, several: bool) -> PreparedBody {
     let values: Vec<Arc<str>> = s.values().map(|(v, _)| Arc::clone(v)).collect();
     let counts = category_counts(s, &values);
     let mut sums = category_sums(s, &values);
     let held: Vec<f64> = counts.iter().map(|c| *c as f64).collect();
-    let scales = category_scales(&held, s.n() as f64);
+    let scales =
+        if several { token_scales(&held, s.n() as f64) } else { category_scales(&held, s.n() as f64) };
     sums.scale_columns(&scales);
-    let test = PreparedVector::new(&sums, VectorKind::Bins);
+    let test = PreparedVector::new(&sums, if several { VectorKind::Tokens } else { VectorKind::Bins });
     PreparedBody::Category { values, counts, scales, test }
 }
 

@@ -107,7 +107,8 @@ impl BaselineSet {
         });
         let own = children.get(segment);
         let sums = self.sums(segment)?;
-        let of_children: Vec<Vec<Sum>> = own.iter().map(|c| self.sums(&c.segment)).collect::<Result<_, _>>()?;
+        let of_children: Vec<Vec<Sum>> =
+            own.iter().map(|c| self.sums(&c.segment)).collect::<Result<_, _>>()?;
         for (i, &days) in self.recipe.config.rolling_days.iter().enumerate() {
             let parts: Vec<&Contents> = of_children.iter().map(|s| &s[i].contents).collect();
             for (f, feature) in features.iter().enumerate() {
@@ -151,7 +152,10 @@ impl BaselineSet {
         let features = self.recipe.features.len();
         let mut sums: Vec<Sum> = lengths
             .iter()
-            .map(|_| Sum { contents: Contents { sketches: vec![None; features] }, days: vec![FxHashSet::default(); features] })
+            .map(|_| Sum {
+                contents: Contents { sketches: vec![None; features] },
+                days: vec![FxHashSet::default(); features],
+            })
             .collect();
         for source in &self.days {
             for row in source.rows_of(segment)? {
@@ -187,7 +191,8 @@ impl BaselineSet {
 
 /// Whether a flagged day leaves a baseline: the newest flagged days do, at most half of the baseline's days, so that what came before
 /// the drift stays the norm as long as possible and a lasting change is the norm in the end.
-fn leaves(flagged: Option<&Vec<i64>>, day: i64, days: u16, candidate: i64) -> bool {
+#[must_use]
+pub fn leaves(flagged: Option<&Vec<i64>>, day: i64, days: u16, candidate: i64) -> bool {
     let Some(flagged) = flagged else { return false };
     let from = day - i64::from(days) * DAY;
     let newer = flagged.iter().filter(|d| **d >= from && **d < day && **d > candidate).count();

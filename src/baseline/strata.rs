@@ -34,7 +34,10 @@ impl Children {
         dims.dedup();
         let pairs: Vec<(usize, usize, Text)> = dims
             .iter()
-            .flat_map(|&by| (0..groupings.all.len()).filter_map(move |g| Some((g, stratifying_grouping(groupings, g, by)?, by))))
+            .flat_map(|&by| {
+                (0..groupings.all.len())
+                    .filter_map(move |g| Some((g, stratifying_grouping(groupings, g, by)?, by)))
+            })
             .collect();
         let mut by_parent: FxHashMap<Segment, Vec<Child>> = FxHashMap::default();
         for segment in all {
@@ -45,7 +48,11 @@ impl Children {
                     grouping: coarse as u16,
                     name: groupings.coarser(segment.grouping as usize, &segment.name, coarse).into(),
                 };
-                by_parent.entry(parent).or_default().push(Child { segment: segment.clone(), by, value: Arc::from(value) });
+                by_parent.entry(parent).or_default().push(Child {
+                    segment: segment.clone(),
+                    by,
+                    value: Arc::from(value),
+                });
             }
         }
         for list in by_parent.values_mut() {
@@ -67,16 +74,20 @@ fn stratifying_grouping(groupings: &Groupings, grouping: usize, by: Text) -> Opt
     if own.contains(&by) {
         return None;
     }
-    groupings
-        .all
-        .iter()
-        .position(|g| g.by.len() == own.len() + 1 && g.by.contains(&by) && own.iter().all(|d| g.by.contains(d)))
+    groupings.all.iter().position(|g| {
+        g.by.len() == own.len() + 1 && g.by.contains(&by) && own.iter().all(|d| g.by.contains(d))
+    })
 }
 
 /// Feature `f`'s sketch in each stratum; `contents` are those of `children`, in their order. `None` where the feature isn't
 /// stratified or has no strata here.
 #[must_use]
-pub fn strata<'s>(feature: &Feature, f: usize, children: &[Child], contents: &[&'s Contents]) -> Option<Vec<(Arc<str>, &'s Sketch)>> {
+pub fn strata<'s>(
+    feature: &Feature,
+    f: usize,
+    children: &[Child],
+    contents: &[&'s Contents],
+) -> Option<Vec<(Arc<str>, &'s Sketch)>> {
     let by = feature.stratify?;
     let list: Vec<_> = children
         .iter()
@@ -98,10 +109,14 @@ mod tests {
         let groupings = Config::default().groupings().unwrap();
         let features = builtin();
         let g = |name: &str| groupings.index_of(name).unwrap() as u16;
-        let fine = Segment { grouping: g("model_version,tenant"), name: "model_version=M2,tenant=birch".into() };
+        let fine =
+            Segment { grouping: g("model_version,tenant"), name: "model_version=M2,tenant=birch".into() };
         let children = Children::of(&groupings, &features, [fine.clone()]);
         let parent = Segment { grouping: g("tenant"), name: "tenant=birch".into() };
-        assert_eq!(children.get(&parent), [Child { segment: fine, by: Text::ModelVersion, value: "M2".into() }]);
+        assert_eq!(
+            children.get(&parent),
+            [Child { segment: fine, by: Text::ModelVersion, value: "M2".into() }]
+        );
         let other = Segment { grouping: g("tenant"), name: "tenant=dune".into() };
         assert!(children.get(&other).is_empty());
     }

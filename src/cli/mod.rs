@@ -1,12 +1,19 @@
 //! The command line: arguments, exit codes, and one file a command.
 
+mod archive;
+mod baseline;
 mod bench_drain;
+mod check;
+mod check_events;
 mod common;
+pub mod demo;
+mod generate;
 mod live;
 mod logging;
 mod replay;
 mod run;
 mod show;
+mod sql;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -51,10 +58,22 @@ pub struct ConfigFile {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The whole job with nothing installed: an in-process broker, generated traffic with incidents, the streaming engine
+    Demo(demo::Demo),
     /// The streaming job against Kafka, until SIGTERM
     Run(run::Run),
     /// The same engine over Parquet archives or JSONL, local or object store
     Replay(replay::Replay),
+    /// Kafka or JSONL to a redacted Parquet archive of events
+    Archive(archive::Archive),
+    /// SQL over this job's tables: the DataFusion CLI with driftglass's functions
+    Sql(sql::Sql),
+    /// Baselines: list, show, pin, drop, accept
+    Baseline(baseline::Baseline),
+    /// Validates the configuration and reaches every system it names
+    Check(check::Check),
+    /// Reference events, seeded, with chosen incidents, to JSONL, Parquet or Kafka
+    Generate(Box<generate::Generate>),
     /// Reads a topic and drops it: what benchmarks compare with
     #[command(hide = true)]
     BenchDrain(bench_drain::BenchDrain),
@@ -110,8 +129,14 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.global.verbose);
     let done = match cli.command {
+        Command::Demo(c) => c.run(&cli.global),
         Command::Run(c) => c.run(&cli.global),
         Command::Replay(c) => c.run(&cli.global),
+        Command::Generate(c) => c.run(&cli.global),
+        Command::Archive(c) => c.run(&cli.global),
+        Command::Sql(c) => c.run(&cli.global),
+        Command::Baseline(c) => c.run(&cli.global),
+        Command::Check(c) => c.run(&cli.global),
         Command::BenchDrain(c) => c.run(),
     };
     match done {

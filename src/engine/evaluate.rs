@@ -7,7 +7,7 @@
 use super::judge::{Judge, Tick};
 use super::rolling::Rolled;
 use crate::alert::{AlertBook, AlertRow, Rules};
-use crate::baseline::{BaselineSet, DaySource, Excluded, Pin, Recipe};
+use crate::baseline::{Accept, BaselineSet, DaySource, Excluded, Pin, Recipe, accepted};
 use crate::config::Config;
 use crate::config::features::Feature;
 use crate::config::segments::{Groupings, OTHER};
@@ -16,6 +16,7 @@ use crate::sketch::UnlikeSketches;
 use crate::store::panes::Names;
 use crate::store::rows::{Verdict, WindowRow, windows_batch};
 use crate::window::{Contents, PaneRow, Segment};
+use arrow::array::RecordBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,6 +47,12 @@ pub trait History: Send {
     /// # Errors
     /// When they can't be read.
     fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError>;
+
+    /// What was accepted as the new normal so far.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError>;
 
     /// Days that are written but not committed yet.
     ///
@@ -78,8 +85,8 @@ pub struct Outputs {
     pub hours: Vec<PaneRow>,
     /// Days for `_days`.
     pub days: Vec<PaneRow>,
-    /// Windows.
-    pub windows: Vec<WindowRow>,
+    /// Windows by the tick that wrote them; no batch is empty.
+    pub windows: Vec<(i64, RecordBatch)>,
     /// Alerts.
     pub alerts: Vec<AlertRow>,
     /// Exclusions.
@@ -140,8 +147,9 @@ pub struct Evaluator {
     baselines: BTreeMap<i64, Arc<BaselineSet>>,
     book: AlertBook,
     windows: u64,
+    waiting: usize,
     /// What was evaluated since the last commit.
-    pub outputs: Outputs,
+    outputs: Outputs,
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
@@ -185,6 +193,7 @@ impl Evaluator {
             baselines: BTreeMap::new(),
             book: state.book,
             windows: state.windows,
+            waiting: 0,
             outputs: Outputs::default(),
             settings,
         }
@@ -209,6 +218,18 @@ impl Evaluator {
                 .collect(),
             windows: self.windows,
         }
+    }
+
+    /// Window rows that wait for their commit.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Hands over what waits for a commit.
+    pub fn take_outputs(&mut self) -> Outputs {
+        self.waiting = 0;
+        std::mem::take(&mut self.outputs)
     }
 
     /// The last tick evaluated.
@@ -239,6 +260,17 @@ impl Evaluator {
     #[must_use]
     pub fn last_pending(&self) -> Option<i64> {
         self.pending.keys().next_back().copied()
+    }
+
+    /// The closing time in the middle of those that wait, by rows: where time stands while too few events came for a watermark.
+    #[must_use]
+    pub fn middle_pending(&self) -> Option<i64> {
+        let half = self.pending.values().map(Vec::len).sum::<usize>() / 2;
+        let mut seen = 0;
+        self.pending.iter().find_map(|(t, rows)| {
+            seen += rows.len();
+            (seen > half).then_some(*t)
+        })
     }
 
     /// Length of a tick, microseconds.
@@ -336,9 +368,23 @@ impl Evaluator {
                 return Ok(false);
             }
             left -= 1;
+            let next = self.over_the_gap(next, mark)?;
             self.step(next, next <= complete)?;
             self.at = Some(next);
         }
+    }
+
+    /// The tick to go on with: `next`, or where nothing at all happened for days the beginning of the day in which something does.
+    fn over_the_gap(&mut self, next: i64, mark: i64) -> Result<i64, EvaluateError> {
+        let first = self.pending.first_key_value().map_or(next, |p| floor((*p.0).min(mark), DAY));
+        let still =
+            self.rolled.is_empty() && self.hour.is_empty() && self.day.is_empty() && self.judged.is_empty();
+        if !still || first - next < 3 * DAY {
+            return Ok(next);
+        }
+        self.at = Some(first);
+        self.restore_baselines()?;
+        Ok(first)
     }
 
     fn step(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
@@ -443,7 +489,10 @@ impl Evaluator {
         let observed = settings.rules.observations(&rows, &judged);
         self.outputs.alerts.extend(self.book.step(t, settings.config.alerts.stale_after.0, &observed));
         self.windows += rows.len() as u64;
-        self.outputs.windows.append(&mut rows);
+        self.waiting += rows.len();
+        if !rows.is_empty() {
+            self.outputs.windows.push((t, batch));
+        }
         Ok(())
     }
 
@@ -481,7 +530,8 @@ impl Evaluator {
         if !self.outputs.days.is_empty() {
             days.push(self.history.pending(&self.outputs.days)?);
         }
-        let set = BaselineSet::new(self.recipe.clone(), day, self.excluded.clone(), days);
+        let excluded = accepted(&self.excluded, &self.history.accepts()?, day, &self.settings.names.features);
+        let set = BaselineSet::new(self.recipe.clone(), day, excluded, days);
         self.baselines.insert(day, Arc::new(set));
         Ok(())
     }

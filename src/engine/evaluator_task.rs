@@ -20,6 +20,9 @@ use thiserror::Error;
 
 /// Window rows after which a commit is due, whatever the time.
 const MANY_WINDOWS: usize = 100_000;
+/// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with a clock that is years ahead must
+/// not drag it to their time, behind which every later event would be late.
+const QUIET_REACH: i64 = DAY;
 /// Ticks between two looks at what else has come.
 const TICKS: usize = 48;
 
@@ -241,10 +244,7 @@ impl EvaluatorTask {
     pub fn advance(&mut self) -> Result<(Vec<AlertRow>, bool), TaskError> {
         let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
         let mark = if waited.is_empty() {
-            let tick = self.evaluator.tick_length();
-            self.evaluator
-                .last_pending()
-                .map_or(i64::MIN, |t| t.div_euclid(tick) * tick + if t % tick == 0 { 0 } else { tick })
+            self.quiet_mark()
         } else {
             waited.iter().map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN)
         };
@@ -257,9 +257,23 @@ impl EvaluatorTask {
             self.progress.evaluated_to.store(at, Ordering::Relaxed);
             self.progress.folded.store(self.evaluator.folded(), Ordering::Relaxed);
         }
-        let alerts =
-            if self.evaluator.outputs.windows.len() >= MANY_WINDOWS { self.commit()? } else { Vec::new() };
+        let alerts = if self.evaluator.waiting() >= MANY_WINDOWS { self.commit()? } else { Vec::new() };
         Ok((alerts, !done))
+    }
+
+    /// The tick to evaluate to when no partition is waited for: the last that any row counts from, within reach of the watermark.
+    fn quiet_mark(&self) -> i64 {
+        let tick = self.evaluator.tick_length();
+        let reached = self
+            .partitions
+            .values()
+            .filter_map(|p| p.watermark)
+            .max()
+            .or_else(|| self.evaluator.middle_pending());
+        let Some((last, reached)) = self.evaluator.last_pending().zip(reached) else { return i64::MIN };
+        let to = last.min(reached.saturating_add(QUIET_REACH));
+        // The next tick at or after it.
+        -(-to).div_euclid(tick) * tick
     }
 
     /// Commits what was evaluated, publishes it, and returns the alerts that may leave now.
@@ -270,12 +284,13 @@ impl EvaluatorTask {
         if !self.dirty {
             return Ok(Vec::new());
         }
-        let outputs = std::mem::take(&mut self.evaluator.outputs);
+        let windows = self.evaluator.waiting() as u64;
+        let outputs = self.evaluator.take_outputs();
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
         let mut stager = Stager::new(&job.storage, stem.clone());
-        stager.windows(&outputs.windows, &names.dimensions)?;
+        stager.windows(&outputs.windows)?;
         stager.panes(&outputs.hours, names)?;
         stager.alerts(&outputs.alerts)?;
         stager.exclusions(&outputs.exclusions, names)?;
@@ -298,7 +313,7 @@ impl EvaluatorTask {
         self.chain.commit(commit)?;
         publish(&job.storage, &files).map_err(PaneFileError::from)?;
         self.dirty = false;
-        Progress::add(&self.progress.windows, outputs.windows.len() as u64);
+        Progress::add(&self.progress.windows, windows);
         Progress::add(&self.progress.alerts, outputs.alerts.len() as u64);
         let firing = outputs.alerts.iter().filter(|a| a.state == crate::alert::AlertState::Firing).count();
         Progress::add(&self.progress.firing, firing as u64);

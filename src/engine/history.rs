@@ -1,7 +1,7 @@
 //! Earlier days and hours, read back from committed files.
 
 use super::evaluate::{EvaluateError, Exclusion, History};
-use crate::baseline::{DaySource, Excluded, Pin};
+use crate::baseline::{Accept, DaySource, Excluded, Pin};
 use crate::event::time::DAY;
 use crate::store::panes::{Names, PaneTable};
 use crate::store::{Storage, StorageError};
@@ -70,8 +70,13 @@ impl History for Days {
         Ok(out)
     }
 
+    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError> {
+        super::pins::accepts(&self.storage).map_err(|e| EvaluateError::History(e.to_string()))
+    }
+
     fn pending(&self, rows: &[PaneRow]) -> Result<Arc<dyn DaySource>, EvaluateError> {
-        let table = PaneTable::of(rows, DAY, &self.names).map_err(|e| EvaluateError::History(e.to_string()))?;
+        let table =
+            PaneTable::of(rows, DAY, &self.names).map_err(|e| EvaluateError::History(e.to_string()))?;
         Ok(Arc::new(table))
     }
 }
@@ -90,7 +95,8 @@ pub fn read_rows(storage: &Storage, path: &str, names: &Names) -> Result<Vec<Pan
 
 fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable, EvaluateError> {
     let bytes = storage.retry(|s| s.get(path)).map_err(history)?;
-    let bytes = bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))?;
+    let bytes =
+        bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))?;
     PaneTable::read(bytes, names).map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 

@@ -20,7 +20,7 @@ const RECENT: usize = 10_000;
 /// Recent messages before the share says anything.
 const ENOUGH: usize = 1_000;
 /// Closed pane rows after which a commit is due, whatever the time.
-const MANY_ROWS: usize = 20_000;
+const MANY_ROWS: usize = 10_000;
 
 /// What one commit of a partition says.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -48,6 +48,8 @@ struct Row {
 struct OfSegment<'r> {
     segment: &'r Segment,
     contents: Contents,
+    /// Too few sessions for any test.
+    small: bool,
     rows: Vec<Row>,
 }
 
@@ -63,7 +65,12 @@ impl Judge {
     ///
     /// # Errors
     /// When days can't be read, or a window's sketches and a baseline's were made by unlike definitions.
-    pub fn window(&self, tick: &Tick, parts: &[Parts<'_>], set: &BaselineSet) -> Result<Vec<Judged>, EvaluateError> {
+    pub fn window(
+        &self,
+        tick: &Tick,
+        parts: &[Parts<'_>],
+        set: &BaselineSet,
+    ) -> Result<Vec<Judged>, EvaluateError> {
         let s = &self.settings;
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
@@ -73,24 +80,35 @@ impl Judge {
             }
             let finer = children.get(segment);
             let of = |c: &Child| at.get(&c.segment).map_or(&[][..], |i| parts[*i].1.as_slice());
-            let sums: Vec<Contents> =
-                finer.iter().map(|c| Contents::sum(of(c), |f| s.features[f].stratify.is_some())).collect::<Result<_, _>>()?;
+            let sums: Vec<Contents> = finer
+                .iter()
+                .map(|c| Contents::sum(of(c), |f| s.features[f].stratify.is_some()))
+                .collect::<Result<_, _>>()?;
             self.full(tick, segment, own, finer, &sums.iter().collect::<Vec<_>>(), set)
         });
         let all: Vec<OfSegment<'_>> = compared.into_iter().collect::<Result<_, EvaluateError>>()?;
         let alphas = self.alphas(tick, &all);
         let finished = parallel(&all, |of| -> Vec<Judged> {
-            of.rows.iter().map(|r| (self.finish(tick, of, r, alphas), of.segment.clone(), r.feature)).collect()
+            of.rows
+                .iter()
+                .map(|r| (self.finish(tick, of, r, alphas), of.segment.clone(), r.feature))
+                .collect()
         });
         Ok(finished.into_iter().flatten().collect())
     }
 
-    fn small<'r>(&self, tick: &Tick, segment: &'r Segment, parts: &[&Contents]) -> Result<OfSegment<'r>, EvaluateError> {
+    fn small<'r>(
+        &self,
+        tick: &Tick,
+        segment: &'r Segment,
+        parts: &[&Contents],
+    ) -> Result<OfSegment<'r>, EvaluateError> {
         let volume = |f: usize| self.settings.features[f].kind == Kind::Volume;
         let contents = Contents::sum(parts, volume)?;
         let sketches = contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
-        let rows = sketches.map(|(f, s)| Row { feature: f, now: self.now(tick, f, s), baseline: None }).collect();
-        Ok(OfSegment { segment, contents, rows })
+        let rows =
+            sketches.map(|(f, s)| Row { feature: f, now: self.now(tick, f, s), baseline: None }).collect();
+        Ok(OfSegment { segment, contents, small: true, rows })
     }
 
     fn full<'r>(
@@ -114,11 +132,16 @@ impl Judge {
             }
             let strata = strata(feature, f, finer, sums);
             for b in &baselines[f] {
-                let compared = b.compare(feature, sketch, strata.as_deref())?;
+                // A baseline that lacks days can't judge: the row says how much it has, and no statistic is worth computing.
+                let compared = if b.about.enough_days {
+                    b.compare(feature, sketch, strata.as_deref())?
+                } else {
+                    Compared::default()
+                };
                 rows.push(Row { feature: f, now, baseline: Some((Arc::clone(b), compared)) });
             }
         }
-        Ok(OfSegment { segment, contents, rows })
+        Ok(OfSegment { segment, contents, small: false, rows })
     }
 
     fn now(&self, tick: &Tick, f: usize, sketch: &Sketch) -> Side {
@@ -160,6 +183,7 @@ impl Judge {
         let alpha = alphas[usize::from(self.several(of.segment))];
         let p = judged_p(row);
         let verdict = match (&row.baseline, p) {
+            _ if of.small => Some(Verdict::InsufficientData),
             _ if feature.kind == Kind::Volume => None,
             (Some((_, c)), Some(p)) if p < alpha && c.material_p.is_some_and(|m| m < alpha) => {
                 Some(Verdict::Drift)

@@ -83,6 +83,12 @@ impl Rolled {
         merge_into(self.hours.entry(hour).or_default(), segment, contents)
     }
 
+    /// Whether no window would have any part.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.hours.is_empty()
+    }
+
     /// Drops what no window ending at `t` or later can reach.
     pub fn forget(&mut self, t: i64) {
         self.chunks = self.chunks.split_off(&(t - self.fine));

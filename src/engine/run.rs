@@ -147,7 +147,7 @@ pub fn run(
     let outbox = Mutex::new(options.outbox.take());
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
-    let (evaluate_to, evaluate) = bounded::<Evaluate>(64);
+    let (evaluate_to, evaluate) = bounded::<Evaluate>(4);
     let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
         let mut queues = Vec::new();
         let mut handles = Vec::new();
@@ -175,9 +175,9 @@ pub fn run(
         let evaluating = {
             let (job, progress, failed, partitions) =
                 (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed), partitions.clone());
-            let outbox = &outbox;
+            let (outbox, stop) = (&outbox, Arc::clone(&options.stop));
             scope.spawn(move || {
-                let done = evaluate_all(&job, &partitions, &evaluate, &progress, outbox);
+                let done = evaluate_all(&job, &partitions, &evaluate, &progress, outbox, &stop);
                 failed.fetch_or(done.is_err(), Ordering::Relaxed);
                 done
             })
@@ -403,6 +403,7 @@ fn evaluate_all(
     from: &Receiver<Evaluate>,
     progress: &Arc<Progress>,
     outbox: &Mutex<Option<Outbox>>,
+    stop: &AtomicBool,
 ) -> Result<(), TaskError> {
     let send = |alerts: Vec<AlertRow>| {
         if let Some(o) = outbox.lock().as_mut().filter(|_| !alerts.is_empty()) {
@@ -415,8 +416,13 @@ fn evaluate_all(
     let (mut committed, mut looked) = (Instant::now(), Instant::now());
     let mut more = false;
     loop {
-        let timeout = if more { Duration::ZERO } else { Duration::from_millis(200) };
-        let mut received = match from.recv_timeout(timeout) {
+        // While there is something to evaluate, what else was committed waits with its sender: memory stays bounded. With nothing
+        // to do the next message may be the one that everything waits for.
+        let mut received = match if more {
+            Err(RecvTimeoutError::Timeout)
+        } else {
+            from.recv_timeout(Duration::from_millis(200))
+        } {
             Ok(m) => Some(m),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
@@ -471,7 +477,8 @@ fn evaluate_all(
         loop {
             let (alerts, more) = t.advance()?;
             send(alerts);
-            if !more {
+            // Asked to stop, it leaves the rest to the next start: the panes are committed.
+            if !more || stop.load(Ordering::Relaxed) {
                 break;
             }
         }

@@ -1,5 +1,6 @@
 //! What is kept: tables in Parquet, commits, checkpoints.
 
+pub mod archive_writer;
 pub mod chain;
 pub mod panes;
 pub mod rows;

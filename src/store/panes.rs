@@ -86,9 +86,18 @@ pub fn writer_properties() -> WriterProperties {
 /// # Errors
 /// Parquet's.
 pub fn to_parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
+    all_to_parquet(&[batch])
+}
+
+/// Record batches of one schema as a Parquet file; of none an empty file without columns.
+///
+/// # Errors
+/// Parquet's.
+pub fn all_to_parquet(batches: &[&RecordBatch]) -> Result<Vec<u8>, ParquetError> {
+    let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), |b| b.schema());
     let mut out = Vec::new();
-    let mut w = ArrowWriter::try_new(&mut out, batch.schema(), Some(writer_properties()))?;
-    w.write(batch)?;
+    let mut w = ArrowWriter::try_new(&mut out, schema, Some(writer_properties()))?;
+    batches.iter().try_for_each(|b| w.write(b))?;
     w.close()?;
     Ok(out)
 }
@@ -218,13 +227,20 @@ impl PaneTable {
 
     fn add(&mut self, b: &RecordBatch, names: &Names) -> Result<(), PaneFileError> {
         let features: FxHashMap<&str, u32> = names.features.iter().zip(0..).map(|(f, i)| (&**f, i)).collect();
-        let text = |name: &'static str| b.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or(PaneFileError::Column(name));
+        let text = |name: &'static str| {
+            b.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or(PaneFileError::Column(name))
+        };
         let time = |name: &'static str| {
-            b.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>()).ok_or(PaneFileError::Column(name))
+            b.column_by_name(name)
+                .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>())
+                .ok_or(PaneFileError::Column(name))
         };
         let (start, as_of) = (time("start")?, time("as_of")?);
         let (by, segment, feature) = (text("segment_by")?, text("segment")?, text("feature")?);
-        let sketch = b.column_by_name("sketch").and_then(|c| c.as_binary_opt::<i32>()).ok_or(PaneFileError::Column("sketch"))?;
+        let sketch = b
+            .column_by_name("sketch")
+            .and_then(|c| c.as_binary_opt::<i32>())
+            .ok_or(PaneFileError::Column("sketch"))?;
         let mut last: Option<(&str, &str, Segment)> = None;
         for i in 0..b.num_rows() {
             let Some(&feature) = features.get(feature.value(i)) else { continue };
@@ -232,10 +248,20 @@ impl PaneTable {
             let same = last.as_ref().is_some_and(|l| l.0 == by.value(i) && l.1 == segment.value(i));
             if !same {
                 let Some(g) = names.groupings.index_of(by.value(i)) else { continue };
-                last = Some((by.value(i), segment.value(i), Segment { grouping: g as u16, name: Arc::from(segment.value(i)) }));
+                last = Some((
+                    by.value(i),
+                    segment.value(i),
+                    Segment { grouping: g as u16, name: Arc::from(segment.value(i)) },
+                ));
             }
             let Some((_, _, key)) = &last else { continue };
-            let cell = Cell { start: start.value(i), close_at: as_of.value(i), feature, batch: self.sketches.len() as u32, row: i as u32 };
+            let cell = Cell {
+                start: start.value(i),
+                close_at: as_of.value(i),
+                feature,
+                batch: self.sketches.len() as u32,
+                row: i as u32,
+            };
             match self.segments.get_mut(key) {
                 Some(cells) => cells.push(cell),
                 None => {
@@ -274,7 +300,8 @@ impl PaneTable {
                 slot => *slot = Some(Box::new(decoded)),
             }
         }
-        let row = |((start, close_at), contents)| PaneRow { start, close_at, segment: segment.clone(), contents };
+        let row =
+            |((start, close_at), contents)| PaneRow { start, close_at, segment: segment.clone(), contents };
         Ok(rows.into_iter().map(row).collect())
     }
 

@@ -1,7 +1,7 @@
 //! The public tables as files: which row goes under which date, staged first and named in a commit before readers see them.
 
-use super::panes::{self, Names, PaneFileError, to_parquet};
-use super::rows::{WindowRow, counts, texts, timestamp, timestamps, windows_batch};
+use super::panes::{self, Names, PaneFileError, all_to_parquet};
+use super::rows::{counts, texts, timestamp, timestamps};
 use super::storage::{Storage, StorageError};
 use crate::alert::{AlertRow, alerts_batch};
 use crate::config::segments::Groupings;
@@ -134,21 +134,26 @@ impl<'a> Stager<'a> {
     }
 
     fn put(&mut self, table: &str, date: &str, batch: &RecordBatch) -> Result<(), PaneFileError> {
+        self.put_all(table, date, &[batch])
+    }
+
+    fn put_all(&mut self, table: &str, date: &str, batches: &[&RecordBatch]) -> Result<(), PaneFileError> {
         let name = format!("date={date}/{}.parquet", self.stem);
         let staged = Staged { from: format!("_staged/{table}/{name}"), to: format!("{table}/{name}") };
-        let bytes = to_parquet(batch)?;
+        let bytes = all_to_parquet(batches)?;
         self.storage.retry(|s| s.put(&staged.from, bytes.clone()))?;
         self.files.push(staged);
         Ok(())
     }
 
-    /// Stages rows of `windows`.
+    /// Stages rows of `windows`, given by the tick that they end at.
     ///
     /// # Errors
     /// When they can't be written.
-    pub fn windows(&mut self, rows: &[WindowRow], dimensions: &[String]) -> Result<(), PaneFileError> {
-        for (date, rows) in by_date(rows, |r| r.end) {
-            self.put("windows", &date, &windows_batch(rows, dimensions)?)?;
+    pub fn windows(&mut self, batches: &[(i64, RecordBatch)]) -> Result<(), PaneFileError> {
+        for (date, batches) in by_date(batches, |b| b.0) {
+            let batches: Vec<&RecordBatch> = batches.iter().map(|b| &b.1).collect();
+            self.put_all("windows", &date, &batches)?;
         }
         Ok(())
     }

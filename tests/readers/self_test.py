@@ -79,20 +79,20 @@ def passes():
         root = Path(root)
         sound(root)
         results = read_tables.check(root)
-        (root / "sql").mkdir()
-        (root / "sql" / "a.sql").write_text(
+        (root / "a.sql").write_text(
             "-- two statements; this is no third\n"
-            "CREATE EXTERNAL TABLE w STORED AS PARQUET LOCATION '${DIR}/windows/';\n"
+            "CREATE EXTERNAL TABLE w STORED AS PARQUET LOCATION 'windows/';\n"
             "SELECT verdict, ';' AS semicolon, count(*) AS n FROM w /* ; */ GROUP BY verdict;\n"
         )
-        counts = stock_sql.run(root, root / "sql")
+        (root / "b.sql").write_text("CREATE VIEW drifting AS SELECT * FROM w WHERE verdict = 'drift'")
+        counts = stock_sql.run(root, [root / "a.sql", root / "b.sql"])
     # Drift: 0, 7, … 35 of 40 rows, on two days; n is 100 + row.
     drift = 2 * sum(100 + i for i in range(0, 40, 7))
     expected = {"drift": {"rows": 12, "n": drift}, "ok": {"rows": 68, "n": 2 * sum(range(100, 140)) - drift}}
     good = (
         results["windows"]["rows"] == 80 and results["windows"]["verdicts"] == expected
         and results["windows"]["contributors"] == 24 and results["rejects"]["rows"] == 1
-        and results["alerts"] is None and "_panes" not in results and counts == {"a.sql": [0, 2]}
+        and results["alerts"] is None and "_panes" not in results and counts == {"a.sql": [0, 2], "b.sql": [0], "views": [12]}
     )
     print("ok    sound tables" if good else f"FAIL  sound tables: {results} {counts}")
     return good
@@ -102,7 +102,7 @@ def unread_sql():
     with tempfile.TemporaryDirectory() as root:
         (Path(root) / "bad.sql").write_text("SELECT no_such_column FROM (SELECT 1 AS a)")
         try:
-            stock_sql.run(Path(root), Path(root))
+            stock_sql.run(Path(root), [Path(root) / "bad.sql"])
         except stock_sql.Failed as error:
             print(f"ok    SQL that fails: {str(error)[:100]}")
             return True

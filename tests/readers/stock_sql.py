@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Run SQL files with the stock DataFusion, over a folder of driftglass's tables.
 
-    stock_sql.py DIR SQLDIR
+    stock_sql.py DIR FILE…
 
-Every `.sql` file of SQLDIR runs in a session of its own, with nothing of driftglass registered; `${DIR}` in it
-stands for DIR. Prints the rows that each statement gave; exit 1, with file and statement, at the first error.
+The files run one after the other in one session with nothing of driftglass registered, as `cd DIR && datafusion-cli -f FILE…`
+runs them: `stock_sql.py DIR sql/tables.sql sql/views.sql`. Every view is then read. Prints the rows that each statement gave;
+exit 1, with file and statement, at the first error.
 """
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -49,36 +51,46 @@ def session():
     return context.enable_url_table()
 
 
-def run(directory, sql):
-    """The rows of each statement, by file."""
-    files = sorted(sql.glob("*.sql"))
-    if not files:
-        raise Failed(f"{sql} has no .sql file")
+def run(directory, files):
+    """The rows of each statement, by file, and those of each view."""
+    context = session()
     counts = {}
-    for path in files:
-        text = path.read_text().replace("${DIR}", str(directory).replace("'", "''"))
-        context = session()
-        counts[path.name] = []
-        for number, statement in enumerate(statements(text), 1):
-            try:
-                batches = context.sql(statement).collect()
-            except Exception as error:
-                raise Failed(f"{path.name}, statement {number}: {error}") from error
-            counts[path.name].append(sum(batch.num_rows for batch in batches))
-        if not counts[path.name]:
-            raise Failed(f"{path.name} has no statement")
+    with contextlib.chdir(directory):
+        for path in files:
+            counts[path.name] = []
+            for number, statement in enumerate(statements(path.read_text()), 1):
+                counts[path.name].append(rows(context, statement, f"{path.name}, statement {number}"))
+            if not counts[path.name]:
+                raise Failed(f"{path.name} has no statement")
+        views = context.sql(VIEWS).to_pydict()["table_name"]
+        if views:
+            counts["views"] = [rows(context, f'SELECT * FROM "{view}"', view) for view in views]
     return counts
 
 
+VIEWS = """SELECT table_name FROM information_schema.tables
+WHERE table_schema = 'public' AND table_type = 'VIEW' ORDER BY table_name"""
+
+
+def rows(context, statement, name):
+    try:
+        return sum(batch.num_rows for batch in context.sql(statement).collect())
+    except Exception as error:
+        raise Failed(f"{name}: {error}") from error
+
+
 def main(arguments):
-    if len(arguments) != 2 or arguments[0].startswith("-"):
+    if len(arguments) < 2 or arguments[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 2
-    directory, sql = (Path(argument).resolve() for argument in arguments)
+    directory, *files = (Path(argument).resolve() for argument in arguments)
     try:
         if not directory.is_dir():
             raise Failed(f"{directory} is no folder")
-        counts = run(directory, sql)
+        for path in files:
+            if not path.is_file():
+                raise Failed(f"{path} is no file")
+        counts = run(directory, files)
     except Failed as error:
         print(f"stock_sql.py: {str(error).strip()}", file=sys.stderr)
         return 1

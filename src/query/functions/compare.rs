@@ -182,16 +182,22 @@ fn category_counts(s: &CategorySketch, values: &[Arc<str>]) -> Vec<u64> {
     counts
 }
 
+/// The counts of two sketches in the baseline's bins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aligned {
+    /// The baseline's.
+    pub baseline: Vec<u64>,
+    /// The window's, bin by bin as the baseline's.
+    pub window: Vec<u64>,
+}
+
 /// The counts of a baseline and of a window in the baseline's bins; `None` for rates, which have none.
 ///
 /// # Errors
 /// When the two were made by different definitions.
-pub fn aligned_counts(
-    baseline: &Sketch,
-    window: &Sketch,
-) -> std::result::Result<Option<(Vec<u64>, Vec<u64>)>, UnlikeSketches> {
+pub fn aligned_counts(baseline: &Sketch, window: &Sketch) -> Result<Option<Aligned>, UnlikeSketches> {
     let bins = Bins::new(baseline);
-    Ok(bins.count(window)?.map(|now| (bins.counts, now)))
+    Ok(bins.count(window)?.map(|window| Aligned { baseline: bins.counts, window }))
 }
 
 /// A baseline prepared for the test. What the test needs to know of the feature is read off the sketch.
@@ -217,7 +223,7 @@ impl Tested {
         Self { feature, prepared }
     }
 
-    fn p_value(&self, window: &Sketch) -> std::result::Result<Option<f64>, UnlikeSketches> {
+    fn p_value(&self, window: &Sketch) -> Result<Option<f64>, UnlikeSketches> {
         Ok(self.prepared.compare(&self.feature, window, None)?.scores.p_value)
     }
 }

@@ -9,7 +9,7 @@ mod read;
 mod scalar;
 mod tokens;
 
-pub use compare::aligned_counts;
+pub use compare::{Aligned, aligned_counts};
 
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::DataFusionError;

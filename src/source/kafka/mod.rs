@@ -4,10 +4,12 @@ mod config;
 mod context;
 mod drain;
 mod partition;
+mod probe;
 #[cfg(test)]
 pub mod tests;
 
 pub use drain::{DrainStats, drain};
+pub use probe::{Probed, probe};
 
 use super::buffer::Spare;
 use super::{Clock, Offset, PartitionId, Polled, Positions, Source, SourceError};

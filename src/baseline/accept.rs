@@ -1,0 +1,111 @@
+//! What was accepted as the new normal: excluded days that count again. Pure.
+
+use super::Excluded;
+use globset::{Glob, GlobMatcher};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One `baseline accept`: for these segments and this feature, days that began before `at` are no longer excluded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accept {
+    /// A glob over segment names: "tenant=birch", "tenant=*", "*" (all). The whole stream's name is empty.
+    pub segment: String,
+    /// The feature; all of them where absent.
+    #[serde(default)]
+    pub feature: Option<String>,
+    /// Event time from which it holds, microseconds: baselines of days that begin at or after it heed it.
+    pub at: i64,
+}
+
+/// The exclusions that are left for the baselines of the day that begins at `day`. `features` are the job's names, by index.
+///
+/// Only what was accepted at or before `day` counts, so that a replay, which sees every accept from its start, builds the same
+/// baselines as the job that ran on while they came. An accept whose pattern can't be read or whose feature is gone changes nothing.
+#[must_use]
+pub fn accepted(excluded: &Excluded, accepts: &[Accept], day: i64, features: &[Arc<str>]) -> Excluded {
+    let heeded: Vec<(GlobMatcher, Option<usize>, i64)> = accepts
+        .iter()
+        .filter(|a| a.at <= day)
+        .filter_map(|a| {
+            let segments = Glob::new(&a.segment).ok()?.compile_matcher();
+            match &a.feature {
+                None => Some((segments, None, a.at)),
+                Some(f) => Some((segments, Some(features.iter().position(|k| **k == **f)?), a.at)),
+            }
+        })
+        .collect();
+    let mut out = Excluded::default();
+    for ((segment, feature), days) in excluded {
+        let until = heeded
+            .iter()
+            .filter(|(s, f, _)| f.is_none_or(|f| f == *feature) && s.is_match(&*segment.name))
+            .map(|a| a.2)
+            .max();
+        let left: Vec<i64> = days.iter().copied().filter(|d| until.is_none_or(|u| *d >= u)).collect();
+        if !left.is_empty() {
+            out.insert((segment.clone(), *feature), left);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::time::DAY;
+    use crate::window::Segment;
+
+    fn segment(name: &str) -> Segment {
+        Segment { grouping: 0, name: name.into() }
+    }
+
+    fn excluded() -> Excluded {
+        let days = |d: &[i64]| d.iter().map(|d| d * DAY).collect::<Vec<_>>();
+        Excluded::from_iter([
+            ((segment("tenant=birch"), 0), days(&[3, 4, 6])),
+            ((segment("tenant=birch"), 1), days(&[4])),
+            ((segment("tenant=oak"), 0), days(&[4])),
+            ((segment(""), 0), days(&[4])),
+        ])
+    }
+
+    fn accept(segment: &str, feature: Option<&str>, day: i64) -> Accept {
+        Accept { segment: segment.into(), feature: feature.map(Into::into), at: day * DAY }
+    }
+
+    fn left(accepts: &[Accept], day: i64) -> Vec<(String, usize, Vec<i64>)> {
+        let features: [Arc<str>; 2] = ["nsfw".into(), "error".into()];
+        let mut out: Vec<_> = accepted(&excluded(), accepts, day * DAY, &features)
+            .into_iter()
+            .map(|((s, f), d)| (s.name.to_string(), f, d.iter().map(|d| d / DAY).collect()))
+            .collect();
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn days_before_it_count_again_for_the_segments_and_the_feature_named() {
+        let birch = |f, d: &[i64]| ("tenant=birch".to_owned(), f, d.to_vec());
+        let all = left(&[], 9);
+        assert_eq!(
+            left(&[accept("tenant=birch", Some("nsfw"), 5)], 9)[1..3],
+            [birch(0, &[6]), birch(1, &[4])]
+        );
+        assert_eq!(left(&[accept("*", None, 5)], 9), [birch(0, &[6])]);
+        assert_eq!(left(&[accept("", None, 9)], 9), all[1..], "the whole stream alone");
+        assert_eq!(left(&[accept("tenant=*", None, 9)], 9), all[..1]);
+        let latest = [accept("*", None, 9), accept("*", None, 4)];
+        assert_eq!(left(&latest, 9), [], "the latest of several counts");
+    }
+
+    #[test]
+    fn baselines_of_earlier_days_do_not_heed_it() {
+        assert_eq!(left(&[accept("*", None, 5)], 4), left(&[], 4));
+        assert_ne!(left(&[accept("*", None, 5)], 5), left(&[], 5));
+    }
+
+    #[test]
+    fn an_unknown_feature_or_pattern_changes_nothing() {
+        assert_eq!(left(&[accept("*", Some("gone"), 5), accept("[", None, 5)], 9), left(&[], 9));
+    }
+}

@@ -1,0 +1,419 @@
+//! `driftglass baseline`: what windows are compared with: list, show, pin, drop, accept.
+
+use super::common::{runtime, storage, time};
+use super::{CliError, ConfigFile, Global};
+use crate::baseline::{Accept, side};
+use crate::config::Config;
+use crate::config::features::{Feature, Kind};
+use crate::engine::Job;
+use crate::engine::pins::{self, Held, PinError};
+use crate::enrich::token_text;
+use crate::event::time::{DAY, date, text};
+use crate::sketch::{Body, Sketch};
+use crate::store::panes::Names;
+use crate::window::Segment;
+use clap::{Args, Subcommand};
+use globset::{Glob, GlobMatcher};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+use tokio::runtime::Runtime;
+
+/// Values shown per segment and feature.
+const TOP: usize = 8;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Baseline {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// The rolling baselines with the days they have, and the pins
+    List {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// What a baseline holds: rolling_7d, or the name of a pin
+    Show {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The baseline
+        name: String,
+        #[command(flatten)]
+        pick: Pick,
+    },
+    /// Keeps a range of hours as a baseline of its own: windows are compared with it as pinned:NAME
+    Pin {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Its name
+        name: String,
+        /// Its first hour (RFC 3339 or a date)
+        #[arg(long, value_parser = time)]
+        from: i64,
+        /// Its end, which does not belong to it
+        #[arg(long, value_parser = time)]
+        to: i64,
+    },
+    /// Removes a pin
+    Drop {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Its name
+        name: String,
+    },
+    /// Takes what is now as the new normal: days that had left the baselines because they drifted count again
+    Accept {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        pick: Pick,
+        /// Accept the days that began before this time instead of all that the job has seen
+        #[arg(long, value_parser = time)]
+        at: Option<i64>,
+    },
+}
+
+/// Which segments and features.
+#[derive(Debug, Clone, Args)]
+struct Pick {
+    /// Segments, as a glob: "tenant=birch", "tenant=*", "*" for all, "" for the whole stream
+    #[arg(long, value_name = "SEGMENT")]
+    segment: Option<String>,
+    /// One feature
+    #[arg(long)]
+    feature: Option<String>,
+}
+
+impl Baseline {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// When the configuration is wrong, there is no such baseline, or the output fails.
+    pub fn run(self, global: &Global) -> Result<(), CliError> {
+        let runtime = runtime()?;
+        match self.action {
+            Action::List { config } => list(&look(&config, &runtime)?, global),
+            Action::Show { config, name, pick } => show(&look(&config, &runtime)?, &name, &pick, global),
+            Action::Pin { config, name, from, to } => {
+                let job = look(&config, &runtime)?;
+                let pinned =
+                    pins::pin(&job.storage, &job.settings.names, &name, from, to).map_err(classify)?;
+                let i = &pinned.info;
+                if global.json {
+                    return say(&json!({
+                        "baseline": format!("pinned:{name}"), "from": text(i.from), "to": text(i.to), "hours": i.hours,
+                        "days": i.days, "segments": pinned.segments,
+                    })
+                    .to_string());
+                }
+                let asked = (to - from) / crate::event::time::HOUR;
+                say(&format!(
+                    "pinned:{name} holds {} of {asked} hours on {} days, {} segments; a job that runs compares with it once it starts again",
+                    i.hours, i.days, pinned.segments
+                ))
+            }
+            Action::Drop { config, name } => {
+                let storage = existing(&config.read()?, &runtime)?;
+                pins::unpin(&storage, &name).map_err(classify)?;
+                match global.json {
+                    true => say(&json!({ "dropped": format!("pinned:{name}") }).to_string()),
+                    false => {
+                        say(&format!("dropped pinned:{name}; a job that runs keeps it until it starts again"))
+                    }
+                }
+            }
+            Action::Accept { config, pick, at } => accept(&look(&config, &runtime)?, pick, at, global),
+        }
+    }
+}
+
+fn classify(e: PinError) -> CliError {
+    match e {
+        PinError::Name(_)
+        | PinError::Range { .. }
+        | PinError::Exists(_)
+        | PinError::Unfinished(_)
+        | PinError::NoData { .. }
+        | PinError::Unknown { .. } => CliError::usage(e),
+        PinError::Storage(_) | PinError::History(_) | PinError::Panes(_) => CliError::failed(e),
+    }
+}
+
+/// The job of a configuration, for looking only.
+fn look(config: &ConfigFile, runtime: &Runtime) -> Result<Job, CliError> {
+    let config = config.read()?;
+    let storage = existing(&config, runtime)?;
+    Ok(Job::look(config, storage)?)
+}
+
+/// The output, which must be there: a folder is not made by looking for it.
+fn existing(config: &Config, runtime: &Runtime) -> Result<crate::store::Storage, CliError> {
+    let dir = &config.output.dir;
+    let local = dir.strip_prefix("file://").or_else(|| (!dir.contains("://")).then_some(dir.as_str()));
+    if local.is_some_and(|d| !Path::new(d).is_dir()) {
+        return Err(CliError::failed(format!(
+            "no output at {dir}: name the one of a job that has run (-c FILE or -o DIR)"
+        )));
+    }
+    storage(config, runtime)
+}
+
+fn say(line: &str) -> Result<(), CliError> {
+    use std::io::Write;
+    writeln!(std::io::stdout().lock(), "{line}").map_err(CliError::failed)
+}
+
+fn list(job: &Job, global: &Global) -> Result<(), CliError> {
+    let config = &job.settings.config.baselines;
+    let day = pins::newest_day(job).map_err(classify)?;
+    let pinned = pins::pins(&job.storage).map_err(classify)?;
+    let mut rows = vec![["baseline", "days", "from", "to", "remark"].map(String::from).to_vec()];
+    let mut out = Vec::new();
+    for &days in &config.rolling_days {
+        let name = format!("rolling_{days}d");
+        let Some(day) = day else {
+            out.push(json!({ "baseline": name, "days": 0, "of": days, "needs": config.min_days(days) }));
+            rows.push(vec![
+                name,
+                format!("0 of {days}"),
+                String::new(),
+                String::new(),
+                "no day is complete yet".into(),
+            ]);
+            continue;
+        };
+        let have = pins::rolling_days(job, day, days).map_err(classify)?;
+        let from = day - i64::from(days) * DAY;
+        let left_out = pins::excluded_on(job, day).map_err(classify)?;
+        let left_out: usize = left_out.values().flatten().filter(|d| **d >= from && **d < day).count();
+        let needs = config.min_days(days);
+        let mut remark = Vec::new();
+        if have.len() < usize::from(needs) {
+            remark.push(format!("needs {needs} days: insufficient_data until then"));
+        }
+        if left_out > 0 {
+            remark.push(format!("{left_out} drifted days of a segment's feature left out"));
+        }
+        out.push(json!({
+            "baseline": name, "days": have.len(), "of": days, "needs": needs, "from": text(from), "to": text(day),
+            "excluded": left_out,
+        }));
+        rows.push(vec![name, format!("{} of {days}", have.len()), date(from), date(day), remark.join("; ")]);
+    }
+    for (name, i) in &pinned {
+        let name = format!("pinned:{name}");
+        out.push(json!({
+            "baseline": name, "days": i.days, "hours": i.hours, "from": text(i.from), "to": text(i.to),
+        }));
+        rows.push(vec![
+            name,
+            i.days.to_string(),
+            text(i.from),
+            text(i.to),
+            format!("{} hours with data", i.hours),
+        ]);
+    }
+    if global.json { say(&Value::from(out).to_string()) } else { say(&table(&rows)) }
+}
+
+/// Which segments and features a pick wants.
+struct Wanted {
+    segments: GlobMatcher,
+    feature: Option<usize>,
+}
+
+impl Wanted {
+    fn new(pattern: &str, feature: Option<&str>, names: &Names) -> Result<Self, CliError> {
+        let segments = Glob::new(pattern)
+            .map_err(|e| CliError::usage(format!("--segment {pattern:?} is no glob: {}", e.kind())))?
+            .compile_matcher();
+        let feature = match feature {
+            None => None,
+            Some(f) => Some(names.features.iter().position(|k| **k == *f).ok_or_else(|| {
+                CliError::usage(format!("no feature {f:?}; features are {}", names.features.join(", ")))
+            })?),
+        };
+        Ok(Self { segments, feature })
+    }
+
+    fn wants(&self, segment: &Segment, feature: usize) -> bool {
+        self.feature.is_none_or(|f| f == feature) && self.segments.is_match(&*segment.name)
+    }
+}
+
+fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliError> {
+    let names = &job.settings.names;
+    // Without a choice: the whole stream, which is one segment of what may be thousands.
+    let whole = names.groupings.index_of("").is_some();
+    let pattern = pick.segment.clone().unwrap_or_else(|| if whole { "" } else { "*" }.to_owned());
+    let wanted = Wanted::new(&pattern, pick.feature.as_deref(), names)?;
+    let held = pins::held(job, name, &|s, f| wanted.wants(s, f)).map_err(classify)?;
+    if held.is_empty() {
+        return Err(CliError::usage(format!(
+            "{name} holds nothing of segment {pattern:?}{}; --segment '*' shows all that it holds",
+            pick.feature.as_ref().map_or_else(String::new, |f| format!(" and feature {f}"))
+        )));
+    }
+    let min_users = job.settings.config.privacy.min_users;
+    let lines = held.iter().map(|h| line(h, &job.settings.features[h.feature], names, min_users));
+    if global.json {
+        return say(&Value::from(lines.collect::<Vec<Value>>()).to_string());
+    }
+    let columns = ["segment", "feature", "days", "n", "sessions", "value", "p50", "p95", "p99"];
+    let mut rows =
+        vec![columns.iter().chain(&["most frequent"]).map(|c| (*c).to_owned()).collect::<Vec<_>>()];
+    for l in lines {
+        let cell = |c: &&str| match &l[*c] {
+            Value::Null => String::new(),
+            Value::String(s) if s.is_empty() => "(all)".to_owned(),
+            Value::String(s) => s.clone(),
+            Value::Number(n) if n.is_f64() => number(n.as_f64().unwrap_or(0.0)),
+            other => other.to_string(),
+        };
+        let mut row: Vec<String> = columns.iter().map(cell).collect();
+        let top = l["top"].as_array().map_or(&[][..], Vec::as_slice);
+        let top = top.iter().map(|t| {
+            format!(
+                "{} {:.1}%",
+                t["key"].as_str().unwrap_or_default(),
+                100.0 * t["share"].as_f64().unwrap_or(0.0)
+            )
+        });
+        row.push(top.collect::<Vec<_>>().join("  "));
+        rows.push(row);
+    }
+    say(&table(&rows))
+}
+
+fn line(h: &Held, feature: &Feature, names: &Names, min_users: u32) -> Value {
+    let mut s = side(&h.sketch);
+    if feature.kind == Kind::Volume {
+        s.value = Some(s.n as f64 / h.hours.max(1e-9));
+    }
+    let q = |i: usize| s.quantiles.map(|q| q[i]);
+    let top: Vec<Value> = top(&h.sketch, min_users)
+        .into_iter()
+        .map(|(key, share)| json!({ "key": key, "share": share }))
+        .collect();
+    json!({
+        "segment_by": &*names.groupings.all[h.segment.grouping as usize].name,
+        "segment": &*h.segment.name, "feature": feature.name, "days": h.days, "n": s.n, "sessions": s.sessions,
+        "value": s.value, "p50": q(0), "p95": q(1), "p99": q(2), "top": top,
+    })
+}
+
+/// The most frequent tokens or categories with their shares, of those that surely came from at least `min_users`: for tokens users,
+/// for categories sessions.
+fn top(sketch: &Sketch, min_users: u32) -> Vec<(String, f64)> {
+    let (mut all, total): (Vec<(String, u64)>, u64) = match &sketch.body {
+        Body::Tokens(s) => {
+            let mut known: Vec<(u32, u64)> = s
+                .tokens()
+                .filter(|(_, c)| c.users.count_ones() >= min_users)
+                .map(|(t, c)| (t, c.count))
+                .collect();
+            known.sort_by_key(|(t, n)| (std::cmp::Reverse(*n), *t));
+            let named = known.into_iter().filter_map(|(t, n)| Some((token_text(t)?, n))).take(TOP);
+            (named.collect(), s.total())
+        }
+        Body::Category(s) => {
+            // Sessions fall into buckets by hash: as many buckets, at least as many sessions.
+            let known = s.values().filter(|(_, cells)| cells.len() >= min_users as usize);
+            (known.map(|(v, cells)| (v.to_string(), cells.iter().map(|c| c.1).sum())).collect(), s.n())
+        }
+        Body::Numeric(_) | Body::Rate(_) => (Vec::new(), 0),
+    };
+    all.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    all.truncate(TOP);
+    all.into_iter().map(|(key, n)| (key, n as f64 / total.max(1) as f64)).collect()
+}
+
+fn accept(job: &Job, pick: Pick, at: Option<i64>, global: &Global) -> Result<(), CliError> {
+    let segment = pick.segment.unwrap_or_else(|| "*".to_owned());
+    // Looked up for its errors: a typing error must not be taken for an accept that changes nothing.
+    Wanted::new(&segment, pick.feature.as_deref(), &job.settings.names)?;
+    let at = match at {
+        Some(at) => at,
+        None => pins::newest_hour(job).map_err(classify)?.ok_or_else(|| {
+            CliError::usage(format!("{} holds no panes yet: nothing to accept", job.storage.url()))
+        })?,
+    };
+    let record = Accept { segment, feature: pick.feature, at };
+    let again = pins::accept(job, &record).map_err(classify)?;
+    if global.json {
+        let mut line = serde_json::to_value(&record).map_err(CliError::failed)?;
+        line["at"] = text(at).into();
+        line["days_counted_again"] = again.into();
+        return say(&line.to_string());
+    }
+    say(&format!(
+        "accepted what was before {}: {again} drifted days of a segment's feature count again in the baselines of the days that follow",
+        text(at)
+    ))
+}
+
+/// A number with about five significant digits.
+fn number(v: f64) -> String {
+    match v.abs() {
+        a if a >= 1e4 || a == 0.0 => format!("{v:.0}"),
+        a if a >= 100.0 => format!("{v:.1}"),
+        a if a >= 1.0 => format!("{v:.3}"),
+        _ => format!("{v:.5}"),
+    }
+}
+
+/// Rows as columns that stand one below the other; the first row is the header.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut text = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(text, "{cell:<width$}  ");
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sketch::{CategorySketch, SketchId, TokenSketch};
+    use std::sync::Arc;
+
+    #[test]
+    fn rare_tokens_and_categories_are_not_shown() {
+        let mut tokens = TokenSketch::default();
+        for user in 0..6 {
+            tokens.add(&[320], 0, user, Some(user));
+        }
+        (0..20).for_each(|_| tokens.add(&[1237], 0, 1, Some(1)));
+        let shown = top(&Sketch { id: SketchId(1), body: Body::Tokens(tokens) }, 5);
+        assert_eq!(shown.len(), 1, "one user's token is rare however often it came");
+        assert!((shown[0].1 - 6.0 / 26.0).abs() < 1e-12);
+
+        let mut category = CategorySketch::default();
+        let (common, rare): (Arc<str>, Arc<str>) = ("en".into(), "xx".into());
+        for bucket in 0..6 {
+            category.add([&common], bucket, u64::from(bucket));
+        }
+        (0..20).for_each(|_| category.add([&rare], 3, 3));
+        let shown = top(&Sketch { id: SketchId(1), body: Body::Category(category) }, 5);
+        assert_eq!(shown.iter().map(|t| t.0.as_str()).collect::<Vec<_>>(), ["en"]);
+    }
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let rows = [vec!["a".to_owned(), "b".into()], vec!["long".into(), "x".into()]];
+        assert_eq!(table(&rows), "a     b\nlong  x");
+    }
+}

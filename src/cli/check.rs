@@ -1,0 +1,397 @@
+//! `driftglass check`: whether a configuration is right and everything that it names can be reached.
+
+use super::common::runtime;
+use super::{CliError, ConfigFile, Global, check_events};
+use crate::alert::{DEFAULT_RULES_TOML, sink};
+use crate::config::units::Span;
+use crate::config::{Config, DEFAULT_TOML};
+use crate::engine::compile_rules;
+use crate::source::kafka::{Probed, probe};
+use crate::store::panes::Names;
+use crate::store::{Created, Storage, StorageError};
+use clap::Args;
+use serde_json::json;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// How long the output may take for all that is tried there.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long brokers may take.
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a webhook may take.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Print the annotated default configuration and do nothing else
+    #[arg(long)]
+    print_default: bool,
+    /// Print the rules that hold where the configuration has none, and do nothing else
+    #[arg(long)]
+    print_rules: bool,
+    /// Check messages of a JSONL file (plain, .gz, .zst; - is standard input) against the event's schema and the decoder, instead of
+    /// reaching systems; exits 1 if any would be rejected
+    #[arg(long, value_name = "FILE")]
+    events: Option<String>,
+}
+
+/// How one thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    standing: Standing,
+    /// "output", "kafka".
+    what: &'static str,
+    /// Where it is and how it is, without credentials.
+    text: String,
+}
+
+impl Finding {
+    fn ok(what: &'static str, text: impl Into<String>) -> Self {
+        Self { standing: Standing::Ok, what, text: text.into() }
+    }
+
+    fn warn(what: &'static str, text: impl Into<String>) -> Self {
+        Self { standing: Standing::Warn, what, text: text.into() }
+    }
+
+    fn fail(what: &'static str, text: impl Into<String>) -> Self {
+        Self { standing: Standing::Fail, what, text: text.into().replace('\n', " ") }
+    }
+
+    fn word(&self) -> &'static str {
+        match self.standing {
+            Standing::Ok => "ok",
+            Standing::Warn => "warn",
+            Standing::Fail => "FAIL",
+        }
+    }
+}
+
+/// Prints findings as they come, or gathers them for one JSON array.
+struct Report {
+    json: bool,
+    all: Vec<Finding>,
+}
+
+impl Report {
+    fn add(&mut self, f: Finding) -> Result<(), CliError> {
+        if !self.json {
+            writeln!(std::io::stdout().lock(), "{:<4} {:<13} {}", f.word(), f.what, f.text)
+                .map_err(CliError::failed)?;
+        }
+        self.all.push(f);
+        Ok(())
+    }
+
+    /// Ends the report with the command's answer.
+    fn end(self) -> Result<(), CliError> {
+        let failed: Vec<&str> =
+            self.all.iter().filter(|f| f.standing == Standing::Fail).map(|f| f.what).collect();
+        if self.json {
+            let rows: Vec<_> = self
+                .all
+                .iter()
+                .map(|f| json!({ "standing": f.word().to_lowercase(), "check": f.what, "text": f.text }))
+                .collect();
+            writeln!(std::io::stdout().lock(), "{}", json!({ "ok": failed.is_empty(), "checks": rows }))
+                .map_err(CliError::failed)?;
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::No(format!(
+            "{} of {} checks failed: {}",
+            failed.len(),
+            self.all.len(),
+            failed.join(", ")
+        )))
+    }
+}
+
+impl Check {
+    /// Checks and says what it found.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] when the configuration is wrong, [`CliError::No`] when something that it names can't be reached.
+    pub fn run(self, global: &Global) -> Result<(), CliError> {
+        if self.print_default || self.print_rules {
+            let text = if self.print_default { DEFAULT_TOML } else { DEFAULT_RULES_TOML };
+            return std::io::stdout().lock().write_all(text.as_bytes()).map_err(CliError::failed);
+        }
+        let config = self.config.read()?;
+        let features = config.feature_set().map_err(CliError::usage)?;
+        let groupings = config.groupings().map_err(CliError::usage)?;
+        let names = Names::new(Arc::new(groupings), &features);
+        let rules = compile_rules(&config, &names)?;
+        sink::from_config(&config.alerts).map_err(CliError::usage)?;
+        let runtime = runtime()?;
+        if let Some(events) = &self.events {
+            return check_events::run(events, &config, runtime.handle(), global);
+        }
+        let mut report = Report { json: global.json, all: Vec::new() };
+        let windows: Vec<String> =
+            config.windows.rolling.iter().map(|r| Span(r.length()).to_string()).collect();
+        report.add(Finding::ok(
+            "configuration",
+            format!(
+                "{}: {} features, {} groupings, windows {}, {} {}",
+                self.config.config.as_deref().map_or_else(|| "defaults".into(), Path::to_string_lossy),
+                features.len(),
+                names.groupings.all.len(),
+                windows.join(" "),
+                rules.all().len(),
+                if config.rules.is_empty() { "default rules" } else { "rules" },
+            ),
+        ))?;
+        if config.privacy.key.is_empty() {
+            report.add(Finding::warn(
+                "privacy.key",
+                "is not set: ids are hashed with a key that everybody knows; set it from the environment: key = \"${DRIFTGLASS_KEY}\"",
+            ))?;
+        }
+        if !config.embedding.is_empty() {
+            report.add(Finding::warn("embedding", "is not read by this version"))?;
+        }
+        report.add(output(&config, &runtime))?;
+        match &config.input.kafka {
+            None => report.add(Finding::warn(
+                "kafka",
+                "input.kafka is not set: replay and archive read files, run needs a topic",
+            ))?,
+            Some(k) => {
+                let found = probe(&k.brokers, &k.topic, &k.group, &config.kafka.properties, KAFKA_TIMEOUT);
+                report.add(match found {
+                    Ok(p) => kafka(&k.brokers, &k.topic, &p),
+                    Err(e) => Finding::fail("kafka", e.to_string()),
+                })?;
+            }
+        }
+        if let Some(path) = config.alerts.jsonl.as_deref().filter(|p| *p != "-") {
+            report.add(match appendable(Path::new(path)) {
+                Ok(()) => Finding::ok("alerts.jsonl", path),
+                Err(e) => Finding::fail(
+                    "alerts.jsonl",
+                    format!("can't append to {path}: {e}; make its folder, or name another file"),
+                ),
+            })?;
+        }
+        if let Some(url) = &config.alerts.webhook {
+            report.add(webhook(url, &runtime))?;
+        }
+        runtime.shutdown_background();
+        report.end()
+    }
+}
+
+fn kafka(brokers: &str, topic: &str, p: &Probed) -> Finding {
+    let mut text = format!(
+        "{brokers}: topic {topic} has {} partitions, about {} messages",
+        p.partitions,
+        indicatif::HumanCount(p.messages)
+    );
+    if let Some(refused) = &p.group_refused {
+        text +=
+            &format!("; the group can't be used ({refused}): grant READ on it, or mend input.kafka.group");
+        return Finding::fail("kafka", text);
+    }
+    Finding::ok("kafka", text)
+}
+
+/// Tries at the output all that a job does there.
+fn output(config: &Config, runtime: &Runtime) -> Finding {
+    let (dir, handle) = (config.output.dir.clone(), runtime.handle().clone());
+    let folder = local(&dir);
+    let is_new = folder.as_ref().is_some_and(|f| !f.exists());
+    let (to, from) = mpsc::channel();
+    let tried = dir.clone();
+    // On a thread of its own: a store that does not answer is tried again by its client for minutes.
+    let spawned = std::thread::Builder::new().name("output".into()).spawn(move || {
+        let _ =
+            to.send(Storage::open(&tried, handle).map_err(|e| e.to_string()).and_then(|s| try_output(&s)));
+    });
+    if let Err(e) = spawned {
+        return Finding::fail("output", format!("{dir}: {e}"));
+    }
+    let answer = from.recv_timeout(OUTPUT_TIMEOUT);
+    if let Some(folder) = folder {
+        // Only empty folders go: what a look made should not stay.
+        let _ = std::fs::remove_dir(folder.join(PROBES));
+        if is_new {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+    match answer {
+        Ok(Ok(text)) => Finding::ok("output", text),
+        Ok(Err(e)) => Finding::fail(
+            "output",
+            format!(
+                "{dir}: {e}; check output.dir, its permissions, and the store's credentials in the environment"
+            ),
+        ),
+        Err(_) => Finding::fail(
+            "output",
+            format!(
+                "{dir}: no answer within {} s; check the address and region of the store, and the network",
+                OUTPUT_TIMEOUT.as_secs()
+            ),
+        ),
+    }
+}
+
+fn local(dir: &str) -> Option<PathBuf> {
+    match dir.split_once("://") {
+        None => Some(dir.into()),
+        Some(("file", path)) => Some(path.into()),
+        Some(_) => None,
+    }
+}
+
+/// The folder of probe files.
+const PROBES: &str = "_check";
+
+/// Creates, creates again, reads, lists, renames and deletes a probe file.
+fn try_output(s: &Storage) -> Result<String, String> {
+    let name = format!("{PROBES}/{:016x}", rand::random::<u64>());
+    let moved = format!("{name}-moved");
+    let said = |e: StorageError| e.to_string();
+    let steps = || -> Result<(), String> {
+        if s.create(&name, b"probe".to_vec()).map_err(said)? != Created::Yes {
+            return Err("a new file is said to exist already".into());
+        }
+        if s.create(&name, b"other".to_vec()).map_err(said)? != Created::Exists {
+            return Err(
+                "creating a file twice succeeded: this store has no conditional writes, which commits rest on".into()
+            );
+        }
+        if s.get(&name).map_err(said)?.as_deref() != Some(b"probe") {
+            return Err("a file read back differs from what was written".into());
+        }
+        if !s.list(PROBES).map_err(said)?.contains(&name) {
+            return Err("a file that was written is not listed".into());
+        }
+        s.publish(&name, &moved).map_err(said)?;
+        if s.get(&moved).map_err(said)?.is_none() {
+            return Err("a file that was renamed is gone".into());
+        }
+        Ok(())
+    };
+    let done = steps();
+    let deleted = [&name, &moved].into_iter().try_for_each(|f| s.delete(f).map_err(said));
+    done.and(deleted)?;
+    let owner = s.get("_job.json").map_err(said)?;
+    let owner = owner.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
+    Ok(match owner.as_ref().and_then(|o| o["job"].as_str()) {
+        Some(job) => format!("{} (holds the job {job:?})", s.url()),
+        None => s.url().to_owned(),
+    })
+}
+
+/// Whether a file can be appended to; what is not there is not made.
+fn appendable(path: &Path) -> std::io::Result<()> {
+    let there = path.exists();
+    std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    if there { Ok(()) } else { std::fs::remove_file(path) }
+}
+
+/// Asks the webhook's host for an answer of any kind; no alert is sent.
+fn webhook(url: &str, runtime: &Runtime) -> Finding {
+    use reqwest::{Client, redirect::Policy};
+    let what = "webhook";
+    let Ok(parsed) = url::Url::parse(url) else { return Finding::fail(what, "alerts.webhook is no URL") };
+    // The rest of a webhook's URL is often its password.
+    let port = parsed.port().map_or_else(String::new, |p| format!(":{p}"));
+    let name = format!("{}://{}{port}", parsed.scheme(), parsed.host_str().unwrap_or_default());
+    let answer = Client::builder()
+        .timeout(WEBHOOK_TIMEOUT)
+        .redirect(Policy::none())
+        .user_agent(concat!("driftglass/", env!("CARGO_PKG_VERSION")))
+        .build()
+        // Made within the runtime: a request starts its timeout at once.
+        .and_then(|c| runtime.block_on(async { c.head(parsed).send().await }));
+    match answer {
+        Ok(r) if r.status().is_redirection() => Finding::fail(
+            what,
+            format!(
+                "{name} redirects ({}): an alert would be lost on the way; name the final URL",
+                r.status().as_u16()
+            ),
+        ),
+        Ok(r) => {
+            Finding::ok(what, format!("{name} (answered {} to HEAD; no alert was sent)", r.status().as_u16()))
+        }
+        Err(e) => {
+            let e = e.without_url();
+            let mut text = e.to_string();
+            let mut cause = std::error::Error::source(&e);
+            while let Some(c) = cause {
+                text = format!("{text}: {c}");
+                cause = c.source();
+            }
+            Finding::fail(what, format!("{name}: {text}; check alerts.webhook, DNS, proxy and certificates"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_works_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let mut config = Config::default();
+        let there = dir.path().join("out");
+        config.output.dir = there.display().to_string();
+        assert_eq!(output(&config, &rt).standing, Standing::Ok);
+        assert!(!there.exists(), "it was not there before");
+        std::fs::write(&there, b"a file").unwrap();
+        let finding = output(&config, &rt);
+        assert_eq!(finding.standing, Standing::Fail);
+        assert!(finding.text.contains("output.dir"), "{}", finding.text);
+    }
+
+    #[test]
+    fn a_webhook_is_reached_or_not_and_its_secret_is_not_told() {
+        let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/secret", server.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            use std::io::Read;
+            let (mut c, _) = server.accept().unwrap();
+            let n = c.read(&mut [0; 4096]).unwrap();
+            c.write_all(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            n
+        });
+        let reached = webhook(&url, &rt);
+        assert!(answering.join().unwrap() > 0);
+        assert_eq!(reached.standing, Standing::Ok, "{}", reached.text);
+        let gone = webhook(&url, &rt);
+        assert_eq!(gone.standing, Standing::Fail, "nobody listens any more");
+        assert!(!reached.text.contains("secret") && !gone.text.contains("secret"));
+    }
+
+    #[test]
+    fn failures_decide_the_answer_and_warnings_do_not() {
+        let report = |all| Report { json: false, all };
+        assert!(report(vec![Finding::ok("a", ""), Finding::warn("b", "")]).end().is_ok());
+        let no = report(vec![Finding::ok("a", ""), Finding::fail("b", "")]).end().unwrap_err();
+        assert_eq!((no.code(), no.to_string().as_str()), (1, "1 of 2 checks failed: b"));
+    }
+}

@@ -1,0 +1,291 @@
+//! `driftglass demo`: the whole job with nothing installed, and an account of what it found.
+
+mod flow;
+mod found;
+mod report;
+mod traffic;
+
+pub use flow::FlowError;
+pub use found::{Detection, Finding, Found, Label, Other};
+
+use super::common::{runtime, stop_signal, storage};
+use super::generate::{with_total, write_labels};
+use super::run::execute;
+use super::{CliError, Global, show};
+use crate::config::{Config, load};
+use crate::engine::{Finish, Job, JobKind, Progress, Summary};
+use crate::generate::{Generator, Settings as Traffic, labels};
+use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
+use chrono::Duration;
+use clap::Args;
+use flow::{Ending, Flow};
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+use tokio::runtime::Runtime;
+use traffic::{Broker, TOPIC};
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Where configuration, labels and tables go; an earlier demo's are overwritten
+    #[arg(long, default_value = "./driftglass-demo")]
+    dir: PathBuf,
+    /// About so many events
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+    events: u64,
+    /// Simulated days
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(10..=365))]
+    days: u32,
+    /// Seeds the traffic
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// What a demo is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where configuration, labels and tables go.
+    pub dir: PathBuf,
+    /// About so many events.
+    pub events: u64,
+    /// Simulated days; at least 10, so that the incidents have a baseline before them.
+    pub days: u32,
+    /// Seeds the traffic.
+    pub seed: u64,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// What a demo did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Played {
+    /// Messages that the broker acknowledged.
+    pub produced: u64,
+    /// Messages that the engine took in; the same number.
+    pub consumed: u64,
+    /// Wall time, broker and first assignment included.
+    pub seconds: f64,
+    /// What was injected and what was found of it.
+    pub found: Found,
+    /// The job's own counters.
+    pub summary: Summary,
+}
+
+impl Demo {
+    /// Plays the demo and tells what it found.
+    ///
+    /// # Errors
+    /// When folder or broker can't be used, or the stream was not whole.
+    pub fn run(self, global: &Global) -> Result<(), CliError> {
+        let runtime = runtime()?;
+        let settings = Settings {
+            dir: self.dir,
+            events: self.events,
+            days: self.days,
+            seed: self.seed,
+            quiet: global.quiet,
+        };
+        if !global.quiet {
+            eprintln!(
+                "{} days of traffic with three incidents, through an in-process broker and the streaming engine, into {}",
+                settings.days,
+                settings.dir.display()
+            );
+        }
+        let played = play(&settings, &runtime, stop_signal(&runtime))?;
+        let mut out = std::io::stdout().lock();
+        let text = if global.json {
+            serde_json::to_string(&played).map_err(CliError::failed)? + "\n"
+        } else {
+            report::text(&played, &settings.dir, &arguments(&traffic(&settings)?, settings.events))
+        };
+        out.write_all(text.as_bytes()).map_err(CliError::failed)
+    }
+}
+
+/// Plays a demo: starts over in its folder, produces, consumes, evaluates, and sorts the alerts.
+///
+/// # Errors
+/// When folder or broker can't be used, when it was stopped, or when what was consumed is not what was produced.
+pub fn play(settings: &Settings, runtime: &Runtime, stop: Arc<AtomicBool>) -> Result<Played, CliError> {
+    let began = Instant::now();
+    let traffic = traffic(settings)?;
+    let config = prepare(&settings.dir, &traffic)?;
+    let generator = Generator::new(traffic.clone()).map_err(CliError::usage)?;
+    let expected = generator.expected_total();
+    let storage = storage(&config, runtime)?;
+    // The name is given here, so that the file serves any job.
+    let mut named = config;
+    named.engine.job = Some("demo".into());
+    let max_message = usize::try_from(named.input.max_message.0).unwrap_or(usize::MAX);
+    let job = Arc::new(Job::open(named, JobKind::Run, storage.clone(), true)?);
+
+    // Declared before the client that reads from it, and so dropped after it.
+    let broker = Broker::start()?;
+    let flow = Arc::new(Flow::new(traffic::PARTITIONS));
+    let producing = traffic::produce(&broker.brokers(), generator, Arc::clone(&flow))?;
+    let mut options =
+        KafkaOptions { max_message, ..KafkaOptions::new(&broker.brokers(), TOPIC, "driftglass") };
+    // Little is in flight at a time, so that it must be fetched at once.
+    for (key, value) in
+        [("fetch.wait.max.ms", "10"), ("fetch.min.bytes", "1"), ("fetch.queue.backoff.ms", "5")]
+    {
+        options.properties.insert(key.to_owned(), value.to_owned());
+    }
+    let books = Arc::clone(&flow);
+    let connect = |positions: Arc<dyn Positions>| -> Result<Box<dyn Source>, CliError> {
+        let kafka = KafkaSource::connect(options, positions).map_err(CliError::failed)?;
+        Ok(Box::new(Ending::new(kafka, books, expected)))
+    };
+    let global = Global { verbose: 0, json: false, quiet: settings.quiet };
+    let progress = Arc::new(Progress::default());
+    let ran = execute(&job, TOPIC, TimeRange::ALL, stop, progress, &global, connect);
+    // The reason of the stream itself says more than the engine's error that came of it.
+    if let Some(e) = flow.failure() {
+        let _ = producing.join();
+        return Err(CliError::failed(e));
+    }
+    let stopped = || CliError::No("the demo was stopped before its end; start it again".into());
+    if !matches!(&ran, Ok(s) if s.finish == Finish::InputEnded) {
+        flow.fail(FlowError::Revoked);
+        let _ = producing.join();
+        return Err(ran.err().unwrap_or_else(stopped));
+    }
+    let _ = producing.join();
+    let summary = ran?;
+    let (produced, _) = flow.counts();
+    let consumed = summary.counts.messages;
+    if consumed != produced || summary.counts.gaps > 0 {
+        return Err(CliError::failed(FlowError::Unequal { produced, consumed }));
+    }
+    let injected = Label::all(&labels(&traffic)).map_err(CliError::failed)?;
+    let found = found::sort(injected, &show::alerts(&storage)?);
+    Ok(Played { produced, consumed, seconds: began.elapsed().as_secs_f64(), found, summary })
+}
+
+/// The demo's traffic.
+fn traffic(settings: &Settings) -> Result<Traffic, CliError> {
+    if settings.days < 10 {
+        return Err(CliError::usage(format!(
+            "days is {}: the demo needs 10 at least, since its incidents come after a week of baseline",
+            settings.days
+        )));
+    }
+    let mut traffic =
+        Traffic { seed: settings.seed, duration: Duration::days(settings.days.into()), ..Traffic::default() };
+    traffic.incidents = traffic::incidents(&traffic)?;
+    with_total(traffic, settings.events).map_err(CliError::usage)
+}
+
+/// Writes configuration and labels, and reads the configuration back.
+fn prepare(dir: &Path, traffic: &Traffic) -> Result<Config, CliError> {
+    std::fs::create_dir_all(dir)
+        .map_err(|e| CliError::failed(format!("can't make folder {}: {e}", dir.display())))?;
+    write_labels(&dir.join("incidents.json"), traffic)?;
+    let file = dir.join("driftglass.toml");
+    let absolute = std::path::absolute(dir.join("out")).map_err(CliError::failed)?;
+    let Some(out) = absolute.to_str() else {
+        return Err(CliError::usage(format!("{} is no UTF-8 path; choose another --dir", dir.display())));
+    };
+    let text = configuration(out);
+    std::fs::write(&file, text)
+        .map_err(|e| CliError::failed(format!("can't write {}: {e}", file.display())))?;
+    load(&file).map_err(CliError::usage)
+}
+
+/// The demo's configuration: defaults, but for what keeps three weeks in two minutes.
+fn configuration(out: &str) -> String {
+    format!(
+        r#"# Written by driftglass demo. `driftglass check --print-default` shows every key with its default.
+
+[input]
+# The demo's own broker has ended with it. Name yours to go on:
+# kafka = {{ brokers = "localhost:9092", topic = "{TOPIC}", group = "driftglass" }}
+
+[output]
+dir = {out}
+
+[privacy]
+# Known to everybody, since the demo's events are made up; take a secret for real ones: "${{DRIFTGLASS_KEY}}"
+key = "driftglass demo"
+
+[windows]
+# The default has 30m, 6h and 24h, which slide more often: three simulated weeks would take longer than anybody watches.
+rolling = [{{ length = "1h", slide = "30m" }}, {{ length = "24h", slide = "2h" }}]
+
+[[segments]]
+by = []
+[[segments]]
+by = ["tenant"]
+[[segments]]
+by = ["region"]
+[[segments]]
+by = ["model_version"]
+
+[baselines]
+rolling_days = [7]            # the default has 7 and 28
+
+[engine]
+commit_every = "2s"           # the default is 1m; here a simulated day takes a few seconds
+"#,
+        out = toml::Value::String(out.to_owned()),
+    )
+}
+
+/// The arguments with which `driftglass generate` makes the same events.
+fn arguments(traffic: &Traffic, events: u64) -> String {
+    let mut text =
+        format!("--events {events} --days {} --seed {}", traffic.duration.num_days(), traffic.seed);
+    for incident in &traffic.incidents {
+        text += &format!(" --incident {}", report::quote(&incident.to_string()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn settings() -> Settings {
+        Settings { dir: "d".into(), events: 50_000, days: 10, seed: 3, quiet: true }
+    }
+
+    #[test]
+    fn the_written_configuration_is_one_whatever_the_folder_is_called() {
+        for out in ["/tmp/out", "/tmp/it's \"quoted\"", "/tmp/back\\slash"] {
+            let config = parse(&configuration(out), "driftglass.toml", |_| None).unwrap();
+            assert_eq!(config.output.dir, out);
+            assert_eq!(config.baselines.rolling_days, [7]);
+            assert!(!config.privacy.key.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_told_arguments_make_the_same_traffic() {
+        let made = traffic(&settings()).unwrap();
+        let text = arguments(&made, 50_000);
+        let again = Traffic {
+            seed: 3,
+            duration: Duration::days(10),
+            incidents: text
+                .split(" --incident ")
+                .skip(1)
+                .map(|i| i.trim_matches('\'').parse().unwrap())
+                .collect(),
+            ..Traffic::default()
+        };
+        assert_eq!(with_total(again, 50_000).unwrap(), made);
+        assert!(text.starts_with("--events 50000 --days 10 --seed 3 --incident prompt-shift:tenant=birch:"));
+    }
+
+    #[test]
+    fn too_few_days_are_refused() {
+        let e = traffic(&Settings { days: 9, ..settings() }).unwrap_err().to_string();
+        assert!(e.contains("days is 9"), "{e}");
+    }
+}

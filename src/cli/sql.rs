@@ -1,0 +1,86 @@
+//! `driftglass sql`: SQL over a job's tables.
+
+use super::common::runtime;
+use super::{CliError, ConfigFile, Global};
+use crate::query::{self, Format, QueryError, SqlOptions};
+use crate::store::panes::dimension_columns;
+use clap::Args;
+use datafusion::error::DataFusionError;
+use std::path::PathBuf;
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub struct Sql {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// A statement; may be given several times. Without any, and without files: standard input, or the interactive shell
+    #[arg(short = 'e', long = "execute", value_name = "QUERY")]
+    commands: Vec<String>,
+    /// Files of statements, run before those of -e
+    #[arg(value_name = "FILE.sql")]
+    files: Vec<PathBuf>,
+    /// How results are printed (--json is --format json)
+    #[arg(short, long, value_enum)]
+    format: Option<Format>,
+}
+
+impl Sql {
+    /// Runs the statements.
+    ///
+    /// # Errors
+    /// When a statement is wrong, or the output can't be read.
+    pub fn run(self, global: &Global) -> Result<(), CliError> {
+        let config = self.config.read()?;
+        let groupings = config.groupings().map_err(CliError::usage)?;
+        let runtime = runtime()?;
+        let options = SqlOptions {
+            dir: config.output.dir.clone(),
+            commands: self.commands,
+            files: self.files,
+            format: self.format.unwrap_or(if global.json { Format::Json } else { Format::Table }),
+            quiet: global.quiet,
+            min_users: config.privacy.min_users,
+            dimensions: dimension_columns(&groupings),
+        };
+        query::run(&options, runtime.handle()).map_err(classify)
+    }
+}
+
+/// What the user wrote is usage; what the tables or the disk did is a failure.
+fn classify(e: QueryError) -> CliError {
+    let usage = match &e {
+        QueryError::Syntax { .. } | QueryError::NoShell => true,
+        QueryError::Statement { source, .. } => is_the_statements_fault(source),
+        QueryError::File { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        QueryError::Output { .. } | QueryError::Session(_) | QueryError::Write(_) | QueryError::Shell(_) => {
+            false
+        }
+    };
+    if usage { CliError::usage(e) } else { CliError::failed(e) }
+}
+
+fn is_the_statements_fault(e: &DataFusionError) -> bool {
+    matches!(
+        e.find_root(),
+        DataFusionError::SQL(..)
+            | DataFusionError::Plan(_)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::NotImplemented(_)
+            | DataFusionError::Configuration(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_statement_is_usage_and_a_broken_disk_is_not() {
+        let statement =
+            |source| QueryError::Statement { origin: "-e".into(), number: 1, source: Box::new(source) };
+        let wrong = classify(statement(DataFusionError::Plan("table 'x' not found".into())));
+        assert_eq!(wrong.code(), 2);
+        let broken = DataFusionError::IoError(std::io::Error::other("disk"));
+        assert_eq!(classify(statement(DataFusionError::Context("scan".into(), Box::new(broken)))).code(), 3);
+    }
+}

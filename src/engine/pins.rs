@@ -1,0 +1,382 @@
+//! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline holds, accepting the present.
+
+use super::evaluate::{EvaluateError, History};
+pub use super::history::PinInfo;
+use super::history::{Days, PINS, excluded, exclusions, read_rows};
+use super::job::Job;
+use crate::baseline::{Accept, Excluded, accepted, leaves};
+use crate::event::text::admissible;
+use crate::event::time::{DAY, HOUR, date, floor, text};
+use crate::sketch::Sketch;
+use crate::store::panes::{self, Names, PaneFileError};
+use crate::store::{Created, Storage, StorageError};
+use crate::window::{Contents, PaneRow, Segment};
+use std::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
+
+/// The folder of accepts.
+pub const ACCEPTS: &str = "_accepts";
+
+/// Why a baseline can't be made, shown or dropped.
+#[derive(Debug, Error)]
+pub enum PinError {
+    /// Not a name.
+    #[error("{0:?} is no name for a baseline: use up to 64 letters, digits and . _ : @ + -")]
+    Name(String),
+    /// The range is empty or cuts an hour.
+    #[error("from {from} to {to} is no range of whole hours; panes are kept by the hour")]
+    Range {
+        /// Its beginning.
+        from: String,
+        /// Its end.
+        to: String,
+    },
+    /// The name is taken.
+    #[error(
+        "baseline {0} exists already; choose another name, or drop it first: driftglass baseline drop {0}"
+    )]
+    Exists(String),
+    /// An earlier pinning was interrupted.
+    #[error(
+        "an unfinished baseline {0} is in the way; remove it and try again: driftglass baseline drop {0}"
+    )]
+    Unfinished(String),
+    /// Nothing was kept of the range.
+    #[error("no panes from {from} to {to}; {have}")]
+    NoData {
+        /// Its beginning.
+        from: String,
+        /// Its end.
+        to: String,
+        /// What there is.
+        have: String,
+    },
+    /// No such baseline.
+    #[error("no baseline {name}; there are {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The output failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Earlier files can't be read.
+    #[error(transparent)]
+    History(#[from] EvaluateError),
+    /// A file of panes can't be written.
+    #[error(transparent)]
+    Panes(#[from] PaneFileError),
+}
+
+fn json_of(name: &str) -> String {
+    format!("{PINS}/{name}.json")
+}
+
+fn rows_of(name: &str) -> String {
+    format!("{PINS}/{name}.parquet")
+}
+
+/// Names of pins are parts of paths on every store.
+fn check_name(name: &str) -> Result<(), PinError> {
+    if admissible(name) && name.is_ascii() && !name.contains('/') {
+        Ok(())
+    } else {
+        Err(PinError::Name(name.to_owned()))
+    }
+}
+
+/// Files of the public `panes` with their date, sorted.
+fn pane_files(storage: &Storage) -> Result<Vec<(String, String)>, PinError> {
+    let files = storage.retry(|s| s.list("panes"))?;
+    Ok(files
+        .into_iter()
+        .filter_map(|path| {
+            let date = path.split('/').find_map(|p| p.strip_prefix("date="))?.to_owned();
+            Some((date, path))
+        })
+        .collect())
+}
+
+/// What was pinned.
+#[derive(Debug, Clone)]
+pub struct Pinned {
+    /// Range, hours and days.
+    pub info: PinInfo,
+    /// Segments that it has.
+    pub segments: usize,
+}
+
+/// Merges the committed hours of `from..to` (microseconds, whole hours) into a baseline of this name.
+///
+/// # Errors
+/// When the name is taken or none, the range holds no data, or the output fails.
+pub fn pin(storage: &Storage, names: &Names, name: &str, from: i64, to: i64) -> Result<Pinned, PinError> {
+    check_name(name)?;
+    let range = || (text(from), text(to));
+    if from >= to || from % HOUR != 0 || to % HOUR != 0 {
+        let (from, to) = range();
+        return Err(PinError::Range { from, to });
+    }
+    if storage.get(&json_of(name))?.is_some() {
+        return Err(PinError::Exists(name.to_owned()));
+    }
+    let files = pane_files(storage)?;
+    let (first, last) = (date(from), date(to - 1));
+    let mut segments: BTreeMap<Segment, Contents> = BTreeMap::new();
+    let (mut hours, mut days) = (BTreeSet::new(), BTreeSet::new());
+    for (_, path) in files.iter().filter(|(d, _)| *d >= first && *d <= last) {
+        for row in read_rows(storage, path, names)? {
+            if row.start < from || row.start >= to {
+                continue;
+            }
+            hours.insert(row.start);
+            days.insert(floor(row.start, DAY));
+            let merged = segments.entry(row.segment).or_default();
+            merged.merge(&row.contents).map_err(EvaluateError::from)?;
+        }
+    }
+    if segments.is_empty() {
+        let have = match (files.first(), files.last()) {
+            (Some(a), Some(b)) => format!("this output has panes of {} to {}", a.0, b.0),
+            _ => format!("{} has none at all: has the job run with this output?", storage.url()),
+        };
+        let (from, to) = range();
+        return Err(PinError::NoData { from, to, have });
+    }
+    let rows: Vec<PaneRow> = segments
+        .into_iter()
+        .map(|(segment, contents)| PaneRow { start: from, close_at: to, segment, contents })
+        .collect();
+    let info = PinInfo { from, to, hours: hours.len() as u32, days: days.len() as u16 };
+    write(storage, name, panes::encode(&rows, to - from, names)?, &info)?;
+    Ok(Pinned { info, segments: rows.len() })
+}
+
+/// The rows first, then the description, which makes the pin count.
+fn write(storage: &Storage, name: &str, rows: Vec<u8>, info: &PinInfo) -> Result<(), PinError> {
+    if storage.create(&rows_of(name), rows.clone())? == Created::Exists
+        && storage.get(&rows_of(name))?.is_none_or(|b| *b != *rows)
+    {
+        return Err(PinError::Unfinished(name.to_owned()));
+    }
+    let json = serde_json::to_vec(info).unwrap_or_default();
+    match storage.create(&json_of(name), json)? {
+        Created::Yes => Ok(()),
+        Created::Exists => Err(PinError::Exists(name.to_owned())),
+    }
+}
+
+/// Removes a pin. A job that runs keeps it until it starts again.
+///
+/// # Errors
+/// When there is none of this name, or the output fails.
+pub fn unpin(storage: &Storage, name: &str) -> Result<(), PinError> {
+    check_name(name)?;
+    let (json, rows) = (json_of(name), rows_of(name));
+    if storage.get(&json)?.is_none() && storage.get(&rows)?.is_none() {
+        return Err(unknown(name, &pins(storage)?, &[]));
+    }
+    storage.delete(&json)?;
+    storage.delete(&rows)?;
+    Ok(())
+}
+
+fn unknown(name: &str, pins: &[(String, PinInfo)], rolling: &[u16]) -> PinError {
+    let mut all: Vec<String> = rolling.iter().map(|d| format!("rolling_{d}d")).collect();
+    all.extend(pins.iter().map(|p| p.0.clone()));
+    let known = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    PinError::Unknown { name: name.to_owned(), known }
+}
+
+/// All pins by name, without their rows.
+///
+/// # Errors
+/// When one can't be read.
+pub fn pins(storage: &Storage) -> Result<Vec<(String, PinInfo)>, PinError> {
+    let mut out = Vec::new();
+    for path in storage.retry(|s| s.list(PINS))? {
+        let Some(name) = path.rsplit('/').next().and_then(|n| n.strip_suffix(".json")) else { continue };
+        let Some(bytes) = storage.retry(|s| s.get(&path))? else { continue };
+        let info =
+            serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?;
+        out.push((name.to_owned(), info));
+    }
+    Ok(out)
+}
+
+/// One segment's feature in a baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    /// The segment.
+    pub segment: Segment,
+    /// Index of the feature.
+    pub feature: usize,
+    /// Days with data.
+    pub days: u16,
+    /// Hours covered, for volumes.
+    pub hours: f64,
+    /// The sum.
+    pub sketch: Sketch,
+}
+
+/// End of the newest day that a job has closed: rolling baselines of the windows that start on that day end here.
+///
+/// # Errors
+/// When the output fails.
+pub fn newest_day(job: &Job) -> Result<Option<i64>, PinError> {
+    let files = job.storage.retry(|s| s.list(&job.days_folder()))?;
+    let end = |path: &String| path.rsplit('/').next()?.split('-').nth(1)?.parse::<i64>().ok();
+    Ok(files.iter().filter_map(end).max().map(|t| floor(t, DAY)))
+}
+
+/// The exclusions that hold for the baselines of a day, accepts heeded.
+///
+/// # Errors
+/// When they can't be read.
+pub fn excluded_on(job: &Job, day: i64) -> Result<Excluded, PinError> {
+    let names = &job.settings.names;
+    let all = excluded(&exclusions(&job.storage, names)?);
+    Ok(accepted(&all, &accepts(&job.storage)?, day, &names.features))
+}
+
+/// Days of the rolling baseline of `days` days before `day` that have data.
+///
+/// # Errors
+/// When they can't be read.
+pub fn rolling_days(job: &Job, day: i64, days: u16) -> Result<BTreeSet<i64>, PinError> {
+    let mut out = BTreeSet::new();
+    each_day(job, day, days, |row| {
+        out.insert(row.start);
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+fn each_day(
+    job: &Job,
+    day: i64,
+    days: u16,
+    mut f: impl FnMut(&PaneRow) -> Result<(), EvaluateError>,
+) -> Result<(), PinError> {
+    let from = day - i64::from(days) * DAY;
+    let mut history = Days::new(job.storage.clone(), job.days_folder(), job.settings.names.clone());
+    for table in history.days(from, day)? {
+        for segment in table.segments() {
+            for row in table.rows_of(&segment).map_err(EvaluateError::History)? {
+                if row.start >= from && row.start < day && row.close_at <= day {
+                    f(&row)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a baseline holds: `rolling_Nd` for windows that start on the newest closed day's end, or a pin (`pinned:NAME` or NAME).
+/// `wanted` picks segments and features.
+///
+/// # Errors
+/// When there is no such baseline, or it can't be read.
+pub fn held(job: &Job, name: &str, wanted: &dyn Fn(&Segment, usize) -> bool) -> Result<Vec<Held>, PinError> {
+    let rolling =
+        name.strip_prefix("rolling_").and_then(|r| r.strip_suffix('d')).and_then(|d| d.parse().ok());
+    let mut sums: BTreeMap<(Segment, usize), (Sketch, BTreeSet<i64>)> = BTreeMap::new();
+    let mut add = |row: &PaneRow, leave: &dyn Fn(usize) -> bool| -> Result<(), EvaluateError> {
+        for (f, sketch) in row.contents.sketches.iter().enumerate() {
+            let Some(sketch) = sketch.as_deref().filter(|_| wanted(&row.segment, f) && !leave(f)) else {
+                continue;
+            };
+            match sums.entry((row.segment.clone(), f)) {
+                std::collections::btree_map::Entry::Occupied(mut e) => {
+                    e.get_mut().0.merge(sketch)?;
+                    e.get_mut().1.insert(row.start);
+                }
+                std::collections::btree_map::Entry::Vacant(e) => {
+                    e.insert((sketch.clone(), BTreeSet::from([row.start])));
+                }
+            }
+        }
+        Ok(())
+    };
+    let pinned = match rolling {
+        Some(days) => {
+            if !job.settings.config.baselines.rolling_days.contains(&days) {
+                let known = pins(&job.storage)?;
+                return Err(unknown(name, &known, &job.settings.config.baselines.rolling_days));
+            }
+            let Some(day) = newest_day(job)? else { return Ok(Vec::new()) };
+            let excluded = excluded_on(job, day)?;
+            each_day(job, day, days, |row| {
+                add(row, &|f| leaves(excluded.get(&(row.segment.clone(), f)), day, days, row.start))
+            })?;
+            None
+        }
+        None => {
+            let own = name.strip_prefix("pinned:").unwrap_or(name);
+            let all = pins(&job.storage)?;
+            let Some((_, info)) = all.iter().find(|p| p.0 == own) else {
+                return Err(unknown(name, &all, &job.settings.config.baselines.rolling_days));
+            };
+            for row in read_rows(&job.storage, &rows_of(own), &job.settings.names)? {
+                add(&row, &|_| false)?;
+            }
+            Some(info.clone())
+        }
+    };
+    let held = |((segment, feature), (sketch, days)): ((Segment, usize), (Sketch, BTreeSet<i64>))| {
+        let (days, hours) = match &pinned {
+            Some(info) => (info.days, f64::from(info.hours)),
+            None => (days.len() as u16, days.len() as f64 * 24.0),
+        };
+        Held { segment, feature, days, hours, sketch }
+    };
+    Ok(sums.into_iter().map(held).collect())
+}
+
+/// End of the newest hour that is committed: the event time that "now" is.
+///
+/// # Errors
+/// When the output fails.
+pub fn newest_hour(job: &Job) -> Result<Option<i64>, PinError> {
+    let files = pane_files(&job.storage)?;
+    let Some((newest, _)) = files.last() else { return Ok(None) };
+    let mut end = None;
+    for (_, path) in files.iter().filter(|f| f.0 == *newest) {
+        let rows = read_rows(&job.storage, path, &job.settings.names)?;
+        end = end.max(rows.iter().map(|r| r.start + HOUR).max());
+    }
+    Ok(end)
+}
+
+/// All accepts, by time.
+///
+/// # Errors
+/// When one can't be read.
+pub fn accepts(storage: &Storage) -> Result<Vec<Accept>, PinError> {
+    let mut out = Vec::new();
+    for path in storage.retry(|s| s.list(ACCEPTS))? {
+        let Some(bytes) = storage.retry(|s| s.get(&path))? else { continue };
+        out.push(serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?);
+    }
+    Ok(out)
+}
+
+/// Records an accept; the same one twice is one. Returns how many excluded days count again because of it.
+///
+/// # Errors
+/// When the output fails.
+pub fn accept(job: &Job, accept: &Accept) -> Result<usize, PinError> {
+    let names = &job.settings.names;
+    let all = excluded(&exclusions(&job.storage, names)?);
+    let days = |e: &Excluded| e.values().map(Vec::len).sum::<usize>();
+    let mut known = accepts(&job.storage)?;
+    let before = days(&accepted(&all, &known, i64::MAX, &names.features));
+    known.push(accept.clone());
+    let after = days(&accepted(&all, &known, i64::MAX, &names.features));
+    let json = serde_json::to_vec(accept).unwrap_or_default();
+    let name = format!("{ACCEPTS}/{:020}-{}.json", accept.at, &blake3::hash(&json).to_hex()[..16]);
+    job.storage.create(&name, json)?;
+    Ok(before - after)
+}

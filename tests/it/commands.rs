@@ -1,0 +1,109 @@
+//! Exit codes, errors, and the commands around the engine.
+
+use crate::support::*;
+
+fn fails(args: &[&str], code: i32) -> String {
+    let out = output(args);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+    said
+}
+
+#[test]
+fn errors_say_what_and_where_on_one_line_with_their_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let config = d.join("bad.toml");
+    std::fs::write(&config, "[windows]\nlatenes = \"5m\"\n").unwrap();
+    let said = fails(&["check", "-c", text(&config)], 2);
+    assert!(said.contains("bad.toml:2") && said.contains("did you mean `lateness`"), "{said}");
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+    let said = fails(&["replay", "-o", text(&d.join("o")), text(&d.join("nothing-here.jsonl"))], 3);
+    assert!(said.contains("nothing-here.jsonl"), "{said}");
+    let said = fails(&["run", "-o", text(&d.join("o"))], 2);
+    assert!(said.contains("input.kafka"), "{said}");
+    fails(&["replay"], 2);
+    fails(&["no-such-command"], 2);
+}
+
+#[test]
+fn a_wrong_rule_is_found_by_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("job.toml");
+    let rule = |when: &str| {
+        format!(
+            "[output]\ndir = {:?}\n[[rules]]\nname = \"r\"\nfeature = \"latency_ms\"\nwhen = \"{when}\"\n",
+            text(&dir.path().join("out"))
+        )
+    };
+    std::fs::write(&config, rule("p_valu < 0.01")).unwrap();
+    let said = fails(&["check", "-c", text(&config)], 2);
+    assert!(said.contains("p_value"), "{said}");
+    std::fs::write(&config, rule("p_value < 0.01")).unwrap();
+    ok(&["check", "-c", text(&config)]);
+}
+
+#[test]
+fn mostly_bad_input_stops_the_job_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.jsonl");
+    std::fs::write(&file, "not an event\n".repeat(5_000)).unwrap();
+    let said = fails(&["replay", "-o", text(&dir.path().join("out")), text(&file), "-q"], 3);
+    assert!(said.contains("max_bad_share") && said.contains("not_json"), "{said}");
+}
+
+#[test]
+fn sql_reads_the_tables_and_merges_sketches() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let events = generated(d, 5_000, 2);
+    let out = d.join("out");
+    ok(&["replay", "-o", text(&out), text(&events), "-q"]);
+    let query = "select sketch_mean(merge_sketch(sketch)) > 0 as positive from panes where feature = 'latency_ms' and segment_by = ''";
+    let said = ok(&["sql", "-o", text(&out), "-e", query, "--format", "csv"]);
+    assert!(said.contains("true"), "{said}");
+    let n = ok(&[
+        "sql",
+        "-o",
+        text(&out),
+        "-e",
+        "select sum(n) as n from panes where feature = 'volume' and segment_by = ''",
+        "--format",
+        "csv",
+    ]);
+    assert!(n.contains("5000"), "{n}");
+    let said = fails(&["sql", "-o", text(&out), "-e", "select nothing from windows"], 2);
+    assert!(said.contains("nothing"), "{said}");
+}
+
+#[test]
+fn a_baseline_is_pinned_listed_used_and_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let events = generated(d, 20_000, 4);
+    let config = quick_config(d, "");
+    let (c, out) = (text(&config), d.join("out"));
+    let o = text(&out);
+    ok(&["replay", "-c", c, "-o", o, text(&events), "-q"]);
+    ok(&["baseline", "pin", "first", "--from", "2026-01-05", "--to", "2026-01-07", "-c", c, "-o", o]);
+    assert!(ok(&["baseline", "list", "-c", c, "-o", o]).contains("first"));
+    fails(&["baseline", "pin", "first", "--from", "2026-01-05", "--to", "2026-01-07", "-c", c, "-o", o], 2);
+    ok(&["replay", "-c", c, "-o", o, text(&events), "-q", "--overwrite"]);
+    let pinned =
+        rows(&table(&out, "windows"), &[]).iter().filter(|r| r.contains("baseline=pinned:first ")).count();
+    assert!(pinned > 0, "windows are compared with the pin");
+    ok(&["baseline", "drop", "first", "-c", c, "-o", o]);
+    assert!(!ok(&["baseline", "list", "-c", c, "-o", o]).contains("first"));
+}
+
+#[test]
+fn a_small_demo_finds_what_it_injected() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path().join("demo");
+    let said = ok(&["demo", "--dir", text(&d), "--events", "150000", "--days", "21", "-q", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(said.trim().lines().last().unwrap()).unwrap();
+    assert_eq!(said["produced"], said["consumed"], "{said}");
+    assert_eq!(said["produced"], 150_000, "{said}");
+    assert!(d.join("incidents.json").exists() && d.join("driftglass.toml").exists());
+    assert!(!table(&d.join("out"), "alerts").is_empty());
+}

@@ -1,0 +1,138 @@
+//! A real Apache Kafka: live equals replay, and kill -9 changes nothing.
+
+use crate::support::*;
+use rand::{Rng, SeedableRng};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A broker that is stopped when dropped.
+struct Broker {
+    dir: PathBuf,
+    address: String,
+}
+
+fn kafka(args: &[&str]) -> std::process::Output {
+    Command::new("bash")
+        .arg(script("kafka.sh"))
+        .args(args)
+        .env("KAFKA_OWNER_PID", std::process::id().to_string())
+        .output()
+        .unwrap()
+}
+
+impl Broker {
+    /// Starts one, or says why there is none.
+    fn start(dir: &Path, test: &str) -> Option<Self> {
+        let available = kafka(&["available"]);
+        if !available.status.success() {
+            println!("skipped {test}: {}", String::from_utf8_lossy(&available.stdout).trim());
+            return None;
+        }
+        let got = kafka(&["get"]);
+        assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+        let started = kafka(&["start", text(dir)]);
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        let address = String::from_utf8(started.stdout).unwrap().trim().to_owned();
+        Some(Self { dir: dir.to_owned(), address })
+    }
+
+    fn topic(&self, name: &str, partitions: u32) {
+        let made = kafka(&["topic", text(&self.dir), name, &partitions.to_string()]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// Produces the lines of a file, a session's always to the same partition.
+    fn produce(&self, topic: &str, lines: &str) {
+        use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+        let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> =
+            rdkafka::ClientConfig::new()
+                .set("bootstrap.servers", &self.address)
+                .set("linger.ms", "20")
+                .set("queue.buffering.max.messages", "200000")
+                .create()
+                .unwrap();
+        for line in lines.lines() {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let key = event["session_id"].as_str().unwrap_or("").to_owned();
+            let mut record = BaseRecord::to(topic).key(&key).payload(line);
+            while let Err((_, back)) = producer.send(record) {
+                std::thread::sleep(Duration::from_millis(5));
+                record = back;
+            }
+        }
+        producer.flush(Duration::from_secs(60)).unwrap();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        kafka(&["stop", text(&self.dir)]);
+    }
+}
+
+/// The real archive where it is, generated events otherwise.
+fn events(dir: &Path) -> String {
+    match data("the real archive over Kafka (generated events instead)") {
+        Some(data) => {
+            let file = std::fs::File::open(data.join("events/generation-events.jsonl.gz")).unwrap();
+            std::io::read_to_string(flate2::read::MultiGzDecoder::new(file)).unwrap()
+        }
+        None => std::fs::read_to_string(generated(dir, 30_000, 10)).unwrap(),
+    }
+}
+
+fn live_config(dir: &Path, broker: &Broker, topic: &str, group: &str) -> PathBuf {
+    let kafka = format!(
+        "[input]\nkafka = {{ brokers = \"{}\", topic = \"{topic}\", group = \"{group}\" }}\n",
+        broker.address
+    );
+    let file = quick_config(dir, &kafka);
+    let to = dir.join(format!("{group}.toml"));
+    std::fs::rename(file, &to).unwrap();
+    to
+}
+
+#[test]
+fn live_equals_replay_and_kills_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let Some(broker) = Broker::start(&d.join("kafka"), "live equals replay") else { return };
+    let lines = events(d);
+    let file = d.join("all.jsonl");
+    std::fs::write(&file, &lines).unwrap();
+    broker.topic("events", 6);
+    broker.produce("events", &lines);
+
+    let config = quick_config(d, "");
+    let replayed = d.join("replayed");
+    ok(&["replay", "-c", text(&config), "-o", text(&replayed), text(&file), "-q"]);
+
+    let live = d.join("live");
+    let config = live_config(d, &broker, "events", "once");
+    let began = Instant::now();
+    ok(&["run", "-c", text(&config), "-o", text(&live), "--until-caught-up", "-q"]);
+    let takes = began.elapsed();
+    let compared = assert_same(&replayed, &live);
+    println!("{compared} window rows are the same live (6 partitions) and replayed (1)");
+
+    let killed_out = d.join("killed");
+    let config = live_config(d, &broker, "events", "killed");
+    let args = ["run", "-c", text(&config), "-o", text(&killed_out), "--until-caught-up", "-q"];
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);
+    let mut killed = 0;
+    for _ in 0..20 {
+        let mut child = start(&args);
+        // A dead member's session has to time out or its id be taken over before the next is assigned: moments from the first
+        // seconds on are all worth dying at.
+        std::thread::sleep(Duration::from_millis(300) + takes.mul_f64(rng.random_range(0.1..1.0)));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            killed += 1;
+        }
+        child.wait().unwrap();
+    }
+    ok(&args);
+    let compared = assert_same(&live, &killed_out);
+    println!("killed {killed} times, {compared} window rows are the same");
+}

@@ -1,0 +1,13 @@
+//! Whole commands: the binary as users run it, on generated and on real input, against files and a real Kafka.
+//!
+//! What needs something that is not here (a real archive in `DRIFTGLASS_DATA`, Java and Maven for Kafka, Python) says so in one line
+//! and passes over.
+
+mod commands;
+mod incidents;
+mod kafka;
+mod privacy;
+mod readers;
+mod recovery;
+mod replay;
+mod support;

@@ -1,0 +1,81 @@
+//! Replay: the same tables from the same events, in whatever form they come.
+
+use crate::support::*;
+
+#[test]
+fn plain_compressed_and_archived_events_give_the_same_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let events = generated(d, 30_000, 6);
+    let config = quick_config(d, "");
+    let c = text(&config);
+    let plain = d.join("plain");
+    ok(&["replay", "-c", c, "-o", text(&plain), text(&events), "-q"]);
+    assert!(complete_until(&plain) > i64::MIN);
+
+    let packed = d.join("events.jsonl.zst");
+    std::fs::write(&packed, zstd::encode_all(std::fs::File::open(&events).unwrap(), 1).unwrap()).unwrap();
+    let zst = d.join("zst");
+    ok(&["replay", "-c", c, "-o", text(&zst), text(&packed), "-q"]);
+    assert_same(&plain, &zst);
+
+    let kept = d.join("kept");
+    ok(&["archive", "-c", c, "-o", text(&kept), text(&events), "-q"]);
+    let again = d.join("again");
+    ok(&["replay", "-c", c, "-o", text(&again), text(&kept.join("archive")), "-q"]);
+    let compared = assert_same(&plain, &again);
+    println!("{compared} window rows are the same from JSONL, zstd and the archive");
+}
+
+#[test]
+fn a_second_replay_adds_nothing_and_another_job_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let events = generated(d, 3_000, 2);
+    let config = quick_config(d, "");
+    let out = d.join("out");
+    let args = ["replay", "-c", text(&config), "-o", text(&out), text(&events), "--json", "-q"];
+    ok(&args);
+    let before = rows(&table(&out, "windows"), &[]);
+    ok(&args);
+    assert_eq!(before, rows(&table(&out, "windows"), &[]));
+
+    let other = quick_config(d, "job = \"other\"\n".trim_start());
+    std::fs::write(
+        &other,
+        std::fs::read_to_string(&other)
+            .unwrap()
+            .replace("job = \"other\"\n", "")
+            .replace("[engine]\n", "[engine]\njob = \"other\"\n"),
+    )
+    .unwrap();
+    let refused = output(&["replay", "-c", text(&other), "-o", text(&out), text(&events), "-q"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("\"replay\"") && message.contains("--overwrite"), "{message}");
+}
+
+#[test]
+fn a_time_range_leaves_the_rest_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let events = generated(d, 6_000, 4);
+    let out = d.join("out");
+    let summary = ok(&[
+        "replay",
+        "-o",
+        text(&out),
+        text(&events),
+        "--from",
+        "2026-01-06",
+        "--to",
+        "2026-01-07",
+        "--json",
+        "-q",
+    ]);
+    let summary: serde_json::Value = serde_json::from_str(summary.lines().last().unwrap()).unwrap();
+    let n = summary["events"].as_u64().unwrap();
+    assert!(n > 500 && n < 3_000, "{n}");
+    let from = driftglass::event::time::parse("2026-01-06T00:00:00Z").unwrap();
+    assert!(table(&out, "panes").iter().all(|b| times(b, "start").iter().all(|t| *t >= from)));
+}
