@@ -136,13 +136,13 @@ pub fn play(settings: &Settings, runtime: &Runtime, stop: Arc<AtomicBool>) -> Re
     {
         options.properties.insert(key.to_owned(), value.to_owned());
     }
-    let books = Arc::clone(&flow);
+    let progress = Arc::new(Progress::default());
+    let (books, counters) = (Arc::clone(&flow), Arc::clone(&progress));
     let connect = |positions: Arc<dyn Positions>| -> Result<Box<dyn Source>, CliError> {
         let kafka = KafkaSource::connect(options, positions).map_err(CliError::failed)?;
-        Ok(Box::new(Ending::new(kafka, books, expected)))
+        Ok(Box::new(Ending::new(kafka, books, expected, counters)))
     };
     let global = Global { verbose: 0, json: false, quiet: settings.quiet };
-    let progress = Arc::new(Progress::default());
     let ran = execute(&job, TOPIC, TimeRange::ALL, stop, progress, &global, connect);
     // The reason of the stream itself says more than the engine's error that came of it.
     if let Some(e) = flow.failure() {
@@ -213,10 +213,7 @@ dir = {out}
 # Known to everybody, since the demo's events are made up; take a secret for real ones: "${{DRIFTGLASS_KEY}}"
 key = "driftglass demo"
 
-[windows]
-# The default has 30m, 6h and 24h, which slide more often: three simulated weeks would take longer than anybody watches.
-rolling = [{{ length = "1h", slide = "30m" }}, {{ length = "24h", slide = "2h" }}]
-
+# The default has model_version with tenant too.
 [[segments]]
 by = []
 [[segments]]
@@ -225,6 +222,11 @@ by = ["tenant"]
 by = ["region"]
 [[segments]]
 by = ["model_version"]
+[[segments]]
+by = ["model_version", "region"]
+
+[windows]
+rolling = [{{ length = "1h", slide = "30m" }}, "24h"]   # the default has 30m, 6h and 24h
 
 [baselines]
 rolling_days = [7]            # the default has 7 and 28

@@ -3,10 +3,12 @@
 //! The in-process broker drops a partition's oldest data past 5 MiB or 100,000 message sets, silently. So a message is sent only
 //! while what its partition holds unread stays well below that; and at the end the counts and offsets must agree.
 
+use crate::engine::Progress;
 use crate::source::{Chunk, PartitionId, Payload, Polled, Source, SourceError};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -185,13 +187,14 @@ pub struct Ending<S> {
     expected: u64,
     /// Partitions whose end is still to be said; `None` while messages may come.
     ends: Option<VecDeque<PartitionId>>,
+    progress: Arc<Progress>,
 }
 
 impl<S: Source> Ending<S> {
     /// A source over another one, whose messages `flow` books.
     #[must_use]
-    pub fn new(inner: S, flow: Arc<Flow>, expected: u64) -> Self {
-        Self { inner, flow, expected, ends: None }
+    pub fn new(inner: S, flow: Arc<Flow>, expected: u64, progress: Arc<Progress>) -> Self {
+        Self { inner, flow, expected, ends: None, progress }
     }
 
     fn refuse(&self, e: FlowError) -> SourceError {
@@ -212,6 +215,8 @@ impl<S: Source> Source for Ending<S> {
         }
         if self.ends.is_none() && self.flow.books.lock().is_over() {
             self.ends = Some(self.inner.partitions().into());
+            // Nobody asks for the lag any more while the last windows are evaluated.
+            self.progress.lag.store(0, Ordering::Relaxed);
         }
         if let Some(ends) = &mut self.ends {
             return Ok(ends.pop_front().map_or(Polled::Finished, Polled::Ended));
@@ -359,7 +364,7 @@ mod tests {
     fn the_source_ends_once_all_that_was_sent_is_handed_out() {
         let flow = sent(5);
         let given = Given([chunk(0, 0..3), Polled::Nothing, chunk(0, 3..5)].into());
-        let mut source = Ending::new(given, Arc::clone(&flow), 5);
+        let mut source = Ending::new(given, Arc::clone(&flow), 5, Arc::default());
         let mut poll = || source.poll(Duration::ZERO).unwrap();
         assert!(matches!(poll(), Polled::Chunk(_)));
         flow.done();
@@ -375,7 +380,7 @@ mod tests {
     fn lost_messages_end_the_job_with_an_error_and_stop_the_producer() {
         let flow = sent(5);
         let given = Given([chunk(0, 0..2), chunk(0, 4..5)].into());
-        let mut source = Ending::new(given, Arc::clone(&flow), 5);
+        let mut source = Ending::new(given, Arc::clone(&flow), 5, Arc::default());
         source.poll(Duration::ZERO).unwrap();
         let e = source.poll(Duration::ZERO).unwrap_err().to_string();
         assert!(e.contains("partition 0 goes on at offset 4 after 2"), "{e}");
