@@ -5,6 +5,7 @@ use super::history::{self, Days, day_file};
 use super::ingest::{Committed, PartitionCommit};
 use super::job::Job;
 use super::progress::Progress;
+use super::sweep;
 use crate::alert::AlertRow;
 use crate::event::time::DAY;
 use crate::source::PartitionId;
@@ -83,6 +84,10 @@ pub struct EvaluatorTask {
     kept: BTreeMap<i32, Kept>,
     progress: Arc<Progress>,
     dirty: bool,
+    /// The newest commit read of each partition; its state must stay.
+    last_commit: BTreeMap<i32, u64>,
+    /// The day of the last sweep.
+    swept: i64,
 }
 
 impl EvaluatorTask {
@@ -105,6 +110,7 @@ impl EvaluatorTask {
                 (c.state, c.partitions, c.alerts)
             }
         };
+        sweep::after_evaluator_claim(job);
         for p in all {
             partitions.entry(p.0).or_insert_with(PartitionRead::default);
         }
@@ -120,6 +126,8 @@ impl EvaluatorTask {
             kept: BTreeMap::new(),
             progress,
             dirty: false,
+            last_commit: BTreeMap::new(),
+            swept: 0,
         };
         task.restore()?;
         Ok((task, alerts))
@@ -219,6 +227,7 @@ impl EvaluatorTask {
         let behind = c.rows.iter().any(|r| r.close_at <= at);
         let read = self.partitions.entry(p).or_default();
         read.read_to = c.epoch.0;
+        self.last_commit.insert(p, c.epoch.0);
         read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
         read.quiet = c.quiet;
         read.empty = c.empty;
@@ -313,11 +322,26 @@ impl EvaluatorTask {
         self.chain.commit(commit)?;
         publish(&job.storage, &files).map_err(PaneFileError::from)?;
         self.dirty = false;
+        self.sweep();
         Progress::add(&self.progress.windows, windows);
         Progress::add(&self.progress.alerts, outputs.alerts.len() as u64);
         let firing = outputs.alerts.iter().filter(|a| a.state == crate::alert::AlertState::Firing).count();
         Progress::add(&self.progress.firing, firing as u64);
         Ok(outputs.alerts)
+    }
+
+    /// Once a day of event time, deletes what no restart and no baseline needs.
+    fn sweep(&mut self) {
+        let Some(at) = self.evaluator.at() else { return };
+        let day = at.div_euclid(DAY);
+        if day <= self.swept {
+            return;
+        }
+        self.swept = day;
+        let keep =
+            |(p, read): (&i32, &PartitionRead)| Some((*p, read.keep_from.min(*self.last_commit.get(p)?)));
+        let partitions: Vec<(i32, u64)> = self.partitions.iter().filter_map(keep).collect();
+        sweep::outlived(&self.job, at, &partitions, self.chain.head().0);
     }
 
     /// Lets go of epochs whose rows no restart needs.

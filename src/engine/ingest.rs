@@ -2,6 +2,7 @@
 
 use super::job::Job;
 use super::progress::Progress;
+use super::sweep;
 use crate::enrich::{Batch, Enricher};
 use crate::event::archive::ArchiveReader;
 use crate::event::{Event, Reject, RejectReason, decode};
@@ -174,6 +175,7 @@ impl Owned {
             owned.fingerprint = c.fingerprint;
             owned.open_file = c.open;
         }
+        sweep::after_partition_claim(job, id.0, owned.open_file.as_deref());
         Ok(owned)
     }
 

@@ -10,6 +10,7 @@ pub mod pins;
 mod progress;
 mod rolling;
 mod run;
+mod sweep;
 
 pub use evaluate::{EvaluateError, Evaluator, Exclusion, History, Outputs, Settings, State};
 pub use evaluator_task::EvaluatorCommit;

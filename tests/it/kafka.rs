@@ -83,8 +83,10 @@ fn events(dir: &Path) -> String {
 }
 
 fn live_config(dir: &Path, broker: &Broker, topic: &str, group: &str) -> PathBuf {
+    // A static member that comes back gets its partitions at once; another one would wait until the dead one has timed out.
     let kafka = format!(
-        "[input]\nkafka = {{ brokers = \"{}\", topic = \"{topic}\", group = \"{group}\" }}\n",
+        "[input]\nkafka = {{ brokers = \"{}\", topic = \"{topic}\", group = \"{group}\" }}\n\
+         [kafka.properties]\n\"group.instance.id\" = \"one\"\n\"session.timeout.ms\" = \"6000\"\n",
         broker.address
     );
     let file = quick_config(dir, &kafka);

@@ -283,7 +283,7 @@ mod tests {
         }
         assert!(sent <= PARTITION_BYTES && sent + KB + OVERHEAD > PARTITION_BYTES);
         // A whole message set of librdkafka's default size more would still fit.
-        assert!(PARTITION_BYTES + 1_000_000 < 5 << 20);
+        const { assert!(PARTITION_BYTES + 1_000_000 < 5 << 20) };
         assert!(books.has_room(1, KB), "the other partition is empty");
         books.read(0, 0, 9, 10, 10 * KB).unwrap();
         assert!(books.has_room(0, KB), "what was read makes room");

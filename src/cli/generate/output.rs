@@ -69,7 +69,7 @@ pub enum Put {
 /// One place to write to.
 pub enum Output {
     /// JSON lines.
-    Lines(Lines),
+    Lines(Box<Lines>),
     /// A redacted archive.
     Archive(Box<Archive>),
     /// A topic.
@@ -122,7 +122,7 @@ impl Output {
     pub fn stdout() -> Self {
         let to: Box<dyn Write> = Box::new(io::stdout());
         let to = Encoder::Plain(BufWriter::with_capacity(BUFFER, to));
-        Self::Lines(Lines { name: "standard output".into(), to })
+        Self::Lines(Box::new(Lines { name: "standard output".into(), to }))
     }
 
     /// A file, by its suffix: `.parquet` an archive hashed under `key`, `.gz` and `.zst` compressed JSON lines, else plain ones.
@@ -145,7 +145,7 @@ impl Output {
             }
             _ => Encoder::Plain(BufWriter::with_capacity(BUFFER, Box::new(file))),
         };
-        Ok(Self::Lines(Lines { name, to }))
+        Ok(Self::Lines(Box::new(Lines { name, to })))
     }
 
     /// Writes one message.
@@ -177,10 +177,13 @@ impl Output {
     /// When that fails.
     pub fn finish(self) -> Result<(), OutputError> {
         match self {
-            Self::Lines(Lines { name, to }) => match to.finish() {
-                Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-                done => done.map_err(|source| OutputError::Write { name, source }),
-            },
+            Self::Lines(lines) => {
+                let Lines { name, to } = *lines;
+                match to.finish() {
+                    Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+                    done => done.map_err(|source| OutputError::Write { name, source }),
+                }
+            }
             Self::Archive(archive) => archive.finish(),
             Self::Topic(producer) => Ok(producer.finish().map(|_| ())?),
         }

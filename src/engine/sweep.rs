@@ -1,0 +1,76 @@
+//! Housekeeping: files that no commit names, and what has outlived its retention.
+
+use super::job::Job;
+use crate::event::time::{DAY, date};
+use crate::store::Storage;
+
+/// Deletes the files of a folder that `gone` picks by their path. What can't be deleted is logged and tried again next time.
+fn delete(storage: &Storage, folder: &str, gone: impl Fn(&str) -> bool) {
+    let all = match storage.list(folder) {
+        Ok(all) => all,
+        Err(error) => return tracing::warn!(%error, "can't look for old files"),
+    };
+    for path in all.iter().filter(|p| gone(p)) {
+        if let Err(error) = storage.delete(path) {
+            tracing::warn!(%error, "can't delete an old file");
+        }
+    }
+}
+
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The number that a file's name begins with.
+fn number(path: &str) -> Option<u64> {
+    let name = name(path).trim_start_matches("epoch=");
+    name.split(['-', '.']).next()?.parse().ok()
+}
+
+/// What a partition's earlier owners left behind without a commit: staged files, and open panes other than `open`. Only the owner of
+/// the partition calls this, with its claim in place.
+pub fn after_partition_claim(job: &Job, partition: i32, open: Option<&str>) {
+    let staged = format!("p{partition:05}-");
+    delete(&job.storage, "_staged", |p| name(p).starts_with(&staged));
+    delete(&job.storage, &format!("_open/{}/partition={partition:05}", job.name), |p| Some(p) != open);
+}
+
+/// What earlier evaluators left behind without a commit. Only the owner of the evaluator's chain calls this.
+pub fn after_evaluator_claim(job: &Job) {
+    delete(&job.storage, "_staged", |p| !name(p).starts_with('p'));
+}
+
+/// Deletes what no restart and no baseline can need any more, at the event time `at`.
+pub fn outlived(job: &Job, at: i64, partitions: &[(i32, u64)], evaluator_head: u64) {
+    let config = &job.settings.config;
+    let first = date(at - config.output.keep_panes.0);
+    delete(&job.storage, "panes", |p| {
+        p.split('/').find_map(|s| s.strip_prefix("date=")).is_some_and(|d| d < first.as_str())
+    });
+    let longest = i64::from(config.baselines.rolling_days.iter().copied().max().unwrap_or(0));
+    // Windows that began days ago are judged by the baselines of the day in which they began.
+    let reach = config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0) + 2 * DAY;
+    let written = at - longest * DAY - reach;
+    delete(&job.storage, &job.days_folder(), |p| {
+        name(p).split('-').nth(1).and_then(|n| n.parse::<i64>().ok()).is_some_and(|last| last < written)
+    });
+    for &(partition, keep_from) in partitions {
+        let old = |p: &str| number(p).is_some_and(|n| n < keep_from);
+        delete(&job.storage, &format!("_panes/{}/partition={partition:05}", job.name), old);
+        delete(&job.storage, &job.partition_chain(partition), old);
+    }
+    // A few links stay for whoever wants to know what happened.
+    delete(&job.storage, &job.evaluator_chain(), |p| number(p).is_some_and(|n| n + 20 < evaluator_head));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_their_numbers() {
+        assert_eq!(number("_panes/job/partition=00001/000000000012-ab.parquet"), Some(12));
+        assert_eq!(number("_chain/job/partition=00001/epoch=000000000007.json"), Some(7));
+        assert_eq!(number("_panes/job/x.parquet"), None);
+    }
+}
