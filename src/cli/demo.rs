@@ -226,13 +226,14 @@ by = ["model_version"]
 by = ["model_version", "region"]
 
 [windows]
+pane = "30m"                  # the default is 1m: much finer than so little traffic a minute needs
 rolling = [{{ length = "1h", slide = "30m" }}, "24h"]   # the default has 30m, 6h and 24h
 
 [baselines]
 rolling_days = [7]            # the default has 7 and 28
 
 [engine]
-commit_every = "2s"           # the default is 1m; here a simulated day takes a few seconds
+commit_every = "5s"           # the default is 1m; here a simulated day takes a few seconds
 "#,
         out = toml::Value::String(out.to_owned()),
     )

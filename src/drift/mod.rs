@@ -6,7 +6,7 @@
 //!
 //! | File | Answers |
 //! |---|---|
-//! | [`distances`] | how far a window is from its baseline: PSI, KL, JS, Wasserstein, distances of centroids |
+//! | [`mod@distances`] | how far a window is from its baseline: PSI, KL, JS, Wasserstein, distances of centroids |
 //! | [`bins`] | into which bins numbers and tokens are counted before that |
 //! | [`session_test`] | could chance explain it, when requests of one session are alike: the test that decides |
 //! | [`iid`] | the same for records that are sessions of their own: PSI against χ² |

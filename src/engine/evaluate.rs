@@ -20,6 +20,7 @@ use arrow::array::RecordBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -392,12 +393,20 @@ impl Evaluator {
             self.build_baselines(floor(t, DAY))?;
         }
         let later = self.pending.split_off(&(t + 1));
-        let mut rows: Vec<PaneRow> =
-            std::mem::replace(&mut self.pending, later).into_values().flatten().collect();
-        // Partitions bring rows in any order; the cap on segments admits them in this one.
-        rows.sort_by(|a, b| (a.close_at, a.start, &a.segment).cmp(&(b.close_at, b.start, &b.segment)));
+        let rows = std::mem::replace(&mut self.pending, later).into_values().flatten();
+        // Merged within a tick and segment first: panes of sparse traffic hold an event each, and every one of them would otherwise be
+        // merged into each coarser segment. Partitions bring rows in any order; the cap on segments admits them in this one.
+        let mut fresh: BTreeMap<(i64, Segment), Contents> = BTreeMap::new();
         for row in rows {
-            self.take_up(row, t, true)?;
+            match fresh.entry((floor(row.start, self.tick), row.segment)) {
+                Entry::Occupied(mut e) => e.get_mut().merge(&row.contents)?,
+                Entry::Vacant(e) => {
+                    e.insert(row.contents);
+                }
+            }
+        }
+        for ((start, segment), contents) in fresh {
+            self.take_up(PaneRow { start, close_at: t, segment, contents }, t, true)?;
         }
         if t % HOUR == 0 {
             self.close_hour(t)?;

@@ -7,7 +7,8 @@ use super::progress::{Counts, Progress};
 use crate::alert::{AlertRow, Outbox};
 use crate::enrich::{Batch, Enricher};
 use crate::source::{
-    Chunk, Offset, PartitionId, Payload, Polled, PositionError, Positions, Source, SourceError, TimeRange,
+    CHUNK_BYTES, Chunk, Offset, PartitionId, Payload, Polled, PositionError, Positions, Source, SourceError,
+    TimeRange,
 };
 use crate::store::chain::ChainError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
@@ -76,8 +77,11 @@ pub struct Options {
     pub outbox: Option<Outbox>,
 }
 
-/// Chunks that wait for one worker.
-const QUEUE: usize = 16;
+/// Chunks of [`CHUNK_BYTES`] that wait for one worker, of those that `engine.queue` has room for.
+fn queue_length(queue: u64, workers: usize) -> usize {
+    let chunks = queue / CHUNK_BYTES as u64 / workers.max(1) as u64;
+    usize::try_from(chunks).unwrap_or(usize::MAX).clamp(2, 1024)
+}
 
 /// What a worker is told.
 enum Work {
@@ -152,7 +156,7 @@ pub fn run(
         let mut queues = Vec::new();
         let mut handles = Vec::new();
         for _ in 0..workers.max(1) {
-            let (to, from) = bounded::<Work>(QUEUE);
+            let (to, from) = bounded::<Work>(queue_length(config.engine.queue.0, workers));
             queues.push(to);
             let worker = Worker {
                 job: Arc::clone(job),
