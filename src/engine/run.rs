@@ -369,7 +369,11 @@ impl Worker {
 
     fn chunk(&mut self, chunk: Chunk) -> Result<(), EngineError> {
         let Some((owned, _)) = self.owned.get_mut(&chunk.partition) else { return Ok(()) };
-        owned.take(&chunk, &mut self.enricher, &mut self.batch, &self.progress)?;
+        if let Err(e) = owned.take(&chunk, &mut self.enricher, &mut self.batch, &self.progress) {
+            // What was rejected is committed first, so that the table can show what the error speaks of.
+            self.commit(chunk.partition, false)?;
+            return Err(e.into());
+        }
         if let Payload::Messages { buffer, .. } = chunk.payload {
             let _ = self.recycle.try_send(buffer);
         }

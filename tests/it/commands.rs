@@ -71,7 +71,13 @@ fn sql_reads_the_tables_and_merges_sketches() {
         "--format",
         "csv",
     ]);
-    assert!(n.contains("5000"), "{n}");
+    // Every event but those of the last hour, which is not over.
+    let lines = std::fs::read_to_string(&events).unwrap();
+    let hours: Vec<&str> =
+        lines.lines().map(|l| &l[l.find("\"timestamp\":\"").unwrap() + 13..][..13]).collect();
+    let last = hours.iter().max().unwrap();
+    let before = hours.iter().filter(|h| h != &last).count();
+    assert!(n.contains(&before.to_string()), "{n}, not {before}");
     let said = fails(&["sql", "-o", text(&out), "-e", "select nothing from windows"], 2);
     assert!(said.contains("nothing"), "{said}");
 }
@@ -103,7 +109,10 @@ fn a_small_demo_finds_what_it_injected() {
     let said = ok(&["demo", "--dir", text(&d), "--events", "150000", "--days", "21", "-q", "--json"]);
     let said: serde_json::Value = serde_json::from_str(said.trim().lines().last().unwrap()).unwrap();
     assert_eq!(said["produced"], said["consumed"], "{said}");
-    assert_eq!(said["produced"], 150_000, "{said}");
+    assert!(said["produced"].as_u64().unwrap() > 140_000, "{said}");
+    for incident in said["found"]["incidents"].as_array().unwrap() {
+        assert!(!incident["first"].is_null(), "missed: {incident}");
+    }
     assert!(d.join("incidents.json").exists() && d.join("driftglass.toml").exists());
     assert!(!table(&d.join("out"), "alerts").is_empty());
 }

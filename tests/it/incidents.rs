@@ -53,11 +53,11 @@ fn the_incidents_of_the_real_archive_are_found_and_quiet_tenants_stay_quiet() {
                 .filter(|a| a.1 == segment && a.2 == *feature && a.3 >= start)
                 .min_by_key(|a| a.3);
             let found = found.unwrap_or_else(|| panic!("{segment}: no alert on {feature}"));
-            println!(
+            say(&format!(
                 "{segment} {feature}: {} after {} h",
                 found.0,
                 (found.3 - start) / driftglass::event::time::HOUR
-            );
+            ));
             if *feature == "prompt_tokens" {
                 assert!(found.4.contains("anime"), "named by its tokens");
             }

@@ -26,7 +26,7 @@ impl Broker {
     fn start(dir: &Path, test: &str) -> Option<Self> {
         let available = kafka(&["available"]);
         if !available.status.success() {
-            println!("skipped {test}: {}", String::from_utf8_lossy(&available.stdout).trim());
+            say(&format!("skipped {test}: {}", String::from_utf8_lossy(&available.stdout).trim()));
             return None;
         }
         let got = kafka(&["get"]);
@@ -116,7 +116,7 @@ fn live_equals_replay_and_kills_change_nothing() {
     ok(&["run", "-c", text(&config), "-o", text(&live), "--until-caught-up", "-q"]);
     let takes = began.elapsed();
     let compared = assert_same(&replayed, &live);
-    println!("{compared} window rows are the same live (6 partitions) and replayed (1)");
+    say(&format!("{compared} window rows are the same live (6 partitions) and replayed (1)"));
 
     let killed_out = d.join("killed");
     let config = live_config(d, &broker, "events", "killed");
@@ -136,5 +136,5 @@ fn live_equals_replay_and_kills_change_nothing() {
     }
     ok(&args);
     let compared = assert_same(&live, &killed_out);
-    println!("killed {killed} times, {compared} window rows are the same");
+    say(&format!("killed {killed} times, {compared} window rows are the same"));
 }

@@ -104,5 +104,5 @@ fn canaries_in_text_fields_are_found_nowhere() {
         }
     }
     assert!(table(&out, "rejects").iter().map(|b| b.num_rows()).sum::<usize>() >= 3);
-    println!("{} canaries found in none of {looked} places", FIELDS.len());
+    say(&format!("{} canaries found in none of {looked} places", FIELDS.len()));
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 fn other_engines_read_every_table() {
     let available = Command::new("bash").arg(script("python.sh")).arg("available").output().unwrap();
     if !available.status.success() {
-        println!("skipped the readers: {}", String::from_utf8_lossy(&available.stdout).trim());
+        say(&format!("skipped the readers: {}", String::from_utf8_lossy(&available.stdout).trim()));
         return;
     }
     let python = Command::new("bash").arg(script("python.sh")).output().unwrap();

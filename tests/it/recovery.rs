@@ -32,6 +32,6 @@ fn a_replay_killed_again_and_again_leaves_the_same_record() {
     ok(&args);
     let compared = assert_same(&whole, &broken);
     assert_eq!(rows(&table(&whole, "windows"), &[]).len(), rows(&table(&broken, "windows"), &[]).len());
-    println!("killed {killed} times, {compared} window rows are the same");
+    say(&format!("killed {killed} times, {compared} window rows are the same"));
     assert!(killed > 3, "only {killed} of 20 kills came before the end");
 }

@@ -24,7 +24,7 @@ fn plain_compressed_and_archived_events_give_the_same_tables() {
     let again = d.join("again");
     ok(&["replay", "-c", c, "-o", text(&again), text(&kept.join("archive")), "-q"]);
     let compared = assert_same(&plain, &again);
-    println!("{compared} window rows are the same from JSONL, zstd and the archive");
+    say(&format!("{compared} window rows are the same from JSONL, zstd and the archive"));
 }
 
 #[test]

@@ -315,7 +315,7 @@ mod tests {
         let found = sort(labels, &alerts);
         let first = found.incidents[0].first.as_ref().unwrap();
         assert_eq!((first.segment.as_str(), first.feature.as_str()), ("region=eu", "error"));
-        assert_eq!((first.delay_seconds, first.at.as_str()), (3_600, "2026-01-12T07:00:00.000Z"));
+        assert_eq!((first.delay_seconds, first.at.as_str()), (3_600, "2026-01-12T07:00:00Z"));
         assert_eq!(found.incidents[0].alerts, 3);
         assert!(found.incidents[1].first.is_none());
         assert_eq!(found.consequences, 1);
