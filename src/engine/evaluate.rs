@@ -101,10 +101,10 @@ pub struct State {
     pub at: Option<i64>,
     /// Alerts under way.
     pub book: AlertBook,
-    /// Segments admitted, per grouping.
-    pub admitted: Vec<Vec<String>>,
-    /// Windows judged and drifted in the current day, per (grouping, segment, feature).
-    pub judged: Vec<(u16, String, usize, u32, u32)>,
+    /// Segments admitted, per grouping, by its name.
+    pub admitted: BTreeMap<String, Vec<String>>,
+    /// Windows judged and drifted in the current day, per grouping, segment and feature, by their names.
+    pub judged: Vec<(String, String, String, u32, u32)>,
     /// Windows written.
     pub windows: u64,
 }
@@ -163,13 +163,23 @@ impl Evaluator {
     pub fn new(settings: Arc<Settings>, history: Box<dyn History>, state: State, excluded: Excluded) -> Self {
         let windows = &settings.config.windows;
         let tick = windows.rolling.iter().fold(HOUR, |g, r| gcd(g, r.slide()));
-        let mut admitted: Vec<FxHashSet<Arc<str>>> =
-            state.admitted.iter().map(|g| g.iter().map(|s| Arc::from(s.as_str())).collect()).collect();
-        admitted.resize_with(settings.groupings.all.len(), FxHashSet::default);
+        let admitted = settings
+            .groupings
+            .all
+            .iter()
+            .map(|g| {
+                state.admitted.get(&*g.name).into_iter().flatten().map(|s| Arc::from(s.as_str())).collect()
+            })
+            .collect();
+        // Of a grouping or feature that the configuration no longer has nothing is left to decide.
         let judged = state
             .judged
             .into_iter()
-            .map(|(grouping, name, f, j, d)| ((Segment { grouping, name: name.into() }, f), (j, d)))
+            .filter_map(|(by, name, feature, judged, drifted)| {
+                let grouping = settings.groupings.index_of(&by)? as u16;
+                let f = settings.names.features.iter().position(|f| **f == *feature)?;
+                Some(((Segment { grouping, name: name.into() }, f), (judged, drifted)))
+            })
             .collect();
         let recipe = Recipe {
             config: settings.config.baselines.clone(),
@@ -208,14 +218,21 @@ impl Evaluator {
             v.sort();
             v
         };
+        let groupings = &self.settings.groupings.all;
+        let by = |s: &Segment| groupings[s.grouping as usize].name.to_string();
+        let feature = |f: usize| self.settings.names.features[f].to_string();
         State {
             at: self.at,
             book: self.book.clone(),
-            admitted: self.admitted.iter().map(sorted).collect(),
+            admitted: groupings
+                .iter()
+                .zip(&self.admitted)
+                .map(|(g, a)| (g.name.to_string(), sorted(a)))
+                .collect(),
             judged: self
                 .judged
                 .iter()
-                .map(|((s, f), (j, d))| (s.grouping, s.name.to_string(), *f, *j, *d))
+                .map(|((s, f), (j, d))| (by(s), s.name.to_string(), feature(*f), *j, *d))
                 .collect(),
             windows: self.windows,
         }
@@ -245,10 +262,10 @@ impl Evaluator {
         self.folded
     }
 
-    /// Start of the oldest row that a restart at the last tick would need again.
+    /// Length of the longest window that is merged from chunks, whose rows a restart needs again.
     #[must_use]
-    pub fn needs_from(&self) -> i64 {
-        self.at.map_or(i64::MIN, |t| floor(t, HOUR).min(t - self.rolled.fine_length()))
+    pub fn fine_length(&self) -> i64 {
+        self.rolled.fine_length()
     }
 
     /// Start of the oldest hour that a restart at the last tick would need again.
@@ -257,10 +274,10 @@ impl Evaluator {
         self.at.map_or(i64::MIN, |t| floor(t, DAY).min(t - self.rolled.long_length()))
     }
 
-    /// The last closing time that is waiting, if any.
+    /// The last closing time up to `until` that is waiting, if any.
     #[must_use]
-    pub fn last_pending(&self) -> Option<i64> {
-        self.pending.keys().next_back().copied()
+    pub fn last_pending(&self, until: i64) -> Option<i64> {
+        self.pending.range(..=until).next_back().map(|p| *p.0)
     }
 
     /// The closing time in the middle of those that wait, by rows: where time stands while too few events came for a watermark.

@@ -7,7 +7,7 @@ use super::job::Job;
 use super::progress::Progress;
 use super::sweep;
 use crate::alert::AlertRow;
-use crate::event::time::DAY;
+use crate::event::time::{DAY, HOUR, floor};
 use crate::source::PartitionId;
 use crate::store::chain::{Chain, ChainError, Epoch, head, read_commit};
 use crate::store::panes::{self, PaneFileError};
@@ -23,7 +23,7 @@ use thiserror::Error;
 const MANY_WINDOWS: usize = 100_000;
 /// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with a clock that is years ahead must
 /// not drag it to their time, behind which every later event would be late.
-const QUIET_REACH: i64 = DAY;
+const QUIET_REACH: i64 = 2 * HOUR;
 /// Ticks between two looks at what else has come.
 const TICKS: usize = 48;
 
@@ -67,12 +67,21 @@ pub struct EvaluatorCommit {
     pub partitions: BTreeMap<i32, PartitionRead>,
     /// Files of public tables that this commit names.
     pub files: Vec<Staged>,
-    /// Alerts that leave after this commit; a restart sends the last commit's again.
+    /// Alerts that leave after this commit, or had not been delivered before it; a restart sends the last commit's again.
     pub alerts: Vec<AlertRow>,
 }
 
-/// Epochs whose rows may be needed again, with the last start and closing time in each.
+/// Epochs whose rows may be needed again, with the last start of each and the time from which all of its rows count.
 type Kept = VecDeque<(u64, i64, i64)>;
+
+/// What an advance came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advanced {
+    /// There is more to evaluate right now.
+    pub more: bool,
+    /// So much waits that a commit is due whatever the time.
+    pub full: bool,
+}
 
 /// The evaluator and its bookkeeping.
 pub struct EvaluatorTask {
@@ -110,7 +119,7 @@ impl EvaluatorTask {
                 (c.state, c.partitions, c.alerts)
             }
         };
-        sweep::after_evaluator_claim(job);
+        sweep::after_evaluator_claim(job, chain.head().0);
         for p in all {
             partitions.entry(p.0).or_insert_with(PartitionRead::default);
         }
@@ -146,8 +155,9 @@ impl EvaluatorTask {
         for (p, read) in self.partitions.clone() {
             for epoch in read.keep_from.max(1)..=read.read_to {
                 if let Some((_, rows)) = self.commit_of(p, epoch)? {
-                    self.keep(p, epoch, &rows);
-                    self.evaluator.restore(rows, read.floors.get(&epoch).copied())?;
+                    let after = read.floors.get(&epoch).copied();
+                    self.keep(p, epoch, &rows, after);
+                    self.evaluator.restore(rows, after)?;
                 }
             }
             self.catch_up(PartitionId(p))?;
@@ -222,7 +232,6 @@ impl EvaluatorTask {
 
     fn take(&mut self, c: Committed) {
         let p = c.partition.0;
-        self.keep(p, c.epoch.0, &c.rows);
         let at = self.evaluator.at().unwrap_or(i64::MIN);
         let behind = c.rows.iter().any(|r| r.close_at <= at);
         let read = self.partitions.entry(p).or_default();
@@ -231,26 +240,30 @@ impl EvaluatorTask {
         read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
         read.quiet = c.quiet;
         read.empty = c.empty;
-        let floor = behind.then(|| at + 1);
-        if let Some(f) = floor {
-            read.floors.insert(c.epoch.0, f);
+        let after = behind.then_some(at + 1);
+        if let Some(after) = after {
+            read.floors.insert(c.epoch.0, after);
         }
-        self.evaluator.offer(c.rows, floor);
+        self.keep(p, c.epoch.0, &c.rows, after);
+        self.evaluator.offer(c.rows, after);
         self.dirty = true;
     }
 
-    fn keep(&mut self, partition: i32, epoch: u64, rows: &[PaneRow]) {
+    fn keep(&mut self, partition: i32, epoch: u64, rows: &[PaneRow], after: Option<i64>) {
+        if rows.is_empty() {
+            return;
+        }
         let start = rows.iter().map(|r| r.start).max().unwrap_or(i64::MIN);
-        let close = rows.iter().map(|r| r.close_at).max().unwrap_or(i64::MIN);
-        self.kept.entry(partition).or_default().push_back((epoch, start, close));
+        let counts_from =
+            rows.iter().map(|r| r.close_at).max().unwrap_or(i64::MIN).max(after.unwrap_or(i64::MIN));
+        self.kept.entry(partition).or_default().push_back((epoch, start, counts_from));
     }
 
-    /// Evaluates as far as the partitions have come; commits when much is waiting. Returns the alerts whose commit holds now, and
-    /// whether there is more to do.
+    /// Evaluates some ticks, as far as the partitions have come.
     ///
     /// # Errors
-    /// When the evaluation or a commit fails.
-    pub fn advance(&mut self) -> Result<(Vec<AlertRow>, bool), TaskError> {
+    /// When the evaluation fails.
+    pub fn advance(&mut self) -> Result<Advanced, TaskError> {
         let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
         let mark = if waited.is_empty() {
             self.quiet_mark()
@@ -266,8 +279,15 @@ impl EvaluatorTask {
             self.progress.evaluated_to.store(at, Ordering::Relaxed);
             self.progress.folded.store(self.evaluator.folded(), Ordering::Relaxed);
         }
-        let alerts = if self.evaluator.waiting() >= MANY_WINDOWS { self.commit()? } else { Vec::new() };
-        Ok((alerts, !done))
+        Ok(Advanced { more: !done, full: self.evaluator.waiting() >= MANY_WINDOWS })
+    }
+
+    /// Whether another process has taken the chain over.
+    ///
+    /// # Errors
+    /// When the chain can't be looked at.
+    pub fn is_fenced(&self) -> Result<bool, TaskError> {
+        Ok(head(&self.job.storage, &self.job.evaluator_chain())? != Some(self.chain.head()))
     }
 
     /// The tick to evaluate to when no partition is waited for: the last that any row counts from, within reach of the watermark.
@@ -279,17 +299,20 @@ impl EvaluatorTask {
             .filter_map(|p| p.watermark)
             .max()
             .or_else(|| self.evaluator.middle_pending());
-        let Some((last, reached)) = self.evaluator.last_pending().zip(reached) else { return i64::MIN };
-        let to = last.min(reached.saturating_add(QUIET_REACH));
+        let Some(reached) = reached else { return i64::MIN };
+        let Some(last) = self.evaluator.last_pending(reached.saturating_add(QUIET_REACH)) else {
+            return i64::MIN;
+        };
         // The next tick at or after it.
-        -(-to).div_euclid(tick) * tick
+        -(-last).div_euclid(tick) * tick
     }
 
-    /// Commits what was evaluated, publishes it, and returns the alerts that may leave now.
+    /// Commits what was evaluated, publishes it, and returns the alerts that may leave now. `waiting` are alerts of earlier commits that
+    /// are not known to be delivered.
     ///
     /// # Errors
     /// When the storage fails for good or another process evaluates now.
-    pub fn commit(&mut self) -> Result<Vec<AlertRow>, TaskError> {
+    pub fn commit(&mut self, waiting: Vec<AlertRow>) -> Result<Vec<AlertRow>, TaskError> {
         if !self.dirty {
             return Ok(Vec::new());
         }
@@ -317,7 +340,7 @@ impl EvaluatorTask {
             state: self.evaluator.state(),
             partitions: self.partitions.clone(),
             files: files.clone(),
-            alerts: outputs.alerts.clone(),
+            alerts: waiting.into_iter().chain(outputs.alerts.iter().cloned()).collect(),
         };
         self.chain.commit(commit)?;
         publish(&job.storage, &files).map_err(PaneFileError::from)?;
@@ -346,9 +369,11 @@ impl EvaluatorTask {
 
     /// Lets go of epochs whose rows no restart needs.
     fn forget(&mut self) {
-        let (from, at) = (self.evaluator.needs_from(), self.evaluator.at().unwrap_or(i64::MIN));
+        let Some(at) = self.evaluator.at() else { return };
+        let (chunks, hour) = (at - self.evaluator.fine_length(), floor(at, HOUR));
         for (p, kept) in &mut self.kept {
-            while kept.front().is_some_and(|&(_, start, close)| start < from && close <= at) {
+            // Needed while a chunk of theirs is in a window's reach, while any row waits, and until the hour that took them up is written.
+            while kept.front().is_some_and(|&(_, start, counts_from)| start < chunks && counts_from <= hour) {
                 kept.pop_front();
             }
             let read = self.partitions.entry(*p).or_default();

@@ -175,7 +175,7 @@ impl Owned {
             owned.fingerprint = c.fingerprint;
             owned.open_file = c.open;
         }
-        sweep::after_partition_claim(job, id.0, owned.open_file.as_deref());
+        sweep::after_partition_claim(job, id.0, owned.chain.head().0, owned.open_file.as_deref());
         Ok(owned)
     }
 

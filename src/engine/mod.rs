@@ -1,6 +1,7 @@
 //! The engine: wires source, panes, evaluation and store; threads, commits, recovery. Live, replay and the demo are this one engine.
 
 mod evaluate;
+mod evaluating;
 mod evaluator_task;
 mod history;
 mod ingest;

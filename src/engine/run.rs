@@ -1,10 +1,11 @@
 //! The running job: one thread polls the source, workers sketch, one thread evaluates; channels between them are bounded.
 
-use super::evaluator_task::{EvaluatorTask, TaskError};
+use super::evaluating::{Alarm, Evaluating};
+use super::evaluator_task::TaskError;
 use super::ingest::{Committed, IngestError, Owned};
 use super::job::Job;
 use super::progress::{Counts, Progress};
-use crate::alert::{AlertRow, Outbox};
+use crate::alert::Outbox;
 use crate::enrich::{Batch, Enricher};
 use crate::source::{
     CHUNK_BYTES, Chunk, Offset, PartitionId, Payload, Polled, PositionError, Positions, Source, SourceError,
@@ -91,12 +92,6 @@ enum Work {
     Drop(PartitionId),
 }
 
-/// What the evaluator is told.
-enum Evaluate {
-    Committed(Committed),
-    Assigned(PartitionId),
-}
-
 /// Claims partitions as they are assigned. Called back by the source while it polls.
 pub struct Claims {
     job: Arc<Job>,
@@ -124,7 +119,7 @@ impl Positions for Claims {
 }
 
 /// A name unlike any other writer's.
-fn writer() -> String {
+pub(super) fn writer() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
@@ -151,7 +146,8 @@ pub fn run(
     let outbox = Mutex::new(options.outbox.take());
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
-    let (evaluate_to, evaluate) = bounded::<Evaluate>(4);
+    let (assigned_to, assigned) = unbounded::<PartitionId>();
+    let (evaluate_to, evaluate) = bounded::<Committed>(4);
     let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
         let mut queues = Vec::new();
         let mut handles = Vec::new();
@@ -170,26 +166,37 @@ pub fn run(
             };
             let failed = Arc::clone(&failed);
             handles.push(scope.spawn(move || {
+                let mut alarm = Alarm { failed: &failed, well: false };
                 let done = worker.work(&from);
-                failed.fetch_or(done.is_err(), Ordering::Relaxed);
+                alarm.well = done.is_ok();
                 done
             }));
         }
         drop((hint_to, recycle_to));
         let evaluating = {
-            let (job, progress, failed, partitions) =
-                (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed), partitions.clone());
-            let (outbox, stop) = (&outbox, Arc::clone(&options.stop));
+            let (job, progress, failed) =
+                (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed));
+            let (outbox, stop, partitions) = (&outbox, Arc::clone(&options.stop), partitions.clone());
             scope.spawn(move || {
-                let done = evaluate_all(&job, &partitions, &evaluate, &progress, outbox, &stop);
-                failed.fetch_or(done.is_err(), Ordering::Relaxed);
+                let mut alarm = Alarm { failed: &failed, well: false };
+                let evaluating = Evaluating {
+                    job: &job,
+                    partitions: &partitions,
+                    assigned: &assigned,
+                    committed: &evaluate,
+                    progress: &progress,
+                    outbox,
+                    stop: &|| stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed),
+                };
+                let done = evaluating.run();
+                alarm.well = done.is_ok();
                 done
             })
         };
         let feed = Feed {
             claims,
             queues: &queues,
-            evaluator: &evaluate_to,
+            assigned: &assigned_to,
             hints: &hints,
             recycled: &recycled,
             progress: &options.progress,
@@ -226,7 +233,7 @@ pub fn run(
 struct Feed<'a> {
     claims: &'a Claims,
     queues: &'a [Sender<Work>],
-    evaluator: &'a Sender<Evaluate>,
+    assigned: &'a Sender<PartitionId>,
     hints: &'a Receiver<(PartitionId, Offset)>,
     recycled: &'a Receiver<Vec<u8>>,
     progress: &'a Progress,
@@ -275,7 +282,7 @@ impl Feed<'_> {
             let polled = source.poll(timeout)?;
             for owned in self.claims.claimed.lock().drain(..) {
                 let id = owned.id();
-                let _ = self.evaluator.send(Evaluate::Assigned(id));
+                let _ = self.assigned.send(id);
                 waiting.push_back((id, Work::Assign(Box::new(owned))));
             }
             match polled {
@@ -331,7 +338,7 @@ struct Worker {
     enricher: Enricher,
     batch: Batch,
     progress: Arc<Progress>,
-    evaluator: Sender<Evaluate>,
+    evaluator: Sender<Committed>,
     hints: Sender<(PartitionId, Offset)>,
     recycle: Sender<Vec<u8>>,
 }
@@ -386,7 +393,7 @@ impl Worker {
             Ok(committed) => {
                 *since = Instant::now();
                 let _ = self.hints.send((p, owned.next_offset()));
-                let _ = self.evaluator.send(Evaluate::Committed(committed));
+                let _ = self.evaluator.send(committed);
                 Ok(())
             }
             Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => {
@@ -397,100 +404,4 @@ impl Worker {
             Err(e) => Err(e.into()),
         }
     }
-}
-
-/// Time between commits of the evaluator while it catches up.
-const EVALUATOR_COMMIT: Duration = Duration::from_secs(5);
-/// Time between two looks at partitions that other processes own.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// The evaluating side. The process that owns the topic's first partition takes the role; losing the chain drops it.
-fn evaluate_all(
-    job: &Arc<Job>,
-    partitions: &[PartitionId],
-    from: &Receiver<Evaluate>,
-    progress: &Arc<Progress>,
-    outbox: &Mutex<Option<Outbox>>,
-    stop: &AtomicBool,
-) -> Result<(), TaskError> {
-    let send = |alerts: Vec<AlertRow>| {
-        if let Some(o) = outbox.lock().as_mut().filter(|_| !alerts.is_empty()) {
-            o.send(alerts);
-        }
-    };
-    let first = partitions.first().copied();
-    let mut task: Option<EvaluatorTask> = None;
-    let mut mine: BTreeSet<PartitionId> = BTreeSet::new();
-    let (mut committed, mut looked) = (Instant::now(), Instant::now());
-    let mut more = false;
-    loop {
-        // While there is something to evaluate, what else was committed waits with its sender: memory stays bounded. With nothing
-        // to do the next message may be the one that everything waits for.
-        let mut received = match if more {
-            Err(RecvTimeoutError::Timeout)
-        } else {
-            from.recv_timeout(Duration::from_millis(200))
-        } {
-            Ok(m) => Some(m),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-        let step = (|| -> Result<(), TaskError> {
-            while let Some(m) = received.take() {
-                match m {
-                    Evaluate::Assigned(p) => {
-                        mine.insert(p);
-                        if Some(p) == first && task.is_none() {
-                            let (t, again) =
-                                EvaluatorTask::claim(job, partitions, writer(), Arc::clone(progress))?;
-                            send(again);
-                            task = Some(t);
-                        }
-                    }
-                    Evaluate::Committed(c) => {
-                        if let Some(t) = &mut task {
-                            t.committed(c)?;
-                        }
-                    }
-                }
-                received = from.try_recv().ok();
-            }
-            let Some(t) = &mut task else { return Ok(()) };
-            if looked.elapsed() > LOOK {
-                looked = Instant::now();
-                for p in partitions.iter().filter(|p| !mine.contains(p)) {
-                    t.catch_up(*p)?;
-                }
-            }
-            let (alerts, unfinished) = t.advance()?;
-            send(alerts);
-            more = unfinished;
-            let due = if more { EVALUATOR_COMMIT } else { EVALUATOR_COMMIT / 10 };
-            if committed.elapsed() > due {
-                send(t.commit()?);
-                committed = Instant::now();
-            }
-            Ok(())
-        })();
-        match step {
-            Err(TaskError::Chain(ChainError::Lost { chain, epoch })) => {
-                tracing::warn!(%chain, %epoch, "another process evaluates now; this one goes on reading its partitions");
-                task = None;
-                more = false;
-            }
-            done => done?,
-        }
-    }
-    if let Some(t) = &mut task {
-        loop {
-            let (alerts, more) = t.advance()?;
-            send(alerts);
-            // Asked to stop, it leaves the rest to the next start: the panes are committed.
-            if !more || stop.load(Ordering::Relaxed) {
-                break;
-            }
-        }
-        send(t.commit()?);
-    }
-    Ok(())
 }

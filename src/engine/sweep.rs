@@ -27,17 +27,23 @@ fn number(path: &str) -> Option<u64> {
     name.split(['-', '.']).next()?.parse().ok()
 }
 
-/// What a partition's earlier owners left behind without a commit: staged files, and open panes other than `open`. Only the owner of
-/// the partition calls this, with its claim in place.
-pub fn after_partition_claim(job: &Job, partition: i32, open: Option<&str>) {
-    let staged = format!("p{partition:05}-");
-    delete(&job.storage, "_staged", |p| name(p).starts_with(&staged));
-    delete(&job.storage, &format!("_open/{}/partition={partition:05}", job.name), |p| Some(p) != open);
+/// What a partition's earlier owners left behind without a commit: staged files, and open panes other than `open`, of epochs below the
+/// claim. Later ones belong to whoever took the partition over since, should this process have slept in between.
+pub fn after_partition_claim(job: &Job, partition: i32, claim: u64, open: Option<&str>) {
+    let prefix = format!("p{partition:05}-");
+    let staged = |p: &str| name(p).strip_prefix(&prefix).and_then(number).is_some_and(|n| n < claim);
+    delete(&job.storage, "_staged", staged);
+    let folder = format!("_open/{}/partition={partition:05}", job.name);
+    delete(&job.storage, &folder, |p| Some(p) != open && number(p).is_some_and(|n| n < claim));
 }
 
-/// What earlier evaluators left behind without a commit. Only the owner of the evaluator's chain calls this.
-pub fn after_evaluator_claim(job: &Job) {
-    delete(&job.storage, "_staged", |p| !name(p).starts_with('p'));
+/// What earlier evaluators left behind without a commit, of epochs below the claim.
+pub fn after_evaluator_claim(job: &Job, claim: u64) {
+    let epoch = |p: &str| match name(p) {
+        days if p.contains("/_days/") => days.split('-').nth(2).and_then(number),
+        other => number(other),
+    };
+    delete(&job.storage, "_staged", |p| !name(p).starts_with('p') && epoch(p).is_some_and(|n| n < claim));
 }
 
 /// Deletes what no restart and no baseline can need any more, at the event time `at`.

@@ -282,7 +282,7 @@ def check_windows(columns, total, ask):
     absent = [c for c in REQUIRED if c not in columns]
     if absent:
         raise Disagreement(f"windows: no column {', '.join(absent)}")
-    verdicts = ask("the rows and the sum of n of each verdict", lambda r: rows(r.verdicts()))
+    verdicts = ask("the rows and the sum of n of each verdict", lambda r: sorted(rows(r.verdicts()), key=lambda v: v["verdict"] or ""))
     order = [c for c in ORDER if c in columns]
     sampled = [c for c in SAMPLED if c in columns]
     for position in sorted({0, total // 4, total // 2, 3 * total // 4, total - 1}):

@@ -1,0 +1,185 @@
+//! The evaluating thread: takes the role, follows what partitions commit, evaluates, commits, and hands alerts to the outbox.
+
+use super::evaluator_task::{EvaluatorTask, TaskError};
+use super::ingest::Committed;
+use super::job::Job;
+use super::progress::Progress;
+use super::run::writer;
+use crate::alert::{AlertRow, Outbox};
+use crate::source::PartitionId;
+use crate::store::chain::ChainError;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Time between commits while it catches up.
+const COMMIT: Duration = Duration::from_secs(5);
+/// Time between two looks at what other processes committed.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What the thread works with.
+pub struct Evaluating<'a> {
+    /// The job.
+    pub job: &'a Arc<Job>,
+    /// All partitions that exist; the first one's owner has the role.
+    pub partitions: &'a [PartitionId],
+    /// Partitions assigned to this process, as it happens.
+    pub assigned: &'a Receiver<PartitionId>,
+    /// Commits of this process.
+    pub committed: &'a Receiver<Committed>,
+    /// Counters.
+    pub progress: &'a Arc<Progress>,
+    /// Where alerts go.
+    pub outbox: &'a Mutex<Option<Outbox>>,
+    /// Asked to stop, or something failed.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+/// The role while this process has it.
+struct Role {
+    task: EvaluatorTask,
+    /// Alerts handed to the outbox and not known to be delivered: every commit carries them, so that a restart sends them again.
+    unsettled: VecDeque<(u64, Vec<AlertRow>)>,
+    since: Instant,
+}
+
+impl Evaluating<'_> {
+    /// Runs until nobody commits any more, then evaluates and commits what is left. The process that owns the topic's first partition
+    /// takes the role; losing the chain drops the role and not the process.
+    ///
+    /// # Errors
+    /// When the evaluation or its files fail.
+    pub fn run(&self) -> Result<(), TaskError> {
+        let mut role: Option<Role> = None;
+        let mut looked = Instant::now();
+        let mut more = false;
+        loop {
+            // While there is something to evaluate, what else was committed waits with its sender: memory stays bounded. With
+            // nothing to do the next message may be the one that everything waits for. Asked to stop, it only listens.
+            let stopping = (self.stop)();
+            let received = if more && !stopping {
+                Err(RecvTimeoutError::Timeout)
+            } else {
+                self.committed.recv_timeout(Duration::from_millis(200))
+            };
+            if matches!(received, Err(RecvTimeoutError::Disconnected)) {
+                break;
+            }
+            let step = (|| -> Result<bool, TaskError> {
+                self.take_role(&mut role)?;
+                let Some(r) = &mut role else { return Ok(false) };
+                let mut next = received.ok();
+                while let Some(c) = next {
+                    r.task.committed(c)?;
+                    next = self.committed.try_recv().ok();
+                }
+                if looked.elapsed() > LOOK {
+                    looked = Instant::now();
+                    self.partitions.iter().try_for_each(|p| r.task.catch_up(*p))?;
+                }
+                if stopping {
+                    return Ok(false);
+                }
+                let advanced = r.task.advance()?;
+                let due = if advanced.more { COMMIT } else { COMMIT / 10 };
+                if advanced.full || r.since.elapsed() > due {
+                    self.commit(r)?;
+                }
+                Ok(advanced.more)
+            })();
+            more = self.or_lost(step, &mut role)?.unwrap_or(false);
+        }
+        self.take_role(&mut role)?;
+        let last = role.as_mut().map_or(Ok(()), |r| self.finish(r));
+        self.or_lost(last, &mut role).map(|_| ())
+    }
+
+    /// Takes the role when the first partition is assigned, unless this process has it.
+    fn take_role(&self, role: &mut Option<Role>) -> Result<(), TaskError> {
+        for p in self.assigned.try_iter() {
+            if Some(&p) != self.partitions.first() {
+                continue;
+            }
+            // Somebody else may have had the partition meanwhile, and the role with it.
+            let mine = match role {
+                Some(r) => !r.task.is_fenced()?,
+                None => false,
+            };
+            if !mine {
+                let claimed =
+                    EvaluatorTask::claim(self.job, self.partitions, writer(), Arc::clone(self.progress))?;
+                let mut r = Role { task: claimed.0, unsettled: VecDeque::new(), since: Instant::now() };
+                self.send(&mut r, claimed.1);
+                *role = Some(r);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self, r: &mut Role) -> Result<(), TaskError> {
+        // Asked to stop, it leaves the rest to the next start: the panes are committed.
+        while !(self.stop)() {
+            let advanced = r.task.advance()?;
+            if advanced.full {
+                self.commit(r)?;
+            }
+            if !advanced.more {
+                break;
+            }
+        }
+        self.commit(r)
+    }
+
+    fn commit(&self, r: &mut Role) -> Result<(), TaskError> {
+        let settled = self.outbox.lock().as_ref().map_or(u64::MAX, Outbox::settled);
+        while r.unsettled.front().is_some_and(|u| u.0 <= settled) {
+            r.unsettled.pop_front();
+        }
+        let waiting = r.unsettled.iter().flat_map(|u| u.1.iter().cloned()).collect();
+        let alerts = r.task.commit(waiting)?;
+        self.send(r, alerts);
+        r.since = Instant::now();
+        Ok(())
+    }
+
+    fn send(&self, r: &mut Role, alerts: Vec<AlertRow>) {
+        if let Some(o) = self.outbox.lock().as_mut().filter(|_| !alerts.is_empty()) {
+            let ticket = o.send(alerts.clone());
+            r.unsettled.push_back((ticket, alerts));
+        }
+    }
+
+    fn or_lost<T>(
+        &self,
+        done: Result<T, TaskError>,
+        role: &mut Option<Role>,
+    ) -> Result<Option<T>, TaskError> {
+        match done {
+            Err(TaskError::Chain(ChainError::Lost { chain, epoch })) => {
+                tracing::warn!(%chain, %epoch, "another process evaluates now; this one goes on reading its partitions");
+                *role = None;
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
+    }
+}
+
+/// Raises a flag when it is dropped, also by a panic, unless the work went well.
+pub struct Alarm<'a> {
+    /// The flag.
+    pub failed: &'a AtomicBool,
+    /// Whether the work went well.
+    pub well: bool,
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if !self.well {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+    }
+}
