@@ -112,29 +112,34 @@ fn live_equals_replay_and_kills_change_nothing() {
 
     let live = d.join("live");
     let config = live_config(d, &broker, "events", "once");
-    let began = Instant::now();
     ok(&["run", "-c", text(&config), "-o", text(&live), "--until-caught-up", "-q"]);
-    let takes = began.elapsed();
     let compared = assert_same(&replayed, &live);
     say(&format!("{compared} window rows are the same live (6 partitions) and replayed (1)"));
 
-    let killed_out = d.join("killed");
-    let config = live_config(d, &broker, "events", "killed");
-    let args = ["run", "-c", text(&config), "-o", text(&killed_out), "--until-caught-up", "-q"];
+    // Killed at random moments and started again; a job that comes to its end is compared and begun anew, until twenty kills came.
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);
-    let mut killed = 0;
-    for _ in 0..20 {
-        let mut child = start(&args);
-        // A dead member's session has to time out or its id be taken over before the next is assigned: moments from the first
-        // seconds on are all worth dying at.
-        std::thread::sleep(Duration::from_millis(300) + takes.mul_f64(rng.random_range(0.1..1.0)));
-        if child.try_wait().unwrap().is_none() {
-            child.kill().unwrap();
-            killed += 1;
+    let (mut killed, mut round, mut last) = (0, 0, 0);
+    while killed < 20 {
+        round += 1;
+        let out = d.join(format!("killed-{round}"));
+        let config = live_config(d, &broker, "events", &format!("killed-{round}"));
+        let args = ["run", "-c", text(&config), "-o", text(&out), "--until-caught-up", "-q"];
+        let mut ended = false;
+        while !ended && killed < 20 {
+            let mut child = start(&args);
+            let until = Instant::now() + Duration::from_millis(rng.random_range(500..7_000));
+            while Instant::now() < until && !ended {
+                ended = child.try_wait().unwrap().is_some();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            if !ended {
+                child.kill().unwrap();
+                killed += 1;
+            }
+            child.wait().unwrap();
         }
-        child.wait().unwrap();
+        ok(&args);
+        last = assert_same(&live, &out);
     }
-    ok(&args);
-    let compared = assert_same(&live, &killed_out);
-    say(&format!("killed {killed} times, {compared} window rows are the same"));
+    say(&format!("killed {killed} times in {round} rounds, {last} window rows are the same"));
 }
