@@ -71,7 +71,7 @@ pub struct BaselineSet {
 }
 
 /// What is summed up for one baseline of one segment.
-#[derive(Default)]
+#[derive(Clone)]
 struct Sum {
     contents: Contents,
     days: Vec<FxHashSet<i64>>,
@@ -146,44 +146,65 @@ impl BaselineSet {
         Ok(out)
     }
 
-    /// A segment's rolling baselines, summed.
+    /// A segment's rolling baselines, summed, in the order of the configuration.
     fn sums(&self, segment: &Segment) -> Result<Vec<Sum>, String> {
         let lengths = &self.recipe.config.rolling_days;
         let features = self.recipe.features.len();
-        let mut sums: Vec<Sum> = lengths
-            .iter()
-            .map(|_| Sum {
-                contents: Contents { sketches: vec![None; features] },
-                days: vec![FxHashSet::default(); features],
-            })
-            .collect();
+        let flagged: Vec<Option<&Vec<i64>>> =
+            (0..features).map(|f| self.excluded.get(&(segment.clone(), f))).collect();
+        let mut sums: Vec<Sum> = lengths.iter().map(|_| Sum::of(features)).collect();
+        let mut ascending: Vec<usize> = (0..lengths.len()).collect();
+        ascending.sort_by_key(|i| lengths[*i]);
         for source in &self.days {
             for row in source.rows_of(segment)? {
                 // What was added to a day after this one began does not count in its baselines.
                 if row.start >= self.day || row.close_at > self.day {
                     continue;
                 }
-                for (sum, &days) in sums.iter_mut().zip(lengths) {
-                    if row.start >= self.day - i64::from(days) * DAY {
-                        self.add(sum, &row, days).map_err(|e| e.to_string())?;
+                let reach = |i: &&usize| row.start >= self.day - i64::from(lengths[**i]) * DAY;
+                for (f, sketch) in row.contents.sketches.into_iter().enumerate() {
+                    let Some(sketch) = sketch else { continue };
+                    if flagged.get(f).is_none_or(Option::is_none) {
+                        // Every longer baseline holds the shorter ones: each day is added to the shortest, and these to the longer below.
+                        if let Some(&i) = ascending.iter().find(reach) {
+                            sums[i].add(f, row.start, sketch).map_err(|e| e.to_string())?;
+                        }
+                        continue;
+                    }
+                    for &i in ascending.iter().filter(reach) {
+                        if !leaves(flagged[f], self.day, lengths[i], row.start) {
+                            sums[i].add(f, row.start, sketch.clone()).map_err(|e| e.to_string())?;
+                        }
                     }
                 }
             }
         }
+        for pair in ascending.windows(2) {
+            let shorter = sums[pair[0]].clone();
+            let longer = &mut sums[pair[1]];
+            let nested = |f: &usize| flagged[*f].is_none();
+            longer.contents.merge_wanted(&shorter.contents, &|f| nested(&f)).map_err(|e| e.to_string())?;
+            for f in (0..features).filter(nested) {
+                longer.days[f].extend(&shorter.days[f]);
+            }
+        }
         Ok(sums)
     }
+}
 
-    fn add(&self, sum: &mut Sum, row: &PaneRow, days: u16) -> Result<(), UnlikeSketches> {
-        for (f, sketch) in row.contents.sketches.iter().enumerate() {
-            let Some(sketch) = sketch else { continue };
-            if leaves(self.excluded.get(&(row.segment.clone(), f)), self.day, days, row.start) {
-                continue;
-            }
-            sum.days[f].insert(row.start);
-            match &mut sum.contents.sketches[f] {
-                Some(s) => s.merge(sketch)?,
-                slot => *slot = Some(sketch.clone()),
-            }
+impl Sum {
+    fn of(features: usize) -> Self {
+        Self {
+            contents: Contents { sketches: vec![None; features] },
+            days: vec![FxHashSet::default(); features],
+        }
+    }
+
+    fn add(&mut self, feature: usize, day: i64, sketch: Box<Sketch>) -> Result<(), UnlikeSketches> {
+        self.days[feature].insert(day);
+        match &mut self.contents.sketches[feature] {
+            Some(s) => s.merge(&sketch)?,
+            slot => *slot = Some(sketch),
         }
         Ok(())
     }

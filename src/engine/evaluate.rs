@@ -5,7 +5,7 @@
 //! depend on when or from which partition rows came.
 
 use super::judge::{Judge, Tick};
-use super::rolling::Rolled;
+use super::rolling::{Rolled, parallel};
 use crate::alert::{AlertBook, AlertRow, Rules};
 use crate::baseline::{Accept, BaselineSet, DaySource, Excluded, Pin, Recipe, accepted};
 use crate::config::Config;
@@ -13,9 +13,9 @@ use crate::config::features::Feature;
 use crate::config::segments::{Groupings, OTHER};
 use crate::event::time::{DAY, HOUR, floor};
 use crate::sketch::UnlikeSketches;
-use crate::store::panes::Names;
+use crate::store::panes::{self, Names, PaneFileError};
 use crate::store::rows::{Verdict, WindowRow, windows_batch};
-use crate::window::{Contents, PaneRow, Segment};
+use crate::window::{Contents, Packed, PackedError, PaneRow, Part, Segment};
 use arrow::array::RecordBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,12 @@ pub enum EvaluateError {
     /// Panes made by unlike definitions met.
     #[error(transparent)]
     Unlike(#[from] UnlikeSketches),
+    /// A window's parts could not be merged.
+    #[error(transparent)]
+    Packed(#[from] PackedError),
+    /// Hours or days did not become rows of their table.
+    #[error("panes: {0}")]
+    Panes(#[from] PaneFileError),
     /// A rule could not be evaluated.
     #[error("rules: {0}")]
     Rule(String),
@@ -58,8 +64,8 @@ pub trait History: Send {
     /// Days that are written but not committed yet.
     ///
     /// # Errors
-    /// When their sketches can't be encoded.
-    fn pending(&self, rows: &[PaneRow]) -> Result<Arc<dyn DaySource>, EvaluateError>;
+    /// When they don't have the columns of a table of panes.
+    fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError>;
 }
 
 /// One row of `exclusions`.
@@ -79,13 +85,22 @@ pub struct Exclusion {
     pub decided_at: i64,
 }
 
+/// Days that were closed by one tick, as rows of `_days`.
+#[derive(Debug)]
+pub struct DayBatch {
+    /// The tick.
+    pub close_at: i64,
+    /// The rows.
+    pub rows: RecordBatch,
+}
+
 /// What an evaluation gave, waiting for its commit.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// Hours for the public `panes`; `close_at` is the tick that wrote them.
-    pub hours: Vec<PaneRow>,
+    /// Hours for the public `panes`, by their start.
+    pub hours: Vec<(i64, RecordBatch)>,
     /// Days for `_days`.
-    pub days: Vec<PaneRow>,
+    pub days: Vec<DayBatch>,
     /// Windows by the tick that wrote them; no batch is empty.
     pub windows: Vec<(i64, RecordBatch)>,
     /// Alerts.
@@ -140,7 +155,7 @@ pub struct Evaluator {
     /// Rows of the current hour, by the hour that they belong to.
     hour: BTreeMap<i64, FxHashMap<Segment, Contents>>,
     /// Hours of the current day, by the day that they belong to.
-    day: BTreeMap<i64, FxHashMap<Segment, Contents>>,
+    day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Packed>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
     folded: u64,
     judged: BTreeMap<(Segment, usize), (u32, u32)>,
@@ -335,14 +350,7 @@ impl Evaluator {
         let Some(at) = self.at else { return Ok(()) };
         for row in rows {
             if row.close_at <= at {
-                if row.close_at > floor(at, DAY) {
-                    merge_into(
-                        self.day.entry(floor(row.start, DAY)).or_default(),
-                        &row.segment,
-                        &row.contents,
-                    )?;
-                }
-                self.rolled.add_hour(row.start, &row.segment, &row.contents)?;
+                self.add_hour(row.start, row.segment, &row.contents, row.close_at > floor(at, DAY));
             }
         }
         Ok(())
@@ -470,14 +478,24 @@ impl Evaluator {
     }
 
     fn close_hour(&mut self, t: i64) -> Result<(), EvaluateError> {
+        let settings = Arc::clone(&self.settings);
         for (hour, segments) in std::mem::take(&mut self.hour) {
-            for (segment, contents) in sorted(segments) {
-                merge_into(self.day.entry(floor(hour, DAY)).or_default(), &segment, &contents)?;
-                self.rolled.add_hour(hour, &segment, &contents)?;
-                self.outputs.hours.push(PaneRow { start: hour, close_at: t, segment, contents });
+            let row = |(segment, contents)| PaneRow { start: hour, close_at: t, segment, contents };
+            let rows: Vec<PaneRow> = sorted(segments).into_iter().map(row).collect();
+            self.outputs.hours.push((hour, panes::batch(&rows, HOUR, &settings.names)?));
+            for row in rows {
+                self.add_hour(hour, row.segment, &row.contents, true);
             }
         }
-        Ok(())
+        Ok(self.rolled.settle(t)?)
+    }
+
+    fn add_hour(&mut self, hour: i64, segment: Segment, contents: &Contents, of_this_day: bool) {
+        let packed = Arc::new(Packed::of(contents));
+        self.rolled.add_hour(hour, &segment, Arc::clone(&packed));
+        if of_this_day {
+            self.day.entry(floor(hour, DAY)).or_default().entry(segment).or_default().push(packed);
+        }
     }
 
     fn windows_at(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
@@ -523,10 +541,19 @@ impl Evaluator {
     }
 
     fn close_day(&mut self, t: i64) -> Result<(), EvaluateError> {
+        let mut rows: Vec<PaneRow> = Vec::new();
         for (day, segments) in std::mem::take(&mut self.day) {
-            for (segment, contents) in sorted(segments) {
-                self.outputs.days.push(PaneRow { start: day, close_at: t, segment, contents });
-            }
+            let segments = sorted(segments);
+            let sums = parallel(&segments, |(segment, hours)| {
+                let parts: Vec<Part<'_>> = hours.iter().map(|p| Part::Packed(p)).collect();
+                let contents = Part::sum(&parts, |_| true)?;
+                Ok(PaneRow { start: day, close_at: t, segment: segment.clone(), contents })
+            });
+            rows.extend(sums.into_iter().collect::<Result<Vec<PaneRow>, PackedError>>()?);
+        }
+        if !rows.is_empty() {
+            let rows = panes::packed_batch(&rows, &self.settings.names)?;
+            self.outputs.days.push(DayBatch { close_at: t, rows });
         }
         let judged = std::mem::take(&mut self.judged);
         if self.settings.config.baselines.exclude_drifted {
@@ -563,7 +590,7 @@ impl Evaluator {
     }
 }
 
-fn sorted(segments: FxHashMap<Segment, Contents>) -> Vec<(Segment, Contents)> {
+fn sorted<T>(segments: FxHashMap<Segment, T>) -> Vec<(Segment, T)> {
     let mut v: Vec<_> = segments.into_iter().collect();
     v.sort_by(|a, b| a.0.cmp(&b.0));
     v

@@ -323,14 +323,15 @@ impl EvaluatorTask {
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
         let mut stager = Stager::new(&job.storage, stem.clone());
         stager.windows(&outputs.windows)?;
-        stager.panes(&outputs.hours, names)?;
+        stager.panes(&outputs.hours)?;
         stager.alerts(&outputs.alerts)?;
         stager.exclusions(&outputs.exclusions, names)?;
         if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
             // Staged like a public table: earlier days are found by listing their folder, so it may hold committed ones only.
             let to = day_file(&job.days_folder(), first.close_at, last.close_at, &stem);
             let staged = Staged { from: format!("_staged/{to}"), to };
-            let bytes = panes::encode(&outputs.days, DAY, names)?;
+            let days: Vec<_> = outputs.days.iter().map(|d| &d.rows).collect();
+            let bytes = panes::all_to_parquet(&days).map_err(PaneFileError::from)?;
             job.storage.retry(|s| s.put(&staged.from, bytes.clone())).map_err(PaneFileError::from)?;
             stager.files.push(staged);
         }

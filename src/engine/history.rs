@@ -1,8 +1,7 @@
 //! Earlier days and hours, read back from committed files.
 
-use super::evaluate::{EvaluateError, Exclusion, History};
+use super::evaluate::{DayBatch, EvaluateError, Exclusion, History};
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
-use crate::event::time::DAY;
 use crate::store::panes::{Names, PaneTable};
 use crate::store::{Storage, StorageError};
 use crate::window::{PaneRow, Segment};
@@ -74,10 +73,8 @@ impl History for Days {
         super::pins::accepts(&self.storage).map_err(|e| EvaluateError::History(e.to_string()))
     }
 
-    fn pending(&self, rows: &[PaneRow]) -> Result<Arc<dyn DaySource>, EvaluateError> {
-        let table =
-            PaneTable::of(rows, DAY, &self.names).map_err(|e| EvaluateError::History(e.to_string()))?;
-        Ok(Arc::new(table))
+    fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError> {
+        Ok(Arc::new(PaneTable::of(days.iter().map(|d| &d.rows), &self.names)?))
     }
 }
 

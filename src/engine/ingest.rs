@@ -20,8 +20,9 @@ use thiserror::Error;
 const RECENT: usize = 10_000;
 /// Recent messages before the share says anything.
 const ENOUGH: usize = 1_000;
-/// Closed pane rows after which a commit is due, whatever the time.
-const MANY_ROWS: usize = 10_000;
+/// Closed pane rows after which a commit is due, whatever the time: few enough that they are still in the processor's caches, and that
+/// the evaluation of what closed begins early.
+const MANY_ROWS: usize = 1_000;
 
 /// What one commit of a partition says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -339,14 +340,14 @@ impl Owned {
             self.closed.extend(self.state.flush());
         }
         let job = Arc::clone(&self.job);
-        let (names, pane) = (&job.settings.names, job.times.pane);
+        let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
         let write = |folder: &str, rows: &[PaneRow]| -> Result<Option<String>, PaneFileError> {
             if rows.is_empty() {
                 return Ok(None);
             }
             let path = format!("{folder}/{}/partition={:05}/{stem}.parquet", job.name, id.0);
-            let bytes = panes::encode(rows, pane, names)?;
+            let bytes = panes::to_parquet(&panes::packed_batch(rows, names)?)?;
             job.storage.retry(|s| s.put(&path, bytes.clone()))?;
             Ok(Some(path))
         };

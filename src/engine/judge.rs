@@ -11,7 +11,7 @@ use crate::enrich::token_text;
 use crate::event::time::HOUR;
 use crate::sketch::{Body, Sketch};
 use crate::store::rows::{Scores, Verdict, WindowRow};
-use crate::window::{Contents, Segment};
+use crate::window::{Contents, Part, Segment};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,14 +75,14 @@ impl Judge {
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
         let compared = parallel(parts, |(segment, own)| {
-            if Contents::filled_buckets(own).count_ones() < MIN_WINDOW_BUCKETS as u32 {
+            if Part::filled_buckets(own).count_ones() < MIN_WINDOW_BUCKETS as u32 {
                 return self.small(tick, segment, own);
             }
             let finer = children.get(segment);
             let of = |c: &Child| at.get(&c.segment).map_or(&[][..], |i| parts[*i].1.as_slice());
             let sums: Vec<Contents> = finer
                 .iter()
-                .map(|c| Contents::sum(of(c), |f| s.features[f].stratify.is_some()))
+                .map(|c| Part::sum(of(c), |f| s.features[f].stratify.is_some()))
                 .collect::<Result<_, _>>()?;
             self.full(tick, segment, own, finer, &sums.iter().collect::<Vec<_>>(), set)
         });
@@ -101,10 +101,10 @@ impl Judge {
         &self,
         tick: &Tick,
         segment: &'r Segment,
-        parts: &[&Contents],
+        parts: &[Part<'_>],
     ) -> Result<OfSegment<'r>, EvaluateError> {
         let volume = |f: usize| self.settings.features[f].kind == Kind::Volume;
-        let contents = Contents::sum(parts, volume)?;
+        let contents = Part::sum(parts, volume)?;
         let sketches = contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
         let rows =
             sketches.map(|(f, s)| Row { feature: f, now: self.now(tick, f, s), baseline: None }).collect();
@@ -115,12 +115,12 @@ impl Judge {
         &self,
         tick: &Tick,
         segment: &'r Segment,
-        parts: &[&Contents],
+        parts: &[Part<'_>],
         finer: &[Child],
         sums: &[&Contents],
         set: &BaselineSet,
     ) -> Result<OfSegment<'r>, EvaluateError> {
-        let contents = Contents::sum(parts, |_| true)?;
+        let contents = Part::sum(parts, |_| true)?;
         let baselines = set.get(segment).map_err(EvaluateError::History)?;
         let mut rows = Vec::new();
         for (f, sketch) in contents.sketches.iter().enumerate() {

@@ -2,16 +2,21 @@
 
 use super::evaluate::merge_into;
 use crate::config::Rolling;
+use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::event::time::{HOUR, floor};
 use crate::sketch::UnlikeSketches;
-use crate::window::{Contents, Segment};
-use rustc_hash::FxHashMap;
+use crate::window::{Contents, Packed, PackedError, Part, Segment};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-type Slots = BTreeMap<i64, FxHashMap<Segment, Contents>>;
+type Slots<T> = BTreeMap<i64, FxHashMap<Segment, T>>;
+
+/// Hours are merged to blocks of this length, so that a day's window has about eight parts instead of 24.
+const BLOCK: i64 = 4 * HOUR;
 
 /// A segment's parts of a window, in order of time.
-pub type Parts<'r> = (&'r Segment, Vec<&'r Contents>);
+pub type Parts<'r> = (&'r Segment, Vec<Part<'r>>);
 
 /// Recent chunks and hours.
 #[derive(Debug)]
@@ -19,8 +24,13 @@ pub struct Rolled {
     tick: i64,
     fine: i64,
     long: i64,
-    chunks: Slots,
-    hours: Slots,
+    chunks: Slots<Contents>,
+    /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked. A second entry came late.
+    hours: Slots<Vec<Arc<Packed>>>,
+    /// Of segments large enough to be judged by a block alone.
+    blocks: Slots<Contents>,
+    /// Segments of blocks that lack something which came since.
+    unsettled: BTreeMap<i64, FxHashSet<Segment>>,
 }
 
 impl Rolled {
@@ -35,7 +45,15 @@ impl Rolled {
                 .max()
                 .unwrap_or(0)
         };
-        Self { tick, fine: longest(false), long: longest(true), chunks: Slots::new(), hours: Slots::new() }
+        Self {
+            tick,
+            fine: longest(false),
+            long: longest(true),
+            chunks: Slots::new(),
+            hours: Slots::new(),
+            blocks: Slots::new(),
+            unsettled: BTreeMap::new(),
+        }
     }
 
     /// Length of the longest window that is merged from chunks.
@@ -67,20 +85,40 @@ impl Rolled {
         merge_into(self.chunks.entry(floor(start, self.tick)).or_default(), segment, contents)
     }
 
-    /// Adds an hour.
+    /// Adds an hour, or what came late to one.
+    pub fn add_hour(&mut self, hour: i64, segment: &Segment, contents: Arc<Packed>) {
+        if self.long == 0 {
+            return;
+        }
+        self.hours.entry(hour).or_default().entry(segment.clone()).or_default().push(contents);
+        if self.long > BLOCK {
+            self.unsettled.entry(floor(hour, BLOCK)).or_default().insert(segment.clone());
+        }
+    }
+
+    /// Merges the blocks that are over at `t`.
     ///
     /// # Errors
-    /// When its sketches were made by another definition.
-    pub fn add_hour(
-        &mut self,
-        hour: i64,
-        segment: &Segment,
-        contents: &Contents,
-    ) -> Result<(), UnlikeSketches> {
-        if self.long == 0 {
-            return Ok(());
+    /// When sketches were made by unlike definitions.
+    pub fn settle(&mut self, t: i64) -> Result<(), PackedError> {
+        let open = self.unsettled.split_off(&(t - BLOCK + 1));
+        for (block, segments) in std::mem::replace(&mut self.unsettled, open) {
+            let segments: Vec<Segment> = segments.into_iter().collect();
+            let sums = parallel(&segments, |segment| {
+                let hours = self.hours.range(block..block + BLOCK);
+                let parts: Vec<Part<'_>> =
+                    hours.filter_map(|(_, s)| s.get(segment)).flatten().map(|p| Part::Packed(p)).collect();
+                let large = Part::filled_buckets(&parts).count_ones() >= MIN_WINDOW_BUCKETS as u32;
+                large.then(|| Part::sum(&parts, |_| true)).transpose()
+            });
+            let into = self.blocks.entry(block).or_default();
+            for (segment, sum) in segments.into_iter().zip(sums) {
+                if let Some(sum) = sum? {
+                    into.insert(segment, sum);
+                }
+            }
         }
-        merge_into(self.hours.entry(hour).or_default(), segment, contents)
+        Ok(())
     }
 
     /// Whether no window would have any part.
@@ -93,16 +131,38 @@ impl Rolled {
     pub fn forget(&mut self, t: i64) {
         self.chunks = self.chunks.split_off(&(t - self.fine));
         self.hours = self.hours.split_off(&(t - self.long));
+        self.blocks = self.blocks.split_off(&(t - self.long));
+        self.unsettled = self.unsettled.split_off(&(t - self.long));
     }
 
     /// The parts of the window `[start, end)`, by segment, sorted.
     #[must_use]
     pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<Parts<'_>> {
-        let slots = if slide % HOUR == 0 { &self.hours } else { &self.chunks };
-        let mut parts: FxHashMap<&Segment, Vec<&Contents>> = FxHashMap::default();
-        for (_, segments) in slots.range(start..end) {
-            for (segment, contents) in segments {
-                parts.entry(segment).or_default().push(contents);
+        let mut parts: FxHashMap<&Segment, Vec<Part<'_>>> = FxHashMap::default();
+        if slide % HOUR != 0 {
+            for (segment, contents) in self.chunks.range(start..end).flat_map(|s| s.1) {
+                parts.entry(segment).or_default().push(Part::Whole(contents));
+            }
+        } else {
+            for (&hour, segments) in self.hours.range(start..end) {
+                let block = floor(hour, BLOCK);
+                let whole = block >= start && block + BLOCK <= end && !self.unsettled.contains_key(&block);
+                let merged = self.blocks.get(&block).filter(|_| whole);
+                for (segment, packed) in segments {
+                    let of = parts.entry(segment).or_default();
+                    match merged.and_then(|m| m.get(segment)) {
+                        // Stands for all of the segment's hours in it: with the first of them.
+                        Some(sum) => {
+                            let there = of
+                                .last()
+                                .is_some_and(|p| matches!(p, Part::Whole(c) if std::ptr::eq(*c, sum)));
+                            if !there {
+                                of.push(Part::Whole(sum));
+                            }
+                        }
+                        None => of.extend(packed.iter().map(|p| Part::Packed(p))),
+                    }
+                }
             }
         }
         let mut parts: Vec<Parts<'_>> = parts.into_iter().collect();

@@ -3,6 +3,7 @@
 use super::codec::{DecodeError, Reader, Writer};
 use super::distinct::Distinct;
 use super::session::{BucketSums, SESSION_BUCKETS};
+use super::sorted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ impl CategorySketch {
     pub fn merge(&mut self, other: &Self) {
         for (v, cells) in &other.values {
             match self.values.get_mut(v) {
-                Some(mine) => cells.iter().for_each(|&(b, n)| bump(mine, b, n)),
+                Some(mine) => sorted::merge(mine, cells, |c| c.0, |c, o| c.1 += o.1),
                 None => {
                     self.values.insert(Arc::clone(v), cells.clone());
                 }

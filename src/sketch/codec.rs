@@ -1,5 +1,6 @@
 //! The bytes of a sketch: LEB128 integers behind a small header, read with every length checked.
 
+use super::distinct::Distinct;
 use thiserror::Error;
 
 /// Why bytes are not a sketch.
@@ -31,6 +32,8 @@ pub enum DecodeError {
 pub struct Writer {
     /// What was written so far.
     pub bytes: Vec<u8>,
+    /// Sessions that were written before: a sketch with the same ones says so instead of writing them again.
+    pub shared: Option<Distinct>,
 }
 
 impl Writer {
@@ -74,13 +77,30 @@ impl Writer {
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    pub(super) shared: Option<&'a Distinct>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads from the first byte.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, shared: None }
+    }
+
+    /// Reads from the first byte what was written with shared sessions.
+    #[must_use]
+    pub fn sharing(bytes: &'a [u8], shared: &'a Distinct) -> Self {
+        Self { bytes, at: 0, shared: Some(shared) }
+    }
+
+    /// Bytes behind their length (four bytes, little endian).
+    pub fn block(&mut self) -> Result<&'a [u8], DecodeError> {
+        let length = self.bytes.get(self.at..self.at + 4).ok_or(DecodeError::Truncated(self.at))?;
+        let length = length.iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
+        let from = self.at + 4;
+        let block = from.checked_add(length).and_then(|to| self.bytes.get(from..to));
+        self.at = from + length.min(self.bytes.len());
+        block.ok_or(DecodeError::Truncated(from))
     }
 
     /// The error for a value of the wrong sort at this position.

@@ -1,6 +1,8 @@
 //! Unions: distinct ids and example requests by the smallest hashes. They merge but do not subtract.
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::sorted;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Hashes kept for a distinct count.
@@ -20,34 +22,37 @@ impl Distinct {
             return;
         }
         if let Err(i) = self.hashes.binary_search(&hash) {
+            self.hashes.truncate(DISTINCT_K - 1);
+            if self.hashes.len() == self.hashes.capacity() {
+                // By leaps, as for session buckets.
+                self.hashes.reserve_exact((3 * self.hashes.len()).clamp(2, DISTINCT_K));
+            }
             self.hashes.insert(i, hash);
-            self.hashes.truncate(DISTINCT_K);
         }
     }
 
     /// The union of both.
     pub fn merge(&mut self, other: &Self) {
-        if self.hashes.is_empty() {
-            self.hashes.clone_from(&other.hashes);
-            return;
-        }
+        // Ascending until the union is full: how many of both are in it, and how many of these are new.
         let (a, b) = (&self.hashes, &other.hashes);
-        let mut out = Vec::with_capacity((a.len() + b.len()).min(DISTINCT_K));
-        let (mut i, mut j) = (0, 0);
-        while out.len() < DISTINCT_K && (i < a.len() || j < b.len()) {
-            let x = a.get(i).copied();
-            let y = b.get(j).copied();
-            let low = match (x, y) {
-                (Some(x), Some(y)) => x.min(y),
-                (Some(x), None) => x,
-                (None, Some(y)) => y,
-                (None, None) => break,
-            };
-            i += usize::from(x == Some(low));
-            j += usize::from(y == Some(low));
-            out.push(low);
+        let (mut i, mut j, mut new) = (0, 0, 0);
+        while i + new < DISTINCT_K && j < b.len() {
+            match a.get(i).map_or(Ordering::Greater, |x| x.cmp(&b[j])) {
+                Ordering::Less => i += 1,
+                Ordering::Equal => {
+                    i += 1;
+                    j += 1;
+                }
+                Ordering::Greater => {
+                    j += 1;
+                    new += 1;
+                }
+            }
         }
-        self.hashes = out;
+        // What is left of the own hashes stays as far as it fits.
+        let own = a.len().min(DISTINCT_K - new);
+        self.hashes.truncate(own);
+        sorted::insert_new(&mut self.hashes, &b[..j], new, u64::cmp);
     }
 
     /// The number of distinct ids, estimated from the largest hash kept once there are more than fit.
@@ -62,15 +67,47 @@ impl Distinct {
         }
     }
 
-    pub(super) fn write(&self, w: &mut Writer) {
-        w.uint(self.hashes.len() as u64);
+    /// Hashes kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// Appends the hashes behind their number; where the writer has shared ones, 1 stands for these, and the number is 2 higher.
+    pub fn write(&self, w: &mut Writer) {
+        let n = self.hashes.len() as u64;
+        match &w.shared {
+            Some(shared) if shared == self => return w.uint(1),
+            Some(_) => w.uint(n + 2),
+            None => w.uint(n),
+        }
+        w.bytes.reserve(8 * self.hashes.len());
         for &h in &self.hashes {
             w.hash(h);
         }
     }
 
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let n = r.length()?;
+    /// Reads what [`Distinct::write`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are something else.
+    pub fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let n = match r.shared {
+            None => r.length()?,
+            Some(shared) => match r.uint()? {
+                1 => return Ok(shared.clone()),
+                n => match usize::try_from(n).ok().and_then(|n| n.checked_sub(2)) {
+                    Some(n) => n,
+                    None => return r.impossible("number of hashes"),
+                },
+            },
+        };
         let mut hashes: Vec<u64> = Vec::with_capacity(n.min(DISTINCT_K));
         for _ in 0..n {
             let h = r.hash()?;
@@ -146,6 +183,17 @@ impl Examples {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_union_holds_the_smallest(a in prop::collection::vec(0u64..2000, 0..600), b in prop::collection::vec(0u64..2000, 0..600)) {
+            let of = |v: &[u64]| v.iter().fold(Distinct::default(), |mut d, &h| { d.add(h); d });
+            let (mut merged, whole) = (of(&a), of(&[a.clone(), b.clone()].concat()));
+            merged.merge(&of(&b));
+            prop_assert_eq!(merged, whole);
+        }
+    }
 
     #[test]
     fn counts_exactly_while_few_and_closely_when_many() {

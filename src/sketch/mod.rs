@@ -12,6 +12,7 @@ pub mod fixed;
 mod quantile;
 mod scalar;
 mod session;
+mod sorted;
 mod tokens;
 
 pub use category::{CategorySketch, MAX_VALUES, OTHER};
@@ -172,27 +173,32 @@ impl Sketch {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
+        self.write(&mut w);
+        w.bytes
+    }
+
+    /// Appends the sketch's bytes.
+    pub fn write(&self, w: &mut Writer) {
         w.u8(FORMAT);
         w.hash(self.id.0);
         match &self.body {
             Body::Tokens(s) => {
                 w.u8(1);
-                s.write(&mut w);
+                s.write(w);
             }
             Body::Category(s) => {
                 w.u8(2);
-                s.write(&mut w);
+                s.write(w);
             }
             Body::Numeric(s) => {
                 w.u8(3);
-                s.write(&mut w);
+                s.write(w);
             }
             Body::Rate(s) => {
                 w.u8(4);
-                s.write(&mut w);
+                s.write(w);
             }
         }
-        w.bytes
     }
 
     /// Reads a sketch back.
@@ -200,7 +206,18 @@ impl Sketch {
     /// # Errors
     /// When the bytes are not what [`Sketch::encode`] writes; forged lengths reserve no memory.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
+        Self::read(Reader::new(bytes))
+    }
+
+    /// Reads a sketch that was written where sessions are shared.
+    ///
+    /// # Errors
+    /// As [`Sketch::decode`].
+    pub fn decode_sharing(bytes: &[u8], shared: &Distinct) -> Result<Self, DecodeError> {
+        Self::read(Reader::sharing(bytes, shared))
+    }
+
+    fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {
         let format = r.u8()?;
         if format != FORMAT {
             return Err(DecodeError::Format { found: format, expected: FORMAT });

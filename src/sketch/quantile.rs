@@ -5,6 +5,7 @@
 //! libraries does not promise, and counts subtract. A quantile is off by at most [`RELATIVE_ERROR`].
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::sorted;
 
 const MANTISSA_BITS: u32 = 7;
 const SHIFT: u32 = 52 - MANTISSA_BITS;
@@ -42,6 +43,12 @@ struct Entry {
     count: u64,
 }
 
+impl Entry {
+    fn key(&self) -> (i32, u8) {
+        (self.bucket, self.session)
+    }
+}
+
 /// Counts per value bucket and session bucket, sorted. A feature tested by its mean keeps all under session bucket 0;
 /// one tested by its shape keeps them apart, since the shares of a baseline's deciles need sub-sums.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +60,7 @@ impl Quantiles {
     /// Counts one value.
     pub fn add(&mut self, x: f64, session: u8) {
         let bucket = bucket_of(x);
-        match self.entries.binary_search_by_key(&(bucket, session), |e| (e.bucket, e.session)) {
+        match self.entries.binary_search_by_key(&(bucket, session), Entry::key) {
             Ok(i) => self.entries[i].count += 1,
             Err(i) => self.entries.insert(i, Entry { bucket, session, count: 1 }),
         }
@@ -61,41 +68,17 @@ impl Quantiles {
 
     /// Adds another's counts.
     pub fn merge(&mut self, other: &Self) {
-        self.combine(other, u64::saturating_add);
+        sorted::merge(&mut self.entries, &other.entries, Entry::key, |e, o| {
+            e.count = e.count.saturating_add(o.count);
+        });
     }
 
     /// Takes off what was once added.
     pub fn subtract(&mut self, other: &Self) {
-        self.combine(other, u64::saturating_sub);
-    }
-
-    fn combine(&mut self, other: &Self, op: fn(u64, u64) -> u64) {
-        if other.entries.is_empty() {
-            return;
-        }
-        let (a, b) = (&self.entries, &other.entries);
-        let mut out = Vec::with_capacity(a.len() + b.len());
-        let (mut i, mut j) = (0, 0);
-        let key = |e: &Entry| (e.bucket, e.session);
-        while i < a.len() || j < b.len() {
-            let take_a = j == b.len() || (i < a.len() && key(&a[i]) < key(&b[j]));
-            let take_b = i == a.len() || (j < b.len() && key(&b[j]) < key(&a[i]));
-            let e = if take_a {
-                i += 1;
-                a[i - 1]
-            } else if take_b {
-                j += 1;
-                Entry { count: op(0, b[j - 1].count), ..b[j - 1] }
-            } else {
-                i += 1;
-                j += 1;
-                Entry { count: op(a[i - 1].count, b[j - 1].count), ..a[i - 1] }
-            };
-            if e.count > 0 {
-                out.push(e);
-            }
-        }
-        self.entries = out;
+        sorted::subtract(&mut self.entries, &other.entries, Entry::key, |e, o| {
+            e.count = e.count.saturating_sub(o.count);
+            e.count > 0
+        });
     }
 
     /// Values counted.

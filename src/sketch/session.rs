@@ -11,49 +11,77 @@ pub fn session_bucket(session: u64) -> u8 {
     (session >> 59) as u8
 }
 
+/// What one bucket holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
-    bucket: u8,
     n: u64,
     sum: i128,
 }
 
-/// Events and a fixed-point sum per session bucket, sparse until dense (sorted, at most 32 entries).
+/// Events and a fixed-point sum per session bucket, sparse until dense: an entry for every bucket in use, found by counting the bits
+/// below its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BucketSums {
+    used: u32,
     entries: Vec<Entry>,
 }
 
 impl BucketSums {
+    fn position(&self, bucket: u8) -> usize {
+        (self.used & ((1 << bucket) - 1)).count_ones() as usize
+    }
+
+    fn uses(&self, bucket: u8) -> bool {
+        self.used & 1 << bucket != 0
+    }
+
     /// Adds `n` events with a sum to one bucket.
     pub fn add(&mut self, bucket: u8, n: u64, sum: i128) {
-        match self.entries.binary_search_by_key(&bucket, |e| e.bucket) {
-            Ok(i) => {
-                let e = &mut self.entries[i];
-                e.n += n;
-                e.sum = e.sum.saturating_add(sum);
+        let i = self.position(bucket);
+        if self.uses(bucket) {
+            let e = &mut self.entries[i];
+            e.n += n;
+            e.sum = e.sum.saturating_add(sum);
+        } else {
+            if self.entries.len() == self.entries.capacity() {
+                // By leaps: lists that grow one by one are most of what filling a pane costs.
+                self.entries.reserve_exact(
+                    if self.entries.is_empty() { 2 } else { 3 * self.entries.len() }
+                        .min(SESSION_BUCKETS - self.entries.len()),
+                );
             }
-            Err(i) => self.entries.insert(i, Entry { bucket, n, sum }),
+            self.used |= 1 << bucket;
+            self.entries.insert(i, Entry { n, sum });
         }
     }
 
     /// Adds another's sums.
     pub fn merge(&mut self, other: &Self) {
-        for e in &other.entries {
-            self.add(e.bucket, e.n, e.sum);
+        if self.used == 0 {
+            self.clone_from(other);
+            return;
+        }
+        self.entries.reserve((other.used & !self.used).count_ones() as usize);
+        for (bucket, n, sum) in other.iter() {
+            self.add(bucket, n, sum);
         }
     }
 
     /// Takes off what was once added.
     pub fn subtract(&mut self, other: &Self) {
-        for o in &other.entries {
-            if let Ok(i) = self.entries.binary_search_by_key(&o.bucket, |e| e.bucket) {
-                let e = &mut self.entries[i];
-                e.n = e.n.saturating_sub(o.n);
-                e.sum = e.sum.saturating_sub(o.sum);
+        for (bucket, n, sum) in other.iter() {
+            let i = self.position(bucket);
+            if !self.uses(bucket) {
+                continue;
+            }
+            let e = &mut self.entries[i];
+            e.n = e.n.saturating_sub(n);
+            e.sum = e.sum.saturating_sub(sum);
+            if e.n == 0 && e.sum == 0 {
+                self.entries.remove(i);
+                self.used &= !(1 << bucket);
             }
         }
-        self.entries.retain(|e| e.n > 0 || e.sum != 0);
     }
 
     /// Events over all buckets.
@@ -68,31 +96,39 @@ impl BucketSums {
         self.entries.iter().map(|e| e.sum).sum()
     }
 
+    /// The buckets in use, as a bitmap.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        self.used
+    }
+
     /// Bucket, events and sum of each bucket in use.
     pub fn iter(&self) -> impl Iterator<Item = (u8, u64, i128)> + '_ {
-        self.entries.iter().map(|e| (e.bucket, e.n, e.sum))
+        let buckets = (0..SESSION_BUCKETS as u8).filter(|b| self.uses(*b));
+        buckets.zip(&self.entries).map(|(b, e)| (b, e.n, e.sum))
     }
 
     pub(super) fn write(&self, w: &mut Writer) {
         w.u8(self.entries.len() as u8);
-        for e in &self.entries {
-            w.u8(e.bucket);
-            w.uint(e.n);
-            w.int(e.sum);
+        for (bucket, n, sum) in self.iter() {
+            w.u8(bucket);
+            w.uint(n);
+            w.int(sum);
         }
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let n = r.u8()? as usize;
-        let mut entries: Vec<Entry> = Vec::with_capacity(n.min(SESSION_BUCKETS));
+        let mut out = Self { used: 0, entries: Vec::with_capacity(n.min(SESSION_BUCKETS)) };
         for _ in 0..n {
-            let e = Entry { bucket: r.u8()?, n: r.uint()?, sum: r.int()? };
-            let sorted = entries.last().is_none_or(|l| l.bucket < e.bucket);
-            if !sorted || e.bucket as usize >= SESSION_BUCKETS {
+            let bucket = r.u8()?;
+            // Ascending: none at or above it is in use yet.
+            if bucket as usize >= SESSION_BUCKETS || out.used >> bucket != 0 {
                 return r.impossible("session bucket");
             }
-            entries.push(e);
+            out.used |= 1 << bucket;
+            out.entries.push(Entry { n: r.uint()?, sum: r.int()? });
         }
-        Ok(Self { entries })
+        Ok(out)
     }
 }

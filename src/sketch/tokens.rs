@@ -4,7 +4,7 @@ use super::codec::{DecodeError, Reader, Writer};
 use super::common_tokens::COMMON_TOKENS;
 use super::distinct::Distinct;
 use super::session::{BucketSums, SESSION_BUCKETS};
-use rustc_hash::FxHashMap;
+use super::sorted;
 use std::sync::OnceLock;
 
 /// Bins of the session-wise test: the 256 most common tokens each have one, all others share 64 by hash.
@@ -15,13 +15,17 @@ pub const COMMON_BINS: usize = 256;
 /// The fixed bin of a token; no baseline changes it.
 #[must_use]
 pub fn token_bin(token: u32) -> u16 {
-    static BINS: OnceLock<FxHashMap<u32, u16>> = OnceLock::new();
-    let bins =
-        BINS.get_or_init(|| COMMON_TOKENS.iter().zip(0u16..).map(|(&t, i)| (u32::from(t), i)).collect());
-    bins.get(&token).copied().unwrap_or_else(|| {
+    static COMMON: OnceLock<Vec<u16>> = OnceLock::new();
+    let common = COMMON.get_or_init(|| {
+        let mut bins = vec![u16::MAX; COMMON_TOKENS.iter().max().map_or(0, |t| usize::from(*t) + 1)];
+        COMMON_TOKENS.iter().zip(0u16..).for_each(|(&t, bin)| bins[usize::from(t)] = bin);
+        bins
+    });
+    match common.get(token as usize) {
+        Some(&bin) if bin != u16::MAX => bin,
         // Fibonacci hashing: the high bits of a product with 2³²/φ.
-        COMMON_BINS as u16 + (token.wrapping_mul(0x9e37_79b9) >> 26) as u16
-    })
+        _ => COMMON_BINS as u16 + (token.wrapping_mul(0x9e37_79b9) >> 26) as u16,
+    }
 }
 
 /// What is kept of a token: how often it came and a bitmap of the users' hashes modulo 64. The bits set are never more than
@@ -37,9 +41,10 @@ pub struct TokenCount {
 /// The sketch of a token feature.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenSketch {
-    tokens: FxHashMap<u32, TokenCount>,
-    /// Events per (bin, session bucket) that hold a token of the bin; key bin·32 + bucket.
-    presence: FxHashMap<u16, u64>,
+    /// Ascending by token.
+    tokens: Vec<(u32, TokenCount)>,
+    /// Events per (bin, session bucket) that hold a token of the bin; key bin·32 + bucket, ascending.
+    presence: Vec<(u16, u64)>,
     /// Events per session bucket; the sums are the tokens of these events.
     events: BucketSums,
     sessions: Distinct,
@@ -49,18 +54,27 @@ impl TokenSketch {
     /// Counts one event's tokens.
     pub fn add(&mut self, tokens: &[u16], bucket: u8, session: u64, user: Option<u64>) {
         // A user that the event does not name adds no bit: unknown users never make a token look common.
-        let user = user.map_or(0, |u| 1u64 << (u & 63));
+        let users = user.map_or(0, |u| 1u64 << (u & 63));
         let mut seen = [0u64; TOKEN_BINS / 64];
         for &t in tokens {
             let t = u32::from(t);
-            let c = self.tokens.entry(t).or_default();
-            c.count += 1;
-            c.users |= user;
+            match self.tokens.binary_search_by_key(&t, |c| c.0) {
+                Ok(i) => {
+                    let c = &mut self.tokens[i].1;
+                    c.count += 1;
+                    c.users |= users;
+                }
+                Err(i) => self.tokens.insert(i, (t, TokenCount { count: 1, users })),
+            }
             let bin = token_bin(t);
             let (word, bit) = (bin as usize / 64, 1u64 << (bin % 64));
             if seen[word] & bit == 0 {
                 seen[word] |= bit;
-                *self.presence.entry(bin * SESSION_BUCKETS as u16 + u16::from(bucket)).or_default() += 1;
+                let cell = bin * SESSION_BUCKETS as u16 + u16::from(bucket);
+                match self.presence.binary_search_by_key(&cell, |c| c.0) {
+                    Ok(i) => self.presence[i].1 += 1,
+                    Err(i) => self.presence.insert(i, (cell, 1)),
+                }
             }
         }
         self.events.add(bucket, 1, tokens.len() as i128);
@@ -69,32 +83,40 @@ impl TokenSketch {
 
     /// Adds another's counts and unites the users and sessions.
     pub fn merge(&mut self, other: &Self) {
-        for (&t, o) in &other.tokens {
-            let c = self.tokens.entry(t).or_default();
-            c.count += o.count;
-            c.users |= o.users;
-        }
-        for (&k, &n) in &other.presence {
-            *self.presence.entry(k).or_default() += n;
-        }
+        sorted::merge(
+            &mut self.tokens,
+            &other.tokens,
+            |t| t.0,
+            |t, o| {
+                t.1.count += o.1.count;
+                t.1.users |= o.1.users;
+            },
+        );
+        sorted::merge(&mut self.presence, &other.presence, |c| c.0, |c, o| c.1 += o.1);
         self.events.merge(&other.events);
         self.sessions.merge(&other.sessions);
     }
 
-    /// Takes off the sums that were once added; users and sessions stay as they are.
+    /// Takes off what was once added; users and sessions stay as they are.
     pub fn subtract(&mut self, other: &Self) {
-        for (t, o) in &other.tokens {
-            if let Some(c) = self.tokens.get_mut(t) {
-                c.count = c.count.saturating_sub(o.count);
-            }
-        }
-        self.tokens.retain(|_, c| c.count > 0);
-        for (k, n) in &other.presence {
-            if let Some(c) = self.presence.get_mut(k) {
-                *c = c.saturating_sub(*n);
-            }
-        }
-        self.presence.retain(|_, n| *n > 0);
+        sorted::subtract(
+            &mut self.tokens,
+            &other.tokens,
+            |t| t.0,
+            |t, o| {
+                t.1.count = t.1.count.saturating_sub(o.1.count);
+                t.1.count > 0
+            },
+        );
+        sorted::subtract(
+            &mut self.presence,
+            &other.presence,
+            |c| c.0,
+            |c, o| {
+                c.1 = c.1.saturating_sub(o.1);
+                c.1 > 0
+            },
+        );
         self.events.subtract(&other.events);
     }
 
@@ -113,17 +135,19 @@ impl TokenSketch {
     /// What is kept of one token.
     #[must_use]
     pub fn token(&self, token: u32) -> TokenCount {
-        self.tokens.get(&token).copied().unwrap_or_default()
+        self.tokens
+            .binary_search_by_key(&token, |t| t.0)
+            .map_or_else(|_| TokenCount::default(), |i| self.tokens[i].1)
     }
 
-    /// All tokens, in no order.
+    /// All tokens, ascending.
     pub fn tokens(&self) -> impl Iterator<Item = (u32, TokenCount)> + '_ {
-        self.tokens.iter().map(|(&t, &c)| (t, c))
+        self.tokens.iter().copied()
     }
 
-    /// Bin, session bucket and events of every cell in use, in no order.
+    /// Bin, session bucket and events of every cell in use, ascending.
     pub fn presence(&self) -> impl Iterator<Item = (usize, usize, u64)> + '_ {
-        self.presence.iter().map(|(&k, &n)| (k as usize / SESSION_BUCKETS, k as usize % SESSION_BUCKETS, n))
+        self.presence.iter().map(|&(k, n)| (k as usize / SESSION_BUCKETS, k as usize % SESSION_BUCKETS, n))
     }
 
     /// Events per session bucket.
@@ -139,21 +163,17 @@ impl TokenSketch {
     }
 
     pub(super) fn write(&self, w: &mut Writer) {
-        let mut tokens: Vec<_> = self.tokens().collect();
-        tokens.sort_unstable_by_key(|t| t.0);
-        w.uint(tokens.len() as u64);
+        w.uint(self.tokens.len() as u64);
         let mut last = 0;
-        for (t, c) in tokens {
+        for &(t, c) in &self.tokens {
             w.uint(u64::from(t - last));
             last = t;
             w.uint(c.count);
             w.hash(c.users);
         }
-        let mut cells: Vec<_> = self.presence.iter().map(|(&k, &n)| (k, n)).collect();
-        cells.sort_unstable();
-        w.uint(cells.len() as u64);
+        w.uint(self.presence.len() as u64);
         let mut last = 0;
-        for (k, n) in cells {
+        for &(k, n) in &self.presence {
             w.uint(u64::from(k - last));
             last = k;
             w.uint(n);
@@ -165,15 +185,18 @@ impl TokenSketch {
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut out = Self::default();
         let n = r.length()?;
+        // Never more than there are bytes left.
+        out.tokens.reserve_exact(n);
         let mut last = 0u32;
         for i in 0..n {
             let step = r.uint()?;
             let next = u32::try_from(step).ok().and_then(|s| last.checked_add(s));
             let Some(t) = next.filter(|_| i == 0 || step > 0) else { return r.impossible("token") };
             last = t;
-            out.tokens.insert(t, TokenCount { count: r.uint()?, users: r.hash()? });
+            out.tokens.push((t, TokenCount { count: r.uint()?, users: r.hash()? }));
         }
         let n = r.length()?;
+        out.presence.reserve_exact(n);
         let mut last = 0u16;
         for i in 0..n {
             let step = r.uint()?;
@@ -184,7 +207,7 @@ impl TokenSketch {
                 return r.impossible("presence cell");
             };
             last = k;
-            out.presence.insert(k, r.uint()?);
+            out.presence.push((k, r.uint()?));
         }
         out.events = BucketSums::read(r)?;
         out.sessions = Distinct::read(r)?;

@@ -1,13 +1,14 @@
-//! Panes and hours as Parquet: sketches as bytes, one row per segment and feature.
+//! Panes, hours and days as Parquet: sketches as bytes.
 //!
-//! The internal minute panes and the public hourly ones have one schema; `as_of` is the event time from which a row counts (a pane's
-//! closing time; for an hour the evaluation that wrote it).
+//! The public hours have one row per segment and feature. The internal minute panes and days have one per segment, with all its sketches
+//! packed in one column. `as_of` is the event time from which a row counts (a pane's closing time; for an hour or a day the evaluation
+//! that wrote it).
 
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::{DecodeError, Sketch, UnlikeSketches};
-use crate::window::{Contents, PaneRow, Segment};
+use crate::window::{Contents, PaneRow, Segment, packed};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -136,6 +137,40 @@ pub fn dimension_columns(groupings: &Groupings) -> Vec<String> {
     d
 }
 
+/// The key of the packed features' names in a file's metadata.
+const FEATURES: &str = "driftglass.features";
+
+/// Rows as a record batch with a segment's sketches packed in one column, one row per row.
+///
+/// # Errors
+/// Arrow's.
+pub fn packed_batch(rows: &[PaneRow], names: &Names) -> Result<RecordBatch, PaneFileError> {
+    let features = names.features.join("\n");
+    let schema = Schema::new(vec![
+        timestamp("start", false),
+        timestamp("as_of", false),
+        Field::new("segment_by", DataType::Utf8, false),
+        Field::new("segment", DataType::Utf8, false),
+        Field::new("sketches", DataType::Binary, false),
+    ])
+    .with_metadata([(FEATURES.to_owned(), features)].into());
+    let mut bytes = BinaryBuilder::new();
+    let mut one = Vec::new();
+    for r in rows {
+        one.clear();
+        packed::write(&r.contents, &mut one);
+        bytes.append_value(&one);
+    }
+    let columns: Vec<ArrayRef> = vec![
+        timestamps(rows.iter().map(|r| Some(r.start))),
+        timestamps(rows.iter().map(|r| Some(r.close_at))),
+        texts(rows.iter().map(|r| Some(&names.groupings.all[r.segment.grouping as usize].name))),
+        texts(rows.iter().map(|r| Some(&r.segment.name))),
+        Arc::new(bytes.finish()),
+    ];
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
 /// Rows as a Parquet file; `length` is that of a row's stretch in microseconds.
 ///
 /// # Errors
@@ -188,16 +223,25 @@ pub fn decode(file: bytes::Bytes, names: &Names) -> Result<Vec<PaneRow>, PaneFil
 struct Cell {
     start: i64,
     close_at: i64,
-    feature: u32,
+    /// `None` where the row has all features, packed.
+    feature: Option<u32>,
     batch: u32,
     row: u32,
+}
+
+/// One batch of a [`PaneTable`].
+#[derive(Debug)]
+struct Encoded {
+    sketches: BinaryArray,
+    /// Of packed ones: where a feature's number leads to.
+    features: Vec<Option<usize>>,
 }
 
 /// A file of panes, its sketches still encoded: what is never asked for is never decoded, and the bytes are a fraction of what
 /// sketches take in memory.
 #[derive(Debug, Default)]
 pub struct PaneTable {
-    sketches: Vec<BinaryArray>,
+    batches: Vec<Encoded>,
     segments: FxHashMap<Segment, Vec<Cell>>,
     features: usize,
 }
@@ -209,23 +253,32 @@ impl PaneTable {
     /// When it is damaged or lacks a column.
     pub fn read(file: bytes::Bytes, names: &Names) -> Result<Self, PaneFileError> {
         let mut table = Self { features: names.features.len(), ..Self::default() };
-        for b in ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(8192).build()? {
-            table.add(&b?, names)?;
+        let file = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        // The batches that are read have the columns only.
+        let packed = file.schema().metadata().get(FEATURES).cloned();
+        for b in file.with_batch_size(8192).build()? {
+            table.add(&b?, packed.as_deref(), names)?;
         }
         Ok(table)
     }
 
-    /// A table of rows in memory.
+    /// A table of what was not written yet.
     ///
     /// # Errors
-    /// Arrow's.
-    pub fn of(rows: &[PaneRow], length: i64, names: &Names) -> Result<Self, PaneFileError> {
+    /// When a column is missing.
+    pub fn of<'b>(
+        batches: impl IntoIterator<Item = &'b RecordBatch>,
+        names: &Names,
+    ) -> Result<Self, PaneFileError> {
         let mut table = Self { features: names.features.len(), ..Self::default() };
-        table.add(&batch(rows, length, names)?, names)?;
+        for b in batches {
+            table.add(b, b.schema().metadata().get(FEATURES).map(String::as_str), names)?;
+        }
         Ok(table)
     }
 
-    fn add(&mut self, b: &RecordBatch, names: &Names) -> Result<(), PaneFileError> {
+    /// Adds rows; `packed` are the names of the features that are packed in one column.
+    fn add(&mut self, b: &RecordBatch, packed: Option<&str>, names: &Names) -> Result<(), PaneFileError> {
         let features: FxHashMap<&str, u32> = names.features.iter().zip(0..).map(|(f, i)| (&**f, i)).collect();
         let text = |name: &'static str| {
             b.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or(PaneFileError::Column(name))
@@ -235,15 +288,27 @@ impl PaneTable {
                 .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>())
                 .ok_or(PaneFileError::Column(name))
         };
+        let bytes = |name: &'static str| {
+            b.column_by_name(name).and_then(|c| c.as_binary_opt::<i32>()).ok_or(PaneFileError::Column(name))
+        };
         let (start, as_of) = (time("start")?, time("as_of")?);
-        let (by, segment, feature) = (text("segment_by")?, text("segment")?, text("feature")?);
-        let sketch = b
-            .column_by_name("sketch")
-            .and_then(|c| c.as_binary_opt::<i32>())
-            .ok_or(PaneFileError::Column("sketch"))?;
+        let (by, segment) = (text("segment_by")?, text("segment")?);
+        let (feature, encoded) = match packed {
+            None => {
+                (Some(text("feature")?), Encoded { sketches: bytes("sketch")?.clone(), features: Vec::new() })
+            }
+            Some(stored) => {
+                let place = stored.split('\n').map(|f| features.get(f).map(|i| *i as usize)).collect();
+                (None, Encoded { sketches: bytes("sketches")?.clone(), features: place })
+            }
+        };
         let mut last: Option<(&str, &str, Segment)> = None;
         for i in 0..b.num_rows() {
-            let Some(&feature) = features.get(feature.value(i)) else { continue };
+            let feature = match feature.map(|f| features.get(f.value(i))) {
+                None => None,
+                Some(Some(&f)) => Some(f),
+                Some(None) => continue,
+            };
             // Rows of one segment stand together: its key is made once.
             let same = last.as_ref().is_some_and(|l| l.0 == by.value(i) && l.1 == segment.value(i));
             if !same {
@@ -259,7 +324,7 @@ impl PaneTable {
                 start: start.value(i),
                 close_at: as_of.value(i),
                 feature,
-                batch: self.sketches.len() as u32,
+                batch: self.batches.len() as u32,
                 row: i as u32,
             };
             match self.segments.get_mut(key) {
@@ -269,7 +334,7 @@ impl PaneTable {
                 }
             }
         }
-        self.sketches.push(sketch.clone());
+        self.batches.push(encoded);
         Ok(())
     }
 
@@ -285,20 +350,22 @@ impl PaneTable {
     pub fn rows_of(&self, segment: &Segment) -> Result<Vec<PaneRow>, PaneFileError> {
         let mut rows: BTreeMap<(i64, i64), Contents> = BTreeMap::new();
         for c in self.segments.get(segment).map_or(&[][..], Vec::as_slice) {
-            let bytes = self.sketches[c.batch as usize].value(c.row as usize);
-            let decoded = Sketch::decode(bytes).map_err(|source| PaneFileError::Sketch {
+            let batch = &self.batches[c.batch as usize];
+            let bytes = batch.sketches.value(c.row as usize);
+            let damaged = |source| PaneFileError::Sketch {
                 row: c.row as usize,
                 segment: segment.name.to_string(),
                 source,
-            })?;
-            let sketches = &mut rows.entry((c.start, c.close_at)).or_default().sketches;
-            if sketches.len() < self.features {
-                sketches.resize_with(self.features, || None);
-            }
-            match &mut sketches[c.feature as usize] {
-                Some(s) => s.merge(&decoded)?,
-                slot => *slot = Some(Box::new(decoded)),
-            }
+            };
+            let contents = match c.feature {
+                None => packed::read(bytes, |f| batch.features.get(f).copied().flatten()).map_err(damaged)?,
+                Some(feature) => {
+                    let mut one = Contents { sketches: vec![None; self.features] };
+                    one.sketches[feature as usize] = Some(Box::new(Sketch::decode(bytes).map_err(damaged)?));
+                    one
+                }
+            };
+            rows.entry((c.start, c.close_at)).or_default().absorb(contents)?;
         }
         let row =
             |((start, close_at), contents)| PaneRow { start, close_at, segment: segment.clone(), contents };

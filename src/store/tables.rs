@@ -1,13 +1,12 @@
 //! The public tables as files: which row goes under which date, staged first and named in a commit before readers see them.
 
-use super::panes::{self, Names, PaneFileError, all_to_parquet};
+use super::panes::{Names, PaneFileError, all_to_parquet};
 use super::rows::{counts, texts, timestamp, timestamps};
 use super::storage::{Storage, StorageError};
 use crate::alert::{AlertRow, alerts_batch};
 use crate::config::segments::Groupings;
 use crate::engine::Exclusion;
-use crate::event::time::{HOUR, date};
-use crate::window::PaneRow;
+use crate::event::time::date;
 use arrow::array::{BooleanBuilder, Int32Builder, Int64Builder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -158,18 +157,16 @@ impl<'a> Stager<'a> {
         Ok(())
     }
 
-    /// Stages hours for `panes`.
+    /// Stages hours for `panes`, given by their start.
     ///
     /// # Errors
     /// When they can't be written.
-    pub fn panes(&mut self, rows: &[PaneRow], names: &Names) -> Result<(), PaneFileError> {
-        let mut rows: Vec<&PaneRow> = rows.iter().collect();
-        rows.sort_by_key(|r| r.start);
-        let rows: Vec<PaneRow> = rows.into_iter().cloned().collect();
-        for (date, rows) in by_date(&rows, |r| r.start) {
-            self.put("panes", &date, &panes::batch(rows, HOUR, names)?)?;
+    pub fn panes(&mut self, hours: &[(i64, RecordBatch)]) -> Result<(), PaneFileError> {
+        let mut dates: BTreeMap<String, Vec<&RecordBatch>> = BTreeMap::new();
+        for (start, rows) in hours {
+            dates.entry(date(*start)).or_default().push(rows);
         }
-        Ok(())
+        dates.iter().try_for_each(|(date, rows)| self.put_all("panes", date, rows))
     }
 
     /// Stages rows of `alerts`.

@@ -1,9 +1,11 @@
 //! Panes by event time, per partition: watermarks, lateness, closing. Pure: no clock, no I/O, no thread.
 
+pub mod packed;
 mod pane;
 mod partition;
 mod watermark;
 
+pub use packed::{Packed, PackedError, Part};
 pub use pane::{Contents, Filler, PaneRow, Segment, empty};
 pub use partition::{Counters, Partition, PartitionState, Times};
 pub use watermark::{MEDIAN_OF, Watermark, WatermarkState};

@@ -31,46 +31,56 @@ impl Contents {
     /// # Errors
     /// When sketches of one feature were made by different definitions.
     pub fn merge(&mut self, other: &Self) -> Result<(), UnlikeSketches> {
-        if self.sketches.len() < other.sketches.len() {
-            self.sketches.resize_with(other.sketches.len(), || None);
-        }
-        for (mine, theirs) in self.sketches.iter_mut().zip(&other.sketches) {
+        self.merge_wanted(other, &|_| true)
+    }
+
+    /// As [`Contents::merge`], of the wanted features only.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn merge_wanted(
+        &mut self,
+        other: &Self,
+        wanted: &impl Fn(usize) -> bool,
+    ) -> Result<(), UnlikeSketches> {
+        self.room_for(other);
+        for (f, (mine, theirs)) in self.sketches.iter_mut().zip(&other.sketches).enumerate() {
             match (mine, theirs) {
+                (_, None) => {}
+                _ if !wanted(f) => {}
                 (Some(a), Some(b)) => a.merge(b)?,
                 (a @ None, Some(b)) => *a = Some(b.clone()),
-                (_, None) => {}
             }
         }
         Ok(())
     }
-}
 
-impl Contents {
-    /// Parts of a window as one; of the features only those that `wanted` names.
+    /// Adds another stretch and keeps its sketches where there was none, instead of copying them.
     ///
     /// # Errors
-    /// When sketches of one feature were made by different definitions.
-    pub fn sum(parts: &[&Self], wanted: impl Fn(usize) -> bool) -> Result<Self, UnlikeSketches> {
-        let features = parts.iter().map(|p| p.sketches.len()).max().unwrap_or(0);
-        let mut sum = Self { sketches: vec![None; features] };
-        for part in parts {
-            for (f, (mine, theirs)) in sum.sketches.iter_mut().zip(&part.sketches).enumerate() {
-                match (mine, theirs) {
-                    (_, None) => {}
-                    _ if !wanted(f) => {}
-                    (Some(a), Some(b)) => a.merge(b)?,
-                    (a @ None, Some(b)) => *a = Some(b.clone()),
-                }
+    /// As [`Contents::merge`].
+    pub fn absorb(&mut self, other: Self) -> Result<(), UnlikeSketches> {
+        self.room_for(&other);
+        for (mine, theirs) in self.sketches.iter_mut().zip(other.sketches) {
+            match (mine, theirs) {
+                (_, None) => {}
+                (Some(a), Some(b)) => a.merge(&b)?,
+                (a @ None, b) => *a = b,
             }
         }
-        Ok(sum)
+        Ok(())
     }
 
-    /// Which session buckets any event of the parts filled, as a bitmap.
+    fn room_for(&mut self, other: &Self) {
+        if self.sketches.len() < other.sketches.len() {
+            self.sketches.resize_with(other.sketches.len(), || None);
+        }
+    }
+
+    /// Which session buckets any event filled, as a bitmap.
     #[must_use]
-    pub fn filled_buckets(parts: &[&Self]) -> u32 {
-        let sketches = parts.iter().flat_map(|p| p.sketches.iter().flatten());
-        sketches.flat_map(|s| s.events().iter()).fold(0, |set, (bucket, ..)| set | 1 << bucket)
+    pub fn filled_buckets(&self) -> u32 {
+        self.sketches.iter().flatten().fold(0, |set, s| set | s.events().used())
     }
 }
 
