@@ -203,13 +203,10 @@ impl Rules {
         Ok(out)
     }
 
-    /// Judgements as what [`super::AlertBook::step`] takes.
+    /// A judgement, and the row that it is about, as what [`super::AlertBook::step`] takes.
     #[must_use]
-    pub fn observations<'a>(&'a self, rows: &'a [WindowRow], judged: &[Judgement]) -> Vec<Observation<'a>> {
-        judged
-            .iter()
-            .map(|j| Observation { rule: &self.all[j.rule].info, row: &rows[j.row], outcome: j.outcome })
-            .collect()
+    pub fn observation<'a>(&'a self, judgement: &Judgement, row: &'a WindowRow) -> Observation<'a> {
+        Observation { rule: &self.all[judgement.rule].info, row, outcome: judgement.outcome }
     }
 }
 

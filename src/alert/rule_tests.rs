@@ -114,8 +114,8 @@ fn several_rules_share_a_batch() {
     let judged = rules
         .evaluate(&rows, &windows_batch(&rows, &strings(&["model_version", "tenant"])).unwrap())
         .unwrap();
-    let seen = rules.observations(&rows, &judged);
-    assert_eq!((&*seen[2].rule.name, seen[2].outcome), ("s", Holds));
+    let seen = rules.observation(&judged[2], &rows[judged[2].row]);
+    assert_eq!((&*seen.rule.name, seen.outcome), ("s", Holds));
     assert!(judge(&rules, &[]).is_empty());
 }
 

@@ -123,6 +123,16 @@ impl AlertBook {
         self.at
     }
 
+    /// Whether an observation can change anything: what does not need not be kept until the step.
+    #[must_use]
+    pub fn concerns(&self, o: &Observation<'_>) -> bool {
+        match o.outcome {
+            Outcome::Holds => true,
+            Outcome::HoldsNot => !self.open.is_empty() && self.open.contains_key(&Key::of(o)),
+            Outcome::NotJudged => false,
+        }
+    }
+
     /// Takes what was observed at one evaluation time and returns the transitions, ordered by rule, segment, feature, window and
     /// baseline. `at` and `stale_after` are microseconds of event time. Called in the order of `at`, several times for one `at`
     /// where that suits; a time before the last changes nothing, since what was said is not unsaid. `stale_after` should not be

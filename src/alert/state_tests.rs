@@ -10,11 +10,19 @@ const SILENT: i64 = 24 * HOUR;
 /// Feeds one key with outcomes an hour apart and returns (hour, state) of each row.
 fn run(hold: i64, keep: i64, outcomes: &[Option<Outcome>]) -> Vec<(i64, AlertRow)> {
     let (rule, mut book, mut out) = (info("r", hold, keep), AlertBook::new(), Vec::new());
+    let mut of_concern = AlertBook::new();
     for (h, outcome) in (0i64..).zip(outcomes) {
         let r = row("tenant=birch", "prompt_tokens", T + h * HOUR);
         let seen: Vec<Observation> =
             outcome.iter().map(|&outcome| Observation { rule: &rule, row: &r, outcome }).collect();
-        out.extend(book.step(T + h * HOUR, SILENT, &seen).into_iter().map(|a| (h, a)));
+        let kept: Vec<Observation> = seen.iter().filter(|o| of_concern.concerns(o)).cloned().collect();
+        let rows = book.step(T + h * HOUR, SILENT, &seen);
+        assert_eq!(
+            of_concern.step(T + h * HOUR, SILENT, &kept),
+            rows,
+            "what does not concern changes nothing"
+        );
+        out.extend(rows.into_iter().map(|a| (h, a)));
     }
     out
 }

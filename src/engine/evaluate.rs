@@ -6,21 +6,21 @@
 
 use super::judge::{Judge, Tick};
 use super::rolling::{Rolled, parallel};
-use crate::alert::{AlertBook, AlertRow, Rules};
+use crate::alert::{AlertBook, AlertRow, Judgement, Rules};
 use crate::baseline::{Accept, BaselineSet, DaySource, Excluded, Pin, Recipe, accepted};
 use crate::config::Config;
 use crate::config::features::Feature;
 use crate::config::segments::{Groupings, OTHER};
 use crate::event::time::{DAY, HOUR, floor};
 use crate::sketch::UnlikeSketches;
-use crate::store::panes::{self, Names, PaneFileError};
+use crate::store::panes::{self, Names, PackedRows, PaneFileError};
 use crate::store::rows::{Verdict, WindowRow, windows_batch};
 use crate::window::{Contents, Packed, PackedError, PaneRow, Part, Segment};
 use arrow::array::RecordBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -122,6 +122,9 @@ pub struct State {
     pub judged: Vec<(String, String, String, u32, u32)>,
     /// Windows written.
     pub windows: u64,
+    /// Earlier days, by their starts, that hours of the current day were added to: a restart reads these too.
+    #[serde(default)]
+    pub late_days: Vec<i64>,
 }
 
 /// Settings of the evaluator.
@@ -163,7 +166,10 @@ pub struct Evaluator {
     baselines: BTreeMap<i64, Arc<BaselineSet>>,
     book: AlertBook,
     windows: u64,
+    /// Rows of windows and hours.
     waiting: usize,
+    /// Earlier days that hours of the current day were added to.
+    late_days: BTreeSet<i64>,
     /// What was evaluated since the last commit.
     outputs: Outputs,
 }
@@ -220,6 +226,7 @@ impl Evaluator {
             book: state.book,
             windows: state.windows,
             waiting: 0,
+            late_days: state.late_days.into_iter().collect(),
             outputs: Outputs::default(),
             settings,
         }
@@ -250,10 +257,11 @@ impl Evaluator {
                 .map(|((s, f), (j, d))| (by(s), s.name.to_string(), feature(*f), *j, *d))
                 .collect(),
             windows: self.windows,
+            late_days: self.late_days.iter().copied().collect(),
         }
     }
 
-    /// Window rows that wait for their commit.
+    /// Rows of windows and hours that wait for their commit.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting
@@ -287,6 +295,12 @@ impl Evaluator {
     #[must_use]
     pub fn needs_hours_from(&self) -> i64 {
         self.at.map_or(i64::MIN, |t| floor(t, DAY).min(t - self.rolled.long_length()))
+    }
+
+    /// Earlier days that hours of the current day were added to, which a restart needs again.
+    #[must_use]
+    pub fn late_days(&self) -> &BTreeSet<i64> {
+        &self.late_days
     }
 
     /// The last closing time up to `until` that is waiting, if any.
@@ -433,6 +447,7 @@ impl Evaluator {
         for ((start, segment), contents) in fresh {
             self.take_up(PaneRow { start, close_at: t, segment, contents }, t, true)?;
         }
+        self.rolled.settle_chunks();
         if t % HOUR == 0 {
             self.close_hour(t)?;
         }
@@ -482,7 +497,12 @@ impl Evaluator {
         for (hour, segments) in std::mem::take(&mut self.hour) {
             let row = |(segment, contents)| PaneRow { start: hour, close_at: t, segment, contents };
             let rows: Vec<PaneRow> = sorted(segments).into_iter().map(row).collect();
-            self.outputs.hours.push((hour, panes::batch(&rows, HOUR, &settings.names)?));
+            let batch = panes::batch(&rows, HOUR, &settings.names)?;
+            self.waiting += batch.num_rows();
+            self.outputs.hours.push((hour, batch));
+            if floor(hour, DAY) < floor(t - 1, DAY) {
+                self.late_days.insert(floor(hour, DAY));
+            }
             for row in rows {
                 self.add_hour(hour, row.segment, &row.contents, true);
             }
@@ -500,7 +520,8 @@ impl Evaluator {
 
     fn windows_at(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
-        let mut rows: Vec<WindowRow> = Vec::new();
+        let mut waiting = Slice::default();
+        let mut observed: Vec<(Judgement, WindowRow)> = Vec::new();
         for rolling in &settings.config.windows.rolling {
             if t % rolling.slide() != 0 {
                 continue;
@@ -517,43 +538,48 @@ impl Evaluator {
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
             let tick = Tick { start, end: t, length: rolling.length(), complete };
-            let judged = self.judge.window(&tick, &parts, &set)?;
-            for (row, segment, feature) in judged {
-                if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
-                    let counts = self.judged.entry((segment, feature)).or_default();
-                    counts.0 += 1;
-                    counts.1 += u32::from(v == Verdict::Drift);
+            let (judged, book, outputs) = (&mut self.judged, &self.book, &mut self.outputs);
+            self.judge.window(&tick, &parts, &set, |rows| {
+                for (row, segment, feature) in rows {
+                    if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
+                        let counts = judged.entry((segment, feature)).or_default();
+                        counts.0 += 1;
+                        counts.1 += u32::from(v == Verdict::Drift);
+                    }
+                    waiting.rows.push(row);
                 }
-                rows.push(row);
-            }
+                if waiting.rows.len() >= MANY_ROWS {
+                    waiting.finish(t, &settings, book, outputs, &mut observed)
+                } else {
+                    Ok(())
+                }
+            })?;
         }
-        let batch = windows_batch(&rows, &settings.names.dimensions)?;
-        let judged =
-            settings.rules.evaluate(&rows, &batch).map_err(|e| EvaluateError::Rule(e.to_string()))?;
-        let observed = settings.rules.observations(&rows, &judged);
+        waiting.finish(t, &settings, &self.book, &mut self.outputs, &mut observed)?;
+        self.windows += waiting.written as u64;
+        self.waiting += waiting.written;
+        let observed: Vec<_> = observed.iter().map(|(j, row)| settings.rules.observation(j, row)).collect();
         self.outputs.alerts.extend(self.book.step(t, settings.config.alerts.stale_after.0, &observed));
-        self.windows += rows.len() as u64;
-        self.waiting += rows.len();
-        if !rows.is_empty() {
-            self.outputs.windows.push((t, batch));
-        }
         Ok(())
     }
 
     fn close_day(&mut self, t: i64) -> Result<(), EvaluateError> {
-        let mut rows: Vec<PaneRow> = Vec::new();
+        self.late_days.clear();
+        let settings = Arc::clone(&self.settings);
+        let mut rows = PackedRows::new(&settings.names);
         for (day, segments) in std::mem::take(&mut self.day) {
+            // Packed again at once: the sums of ten thousand segments would be most of the job's memory.
             let segments = sorted(segments);
-            let sums = parallel(&segments, |(segment, hours)| {
+            let sums = parallel(&segments, |(_, hours)| {
                 let parts: Vec<Part<'_>> = hours.iter().map(|p| Part::Packed(p)).collect();
-                let contents = Part::sum(&parts, |_| true)?;
-                Ok(PaneRow { start: day, close_at: t, segment: segment.clone(), contents })
+                Part::sum(&parts, |_| true).map(|sum| Packed::of(&sum))
             });
-            rows.extend(sums.into_iter().collect::<Result<Vec<PaneRow>, PackedError>>()?);
+            for ((segment, _), sum) in segments.into_iter().zip(sums) {
+                rows.push(day, t, segment, sum?.bytes());
+            }
         }
         if !rows.is_empty() {
-            let rows = panes::packed_batch(&rows, &self.settings.names)?;
-            self.outputs.days.push(DayBatch { close_at: t, rows });
+            self.outputs.days.push(DayBatch { close_at: t, rows: rows.finish()? });
         }
         let judged = std::mem::take(&mut self.judged);
         if self.settings.config.baselines.exclude_drifted {
@@ -586,6 +612,44 @@ impl Evaluator {
         let excluded = accepted(&self.excluded, &self.history.accepts()?, day, &self.settings.names.features);
         let set = BaselineSet::new(self.recipe.clone(), day, excluded, days);
         self.baselines.insert(day, Arc::new(set));
+        Ok(())
+    }
+}
+
+/// Rows of windows that are turned into Arrow at once.
+const MANY_ROWS: usize = 16 * 1024;
+
+/// Rows of one tick that wait to become part of its table.
+#[derive(Default)]
+struct Slice {
+    rows: Vec<WindowRow>,
+    written: usize,
+}
+
+impl Slice {
+    /// Writes the rows and puts the rules to them; what concerns an alert is kept in `observed`.
+    fn finish(
+        &mut self,
+        t: i64,
+        settings: &Settings,
+        book: &AlertBook,
+        outputs: &mut Outputs,
+        observed: &mut Vec<(Judgement, WindowRow)>,
+    ) -> Result<(), EvaluateError> {
+        let rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let batch = windows_batch(&rows, &settings.names.dimensions)?;
+        let judged =
+            settings.rules.evaluate(&rows, &batch).map_err(|e| EvaluateError::Rule(e.to_string()))?;
+        let concerns = |j: &Judgement| book.concerns(&settings.rules.observation(j, &rows[j.row]));
+        observed.extend(judged.into_iter().filter(concerns).map(|j| {
+            let row = rows[j.row].clone();
+            (j, row)
+        }));
+        self.written += rows.len();
+        outputs.windows.push((t, batch));
         Ok(())
     }
 }

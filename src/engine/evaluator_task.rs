@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thiserror::Error;
 
-/// Window rows after which a commit is due, whatever the time.
-const MANY_WINDOWS: usize = 100_000;
+/// Rows of windows and hours after which a commit is due, whatever the time.
+const MANY_ROWS: usize = 100_000;
 /// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with a clock that is years ahead must
 /// not drag it to their time, behind which every later event would be late.
 const QUIET_REACH: i64 = 2 * HOUR;
@@ -143,10 +143,11 @@ impl EvaluatorTask {
     }
 
     fn restore(&mut self) -> Result<(), TaskError> {
-        if self.evaluator.at().is_some() {
+        if let Some(at) = self.evaluator.at() {
             let hours = history::hours_since(
                 &self.job.storage,
                 self.evaluator.needs_hours_from(),
+                (self.evaluator.late_days(), floor(at, DAY)),
                 &self.job.settings.names,
             )?;
             self.evaluator.restore_hours(hours)?;
@@ -279,7 +280,7 @@ impl EvaluatorTask {
             self.progress.evaluated_to.store(at, Ordering::Relaxed);
             self.progress.folded.store(self.evaluator.folded(), Ordering::Relaxed);
         }
-        Ok(Advanced { more: !done, full: self.evaluator.waiting() >= MANY_WINDOWS })
+        Ok(Advanced { more: !done, full: self.evaluator.waiting() >= MANY_ROWS })
     }
 
     /// Whether another process has taken the chain over.
@@ -316,8 +317,8 @@ impl EvaluatorTask {
         if !self.dirty {
             return Ok(Vec::new());
         }
-        let windows = self.evaluator.waiting() as u64;
         let outputs = self.evaluator.take_outputs();
+        let windows = outputs.windows.iter().map(|w| w.1.num_rows() as u64).sum();
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);

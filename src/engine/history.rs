@@ -8,7 +8,7 @@ use crate::window::{PaneRow, Segment};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The `_days` of a job.
@@ -97,17 +97,25 @@ fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable,
     PaneTable::read(bytes, names).map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 
-/// Hours of the public `panes` that start at or after `from`.
+/// Hours of the public `panes` that start at or after `from`; of the days of `late` also those that were written after its time.
 ///
 /// # Errors
 /// When they can't be read.
-pub fn hours_since(storage: &Storage, from: i64, names: &Names) -> Result<Vec<PaneRow>, EvaluateError> {
-    let first = crate::event::time::date(from);
+pub fn hours_since(
+    storage: &Storage,
+    from: i64,
+    late: (&BTreeSet<i64>, i64),
+    names: &Names,
+) -> Result<Vec<PaneRow>, EvaluateError> {
+    let date = crate::event::time::date;
+    let (first, late_dates) = (date(from), late.0.iter().map(|d| date(*d)).collect::<Vec<_>>());
     let mut rows = Vec::new();
     for path in storage.retry(|s| s.list("panes")).map_err(history)? {
-        let date = path.split('/').find_map(|p| p.strip_prefix("date="));
-        if date.is_some_and(|d| d >= first.as_str()) {
-            rows.extend(read_rows(storage, &path, names)?.into_iter().filter(|r| r.start >= from));
+        let Some(date) = path.split('/').find_map(|p| p.strip_prefix("date=")) else { continue };
+        let is_late = late_dates.iter().any(|d| d == date);
+        if date >= first.as_str() || is_late {
+            let all = read_rows(storage, &path, names)?;
+            rows.extend(all.into_iter().filter(|r| r.start >= from || (is_late && r.close_at > late.1)));
         }
     }
     Ok(rows)

@@ -308,7 +308,8 @@ impl Owned {
     /// Whether a commit is due whatever the time: memory fills.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.closed.len() >= MANY_ROWS || self.rejects.len() >= MANY_ROWS
+        // A commit writes the open panes too: it should not be mostly these.
+        self.closed.len() >= MANY_ROWS.max(2 * self.state.open_rows()) || self.rejects.len() >= MANY_ROWS
     }
 
     /// Whether anything came since the last commit.

@@ -44,10 +44,13 @@ struct Row {
     baseline: Option<(Arc<Prepared>, Compared)>,
 }
 
-/// A segment's window, merged and compared.
+/// Segments whose rows are made at once, so that those of ten thousand never stand in memory together.
+const SLICE: usize = 512;
+
+/// A segment's window, compared. What was merged for it is gone again: of ten thousand segments it would be most of the job's memory.
 struct OfSegment<'r> {
     segment: &'r Segment,
-    contents: Contents,
+    parts: &'r [Part<'r>],
     /// Too few sessions for any test.
     small: bool,
     rows: Vec<Row>,
@@ -60,17 +63,18 @@ impl Judge {
         Self { settings }
     }
 
-    /// All rows of one window, in the order of segments, features and baselines. A segment whose sessions fill fewer buckets than any
-    /// test asks for gets one row, of its volume.
+    /// All rows of one window, in the order of segments, features and baselines, handed over in slices. A segment whose sessions fill
+    /// fewer buckets than any test asks for gets one row, of its volume.
     ///
     /// # Errors
-    /// When days can't be read, or a window's sketches and a baseline's were made by unlike definitions.
+    /// When days can't be read, or a window's sketches and a baseline's were made by unlike definitions; and what `take` returns.
     pub fn window(
         &self,
         tick: &Tick,
         parts: &[Parts<'_>],
         set: &BaselineSet,
-    ) -> Result<Vec<Judged>, EvaluateError> {
+        mut take: impl FnMut(Vec<Judged>) -> Result<(), EvaluateError>,
+    ) -> Result<(), EvaluateError> {
         let s = &self.settings;
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
@@ -88,34 +92,66 @@ impl Judge {
         });
         let all: Vec<OfSegment<'_>> = compared.into_iter().collect::<Result<_, EvaluateError>>()?;
         let alphas = self.alphas(tick, &all);
-        let finished = parallel(&all, |of| -> Vec<Judged> {
-            of.rows
-                .iter()
-                .map(|r| (self.finish(tick, of, r, alphas), of.segment.clone(), r.feature))
-                .collect()
-        });
-        Ok(finished.into_iter().flatten().collect())
+        for slice in all.chunks(SLICE) {
+            let finished = parallel(slice, |of| self.finish_segment(tick, of, alphas));
+            let rows: Vec<Vec<Judged>> = finished.into_iter().collect::<Result<_, EvaluateError>>()?;
+            take(rows.into_iter().flatten().collect())?;
+        }
+        Ok(())
+    }
+
+    fn finish_segment(
+        &self,
+        tick: &Tick,
+        of: &OfSegment<'_>,
+        alphas: [f64; 2],
+    ) -> Result<Vec<Judged>, EvaluateError> {
+        let mut rows: Vec<Judged> = of
+            .rows
+            .iter()
+            .map(|r| (self.finish(tick, of, r, alphas), of.segment.clone(), r.feature))
+            .collect();
+        if rows.iter().any(|r| r.0.verdict == Some(Verdict::Drift)) {
+            // Merged once more for what a drift is explained by: few segments drift.
+            let contents = Part::sum(of.parts, |_| true)?;
+            for (row, about) in rows.iter_mut().zip(&of.rows) {
+                self.explain(&mut row.0, about, &contents);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Adds contributors and examples to a row that drifted.
+    fn explain(&self, row: &mut WindowRow, about: &Row, contents: &Contents) {
+        let sketch = contents.sketches.get(about.feature).and_then(Option::as_deref);
+        if let (Some(Verdict::Drift), Some((baseline, _)), Some(sketch)) =
+            (row.verdict, &about.baseline, sketch)
+        {
+            row.contributors =
+                baseline.contributors(sketch, self.settings.config.privacy.min_users, token_text);
+            row.examples = ids(sketch).unwrap_or_else(|| self.requests(contents));
+        }
     }
 
     fn small<'r>(
         &self,
         tick: &Tick,
         segment: &'r Segment,
-        parts: &[Part<'_>],
+        parts: &'r [Part<'r>],
     ) -> Result<OfSegment<'r>, EvaluateError> {
         let volume = |f: usize| self.settings.features[f].kind == Kind::Volume;
         let contents = Part::sum(parts, volume)?;
         let sketches = contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
         let rows =
             sketches.map(|(f, s)| Row { feature: f, now: self.now(tick, f, s), baseline: None }).collect();
-        Ok(OfSegment { segment, contents, small: true, rows })
+        Ok(OfSegment { segment, parts, small: true, rows })
     }
 
     fn full<'r>(
         &self,
         tick: &Tick,
         segment: &'r Segment,
-        parts: &[Part<'_>],
+        parts: &'r [Part<'r>],
         finer: &[Child],
         sums: &[&Contents],
         set: &BaselineSet,
@@ -141,7 +177,7 @@ impl Judge {
                 rows.push(Row { feature: f, now, baseline: Some((Arc::clone(b), compared)) });
             }
         }
-        Ok(OfSegment { segment, contents, small: false, rows })
+        Ok(OfSegment { segment, parts, small: false, rows })
     }
 
     fn now(&self, tick: &Tick, f: usize, sketch: &Sketch) -> Side {
@@ -191,15 +227,7 @@ impl Judge {
             (Some(_), Some(_)) => Some(Verdict::Ok),
             _ => Some(Verdict::InsufficientData),
         };
-        let drift = verdict == Some(Verdict::Drift);
         let about = row.baseline.as_ref().map(|(b, _)| b);
-        let (contributors, examples) = match (about, of.contents.sketches[row.feature].as_deref()) {
-            (Some(b), Some(sketch)) if drift => {
-                let contributors = b.contributors(sketch, s.config.privacy.min_users, token_text);
-                (contributors, ids(sketch).unwrap_or_else(|| self.requests(&of.contents)))
-            }
-            _ => (Vec::new(), Vec::new()),
-        };
         WindowRow {
             start: tick.start,
             end: tick.end,
@@ -220,8 +248,8 @@ impl Judge {
             alpha: p.map(|_| alpha),
             verdict,
             complete: tick.complete,
-            contributors,
-            examples,
+            contributors: Vec::new(),
+            examples: Vec::new(),
         }
     }
 

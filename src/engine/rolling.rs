@@ -1,13 +1,11 @@
 //! What rolling windows are merged from: chunks of a tick's length for those that slide in parts of an hour, hours for the others.
 
-use super::evaluate::merge_into;
 use crate::config::Rolling;
 use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::event::time::{HOUR, floor};
-use crate::sketch::UnlikeSketches;
 use crate::window::{Contents, Packed, PackedError, Part, Segment};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 type Slots<T> = BTreeMap<i64, FxHashMap<Segment, T>>;
@@ -18,13 +16,54 @@ const BLOCK: i64 = 4 * HOUR;
 /// A segment's parts of a window, in order of time.
 pub type Parts<'r> = (&'r Segment, Vec<Part<'r>>);
 
+/// A segment's chunk. Where too few sessions fill it for any test it is packed, as most are in a wide grouping.
+#[derive(Debug)]
+enum Chunk {
+    Whole(Contents),
+    Packed(Packed),
+}
+
+impl Chunk {
+    fn add(&mut self, contents: &Contents) -> Result<(), PackedError> {
+        if let Self::Packed(p) = self {
+            *self = Self::Whole(p.unpack(|_| true)?);
+        }
+        match self {
+            Self::Whole(mine) => Ok(mine.merge(contents)?),
+            Self::Packed(_) => Ok(()),
+        }
+    }
+
+    fn pack_if_small(&mut self) {
+        if let Self::Whole(c) = self
+            && !judged(c.filled_buckets())
+        {
+            *self = Self::Packed(Packed::of(c));
+        }
+    }
+
+    fn part(&self) -> Part<'_> {
+        match self {
+            Self::Whole(c) => Part::Whole(c),
+            Self::Packed(p) => Part::Packed(p),
+        }
+    }
+}
+
+/// Whether sessions fill so many buckets that a window of them is judged.
+fn judged(buckets: u32) -> bool {
+    buckets.count_ones() >= MIN_WINDOW_BUCKETS as u32
+}
+
 /// Recent chunks and hours.
 #[derive(Debug)]
 pub struct Rolled {
     tick: i64,
     fine: i64,
     long: i64,
-    chunks: Slots<Contents>,
+    chunks: Slots<Chunk>,
+    /// Chunks that something was added to since the last tick.
+    touched: BTreeSet<i64>,
     /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked. A second entry came late.
     hours: Slots<Vec<Arc<Packed>>>,
     /// Of segments large enough to be judged by a block alone.
@@ -50,6 +89,7 @@ impl Rolled {
             fine: longest(false),
             long: longest(true),
             chunks: Slots::new(),
+            touched: BTreeSet::new(),
             hours: Slots::new(),
             blocks: Slots::new(),
             unsettled: BTreeMap::new(),
@@ -78,11 +118,31 @@ impl Rolled {
         t: i64,
         segment: &Segment,
         contents: &Contents,
-    ) -> Result<(), UnlikeSketches> {
+    ) -> Result<(), PackedError> {
         if start < t - self.fine {
             return Ok(());
         }
-        merge_into(self.chunks.entry(floor(start, self.tick)).or_default(), segment, contents)
+        let chunk = floor(start, self.tick);
+        self.touched.insert(chunk);
+        let segments = self.chunks.entry(chunk).or_default();
+        match segments.get_mut(segment) {
+            Some(mine) => mine.add(contents)?,
+            None => {
+                segments.insert(segment.clone(), Chunk::Whole(contents.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs what is small of the chunks that a tick has added to.
+    pub fn settle_chunks(&mut self) {
+        for chunk in std::mem::take(&mut self.touched) {
+            self.chunks
+                .get_mut(&chunk)
+                .into_iter()
+                .flat_map(FxHashMap::values_mut)
+                .for_each(Chunk::pack_if_small);
+        }
     }
 
     /// Adds an hour, or what came late to one.
@@ -108,8 +168,7 @@ impl Rolled {
                 let hours = self.hours.range(block..block + BLOCK);
                 let parts: Vec<Part<'_>> =
                     hours.filter_map(|(_, s)| s.get(segment)).flatten().map(|p| Part::Packed(p)).collect();
-                let large = Part::filled_buckets(&parts).count_ones() >= MIN_WINDOW_BUCKETS as u32;
-                large.then(|| Part::sum(&parts, |_| true)).transpose()
+                judged(Part::filled_buckets(&parts)).then(|| Part::sum(&parts, |_| true)).transpose()
             });
             let into = self.blocks.entry(block).or_default();
             for (segment, sum) in segments.into_iter().zip(sums) {
@@ -140,8 +199,8 @@ impl Rolled {
     pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<Parts<'_>> {
         let mut parts: FxHashMap<&Segment, Vec<Part<'_>>> = FxHashMap::default();
         if slide % HOUR != 0 {
-            for (segment, contents) in self.chunks.range(start..end).flat_map(|s| s.1) {
-                parts.entry(segment).or_default().push(Part::Whole(contents));
+            for (segment, chunk) in self.chunks.range(start..end).flat_map(|s| s.1) {
+                parts.entry(segment).or_default().push(chunk.part());
             }
         } else {
             for (&hour, segments) in self.hours.range(start..end) {

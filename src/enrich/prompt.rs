@@ -210,8 +210,8 @@ mod tests {
             "de"
         );
         assert_eq!(r.read("the quick brown fox jumps over the lazy dog while the children are watching them from the old bridge").language, "en");
-        assert_eq!(r.read("a red fox, oil painting, highly detailed").language, "en");
-        assert_eq!(r.read("“a red fox” — oil painting").language, "en");
+        assert_eq!(r.read("a portrait of a woman in a garden, oil painting").language, "en");
+        assert_eq!(r.read("“A portrait of a woman” – in the style of the old masters").language, "en");
         assert_eq!(r.read("mała dziewczynka biegnie z psem przez zaśnieżony las").language, "pl");
         assert_eq!(r.read("夕焼けの海辺を歩く少女のイラスト").language, "ja");
         assert_eq!(r.read("1234 ::: ---").language, "und");

@@ -133,7 +133,7 @@ impl Settings {
             rate.to_string(),
             "a number from 0.001 to 10^12",
         )?;
-        ensure((1..=10_000).contains(&self.tenants), "tenants", self.tenants.to_string(), "1 to 10,000")?;
+        ensure((1..=50_000).contains(&self.tenants), "tenants", self.tenants.to_string(), "1 to 50,000")?;
         for (setting, share) in [("bad share", self.bad_share), ("opt-out share", self.opt_out_share)] {
             ensure((0.0..=1.0).contains(&share), setting, share.to_string(), "a share from 0 to 1")?;
         }

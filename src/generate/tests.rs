@@ -339,7 +339,7 @@ fn a_volume_drop_takes_sessions_away_and_is_expected() {
 fn settings_that_make_no_sense_are_refused_by_name() {
     let refuse = |settings: Settings| Generator::new(settings).unwrap_err().to_string();
     assert!(
-        refuse(Settings { tenants: 0, ..settings(1, &[]) }).contains("tenants is 0: expected 1 to 10,000")
+        refuse(Settings { tenants: 0, ..settings(1, &[]) }).contains("tenants is 0: expected 1 to 50,000")
     );
     assert!(
         refuse(Settings { events_per_day: f64::NAN, ..settings(1, &[]) }).contains("events per day is NaN")

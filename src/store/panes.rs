@@ -140,35 +140,70 @@ pub fn dimension_columns(groupings: &Groupings) -> Vec<String> {
 /// The key of the packed features' names in a file's metadata.
 const FEATURES: &str = "driftglass.features";
 
-/// Rows as a record batch with a segment's sketches packed in one column, one row per row.
+/// Rows with a segment's sketches packed in one column, as they become a record batch.
+#[derive(Debug)]
+pub struct PackedRows<'n> {
+    names: &'n Names,
+    places: Vec<(i64, i64, Segment)>,
+    sketches: BinaryBuilder,
+}
+
+impl<'n> PackedRows<'n> {
+    /// No rows yet.
+    #[must_use]
+    pub fn new(names: &'n Names) -> Self {
+        Self { names, places: Vec::new(), sketches: BinaryBuilder::new() }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Appends a row: its start, the time that it counts from, and what [`packed::write`] wrote.
+    pub fn push(&mut self, start: i64, close_at: i64, segment: Segment, sketches: &[u8]) {
+        self.places.push((start, close_at, segment));
+        self.sketches.append_value(sketches);
+    }
+
+    /// The record batch.
+    ///
+    /// # Errors
+    /// Arrow's.
+    pub fn finish(mut self) -> Result<RecordBatch, PaneFileError> {
+        let schema = Schema::new(vec![
+            timestamp("start", false),
+            timestamp("as_of", false),
+            Field::new("segment_by", DataType::Utf8, false),
+            Field::new("segment", DataType::Utf8, false),
+            Field::new("sketches", DataType::Binary, false),
+        ])
+        .with_metadata([(FEATURES.to_owned(), self.names.features.join("\n"))].into());
+        let grouping = |s: &Segment| &self.names.groupings.all[s.grouping as usize].name;
+        let columns: Vec<ArrayRef> = vec![
+            timestamps(self.places.iter().map(|p| Some(p.0))),
+            timestamps(self.places.iter().map(|p| Some(p.1))),
+            texts(self.places.iter().map(|p| Some(grouping(&p.2)))),
+            texts(self.places.iter().map(|p| Some(&p.2.name))),
+            Arc::new(self.sketches.finish()),
+        ];
+        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+    }
+}
+
+/// Rows as a record batch with a segment's sketches packed in one column.
 ///
 /// # Errors
 /// Arrow's.
 pub fn packed_batch(rows: &[PaneRow], names: &Names) -> Result<RecordBatch, PaneFileError> {
-    let features = names.features.join("\n");
-    let schema = Schema::new(vec![
-        timestamp("start", false),
-        timestamp("as_of", false),
-        Field::new("segment_by", DataType::Utf8, false),
-        Field::new("segment", DataType::Utf8, false),
-        Field::new("sketches", DataType::Binary, false),
-    ])
-    .with_metadata([(FEATURES.to_owned(), features)].into());
-    let mut bytes = BinaryBuilder::new();
-    let mut one = Vec::new();
+    let (mut out, mut bytes) = (PackedRows::new(names), Vec::new());
     for r in rows {
-        one.clear();
-        packed::write(&r.contents, &mut one);
-        bytes.append_value(&one);
+        bytes.clear();
+        packed::write(&r.contents, &mut bytes);
+        out.push(r.start, r.close_at, r.segment.clone(), &bytes);
     }
-    let columns: Vec<ArrayRef> = vec![
-        timestamps(rows.iter().map(|r| Some(r.start))),
-        timestamps(rows.iter().map(|r| Some(r.close_at))),
-        texts(rows.iter().map(|r| Some(&names.groupings.all[r.segment.grouping as usize].name))),
-        texts(rows.iter().map(|r| Some(&r.segment.name))),
-        Arc::new(bytes.finish()),
-    ];
-    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+    out.finish()
 }
 
 /// Rows as a Parquet file; `length` is that of a row's stretch in microseconds.

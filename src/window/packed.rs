@@ -41,6 +41,12 @@ impl Packed {
         self.buckets
     }
 
+    /// The bytes, as [`write`] wrote them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The sketches of the features that are wanted.
     ///
     /// # Errors

@@ -204,6 +204,12 @@ impl Partition {
         rows
     }
 
+    /// Rows that [`Partition::open_panes`] would have.
+    #[must_use]
+    pub fn open_rows(&self) -> usize {
+        self.open.values().map(FxHashMap::len).sum()
+    }
+
     /// Copies of the open panes, for a checkpoint.
     #[must_use]
     pub fn open_panes(&self) -> Vec<PaneRow> {
