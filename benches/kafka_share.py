@@ -21,7 +21,7 @@ def job(number):
         f'[input]\nkafka = {{ brokers = "{broker}", topic = "{topic}", group = "bench-{number}" }}\n'
         f'[output]\ndir = "{(work / f"out-{number}").as_uri()}"\n' + Path(template).read_text()
     )
-    return [binary, "run", "-c", str(config), "--until-caught-up"]
+    return [binary, "run", "-c", str(config), "--until-caught-up", "--json", "--quiet"]
 
 
 def measured(name, command):

@@ -35,7 +35,7 @@ pub struct Demo {
     #[arg(long, default_value = "./driftglass-demo")]
     dir: PathBuf,
     /// About so many events
-    #[arg(long, value_name = "N", default_value_t = 1_400_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     events: u64,
     /// Simulated days
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(10..=365))]
