@@ -103,9 +103,10 @@ fn describe(p: &Progress, rate: f64) -> String {
     if c.rejected > 0 {
         text += &format!(", {} rejected", HumanCount(c.rejected));
     }
-    text += &format!(", {} windows, {} alerts", HumanCount(c.windows), HumanCount(c.alerts_fired));
+    // What only reads (`archive`) has neither.
     if let Some(at) = c.evaluated_to {
-        text += &format!(", evaluated to {at}");
+        let (windows, alerts) = (HumanCount(c.windows), HumanCount(c.alerts_fired));
+        text += &format!(", {windows} windows, {alerts} alerts, evaluated to {at}");
     }
     text
 }

@@ -138,6 +138,7 @@ impl Job {
             dimensions: groupings.dimensions.clone(),
             hasher: IdHasher::new(key),
         });
+        let names = names.with_sketch_ids(features.iter().map(|f| plan.sketch_id(f)));
         let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
         let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
         let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();

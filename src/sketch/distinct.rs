@@ -2,6 +2,7 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::sorted;
+use smallvec::SmallVec;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ pub const DISTINCT_K: usize = 256;
 /// above. Any order and split of the input leaves the same hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Distinct {
-    hashes: Vec<u64>,
+    hashes: SmallVec<[u64; 2]>,
 }
 
 impl Distinct {
@@ -25,7 +26,7 @@ impl Distinct {
             self.hashes.truncate(DISTINCT_K - 1);
             if self.hashes.len() == self.hashes.capacity() {
                 // By leaps, as for session buckets.
-                self.hashes.reserve_exact((3 * self.hashes.len()).clamp(2, DISTINCT_K));
+                self.hashes.reserve_exact((3 * self.hashes.len()).min(DISTINCT_K));
             }
             self.hashes.insert(i, hash);
         }
@@ -108,7 +109,7 @@ impl Distinct {
                 },
             },
         };
-        let mut hashes: Vec<u64> = Vec::with_capacity(n.min(DISTINCT_K));
+        let mut hashes: SmallVec<[u64; 2]> = SmallVec::with_capacity(n.min(DISTINCT_K));
         for _ in 0..n {
             let h = r.hash()?;
             if hashes.last().is_some_and(|&l| l >= h) || hashes.len() == DISTINCT_K {

@@ -6,6 +6,7 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::sorted;
+use smallvec::SmallVec;
 
 const MANTISSA_BITS: u32 = 7;
 const SHIFT: u32 = 52 - MANTISSA_BITS;
@@ -53,7 +54,7 @@ impl Entry {
 /// one tested by its shape keeps them apart, since the shares of a baseline's deciles need sub-sums.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quantiles {
-    entries: Vec<Entry>,
+    entries: SmallVec<[Entry; 1]>,
 }
 
 impl Quantiles {
@@ -135,7 +136,7 @@ impl Quantiles {
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let n = r.length()?;
-        let mut entries: Vec<Entry> = Vec::with_capacity(n);
+        let mut entries: SmallVec<[Entry; 1]> = SmallVec::with_capacity(n);
         let mut last = 0;
         for _ in 0..n {
             let Some(bucket) = r.int()?.checked_add(last) else { return r.impossible("bucket") };

@@ -1,6 +1,7 @@
 //! Sub-sums by session bucket: what the cluster-robust test needs of a scalar.
 
 use super::codec::{DecodeError, Reader, Writer};
+use smallvec::SmallVec;
 
 /// Number of session buckets; a session's bucket is the highest five bits of its keyed hash.
 pub const SESSION_BUCKETS: usize = 32;
@@ -23,7 +24,8 @@ struct Entry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BucketSums {
     used: u32,
-    entries: Vec<Entry>,
+    /// A pane of sparse traffic has one event: its sketches should be one piece of memory each.
+    entries: SmallVec<[Entry; 1]>,
 }
 
 impl BucketSums {
@@ -45,10 +47,8 @@ impl BucketSums {
         } else {
             if self.entries.len() == self.entries.capacity() {
                 // By leaps: lists that grow one by one are most of what filling a pane costs.
-                self.entries.reserve_exact(
-                    if self.entries.is_empty() { 2 } else { 3 * self.entries.len() }
-                        .min(SESSION_BUCKETS - self.entries.len()),
-                );
+                let more = (3 * self.entries.len()).min(SESSION_BUCKETS - self.entries.len());
+                self.entries.reserve_exact(more);
             }
             self.used |= 1 << bucket;
             self.entries.insert(i, Entry { n, sum });
@@ -119,7 +119,7 @@ impl BucketSums {
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let n = r.u8()? as usize;
-        let mut out = Self { used: 0, entries: Vec::with_capacity(n.min(SESSION_BUCKETS)) };
+        let mut out = Self { used: 0, entries: SmallVec::with_capacity(n.min(SESSION_BUCKETS)) };
         for _ in 0..n {
             let bucket = r.u8()?;
             // Ascending: none at or above it is in use yet.

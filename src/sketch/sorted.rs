@@ -1,11 +1,39 @@
 //! Adding one sorted list to another in place: what buckets, cells and hashes have in common.
 
+use smallvec::{Array, SmallVec};
 use std::cmp::Ordering;
+use std::ops::DerefMut;
+
+/// A list that can grow.
+pub(super) trait List<T>: DerefMut<Target = [T]> {
+    /// Makes room for `more` items and fills it.
+    fn grow(&mut self, more: usize, filler: T);
+    /// Keeps the items that `keep` says.
+    fn keep(&mut self, keep: impl FnMut(&mut T) -> bool);
+}
+
+impl<T: Clone> List<T> for Vec<T> {
+    fn grow(&mut self, more: usize, filler: T) {
+        self.resize(self.len() + more, filler);
+    }
+    fn keep(&mut self, keep: impl FnMut(&mut T) -> bool) {
+        self.retain_mut(keep);
+    }
+}
+
+impl<T: Clone, A: Array<Item = T>> List<T> for SmallVec<A> {
+    fn grow(&mut self, more: usize, filler: T) {
+        self.resize(self.len() + more, filler);
+    }
+    fn keep(&mut self, keep: impl FnMut(&mut T) -> bool) {
+        self.retain_mut(keep);
+    }
+}
 
 /// Adds `from` to `into`, both ascending by `key` without repeats: `add` puts an item that both have into the one that is there, what
 /// is new is inserted. Grows the list at most once and takes no room beside it.
 pub(super) fn merge<T: Copy, K: Ord>(
-    into: &mut Vec<T>,
+    into: &mut impl List<T>,
     from: &[T],
     key: impl Fn(&T) -> K,
     add: impl Fn(&mut T, &T),
@@ -33,13 +61,13 @@ pub(super) fn merge<T: Copy, K: Ord>(
 /// Takes `from` off `into`, both ascending by `key`: `take` takes one item off another and says whether anything is left. What only
 /// `from` has is passed over.
 pub(super) fn subtract<T, K: Ord>(
-    into: &mut Vec<T>,
+    into: &mut impl List<T>,
     from: &[T],
     key: impl Fn(&T) -> K,
     take: impl Fn(&mut T, &T) -> bool,
 ) {
     let mut theirs = from.iter().peekable();
-    into.retain_mut(|mine| {
+    into.keep(|mine| {
         while theirs.next_if(|o| key(o) < key(mine)).is_some() {}
         theirs.next_if(|o| key(o) == key(mine)).is_none_or(|o| take(mine, o))
     });
@@ -47,14 +75,14 @@ pub(super) fn subtract<T, K: Ord>(
 
 /// Inserts the `new` items of `from` that `into` does not have, from the end on, so that every item moves once.
 pub(super) fn insert_new<T: Copy>(
-    into: &mut Vec<T>,
+    into: &mut impl List<T>,
     from: &[T],
     new: usize,
     order: impl Fn(&T, &T) -> Ordering,
 ) {
     let Some(&filler) = from.first().filter(|_| new > 0) else { return };
     let (mut mine, mut theirs) = (into.len(), from.len());
-    into.resize(mine + new, filler);
+    into.grow(new, filler);
     let mut to = into.len();
     // `to - mine` items are still to come from the other list; at none the rest stands where it belongs.
     while to > mine {

@@ -7,7 +7,7 @@
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
-use crate::sketch::{DecodeError, Sketch, UnlikeSketches};
+use crate::sketch::{DecodeError, Sketch, SketchId, UnlikeSketches};
 use crate::window::{Contents, PaneRow, Segment, packed};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
@@ -16,7 +16,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,6 +80,11 @@ pub fn writer_properties() -> WriterProperties {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(64 * 1024))
+        // No two sketches are alike: a dictionary of them, or their least and greatest, would only cost.
+        .set_column_dictionary_enabled(ColumnPath::from("sketches"), false)
+        .set_column_dictionary_enabled(ColumnPath::from("sketch"), false)
+        .set_column_statistics_enabled(ColumnPath::from("sketches"), EnabledStatistics::None)
+        .set_column_statistics_enabled(ColumnPath::from("sketch"), EnabledStatistics::None)
         .build()
 }
 
@@ -112,6 +118,9 @@ pub struct Names {
     pub features: Vec<Arc<str>>,
     /// The dimension columns.
     pub dimensions: Vec<String>,
+    /// What the features' sketches are made by now. Others that a file still holds are passed over when it is read: with another hashing
+    /// key or definition a feature's history begins afresh. Without any, all are read.
+    pub sketch_ids: Arc<[SketchId]>,
 }
 
 impl Names {
@@ -123,7 +132,14 @@ impl Names {
             groupings,
             features: features.iter().map(|f| Arc::from(f.name.as_str())).collect(),
             dimensions,
+            sketch_ids: Arc::default(),
         }
+    }
+
+    /// The names of a job whose features' sketches have these ids.
+    #[must_use]
+    pub fn with_sketch_ids(self, ids: impl IntoIterator<Item = SketchId>) -> Self {
+        Self { sketch_ids: ids.into_iter().collect(), ..self }
     }
 }
 
@@ -279,15 +295,20 @@ pub struct PaneTable {
     batches: Vec<Encoded>,
     segments: FxHashMap<Segment, Vec<Cell>>,
     features: usize,
+    sketch_ids: Arc<[SketchId]>,
 }
 
 impl PaneTable {
+    fn new(names: &Names) -> Self {
+        Self { features: names.features.len(), sketch_ids: Arc::clone(&names.sketch_ids), ..Self::default() }
+    }
+
     /// Reads a file.
     ///
     /// # Errors
     /// When it is damaged or lacks a column.
     pub fn read(file: bytes::Bytes, names: &Names) -> Result<Self, PaneFileError> {
-        let mut table = Self { features: names.features.len(), ..Self::default() };
+        let mut table = Self::new(names);
         let file = ParquetRecordBatchReaderBuilder::try_new(file)?;
         // The batches that are read have the columns only.
         let packed = file.schema().metadata().get(FEATURES).cloned();
@@ -305,7 +326,7 @@ impl PaneTable {
         batches: impl IntoIterator<Item = &'b RecordBatch>,
         names: &Names,
     ) -> Result<Self, PaneFileError> {
-        let mut table = Self { features: names.features.len(), ..Self::default() };
+        let mut table = Self::new(names);
         for b in batches {
             table.add(b, b.schema().metadata().get(FEATURES).map(String::as_str), names)?;
         }
@@ -392,7 +413,7 @@ impl PaneTable {
                 segment: segment.name.to_string(),
                 source,
             };
-            let contents = match c.feature {
+            let mut contents = match c.feature {
                 None => packed::read(bytes, |f| batch.features.get(f).copied().flatten()).map_err(damaged)?,
                 Some(feature) => {
                     let mut one = Contents { sketches: vec![None; self.features] };
@@ -400,7 +421,12 @@ impl PaneTable {
                     one
                 }
             };
-            rows.entry((c.start, c.close_at)).or_default().absorb(contents)?;
+            for (slot, id) in contents.sketches.iter_mut().zip(&*self.sketch_ids) {
+                slot.take_if(|s| s.id != *id);
+            }
+            if contents.sketches.iter().any(Option::is_some) {
+                rows.entry((c.start, c.close_at)).or_default().absorb(contents)?;
+            }
         }
         let row =
             |((start, close_at), contents)| PaneRow { start, close_at, segment: segment.clone(), contents };
@@ -419,5 +445,46 @@ impl PaneTable {
             out.extend(self.rows_of(s)?);
         }
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::features::builtin;
+    use crate::sketch::{Body, RateSketch};
+
+    fn row(id: u64, start: i64) -> PaneRow {
+        let mut rate = RateSketch::default();
+        rate.add(true, 3, 3 << 59, (1, "r"));
+        let sketch = Sketch { id: SketchId(id), body: Body::Rate(rate) };
+        let segment = Segment { grouping: 0, name: Arc::from("") };
+        PaneRow {
+            start,
+            close_at: start + 60,
+            segment,
+            contents: Contents { sketches: vec![Some(Box::new(sketch))] },
+        }
+    }
+
+    fn names() -> Names {
+        Names::new(Arc::new(Groupings::new(&[vec![]]).unwrap()), &builtin()[..1])
+    }
+
+    #[test]
+    fn what_another_definition_made_is_passed_over() {
+        let names = names().with_sketch_ids([SketchId(2)]);
+        let rows = [row(1, 0), row(2, 0), row(2, 60), row(1, 120)];
+        let files =
+            [to_parquet(&packed_batch(&rows, &names).unwrap()).unwrap(), encode(&rows, 60, &names).unwrap()];
+        for file in files {
+            let read = decode(file.into(), &names).unwrap();
+            assert_eq!(read, [row(2, 0), row(2, 60)].map(|r| with_room(r, read[0].contents.sketches.len())));
+        }
+    }
+
+    fn with_room(mut r: PaneRow, features: usize) -> PaneRow {
+        r.contents.sketches.resize_with(features, || None);
+        r
     }
 }

@@ -1,7 +1,9 @@
 //! Nothing of what must never leave is found in anything that a job writes or says.
 
 use crate::support::*;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
 
 /// A word that stands in a text field of every event and must not be found anywhere.
 fn canary(field: &str) -> String {
@@ -22,6 +24,36 @@ const FIELDS: [&str; 11] = [
     "unknown",
 ];
 
+/// A server that takes every request and keeps what was sent.
+fn webhook() -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let kept = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            let length = |r: &[u8]| {
+                let text = String::from_utf8_lossy(r).to_lowercase();
+                let head = text.split_once("\r\n\r\n")?.0;
+                let body = head
+                    .lines()
+                    .find_map(|l| l.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+                Some(head.len() + 4 + body.unwrap_or(0))
+            };
+            while length(&request).is_none_or(|l| request.len() < l) {
+                match stream.read(&mut buffer) {
+                    Ok(n) if n > 0 => request.extend_from_slice(&buffer[..n]),
+                    _ => break,
+                }
+            }
+            kept.lock().unwrap().push(request);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (address, seen)
+}
+
 #[test]
 fn canaries_in_text_fields_are_found_nowhere() {
     let dir = tempfile::tempdir().unwrap();
@@ -36,7 +68,8 @@ fn canaries_in_text_fields_are_found_nowhere() {
             "pipeline_stage": "generate", "tenant": "birch", "region": "eu", "session_id": c("session", i / 3), "user_id_hash": c("user", i / 9),
             "trace_id": c("trace", i), "span_id": c("span", i), "prompt": {"text": format!("a dog with a {} on a hill {}", canary("prompt"), c("prompt", i))},
             "model": {"version": "m1", "loras": [format!("{} with spaces", canary("unknown"))]},
-            "metrics": {"latency_ms": 100 + i % 7}, "error": (i % 10 == 0).then(|| serde_json::json!({"code": "oom", "message": c("message", i)})),
+            // Slower in the end, so that there are alerts to look into.
+            "metrics": {"latency_ms": if i < 3_300 { 100 + i % 7 } else { 4_000 + i % 7 }}, "error": (i % 10 == 0).then(|| serde_json::json!({"code": "oom", "message": c("message", i)})),
             "artifacts": {"image_id": c("image", i), "image_uri": c("uri", i), "thumb_uri": c("thumb", i), "embedding_uri": c("embedding", i)},
             "unknown": {"deep": c("unknown", i)},
         });
@@ -56,9 +89,14 @@ fn canaries_in_text_fields_are_found_nowhere() {
 
     let out = d.join("out");
     let alerts = d.join("alerts.jsonl");
+    let (address, posted) = webhook();
     let config = quick_config(
         d,
-        &format!("[alerts]\njsonl = {:?}\nfalse_alarms_per_quarter = 1000000.0\n", text(&alerts)),
+        &format!(
+            "[alerts]\njsonl = {:?}\nwebhook = \"http://{address}/alerts\"\nfalse_alarms_per_quarter = 1000000.0\n\
+             [baselines]\nrolling_days = [2]\n",
+            text(&alerts)
+        ),
     );
     let said = driftglass()
         .args(["replay", "-c", text(&config), "-o", text(&out), text(&input), "-vv"])
@@ -84,6 +122,12 @@ fn canaries_in_text_fields_are_found_nowhere() {
         look(&format!("{name}'s output"), &said.stdout);
         look(&format!("{name}'s messages"), &said.stderr);
     }
+    let posted = posted.lock().unwrap();
+    assert!(!posted.is_empty(), "an alert was posted");
+    posted.iter().for_each(|post| look("a webhook's request", post));
+    let lines = std::fs::read(&alerts).unwrap();
+    assert!(!lines.is_empty());
+    look("the alerts' lines", &lines);
     for path in files(&out).into_iter().chain(files(&archived)) {
         look(&path.display().to_string(), &std::fs::read(&path).unwrap());
         // Compressed pages hide words: the decoded text of every column is looked at too.
@@ -94,11 +138,15 @@ fn canaries_in_text_fields_are_found_nowhere() {
                 .build()
                 .unwrap();
             let batches: Vec<_> = reader.map(Result::unwrap).collect();
-            rows(&batches, &["sketch"]).iter().for_each(|r| look(&path.display().to_string(), r.as_bytes()));
+            rows(&batches, &["sketch", "sketches"])
+                .iter()
+                .for_each(|r| look(&path.display().to_string(), r.as_bytes()));
             for b in &batches {
                 use arrow::array::{Array, AsArray};
-                if let Some(s) = b.column_by_name("sketch").and_then(|c| c.as_binary_opt::<i32>()) {
-                    (0..s.len()).for_each(|i| look("a sketch", s.value(i)));
+                for column in ["sketch", "sketches"] {
+                    if let Some(s) = b.column_by_name(column).and_then(|c| c.as_binary_opt::<i32>()) {
+                        (0..s.len()).for_each(|i| look("a sketch", s.value(i)));
+                    }
                 }
             }
         }
