@@ -230,6 +230,53 @@ fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::features::builtin;
+    use crate::sketch::{Body, RateSketch, SketchId};
+
+    struct Kept(Vec<PaneRow>);
+
+    impl DaySource for Kept {
+        fn segments(&self) -> Vec<Segment> {
+            self.0.iter().map(|r| r.segment.clone()).collect()
+        }
+        fn rows_of(&self, segment: &Segment) -> Result<Vec<PaneRow>, String> {
+            Ok(self.0.iter().filter(|r| r.segment == *segment).cloned().collect())
+        }
+    }
+
+    fn day_row(day: i64, feature: usize) -> PaneRow {
+        let mut rate = RateSketch::default();
+        for i in 0..day as u64 {
+            rate.add(i % 2 == 0, (i % 32) as u8, i, (i, "r"));
+        }
+        let mut contents = Contents { sketches: vec![None; 2] };
+        contents.sketches[feature] = Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }));
+        let segment = Segment { grouping: 0, name: "".into() };
+        PaneRow { start: day * DAY, close_at: (day + 1) * DAY, segment, contents }
+    }
+
+    /// Two features of which one has flagged days; baselines of 28 and of 7 days, in this order.
+    #[test]
+    fn longer_baselines_hold_the_days_of_shorter_ones_less_the_flagged() {
+        let segment = Segment { grouping: 0, name: "".into() };
+        let rows: Vec<PaneRow> = (1..40).flat_map(|d| [day_row(d, 0), day_row(d, 1)]).collect();
+        let mut excluded = Excluded::default();
+        excluded.insert((segment.clone(), 1), vec![25 * DAY, 33 * DAY]);
+        let recipe = Recipe {
+            config: Baselines { rolling_days: vec![28, 7], ..Baselines::default() },
+            features: builtin()[..2].to_vec().into(),
+            groupings: Arc::new(Groupings::new(&[vec![]]).unwrap()),
+            pins: Arc::new([]),
+        };
+        let set = BaselineSet::new(recipe, 35 * DAY, excluded, vec![Arc::new(Kept(rows))]);
+        let sums = set.sums(&segment).unwrap();
+        let n = |i: usize, f: usize| sums[i].contents.sketches[f].as_ref().unwrap().n() as i64;
+        let days = |from: i64| (from..35).sum::<i64>();
+        assert_eq!([n(0, 0), n(1, 0)], [days(7), days(28)]);
+        assert_eq!([n(0, 1), n(1, 1)], [days(7) - 25 - 33, days(28) - 33]);
+        assert_eq!([0, 1].map(|i| sums[i].days[0].len()), [28, 7]);
+        assert_eq!([0, 1].map(|i| sums[i].days[1].len()), [26, 6]);
+    }
 
     #[test]
     fn the_newest_flagged_days_leave_up_to_half() {

@@ -192,14 +192,59 @@ pub struct PinInfo {
 /// # Errors
 /// When one can't be read.
 pub fn pins(storage: &Storage, names: &Names) -> Result<Vec<(Pin, PinInfo)>, EvaluateError> {
-    let mut out = Vec::new();
-    for path in storage.retry(|s| s.list(PINS)).map_err(history)? {
-        let Some(name) = path.rsplit('/').next().and_then(|n| n.strip_suffix(".json")) else { continue };
-        let Some(bytes) = storage.retry(|s| s.get(&path)).map_err(history)? else { continue };
-        let info: PinInfo =
-            serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?;
-        let rows = read_rows(storage, &format!("{PINS}/{name}.parquet"), names)?;
-        out.push((Pin { name: name.to_owned(), hours: f64::from(info.hours), days: info.days, rows }, info));
+    let all = super::pins::pins(storage).map_err(|e| EvaluateError::History(e.to_string()))?;
+    all.into_iter()
+        .map(|(name, info)| {
+            let rows = read_rows(storage, &format!("{PINS}/{name}.parquet"), names)?;
+            Ok((Pin { name, hours: f64::from(info.hours), days: info.days, rows }, info))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::features::builtin;
+    use crate::config::segments::Groupings;
+    use crate::event::time::{DAY, HOUR, date};
+    use crate::sketch::{Body, RateSketch, Sketch, SketchId};
+    use crate::store::panes::encode;
+    use crate::window::Contents;
+
+    fn hour(start: i64, close_at: i64) -> PaneRow {
+        let mut rate = RateSketch::default();
+        rate.add(true, 1, 1 << 59, (1, "r"));
+        let sketch = Sketch { id: SketchId(1), body: Body::Rate(rate) };
+        let contents = Contents { sketches: vec![Some(Box::new(sketch))] };
+        PaneRow { start, close_at, segment: Segment { grouping: 0, name: "".into() }, contents }
     }
-    Ok(out)
+
+    #[test]
+    fn a_restart_reads_what_came_late_to_earlier_days() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
+        let names = Names::new(Arc::new(Groupings::new(&[vec![]]).unwrap()), &builtin()[..1]);
+        let today = 20_000 * DAY;
+        let hours = [
+            hour(today - 3 * DAY, today - 3 * DAY + HOUR),
+            hour(today - 3 * DAY, today + HOUR),
+            hour(today - 2 * DAY, today + HOUR),
+            hour(today - HOUR, today),
+            hour(today, today + HOUR),
+        ];
+        for (i, h) in hours.iter().enumerate() {
+            let path = format!("panes/date={}/{i}.parquet", date(h.start));
+            storage.put(&path, encode(std::slice::from_ref(h), HOUR, &names).unwrap()).unwrap();
+        }
+        let late: BTreeSet<i64> = [today - 3 * DAY].into();
+        let mut read: Vec<(i64, i64)> = hours_since(&storage, today - HOUR, (&late, today), &names)
+            .unwrap()
+            .iter()
+            .map(|r| (r.start, r.close_at))
+            .collect();
+        read.sort_unstable();
+        let of = |h: &PaneRow| (h.start, h.close_at);
+        assert_eq!(read, [of(&hours[1]), of(&hours[3]), of(&hours[4])]);
+    }
 }

@@ -263,3 +263,90 @@ pub fn parallel<'t, T: Sync, R: Send>(items: &'t [T], f: impl Fn(&'t T) -> R + S
     done.sort_by_key(|d| d.0);
     done.into_iter().flat_map(|d| d.1).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::units::Span;
+    use crate::event::time::MINUTE;
+    use crate::sketch::{Body, RateSketch, Sketch, SketchId};
+
+    fn segment(name: &str) -> Segment {
+        Segment { grouping: 0, name: name.into() }
+    }
+
+    /// Contents with `events` events of sessions that follow from the seed.
+    fn contents(seed: u64, events: u64) -> Contents {
+        let mut rate = RateSketch::default();
+        for i in 0..events {
+            let session = (seed * 1000 + i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            rate.add(i % 3 == 0, (session >> 59) as u8, session, (session, "r"));
+        }
+        Contents { sketches: vec![Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }))] }
+    }
+
+    fn rolled(length: i64, slide: i64, tick: i64) -> Rolled {
+        Rolled::new(&[Rolling::Full { length: Span(length), slide: Span(slide) }], tick)
+    }
+
+    /// The parts of a segment's window, summed, and how many they were.
+    fn sum(r: &Rolled, name: &str, start: i64, end: i64, slide: i64) -> (Contents, usize) {
+        let parts = r.window(start, end, slide);
+        let own = parts.iter().find(|p| *p.0 == segment(name)).map_or(&[][..], |p| p.1.as_slice());
+        (Part::sum(own, |_| true).unwrap(), own.len())
+    }
+
+    fn naive<'c>(hours: impl Iterator<Item = &'c (i64, Contents)>, start: i64, end: i64) -> Contents {
+        let mut all = Contents::default();
+        hours.filter(|h| (start..end).contains(&h.0)).for_each(|h| all.merge(&h.1).unwrap());
+        all
+    }
+
+    #[test]
+    fn a_window_of_blocks_is_the_sum_of_its_hours_also_with_late_ones() {
+        for length in [6 * HOUR, 24 * HOUR] {
+            let mut r = rolled(length, HOUR, HOUR);
+            let (mut large, mut small) = (Vec::new(), Vec::new());
+            for h in 1..=60 {
+                let (t, last) = (h * HOUR, (h - 1) * HOUR);
+                let mut add = |kept: &mut Vec<(i64, Contents)>, name: &str, hour: i64, c: Contents| {
+                    r.add_hour(hour, &segment(name), Arc::new(Packed::of(&c)));
+                    kept.push((hour, c));
+                };
+                add(&mut large, "large", last, contents(h as u64, 40));
+                add(&mut small, "small", last, contents(h as u64, 1));
+                if h % 7 == 0 {
+                    add(&mut large, "large", (h - 5).max(0) * HOUR, contents(1000 + h as u64, 5));
+                }
+                r.settle(t).unwrap();
+                r.forget(t);
+                for (name, kept) in [("large", &large), ("small", &small)] {
+                    let (got, parts) = sum(&r, name, t - length, t, HOUR);
+                    assert_eq!(got, naive(kept.iter(), t - length, t), "{name} at {h}");
+                    assert!(name == "small" || h < 24 || parts <= 12, "{parts} parts at {h}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_are_packed_where_small_and_take_what_comes_later() {
+        let mut r = rolled(30 * MINUTE, 5 * MINUTE, 5 * MINUTE);
+        let mut kept = Vec::new();
+        for step in 1..=20i64 {
+            let t = step * 5 * MINUTE;
+            for late in [0, 2] {
+                let start = (step - 1 - late).max(0) * 5 * MINUTE;
+                let c = contents((step * 10 + late) as u64, if step % 4 == 0 { 40 } else { 2 });
+                r.add_pane(start, t, &segment("a"), &c).unwrap();
+                if start >= t - 30 * MINUTE {
+                    kept.push((start, c));
+                }
+            }
+            r.settle_chunks();
+            r.forget(t);
+            let (got, _) = sum(&r, "a", t - 30 * MINUTE, t, 5 * MINUTE);
+            assert_eq!(got, naive(kept.iter(), t - 30 * MINUTE, t), "step {step}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ mod tables;
 pub use output::Format;
 pub use session::{VIEWS, session};
 pub use shell::{SqlOptions, run};
-pub use tables::{Table, alerts_schema, exclusions_schema, rejects_schema};
+pub use tables::Table;
 
 use datafusion::error::DataFusionError;
 use thiserror::Error;

@@ -159,7 +159,7 @@ fn batch(schema: arrow::datatypes::SchemaRef, columns: &[(&str, ArrayRef)]) -> R
 fn alerts_and_rejects(root: &Path) {
     let at = timestamps([Some(BEGIN), Some(BEGIN + HOUR / 2)].into_iter());
     let alerts = batch(
-        alerts_schema(),
+        Table::Alerts.schema(&[]),
         &[
             ("id", texts([Some("a"), Some("a")].into_iter())),
             ("state", texts([Some("firing"), Some("resolved")].into_iter())),
@@ -170,7 +170,7 @@ fn alerts_and_rejects(root: &Path) {
     );
     write(root, "alerts", "2026-01-05", &to_parquet(&alerts).unwrap());
     let rejects = batch(
-        rejects_schema(),
+        Table::Rejects.schema(&[]),
         &[
             ("time", timestamps([Some(BEGIN + 1), None].into_iter())),
             ("partition", Arc::new(Int32Array::from(vec![0, 0]))),

@@ -22,11 +22,16 @@ pub struct NumericSketch {
 impl NumericSketch {
     /// Counts a value `x`, which is `scaled` on the test's scale; `by_session` keeps its quantile bucket apart by session bucket.
     pub fn add(&mut self, x: f64, scaled: f64, bucket: u8, session: u64, by_session: bool) {
-        self.sum = self.sum.saturating_add(to_fixed(x));
-        self.sum_sq = self.sum_sq.saturating_add(to_fixed(x * x));
+        let (sum, sum_sq) = (to_fixed(x), to_fixed(x * x));
+        // Most features are tested on their own scale.
+        let same = scaled.to_bits() == x.to_bits();
+        let (test, test_sq) =
+            if same { (sum, sum_sq) } else { (to_fixed(scaled), to_fixed(scaled * scaled)) };
+        self.sum = self.sum.saturating_add(sum);
+        self.sum_sq = self.sum_sq.saturating_add(sum_sq);
         self.quantiles.add(x, if by_session { bucket } else { 0 });
-        self.events.add(bucket, 1, to_fixed(scaled));
-        self.test_sq = self.test_sq.saturating_add(to_fixed(scaled * scaled));
+        self.events.add(bucket, 1, test);
+        self.test_sq = self.test_sq.saturating_add(test_sq);
         self.sessions.add(session);
     }
 
