@@ -69,7 +69,7 @@ pub fn execute(
     connect: impl FnOnce(Arc<dyn Positions>) -> Result<Box<dyn Source>, CliError>,
 ) -> Result<Summary, CliError> {
     let topic: Arc<str> = topic.into();
-    let claims = Arc::new(Claims::new(Arc::clone(job), Arc::clone(&topic), range));
+    let claims = Arc::new(Claims::new(Arc::clone(job), Arc::clone(&topic)));
     let sinks = sink::from_config(&job.settings.config.alerts).map_err(CliError::usage)?;
     let outbox = if sinks.is_empty() { None } else { Some(Outbox::start(sinks).map_err(CliError::failed)?) };
     let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;

@@ -1,12 +1,11 @@
 //! Ingest: one partition's records to committed panes.
 
+use super::decoding::Decoded;
 use super::job::Job;
 use super::progress::Progress;
 use super::sweep;
-use crate::enrich::{Batch, Enricher};
-use crate::event::archive::ArchiveReader;
-use crate::event::{Event, Reject, RejectReason, decode};
-use crate::source::{Chunk, Offset, PartitionId, Payload, TimeRange};
+use crate::event::Reject;
+use crate::source::{Offset, PartitionId};
 use crate::store::chain::{Chain, ChainError, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
@@ -108,7 +107,6 @@ pub struct Owned {
     job: Arc<Job>,
     id: PartitionId,
     topic: Arc<str>,
-    range: TimeRange,
     chain: Chain,
     writer: String,
     state: Partition,
@@ -134,7 +132,6 @@ impl Owned {
         job: &Arc<Job>,
         id: PartitionId,
         topic: Arc<str>,
-        range: TimeRange,
         writer: String,
     ) -> Result<Self, IngestError> {
         let files = |source| IngestError::Files { partition: id, source };
@@ -144,7 +141,6 @@ impl Owned {
             job: Arc::clone(job),
             id,
             topic,
-            range,
             chain,
             writer,
             state: Partition::new(Arc::clone(&job.filler), job.times),
@@ -186,63 +182,26 @@ impl Owned {
         (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
     }
 
-    /// Takes in a chunk.
+    /// Takes in a decoded chunk.
     ///
     /// # Errors
-    /// When most of the recent input is bad, or an archive does not fit.
-    pub fn take(
-        &mut self,
-        chunk: &Chunk,
-        enricher: &mut Enricher,
-        batch: &mut Batch,
-        progress: &Progress,
-    ) -> Result<(), IngestError> {
-        batch.clear();
-        let mut offsets: Vec<i64> = Vec::with_capacity(chunk.len());
-        match &chunk.payload {
-            Payload::Messages { buffer, spans } => {
-                let max = self.job.settings.config.input.max_message.0 as usize;
-                let mut mistyped = Vec::new();
-                for s in spans {
-                    let message = &buffer[s.start as usize..s.end as usize];
-                    mistyped.clear();
-                    let decoded = if message.len() > max {
-                        Err(Reject { reason: RejectReason::TooLarge, field: None })
-                    } else {
-                        decode(message, &mut mistyped)
-                    };
-                    let time = s.record_time_us.unwrap_or(self.newest);
-                    match decoded {
-                        Ok(event) => self.push(&event, s.offset, enricher, batch, &mut offsets),
-                        Err(reject) => self.reject(time, s.offset, reject, true, progress),
-                    }
-                    self.note(decoded_ok(message.len() <= max, &self.rejects, s.offset));
-                    for field in &mistyped {
-                        Progress::add(&progress.mistyped, 1);
-                        let reject = Reject::field(RejectReason::MistypedField, field);
-                        self.reject(time, s.offset, reject, false, progress);
-                    }
-                    self.next_offset = s.offset + 1;
-                }
-                if let Some(last) = spans.last() {
-                    self.fingerprint = fingerprint(&buffer[last.start as usize..last.end as usize]);
-                }
-            }
-            Payload::Archive(rows) => {
-                let archive = |message: String| IngestError::Archive { partition: self.id, message };
-                let reader = ArchiveReader::new(rows).map_err(|e| archive(e.to_string()))?;
-                for i in 0..rows.num_rows() {
-                    let offset = reader.offset(i);
-                    self.push(&reader.event(i), offset, enricher, batch, &mut offsets);
-                    self.next_offset = offset + 1;
-                }
-            }
+    /// When most of the recent input is bad.
+    pub fn take(&mut self, decoded: &Decoded, progress: &Progress) -> Result<(), IngestError> {
+        let mistyped = decoded.refused.iter().filter(|r| !r.fatal).count();
+        Progress::add(&progress.mistyped, mistyped as u64);
+        for r in &decoded.refused {
+            let time = r.record_time_us.unwrap_or(self.newest.max(r.newest));
+            self.reject(time, r.offset, r.reject, r.fatal, progress);
         }
-        Progress::add(&progress.messages, chunk.len() as u64);
-        Progress::add(&progress.bytes, chunk.bytes as u64);
+        decoded.good.iter().for_each(|good| self.note(*good));
+        self.newest = self.newest.max(decoded.newest);
+        self.next_offset = decoded.next_offset.unwrap_or(self.next_offset);
+        self.fingerprint = decoded.fingerprint.unwrap_or(self.fingerprint);
+        Progress::add(&progress.messages, decoded.messages);
+        Progress::add(&progress.bytes, decoded.bytes);
         let before = self.state.counters();
         let mut refused = Vec::new();
-        self.state.ingest(batch, |i, reject| refused.push((offsets[i], reject)));
+        self.state.ingest(&decoded.batch, |i, reject| refused.push((decoded.offsets[i], reject)));
         for (offset, reject) in refused {
             self.reject(self.newest, offset, reject, true, progress);
         }
@@ -252,21 +211,6 @@ impl Owned {
         self.closed.extend(self.state.take_closed());
         self.dirty = true;
         self.mostly_bad()
-    }
-
-    fn push(
-        &mut self,
-        event: &Event<'_>,
-        offset: i64,
-        enricher: &mut Enricher,
-        batch: &mut Batch,
-        offsets: &mut Vec<i64>,
-    ) {
-        if self.range.contains(event.time_us) {
-            self.newest = self.newest.max(event.time_us);
-            enricher.push(event, batch);
-            offsets.push(offset);
-        }
     }
 
     fn reject(&mut self, time: i64, offset: i64, reject: Reject, fatal: bool, progress: &Progress) {
@@ -384,14 +328,4 @@ impl Owned {
             rows: std::mem::take(&mut self.closed),
         })
     }
-}
-
-fn decoded_ok(in_size: bool, rejects: &[RejectRow], offset: i64) -> bool {
-    in_size && !rejects.last().is_some_and(|r| r.fatal && r.offset == offset)
-}
-
-fn fingerprint(message: &[u8]) -> u64 {
-    let mut b = [0; 8];
-    b.copy_from_slice(&blake3::hash(message).as_bytes()[..8]);
-    u64::from_le_bytes(b)
 }

@@ -1,5 +1,6 @@
 //! The engine: wires source, panes, evaluation and store; threads, commits, recovery. Live, replay and the demo are this one engine.
 
+mod decoding;
 mod evaluate;
 mod evaluating;
 mod evaluator_task;

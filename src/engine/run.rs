@@ -1,18 +1,17 @@
 //! The running job: one thread polls the source, workers sketch, one thread evaluates; channels between them are bounded.
 
+use super::decoding::{Decoded, Decoder, Outcome, Task, decode_all};
 use super::evaluating::{Alarm, Evaluating};
 use super::evaluator_task::TaskError;
 use super::ingest::{Committed, IngestError, Owned};
 use super::job::Job;
 use super::progress::{Counts, Progress};
 use crate::alert::Outbox;
-use crate::enrich::{Batch, Enricher};
 use crate::source::{
-    CHUNK_BYTES, Chunk, Offset, PartitionId, Payload, Polled, PositionError, Positions, Source, SourceError,
-    TimeRange,
+    CHUNK_BYTES, Chunk, Offset, PartitionId, Polled, PositionError, Positions, Source, SourceError, TimeRange,
 };
 use crate::store::chain::ChainError;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -84,10 +83,19 @@ fn queue_length(queue: u64, workers: usize) -> usize {
     usize::try_from(chunks).unwrap_or(usize::MAX).clamp(2, 1024)
 }
 
-/// What a worker is told.
+/// What the polling thread has to pass on.
 enum Work {
     Assign(Box<Owned>),
     Chunk(Chunk),
+    Quiet(PartitionId),
+    Drop(PartitionId),
+}
+
+/// What a worker is told.
+enum Order {
+    Assign(Box<Owned>),
+    /// A chunk that is being decoded.
+    Chunk(Receiver<Outcome>),
     Quiet(PartitionId),
     Drop(PartitionId),
 }
@@ -96,22 +104,21 @@ enum Work {
 pub struct Claims {
     job: Arc<Job>,
     topic: Arc<str>,
-    range: TimeRange,
     claimed: Mutex<Vec<Owned>>,
 }
 
 impl Claims {
     /// Claims for a job.
     #[must_use]
-    pub fn new(job: Arc<Job>, topic: Arc<str>, range: TimeRange) -> Self {
-        Self { job, topic, range, claimed: Mutex::new(Vec::new()) }
+    pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
+        Self { job, topic, claimed: Mutex::new(Vec::new()) }
     }
 }
 
 impl Positions for Claims {
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError> {
         let writer = writer();
-        let owned = Owned::claim(&self.job, partition, Arc::clone(&self.topic), self.range, writer)?;
+        let owned = Owned::claim(&self.job, partition, Arc::clone(&self.topic), writer)?;
         let position = owned.position();
         self.claimed.lock().push(owned);
         Ok(position)
@@ -135,12 +142,11 @@ pub fn run(
 ) -> Result<Summary, EngineError> {
     let began = Instant::now();
     let config = &job.settings.config;
-    let workers = match config.engine.workers {
-        0 => {
-            std::thread::available_parallelism().map_or(1, usize::from).min(source.partitions().len().max(1))
-        }
+    let cores = match config.engine.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
+    let workers = cores.min(source.partitions().len().max(1));
     let partitions = source.partitions();
     let failed = Arc::new(AtomicBool::new(false));
     let outbox = Mutex::new(options.outbox.take());
@@ -148,21 +154,29 @@ pub fn run(
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
     let (assigned_to, assigned) = unbounded::<PartitionId>();
     let (evaluate_to, evaluate) = bounded::<Committed>(4);
+    let (decode_to, to_decode) = unbounded::<Task>();
+    // Decoding is this many chunks ahead at most.
+    let (spare_to, spare) = bounded::<Box<Decoded>>(2 * cores + 2 * workers);
+    while spare_to.try_send(Box::default()).is_ok() {}
     let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
         let mut queues = Vec::new();
         let mut handles = Vec::new();
-        for _ in 0..workers.max(1) {
-            let (to, from) = bounded::<Work>(queue_length(config.engine.queue.0, workers));
+        for _ in 0..cores {
+            let decoder = Decoder::new(job, options.range);
+            let (tasks, spare, recycle) = (to_decode.clone(), spare.clone(), recycle_to.clone());
+            scope.spawn(move || decode_all(decoder, &tasks, &spare, &recycle));
+        }
+        for _ in 0..workers {
+            let (to, from) = bounded::<Order>(queue_length(config.engine.queue.0, workers));
             queues.push(to);
             let worker = Worker {
                 job: Arc::clone(job),
                 owned: FxHashMap::default(),
-                enricher: Enricher::new(Arc::clone(&job.plan)),
-                batch: Batch::default(),
                 progress: Arc::clone(&options.progress),
                 evaluator: evaluate_to.clone(),
                 hints: hint_to.clone(),
-                recycle: recycle_to.clone(),
+                spare: spare_to.clone(),
+                failed: Arc::clone(&failed),
             };
             let failed = Arc::clone(&failed);
             handles.push(scope.spawn(move || {
@@ -172,7 +186,8 @@ pub fn run(
                 done
             }));
         }
-        drop((hint_to, recycle_to));
+        // What ends each side: the last of its senders.
+        drop((hint_to, recycle_to, spare_to, to_decode, spare));
         let evaluating = {
             let (job, progress, failed) =
                 (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed));
@@ -196,13 +211,14 @@ pub fn run(
         let feed = Feed {
             claims,
             queues: &queues,
+            decode: &decode_to,
             assigned: &assigned_to,
             hints: &hints,
             recycled: &recycled,
             progress: &options.progress,
         };
         let polled = feed.poll_all(source, &options.stop, &failed);
-        drop(queues);
+        drop((queues, decode_to));
         let mut result = polled;
         for h in handles {
             let done = h.join().map_err(|_| EngineError::Thread("worker"))?;
@@ -232,7 +248,8 @@ pub fn run(
 /// The polling side.
 struct Feed<'a> {
     claims: &'a Claims,
-    queues: &'a [Sender<Work>],
+    queues: &'a [Sender<Order>],
+    decode: &'a Sender<Task>,
     assigned: &'a Sender<PartitionId>,
     hints: &'a Receiver<(PartitionId, Offset)>,
     recycled: &'a Receiver<Vec<u8>>,
@@ -301,7 +318,9 @@ impl Feed<'_> {
                 }
                 Polled::Finished => {
                     for (p, work) in waiting {
-                        let _ = self.queue(p).send(work);
+                        let (order, task) = order(work);
+                        let _ = self.queue(p).send(order);
+                        task.map(|t| self.decode.send(t));
                     }
                     return Ok(Finish::InputEnded);
                 }
@@ -317,16 +336,33 @@ impl Feed<'_> {
         }
     }
 
-    fn queue(&self, p: PartitionId) -> &Sender<Work> {
+    fn queue(&self, p: PartitionId) -> &Sender<Order> {
         &self.queues[p.0.unsigned_abs() as usize % self.queues.len()]
     }
 
+    /// Passes work on; it comes back where the worker's queue is full. A worker that is gone takes everything: its error is found when it
+    /// is joined.
     fn offer(&self, p: PartitionId, work: Work) -> Option<Work> {
-        match self.queue(p).try_send(work) {
-            Ok(()) => None,
-            Err(TrySendError::Full(w)) => Some(w),
-            // The worker is gone: its error is found when it is joined.
-            Err(TrySendError::Disconnected(_)) => None,
+        // Nobody else sends to it, so room that is there stays.
+        if self.queue(p).is_full() {
+            return Some(work);
+        }
+        let (order, task) = order(work);
+        let _ = self.queue(p).try_send(order);
+        task.map(|t| self.decode.send(t));
+        None
+    }
+}
+
+/// What a worker is told, and what is to be decoded for it meanwhile.
+fn order(work: Work) -> (Order, Option<Task>) {
+    match work {
+        Work::Assign(owned) => (Order::Assign(owned), None),
+        Work::Quiet(p) => (Order::Quiet(p), None),
+        Work::Drop(p) => (Order::Drop(p), None),
+        Work::Chunk(chunk) => {
+            let (to, from) = bounded(1);
+            (Order::Chunk(from), Some(Task { chunk, to }))
         }
     }
 }
@@ -335,27 +371,29 @@ impl Feed<'_> {
 struct Worker {
     job: Arc<Job>,
     owned: FxHashMap<PartitionId, (Box<Owned>, Instant)>,
-    enricher: Enricher,
-    batch: Batch,
     progress: Arc<Progress>,
     evaluator: Sender<Committed>,
     hints: Sender<(PartitionId, Offset)>,
-    recycle: Sender<Vec<u8>>,
+    spare: Sender<Box<Decoded>>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Worker {
-    fn work(mut self, from: &Receiver<Work>) -> Result<(), EngineError> {
+    fn work(mut self, from: &Receiver<Order>) -> Result<(), EngineError> {
         let every = self.job.settings.config.engine.commit_every.duration();
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
-                Ok(Work::Assign(owned)) => {
+                Ok(Order::Assign(owned)) => {
                     self.owned.insert(owned.id(), (owned, Instant::now()));
                 }
-                Ok(Work::Drop(p)) => {
+                Ok(Order::Drop(p)) => {
                     self.owned.remove(&p);
                 }
-                Ok(Work::Quiet(p)) => self.commit(p, true)?,
-                Ok(Work::Chunk(chunk)) => self.chunk(chunk)?,
+                Ok(Order::Quiet(p)) => self.commit(p, true)?,
+                Ok(Order::Chunk(decoded)) => match self.decoded(&decoded)? {
+                    Some(decoded) => self.chunk(decoded)?,
+                    None => break,
+                },
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -374,16 +412,29 @@ impl Worker {
         dirty.into_iter().try_for_each(|p| self.commit(p, false))
     }
 
-    fn chunk(&mut self, chunk: Chunk) -> Result<(), EngineError> {
-        let Some((owned, _)) = self.owned.get_mut(&chunk.partition) else { return Ok(()) };
-        if let Err(e) = owned.take(&chunk, &mut self.enricher, &mut self.batch, &self.progress) {
+    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it waits for may never come then.
+    fn decoded(&self, from: &Receiver<Outcome>) -> Result<Option<Box<Decoded>>, EngineError> {
+        loop {
+            match from.recv_timeout(Duration::from_millis(100)) {
+                Ok(outcome) => return Ok(Some(outcome?)),
+                Err(RecvTimeoutError::Disconnected) => return Err(EngineError::Thread("decoding")),
+                Err(RecvTimeoutError::Timeout) if self.failed.load(Ordering::Relaxed) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn chunk(&mut self, decoded: Box<Decoded>) -> Result<(), EngineError> {
+        let taken = match self.owned.get_mut(&decoded.partition) {
+            Some((owned, _)) => owned.take(&decoded, &self.progress),
+            None => Ok(()),
+        };
+        if let Err(e) = taken {
             // What was rejected is committed first, so that the table can show what the error speaks of.
-            self.commit(chunk.partition, false)?;
+            self.commit(decoded.partition, false)?;
             return Err(e.into());
         }
-        if let Payload::Messages { buffer, .. } = chunk.payload {
-            let _ = self.recycle.try_send(buffer);
-        }
+        let _ = self.spare.try_send(decoded);
         Ok(())
     }
 

@@ -41,7 +41,7 @@ impl Packed {
         self.buckets
     }
 
-    /// The bytes, as [`write`] wrote them.
+    /// The bytes, as [`write()`] wrote them.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -77,7 +77,7 @@ pub fn write(contents: &Contents, out: &mut Vec<u8>) {
 /// Reads contents back. `place` says where a stored feature goes, `None` leaves it out.
 ///
 /// # Errors
-/// When the bytes are not what [`write`] writes.
+/// When the bytes are not what [`write()`] writes.
 pub fn read(bytes: &[u8], place: impl Fn(usize) -> Option<usize>) -> Result<Contents, DecodeError> {
     let mut r = Reader::new(bytes);
     let shared = crate::sketch::Distinct::read(&mut r)?;

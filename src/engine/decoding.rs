@@ -1,0 +1,199 @@
+//! Decoding: chunks of messages to batches, on several threads and ahead of the partition that they belong to.
+//!
+//! It depends on nothing but the chunk and the settings, so it may run anywhere; what it gives is taken in by the partition's worker in
+//! the order of offsets. Batches circulate: a thread that has none to fill waits, so that decoding is never far ahead.
+
+use super::ingest::IngestError;
+use super::job::Job;
+use crate::enrich::{Batch, Enricher};
+use crate::event::archive::ArchiveReader;
+use crate::event::{Event, Reject, RejectReason, decode};
+use crate::source::{Chunk, PartitionId, Payload, TimeRange};
+use crossbeam_channel::{Receiver, Sender};
+use std::sync::Arc;
+
+/// A message, or a field of one, that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// The record's time where it has one.
+    pub record_time_us: Option<i64>,
+    /// The newest event time before it in the chunk; `i64::MIN` where there is none.
+    pub newest: i64,
+    /// Its offset.
+    pub offset: i64,
+    /// Why.
+    pub reject: Reject,
+    /// Whether the whole message was refused, or this field only.
+    pub fatal: bool,
+}
+
+/// A chunk as its partition takes it in.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The events within the range of times.
+    pub batch: Batch,
+    /// The offset of each.
+    pub offsets: Vec<i64>,
+    /// What was refused, in order.
+    pub refused: Vec<Refused>,
+    /// Of every message whether it was an event, in order; empty for archives, whose rows all are.
+    pub good: Vec<bool>,
+    /// The offset behind the last message; `None` for a chunk without any.
+    pub next_offset: Option<i64>,
+    /// A hash of the last message.
+    pub fingerprint: Option<u64>,
+    /// The newest event time; `i64::MIN` where there is none.
+    pub newest: i64,
+    /// Messages in the chunk.
+    pub messages: u64,
+    /// Bytes that they were read from.
+    pub bytes: u64,
+}
+
+impl Default for Decoded {
+    fn default() -> Self {
+        Self {
+            partition: PartitionId(0),
+            batch: Batch::default(),
+            offsets: Vec::new(),
+            refused: Vec::new(),
+            good: Vec::new(),
+            next_offset: None,
+            fingerprint: None,
+            newest: i64::MIN,
+            messages: 0,
+            bytes: 0,
+        }
+    }
+}
+
+impl Decoded {
+    /// Empties it and keeps its buffers.
+    fn begin(&mut self, chunk: &Chunk) {
+        self.batch.clear();
+        self.offsets.clear();
+        self.refused.clear();
+        self.good.clear();
+        (self.next_offset, self.fingerprint, self.newest) = (None, None, i64::MIN);
+        (self.partition, self.messages, self.bytes) =
+            (chunk.partition, chunk.len() as u64, chunk.bytes as u64);
+    }
+
+    fn push(&mut self, event: &Event<'_>, offset: i64, range: TimeRange, enricher: &mut Enricher) {
+        if range.contains(event.time_us) {
+            self.newest = self.newest.max(event.time_us);
+            enricher.push(event, &mut self.batch);
+            self.offsets.push(offset);
+        }
+    }
+}
+
+/// Decodes chunks; one per thread, since it holds caches.
+pub struct Decoder {
+    max_message: usize,
+    range: TimeRange,
+    enricher: Enricher,
+    mistyped: Vec<&'static str>,
+}
+
+impl Decoder {
+    /// A decoder for a job; events outside of `range` are left out.
+    #[must_use]
+    pub fn new(job: &Job, range: TimeRange) -> Self {
+        Self {
+            max_message: job.settings.config.input.max_message.0 as usize,
+            range,
+            enricher: Enricher::new(Arc::clone(&job.plan)),
+            mistyped: Vec::new(),
+        }
+    }
+
+    /// Decodes a chunk.
+    ///
+    /// # Errors
+    /// When an archive lacks columns.
+    pub fn decode(&mut self, chunk: &Chunk, out: &mut Decoded) -> Result<(), IngestError> {
+        out.begin(chunk);
+        match &chunk.payload {
+            Payload::Messages { buffer, spans } => {
+                for s in spans {
+                    let message = &buffer[s.start as usize..s.end as usize];
+                    self.mistyped.clear();
+                    let decoded = if message.len() > self.max_message {
+                        Err(Reject { reason: RejectReason::TooLarge, field: None })
+                    } else {
+                        decode(message, &mut self.mistyped)
+                    };
+                    let newest = out.newest;
+                    let refuse = |reject, fatal| Refused {
+                        record_time_us: s.record_time_us,
+                        newest,
+                        offset: s.offset,
+                        reject,
+                        fatal,
+                    };
+                    out.good.push(decoded.is_ok());
+                    match decoded {
+                        Ok(event) => out.push(&event, s.offset, self.range, &mut self.enricher),
+                        Err(reject) => out.refused.push(refuse(reject, true)),
+                    }
+                    let field =
+                        |f: &&'static str| refuse(Reject::field(RejectReason::MistypedField, f), false);
+                    out.refused.extend(self.mistyped.iter().map(field));
+                    out.next_offset = Some(s.offset + 1);
+                }
+                out.fingerprint =
+                    spans.last().map(|l| fingerprint(&buffer[l.start as usize..l.end as usize]));
+            }
+            Payload::Archive(rows) => {
+                let reader = ArchiveReader::new(rows).map_err(|e| IngestError::Archive {
+                    partition: chunk.partition,
+                    message: e.to_string(),
+                })?;
+                for i in 0..rows.num_rows() {
+                    let offset = reader.offset(i);
+                    out.push(&reader.event(i), offset, self.range, &mut self.enricher);
+                    out.next_offset = Some(offset + 1);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fingerprint(message: &[u8]) -> u64 {
+    let mut b = [0; 8];
+    b.copy_from_slice(&blake3::hash(message).as_bytes()[..8]);
+    u64::from_le_bytes(b)
+}
+
+/// What becomes of a chunk.
+pub type Outcome = Result<Box<Decoded>, IngestError>;
+
+/// A chunk to decode, and where the outcome is waited for.
+pub struct Task {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// Takes one outcome.
+    pub to: Sender<Outcome>,
+}
+
+/// Decodes until nobody asks any more, or nobody hands back what was decoded. Emptied buffers of messages go to `recycle`.
+pub fn decode_all(
+    mut decoder: Decoder,
+    tasks: &Receiver<Task>,
+    spare: &Receiver<Box<Decoded>>,
+    recycle: &Sender<Vec<u8>>,
+) {
+    while let Ok(mut into) = spare.recv() {
+        let Ok(task) = tasks.recv() else { return };
+        let done = decoder.decode(&task.chunk, &mut into);
+        if let Payload::Messages { buffer, .. } = task.chunk.payload {
+            let _ = recycle.try_send(buffer);
+        }
+        // A worker that is gone has said why.
+        let _ = task.to.send(done.map(|()| into));
+    }
+}
