@@ -320,6 +320,12 @@ impl Evaluator {
         })
     }
 
+    /// Whether no row waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Length of a tick, microseconds.
     #[must_use]
     pub fn tick_length(&self) -> i64 {

@@ -24,6 +24,9 @@ const MANY_ROWS: usize = 100_000;
 /// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with a clock that is years ahead must
 /// not drag it to their time, behind which every later event would be late.
 const QUIET_REACH: i64 = 2 * HOUR;
+/// How far ahead of the evaluation rows are kept in memory. What a partition has committed beyond, while others lag, is read again from
+/// its file when the evaluation comes near.
+const FAR: i64 = 6 * HOUR;
 /// Ticks between two looks at what else has come.
 const TICKS: usize = 48;
 
@@ -93,6 +96,8 @@ pub struct EvaluatorTask {
     kept: BTreeMap<i32, Kept>,
     progress: Arc<Progress>,
     dirty: bool,
+    /// Commits whose rows all count later than [`FAR`] ahead: partition and epoch, by the time from which the first row counts.
+    far: BTreeMap<i64, Vec<(i32, Epoch)>>,
     /// The newest commit read of each partition; its state must stay.
     last_commit: BTreeMap<i32, u64>,
     /// The day of the last sweep.
@@ -133,6 +138,7 @@ impl EvaluatorTask {
             evaluator,
             partitions,
             kept: BTreeMap::new(),
+            far: BTreeMap::new(),
             progress,
             dirty: false,
             last_commit: BTreeMap::new(),
@@ -246,8 +252,30 @@ impl EvaluatorTask {
             read.floors.insert(c.epoch.0, after);
         }
         self.keep(p, c.epoch.0, &c.rows, after);
-        self.evaluator.offer(c.rows, after);
+        match c.rows.iter().map(|r| r.close_at).min() {
+            Some(first) if self.evaluator.at().is_some() && first > at.saturating_add(FAR) => {
+                self.far.entry(first).or_default().push((p, c.epoch));
+            }
+            _ => self.evaluator.offer(c.rows, after),
+        }
         self.dirty = true;
+    }
+
+    /// Reads what counts from `until` or earlier back in.
+    fn fetch(&mut self, until: i64) -> Result<(), TaskError> {
+        while let Some(entry) = self.far.first_entry().filter(|e| *e.key() <= until) {
+            for (p, epoch) in entry.remove() {
+                tracing::debug!(
+                    partition = p,
+                    epoch = epoch.0,
+                    "reading a commit back that was far ahead of the evaluation"
+                );
+                if let Some((_, rows)) = self.commit_of(p, epoch.0)? {
+                    self.evaluator.offer(rows, None);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn keep(&mut self, partition: i32, epoch: u64, rows: &[PaneRow], after: Option<i64>) {
@@ -265,6 +293,16 @@ impl EvaluatorTask {
     /// # Errors
     /// When the evaluation fails.
     pub fn advance(&mut self) -> Result<Advanced, TaskError> {
+        let near = self.evaluator.at().map(|at| at + (TICKS as i64 + 1) * self.evaluator.tick_length());
+        let all_quiet = self.partitions.values().all(|p| p.quiet);
+        let reach = match (near, self.far.first_key_value()) {
+            (Some(near), Some((&first, _))) if !all_quiet => {
+                // With no row at hand the next one decides whether there is a gap.
+                if self.evaluator.is_idle() { near.max(first) } else { near }
+            }
+            _ => i64::MAX,
+        };
+        self.fetch(reach)?;
         let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
         let mark = if waited.is_empty() {
             self.quiet_mark()
@@ -274,13 +312,15 @@ impl EvaluatorTask {
         let passed = self.partitions.values().filter(|p| !(p.quiet && p.empty));
         let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN);
         let before = self.evaluator.at();
-        let done = self.evaluator.advance(mark, complete, TICKS)?;
+        // Never past what was not fetched.
+        let next_far = self.far.first_key_value().map_or(i64::MAX, |f| *f.0);
+        let done = self.evaluator.advance(mark.min(next_far.saturating_sub(1)), complete, TICKS)?;
         self.dirty |= self.evaluator.at() != before;
         if let Some(at) = self.evaluator.at() {
             self.progress.evaluated_to.store(at, Ordering::Relaxed);
             self.progress.folded.store(self.evaluator.folded(), Ordering::Relaxed);
         }
-        Ok(Advanced { more: !done, full: self.evaluator.waiting() >= MANY_ROWS })
+        Ok(Advanced { more: !done || next_far <= mark, full: self.evaluator.waiting() >= MANY_ROWS })
     }
 
     /// Whether another process has taken the chain over.
