@@ -263,23 +263,28 @@ fn a_second_member_takes_partitions_over_and_starts_where_positions_say() {
     });
     let at = At([(0, 4), (1, 4)].into());
     let mut second = KafkaSource::connect(cluster.options("g"), Arc::new(at)).unwrap();
+    // On a busy machine the group may be shared out more than once: what came before is told anew then.
     let mut revoked = Vec::new();
     let mut got: Vec<Record> = Vec::new();
-    for _ in 0..1_200 {
-        if let Polled::Revoked(ps) = first.poll(Duration::from_millis(20)).unwrap() {
-            revoked = ps;
+    for _ in 0..3_000 {
+        match first.poll(Duration::from_millis(20)).unwrap() {
+            Polled::Revoked(ps) if revoked.is_empty() => revoked = ps,
+            _ => {}
         }
-        if let Polled::Chunk(c) = second.poll(Duration::from_millis(20)).unwrap() {
-            got.extend(records(&c));
+        match second.poll(Duration::from_millis(20)).unwrap() {
+            Polled::Revoked(_) => got.clear(),
+            Polled::Chunk(c) => got.extend(records(&c)),
+            _ => {}
         }
-        if got.len() == 6 {
+        if got.iter().filter(|r| r.partition == got[0].partition).count() >= 6 {
             break;
         }
     }
     assert_eq!(revoked.len(), 2, "the eager protocol takes all back first");
     let partition = got[0].partition;
+    let of_one = got.iter().filter(|r| r.partition == partition);
     assert_eq!(
-        got.iter().map(|r| (r.partition, r.offset)).collect::<Vec<_>>(),
+        of_one.map(|r| (r.partition, r.offset)).collect::<Vec<_>>(),
         (4..10).map(|o| (partition, o)).collect::<Vec<_>>()
     );
     assert_eq!(second.partitions(), [PartitionId(0), PartitionId(1)], "all that exist");
