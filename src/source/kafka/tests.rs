@@ -253,6 +253,27 @@ fn idle_is_said_once_after_quiet_at_the_end_and_again_after_new_records() {
 
 #[test]
 fn a_second_member_takes_partitions_over_and_starts_where_positions_say() {
+    // The mock's group does not settle every time on a busy machine; where it does, what follows must hold.
+    let settled = (0..2).find_map(|_| second_member_joins()).expect("one group of two settles");
+    assert_eq!(settled.revoked.len(), 2, "the eager protocol takes all back first");
+    let partition = settled.got[0].0;
+    let of_one: Vec<_> = settled.got.into_iter().filter(|r| r.0 == partition).collect();
+    assert_eq!(of_one, (4..10).map(|o| (partition, o)).collect::<Vec<_>>());
+    assert_eq!(settled.partitions, [PartitionId(0), PartitionId(1)], "all that exist");
+}
+
+/// What a group of two came to.
+struct Settled {
+    /// What the first member lost at first.
+    revoked: Vec<PartitionId>,
+    /// Partition and offset of what the second one read since it was assigned anything.
+    got: Vec<(i32, i64)>,
+    /// The partitions that the second one knows of.
+    partitions: Vec<PartitionId>,
+}
+
+/// A member reads all of a topic, a second one joins and reads six records of a partition; `None` where it got none in time.
+fn second_member_joins() -> Option<Settled> {
     let cluster = Cluster::new("events", 2);
     cluster.produce(&crate::source::conformance::reference(2, 10));
     let mut first = KafkaSource::connect(cluster.options("g"), Arc::new(FromBeginning)).unwrap();
@@ -263,32 +284,25 @@ fn a_second_member_takes_partitions_over_and_starts_where_positions_say() {
     });
     let at = At([(0, 4), (1, 4)].into());
     let mut second = KafkaSource::connect(cluster.options("g"), Arc::new(at)).unwrap();
-    // On a busy machine the group may be shared out more than once: what came before is told anew then.
-    let mut revoked = Vec::new();
-    let mut got: Vec<Record> = Vec::new();
-    for _ in 0..3_000 {
+    let (mut revoked, mut got) = (Vec::new(), Vec::new());
+    // The first member is heard of again when its session times out, after 45 s.
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(120) {
         match first.poll(Duration::from_millis(20)).unwrap() {
             Polled::Revoked(ps) if revoked.is_empty() => revoked = ps,
             _ => {}
         }
         match second.poll(Duration::from_millis(20)).unwrap() {
             Polled::Revoked(_) => got.clear(),
-            Polled::Chunk(c) => got.extend(records(&c)),
+            Polled::Chunk(c) => got.extend(records(&c).iter().map(|r| (r.partition, r.offset))),
             _ => {}
         }
-        if got.iter().filter(|r| r.partition == got[0].partition).count() >= 6 {
-            break;
+        if got.iter().filter(|r| r.0 == got[0].0).count() >= 6 {
+            first.commit_hint(PartitionId(1 - got[0].0), Offset(10));
+            return Some(Settled { revoked, got, partitions: second.partitions() });
         }
     }
-    assert_eq!(revoked.len(), 2, "the eager protocol takes all back first");
-    let partition = got[0].partition;
-    let of_one = got.iter().filter(|r| r.partition == partition);
-    assert_eq!(
-        of_one.map(|r| (r.partition, r.offset)).collect::<Vec<_>>(),
-        (4..10).map(|o| (partition, o)).collect::<Vec<_>>()
-    );
-    assert_eq!(second.partitions(), [PartitionId(0), PartitionId(1)], "all that exist");
-    first.commit_hint(PartitionId(1 - partition), Offset(10));
+    None
 }
 
 #[test]
