@@ -276,16 +276,21 @@ struct Settled {
 fn second_member_joins() -> Option<Settled> {
     let cluster = Cluster::new("events", 2);
     cluster.produce(&crate::source::conformance::reference(2, 10));
-    let mut first = KafkaSource::connect(cluster.options("g"), Arc::new(FromBeginning)).unwrap();
+    // Sessions of six seconds, so that a member that is not heard of holds the group up no longer.
+    let options = || {
+        let properties = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
+        let properties = properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        KafkaOptions { properties, ..cluster.options("g") }
+    };
+    let mut first = KafkaSource::connect(options(), Arc::new(FromBeginning)).unwrap();
     let mut n = 0;
     until(&mut first, |p| {
         n += offsets(p).map_or(0, |o| o.len());
         (n == 20).then_some(())
     });
     let at = At([(0, 4), (1, 4)].into());
-    let mut second = KafkaSource::connect(cluster.options("g"), Arc::new(at)).unwrap();
+    let mut second = KafkaSource::connect(options(), Arc::new(at)).unwrap();
     let (mut revoked, mut got) = (Vec::new(), Vec::new());
-    // The first member is heard of again when its session times out, after 45 s.
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_secs(120) {
         match first.poll(Duration::from_millis(20)).unwrap() {
