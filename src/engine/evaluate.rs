@@ -4,145 +4,23 @@
 //! and threads are somebody else's. A row counts from the first tick at or after its closing time, so what a tick sees does not
 //! depend on when or from which partition rows came.
 
+use super::evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
 use super::judge::{Judge, Tick};
 use super::rolling::{Rolled, parallel};
-use crate::alert::{AlertBook, AlertRow, Judgement, Rules};
-use crate::baseline::{Accept, BaselineSet, DaySource, Excluded, Pin, Recipe, accepted};
-use crate::config::Config;
-use crate::config::features::Feature;
-use crate::config::segments::{Groupings, OTHER};
+use super::tick_rows::TickRows;
+use crate::alert::AlertBook;
+use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
+use crate::config::segments::OTHER;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::sketch::UnlikeSketches;
-use crate::store::panes::{self, Names, PackedRows, PaneFileError};
-use crate::store::rows::{Verdict, WindowRow, windows_batch};
-use crate::window::{Contents, Packed, PackedError, PaneRow, Part, Segment};
+use crate::store::panes::{self, PackedRows};
+use crate::store::rows::Verdict;
+use crate::window::{Contents, Packed, PaneRow, Part, Segment};
 use arrow::array::RecordBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Why an evaluation failed.
-#[derive(Debug, Error)]
-pub enum EvaluateError {
-    /// Panes made by unlike definitions met.
-    #[error(transparent)]
-    Unlike(#[from] UnlikeSketches),
-    /// A window's parts could not be merged.
-    #[error(transparent)]
-    Packed(#[from] PackedError),
-    /// Hours or days did not become rows of their table.
-    #[error("panes: {0}")]
-    Panes(#[from] PaneFileError),
-    /// A rule could not be evaluated.
-    #[error("rules: {0}")]
-    Rule(String),
-    /// Rows did not fit their schema.
-    #[error("windows: {0}")]
-    Arrow(#[from] arrow::error::ArrowError),
-    /// Earlier days could not be read.
-    #[error("history: {0}")]
-    History(String),
-}
-
-/// Earlier days, as they were committed.
-pub trait History: Send {
-    /// The days written after `from` and not after `until` (event times of their writing).
-    ///
-    /// # Errors
-    /// When they can't be read.
-    fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError>;
-
-    /// What was accepted as the new normal so far.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError>;
-
-    /// Days that are written but not committed yet.
-    ///
-    /// # Errors
-    /// When they don't have the columns of a table of panes.
-    fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError>;
-}
-
-/// One row of `exclusions`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exclusion {
-    /// Start of the day that leaves later baselines.
-    pub day: i64,
-    /// The segment.
-    pub segment: Segment,
-    /// Index of the feature.
-    pub feature: usize,
-    /// Windows judged that day.
-    pub judged: u32,
-    /// Windows that drifted.
-    pub drifted: u32,
-    /// When it was decided, event time.
-    pub decided_at: i64,
-}
-
-/// Days that were closed by one tick, as rows of `_days`.
-#[derive(Debug)]
-pub struct DayBatch {
-    /// The tick.
-    pub close_at: i64,
-    /// The rows.
-    pub rows: RecordBatch,
-}
-
-/// What an evaluation gave, waiting for its commit.
-#[derive(Debug, Default)]
-pub struct Outputs {
-    /// Hours for the public `panes`, by their start.
-    pub hours: Vec<(i64, RecordBatch)>,
-    /// Days for `_days`.
-    pub days: Vec<DayBatch>,
-    /// Windows by the tick that wrote them; no batch is empty.
-    pub windows: Vec<(i64, RecordBatch)>,
-    /// Alerts.
-    pub alerts: Vec<AlertRow>,
-    /// Exclusions.
-    pub exclusions: Vec<Exclusion>,
-}
-
-/// What a checkpoint keeps; all else is rebuilt from panes and hours.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct State {
-    /// The last tick evaluated; `None` before the first.
-    pub at: Option<i64>,
-    /// Alerts under way.
-    pub book: AlertBook,
-    /// Segments admitted, per grouping, by its name.
-    pub admitted: BTreeMap<String, Vec<String>>,
-    /// Windows judged and drifted in the current day, per grouping, segment and feature, by their names.
-    pub judged: Vec<(String, String, String, u32, u32)>,
-    /// Windows written.
-    pub windows: u64,
-    /// Earlier days, by their starts, that hours of the current day were added to: a restart reads these too.
-    #[serde(default)]
-    pub late_days: Vec<i64>,
-}
-
-/// Settings of the evaluator.
-#[derive(Debug)]
-pub struct Settings {
-    /// The whole configuration.
-    pub config: Config,
-    /// The features.
-    pub features: Vec<Feature>,
-    /// The groupings.
-    pub groupings: Arc<Groupings>,
-    /// Names for tables.
-    pub names: Names,
-    /// The rules.
-    pub rules: Rules,
-    /// The pins.
-    pub pins: Vec<Pin>,
-}
 
 /// The evaluator.
 pub struct Evaluator {
@@ -320,10 +198,10 @@ impl Evaluator {
         })
     }
 
-    /// Whether no row waits.
+    /// Whether any row waits for its tick.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Length of a tick, microseconds.
@@ -526,8 +404,7 @@ impl Evaluator {
 
     fn windows_at(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
-        let mut waiting = Slice::default();
-        let mut observed: Vec<(Judgement, WindowRow)> = Vec::new();
+        let mut taken = TickRows::new(&settings, &self.book);
         for rolling in &settings.config.windows.rolling {
             if t % rolling.slide() != 0 {
                 continue;
@@ -544,26 +421,23 @@ impl Evaluator {
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
             let tick = Tick { start, end: t, length: rolling.length(), complete };
-            let (judged, book, outputs) = (&mut self.judged, &self.book, &mut self.outputs);
+            let judged = &mut self.judged;
             self.judge.window(&tick, &parts, &set, |rows| {
-                for (row, segment, feature) in rows {
+                rows.into_iter().try_for_each(|(row, segment, feature)| {
                     if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
                         let counts = judged.entry((segment, feature)).or_default();
                         counts.0 += 1;
                         counts.1 += u32::from(v == Verdict::Drift);
                     }
-                    waiting.rows.push(row);
-                }
-                if waiting.rows.len() >= MANY_ROWS {
-                    waiting.finish(t, &settings, book, outputs, &mut observed)
-                } else {
-                    Ok(())
-                }
+                    taken.push(row)
+                })
             })?;
         }
-        waiting.finish(t, &settings, &self.book, &mut self.outputs, &mut observed)?;
-        self.windows += waiting.written as u64;
-        self.waiting += waiting.written;
+        let (batches, observed) = taken.finish()?;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        self.windows += rows as u64;
+        self.waiting += rows;
+        self.outputs.windows.extend(batches.into_iter().map(|b| (t, b)));
         let observed: Vec<_> = observed.iter().map(|(j, row)| settings.rules.observation(j, row)).collect();
         self.outputs.alerts.extend(self.book.step(t, settings.config.alerts.stale_after.0, &observed));
         Ok(())
@@ -622,44 +496,6 @@ impl Evaluator {
     }
 }
 
-/// Rows of windows that are turned into Arrow at once.
-const MANY_ROWS: usize = 16 * 1024;
-
-/// Rows of one tick that wait to become part of its table.
-#[derive(Default)]
-struct Slice {
-    rows: Vec<WindowRow>,
-    written: usize,
-}
-
-impl Slice {
-    /// Writes the rows and puts the rules to them; what concerns an alert is kept in `observed`.
-    fn finish(
-        &mut self,
-        t: i64,
-        settings: &Settings,
-        book: &AlertBook,
-        outputs: &mut Outputs,
-        observed: &mut Vec<(Judgement, WindowRow)>,
-    ) -> Result<(), EvaluateError> {
-        let rows = std::mem::take(&mut self.rows);
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let batch = windows_batch(&rows, &settings.names.dimensions)?;
-        let judged =
-            settings.rules.evaluate(&rows, &batch).map_err(|e| EvaluateError::Rule(e.to_string()))?;
-        let concerns = |j: &Judgement| book.concerns(&settings.rules.observation(j, &rows[j.row]));
-        observed.extend(judged.into_iter().filter(concerns).map(|j| {
-            let row = rows[j.row].clone();
-            (j, row)
-        }));
-        self.written += rows.len();
-        outputs.windows.push((t, batch));
-        Ok(())
-    }
-}
-
 fn sorted<T>(segments: FxHashMap<Segment, T>) -> Vec<(Segment, T)> {
     let mut v: Vec<_> = segments.into_iter().collect();
     v.sort_by(|a, b| a.0.cmp(&b.0));
@@ -667,7 +503,7 @@ fn sorted<T>(segments: FxHashMap<Segment, T>) -> Vec<(Segment, T)> {
 }
 
 /// Merges contents into a segment's slot.
-pub(super) fn merge_into(
+fn merge_into(
     map: &mut FxHashMap<Segment, Contents>,
     segment: &Segment,
     contents: &Contents,

@@ -1,6 +1,7 @@
 //! The evaluator's side of the store: which commits it has read, its own chain, publishing, recovery.
 
-use super::evaluate::{EvaluateError, Evaluator, State};
+use super::evaluate::Evaluator;
+use super::evaluation::{EvaluateError, State};
 use super::history::{self, Days, day_file};
 use super::ingest::{Committed, PartitionCommit};
 use super::job::Job;
@@ -293,16 +294,15 @@ impl EvaluatorTask {
     /// # Errors
     /// When the evaluation fails.
     pub fn advance(&mut self) -> Result<Advanced, TaskError> {
-        let near = self.evaluator.at().map(|at| at + (TICKS as i64 + 1) * self.evaluator.tick_length());
         let all_quiet = self.partitions.values().all(|p| p.quiet);
-        let reach = match (near, self.far.first_key_value()) {
-            (Some(near), Some((&first, _))) if !all_quiet => {
-                // With no row at hand the next one decides whether there is a gap.
-                if self.evaluator.is_idle() { near.max(first) } else { near }
-            }
+        self.fetch(match self.evaluator.at() {
+            Some(at) if !all_quiet => at + (TICKS as i64 + 1) * self.evaluator.tick_length(),
             _ => i64::MAX,
-        };
-        self.fetch(reach)?;
+        })?;
+        if !self.evaluator.has_pending() {
+            // With no row at hand the next one decides whether there is a gap.
+            self.fetch(self.far.first_key_value().map_or(i64::MIN, |f| *f.0))?;
+        }
         let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
         let mark = if waited.is_empty() {
             self.quiet_mark()

@@ -1,6 +1,6 @@
 //! Earlier days and hours, read back from committed files.
 
-use super::evaluate::{DayBatch, EvaluateError, Exclusion, History};
+use super::evaluation::{DayBatch, EvaluateError, Exclusion, History};
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
 use crate::store::panes::{Names, PaneTable};
 use crate::store::{Storage, StorageError};

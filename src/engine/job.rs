@@ -1,6 +1,6 @@
 //! A job: everything its configuration comes to, made once.
 
-use super::evaluate::{EvaluateError, Settings};
+use super::evaluation::{EvaluateError, Settings};
 use super::history;
 use crate::alert::{Known, Rules, default_rules_for};
 use crate::config::units::Span;

@@ -1,6 +1,6 @@
 //! Judging a window: every segment and feature against its baselines, within the alarm budget.
 
-use super::evaluate::{EvaluateError, Settings};
+use super::evaluation::{EvaluateError, Settings};
 use super::rolling::{Parts, parallel};
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;

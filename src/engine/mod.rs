@@ -3,6 +3,7 @@
 mod decoding;
 mod evaluate;
 mod evaluating;
+mod evaluation;
 mod evaluator_task;
 mod history;
 mod ingest;
@@ -13,8 +14,10 @@ mod progress;
 mod rolling;
 mod run;
 mod sweep;
+mod tick_rows;
 
-pub use evaluate::{EvaluateError, Evaluator, Exclusion, History, Outputs, Settings, State};
+pub use evaluate::Evaluator;
+pub use evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
 pub use evaluator_task::EvaluatorCommit;
 pub use ingest::PartitionCommit;
 pub use job::{Job, JobError, JobKind, compile_rules};

@@ -1,6 +1,6 @@
 //! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline holds, accepting the present.
 
-use super::evaluate::{EvaluateError, History};
+use super::evaluation::{EvaluateError, History};
 pub use super::history::PinInfo;
 use super::history::{Days, PINS, excluded, exclusions, read_rows};
 use super::job::Job;

@@ -1,0 +1,135 @@
+//! What an evaluation is given and what it gives: settings, history, state, outputs, errors.
+
+use crate::alert::{AlertBook, AlertRow, Rules};
+use crate::baseline::{Accept, DaySource, Pin};
+use crate::config::Config;
+use crate::config::features::Feature;
+use crate::config::segments::Groupings;
+use crate::sketch::UnlikeSketches;
+use crate::store::panes::{Names, PaneFileError};
+use crate::window::{PackedError, Segment};
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why an evaluation failed.
+#[derive(Debug, Error)]
+pub enum EvaluateError {
+    /// Panes made by unlike definitions met.
+    #[error(transparent)]
+    Unlike(#[from] UnlikeSketches),
+    /// A window's parts could not be merged.
+    #[error(transparent)]
+    Packed(#[from] PackedError),
+    /// Hours or days did not become rows of their table.
+    #[error("panes: {0}")]
+    Panes(#[from] PaneFileError),
+    /// A rule could not be evaluated.
+    #[error("rules: {0}")]
+    Rule(String),
+    /// Rows did not fit their schema.
+    #[error("windows: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Earlier days could not be read.
+    #[error("history: {0}")]
+    History(String),
+}
+
+/// Earlier days, as they were committed.
+pub trait History: Send {
+    /// The days written after `from` and not after `until` (event times of their writing).
+    ///
+    /// # Errors
+    /// When they can't be read.
+    fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError>;
+
+    /// What was accepted as the new normal so far.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError>;
+
+    /// Days that are written but not committed yet.
+    ///
+    /// # Errors
+    /// When they don't have the columns of a table of panes.
+    fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError>;
+}
+
+/// One row of `exclusions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Start of the day that leaves later baselines.
+    pub day: i64,
+    /// The segment.
+    pub segment: Segment,
+    /// Index of the feature.
+    pub feature: usize,
+    /// Windows judged that day.
+    pub judged: u32,
+    /// Windows that drifted.
+    pub drifted: u32,
+    /// When it was decided, event time.
+    pub decided_at: i64,
+}
+
+/// Days that were closed by one tick, as rows of `_days`.
+#[derive(Debug)]
+pub struct DayBatch {
+    /// The tick.
+    pub close_at: i64,
+    /// The rows.
+    pub rows: RecordBatch,
+}
+
+/// What an evaluation gave, waiting for its commit.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// Hours for the public `panes`, by their start.
+    pub hours: Vec<(i64, RecordBatch)>,
+    /// Days for `_days`.
+    pub days: Vec<DayBatch>,
+    /// Windows by the tick that wrote them; no batch is empty.
+    pub windows: Vec<(i64, RecordBatch)>,
+    /// Alerts.
+    pub alerts: Vec<AlertRow>,
+    /// Exclusions.
+    pub exclusions: Vec<Exclusion>,
+}
+
+/// What a checkpoint keeps; all else is rebuilt from panes and hours.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The last tick evaluated; `None` before the first.
+    pub at: Option<i64>,
+    /// Alerts under way.
+    pub book: AlertBook,
+    /// Segments admitted, per grouping, by its name.
+    pub admitted: BTreeMap<String, Vec<String>>,
+    /// Windows judged and drifted in the current day, per grouping, segment and feature, by their names.
+    pub judged: Vec<(String, String, String, u32, u32)>,
+    /// Windows written.
+    pub windows: u64,
+    /// Earlier days, by their starts, that hours of the current day were added to: a restart reads these too.
+    #[serde(default)]
+    pub late_days: Vec<i64>,
+}
+
+/// Settings of the evaluator.
+#[derive(Debug)]
+pub struct Settings {
+    /// The whole configuration.
+    pub config: Config,
+    /// The features.
+    pub features: Vec<Feature>,
+    /// The groupings.
+    pub groupings: Arc<Groupings>,
+    /// Names for tables.
+    pub names: Names,
+    /// The rules.
+    pub rules: Rules,
+    /// The pins.
+    pub pins: Vec<Pin>,
+}

@@ -1,0 +1,63 @@
+//! The rows of one tick: to Arrow in slices, and what rules say of them.
+
+use super::evaluation::{EvaluateError, Settings};
+use crate::alert::{AlertBook, Judgement};
+use crate::store::rows::{WindowRow, windows_batch};
+use arrow::array::RecordBatch;
+
+/// Rows that are turned into Arrow at once: those of ten thousand segments never stand in memory together.
+const SLICE: usize = 16 * 1024;
+
+/// What a tick's rows came to: batches, and of what rules found that which concerns an alert.
+pub type Judged = (Vec<RecordBatch>, Vec<(Judgement, WindowRow)>);
+
+/// Takes the rows of a tick.
+pub struct TickRows<'s> {
+    settings: &'s Settings,
+    book: &'s AlertBook,
+    waiting: Vec<WindowRow>,
+    batches: Vec<RecordBatch>,
+    observed: Vec<(Judgement, WindowRow)>,
+}
+
+impl<'s> TickRows<'s> {
+    /// No rows yet; `book` is as the tick before left it.
+    #[must_use]
+    pub fn new(settings: &'s Settings, book: &'s AlertBook) -> Self {
+        Self { settings, book, waiting: Vec::new(), batches: Vec::new(), observed: Vec::new() }
+    }
+
+    /// Takes a row.
+    ///
+    /// # Errors
+    /// When a rule's condition fails on data.
+    pub fn push(&mut self, row: WindowRow) -> Result<(), EvaluateError> {
+        self.waiting.push(row);
+        if self.waiting.len() < SLICE { Ok(()) } else { self.slice() }
+    }
+
+    /// What they came to.
+    ///
+    /// # Errors
+    /// As [`TickRows::push`].
+    pub fn finish(mut self) -> Result<Judged, EvaluateError> {
+        if !self.waiting.is_empty() {
+            self.slice()?;
+        }
+        Ok((self.batches, self.observed))
+    }
+
+    fn slice(&mut self) -> Result<(), EvaluateError> {
+        let rows = std::mem::take(&mut self.waiting);
+        let rules = &self.settings.rules;
+        let batch = windows_batch(&rows, &self.settings.names.dimensions)?;
+        let judged = rules.evaluate(&rows, &batch).map_err(|e| EvaluateError::Rule(e.to_string()))?;
+        let concerns = |j: &Judgement| self.book.concerns(&rules.observation(j, &rows[j.row]));
+        self.observed.extend(judged.into_iter().filter(concerns).map(|j| {
+            let row = rows[j.row].clone();
+            (j, row)
+        }));
+        self.batches.push(batch);
+        Ok(())
+    }
+}
