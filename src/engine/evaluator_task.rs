@@ -11,7 +11,7 @@ use crate::alert::AlertRow;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::source::PartitionId;
 use crate::store::chain::{Chain, ChainError, Epoch, head, read_commit};
-use crate::store::panes::{self, PaneFileError};
+use crate::store::panes::PaneFileError;
 use crate::store::tables::{Staged, Stager, publish};
 use crate::window::PaneRow;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,16 @@ pub enum TaskError {
     /// A file failed.
     #[error(transparent)]
     Files(#[from] PaneFileError),
+    /// Rows that were let go of can't be had again.
+    #[error(
+        "commit {epoch} of partition {partition}, which the evaluation has yet to reach, is no longer in the output's _chain folder; restore it, or start again with --overwrite"
+    )]
+    Gone {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch of its chain.
+        epoch: Epoch,
+    },
 }
 
 /// What the evaluator has read of one partition.
@@ -271,9 +281,10 @@ impl EvaluatorTask {
                     epoch = epoch.0,
                     "reading a commit back that was far ahead of the evaluation"
                 );
-                if let Some((_, rows)) = self.commit_of(p, epoch.0)? {
-                    self.evaluator.offer(rows, None);
-                }
+                let Some((_, rows)) = self.commit_of(p, epoch.0)? else {
+                    return Err(TaskError::Gone { partition: PartitionId(p), epoch });
+                };
+                self.evaluator.offer(rows, None);
             }
         }
         Ok(())
@@ -369,12 +380,8 @@ impl EvaluatorTask {
         stager.exclusions(&outputs.exclusions, names)?;
         if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
             // Staged like a public table: earlier days are found by listing their folder, so it may hold committed ones only.
-            let to = day_file(&job.days_folder(), first.close_at, last.close_at, &stem);
-            let staged = Staged { from: format!("_staged/{to}"), to };
             let days: Vec<_> = outputs.days.iter().map(|d| &d.rows).collect();
-            let bytes = panes::all_to_parquet(&days).map_err(PaneFileError::from)?;
-            job.storage.retry(|s| s.put(&staged.from, bytes.clone())).map_err(PaneFileError::from)?;
-            stager.files.push(staged);
+            stager.file(day_file(&job.days_folder(), first.close_at, last.close_at, &stem), &days)?;
         }
         let files = stager.files;
         self.forget();

@@ -137,8 +137,15 @@ impl<'a> Stager<'a> {
     }
 
     fn put_all(&mut self, table: &str, date: &str, batches: &[&RecordBatch]) -> Result<(), PaneFileError> {
-        let name = format!("date={date}/{}.parquet", self.stem);
-        let staged = Staged { from: format!("_staged/{table}/{name}"), to: format!("{table}/{name}") };
+        self.file(format!("{table}/date={date}/{}.parquet", self.stem), batches)
+    }
+
+    /// Stages a Parquet file that is to be called `to`.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn file(&mut self, to: String, batches: &[&RecordBatch]) -> Result<(), PaneFileError> {
+        let staged = Staged { from: format!("_staged/{to}"), to };
         let bytes = all_to_parquet(batches)?;
         self.storage.retry(|s| s.put(&staged.from, bytes.clone()))?;
         self.files.push(staged);
