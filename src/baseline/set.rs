@@ -71,7 +71,6 @@ pub struct BaselineSet {
 }
 
 /// What is summed up for one baseline of one segment.
-#[derive(Clone)]
 struct Sum {
     contents: Contents,
     days: Vec<FxHashSet<i64>>,
@@ -164,7 +163,7 @@ impl BaselineSet {
                 let reach = |i: &&usize| row.start >= self.day - i64::from(lengths[**i]) * DAY;
                 for (f, sketch) in row.contents.sketches.into_iter().enumerate() {
                     let Some(sketch) = sketch else { continue };
-                    if flagged.get(f).is_none_or(Option::is_none) {
+                    if flagged[f].is_none() {
                         // Every longer baseline holds the shorter ones: each day is added to the shortest, and these to the longer below.
                         if let Some(&i) = ascending.iter().find(reach) {
                             sums[i].add(f, row.start, sketch).map_err(|e| e.to_string())?;
@@ -180,13 +179,14 @@ impl BaselineSet {
             }
         }
         for pair in ascending.windows(2) {
-            let shorter = sums[pair[0]].clone();
+            let shorter = std::mem::replace(&mut sums[pair[0]], Sum::of(0));
             let longer = &mut sums[pair[1]];
             let nested = |f: &usize| flagged[*f].is_none();
             longer.contents.merge_wanted(&shorter.contents, &|f| nested(&f)).map_err(|e| e.to_string())?;
             for f in (0..features).filter(nested) {
                 longer.days[f].extend(&shorter.days[f]);
             }
+            sums[pair[0]] = shorter;
         }
         Ok(sums)
     }
