@@ -13,7 +13,7 @@ type Slots<T> = BTreeMap<i64, FxHashMap<Segment, T>>;
 /// Hours are merged to blocks of this length, so that a day's window has about eight parts instead of 24.
 const BLOCK: i64 = 4 * HOUR;
 
-/// A segment's parts of a window, in order of time.
+/// A segment's parts of a window, in no particular order: a sum is the same in any.
 pub type Parts<'r> = (&'r Segment, Vec<Part<'r>>);
 
 /// A segment's chunk. Where too few sessions fill it for any test it is packed, as most are in a wide grouping.
@@ -25,13 +25,13 @@ enum Chunk {
 
 impl Chunk {
     fn add(&mut self, contents: &Contents) -> Result<(), PackedError> {
-        if let Self::Packed(p) = self {
-            *self = Self::Whole(p.unpack(|_| true)?);
-        }
-        match self {
-            Self::Whole(mine) => Ok(mine.merge(contents)?),
-            Self::Packed(_) => Ok(()),
-        }
+        let mut whole = match self {
+            Self::Whole(c) => std::mem::take(c),
+            Self::Packed(p) => p.unpack(|_| true)?,
+        };
+        whole.merge(contents)?;
+        *self = Self::Whole(whole);
+        Ok(())
     }
 
     fn pack_if_small(&mut self) {
@@ -203,23 +203,19 @@ impl Rolled {
                 parts.entry(segment).or_default().push(chunk.part());
             }
         } else {
+            let usable = |block: i64| block + BLOCK <= end && !self.unsettled.contains_key(&block);
+            for (_, sums) in self.blocks.range(start..end).filter(|(block, _)| usable(**block)) {
+                for (segment, sum) in sums {
+                    parts.entry(segment).or_default().push(Part::Whole(sum));
+                }
+            }
             for (&hour, segments) in self.hours.range(start..end) {
                 let block = floor(hour, BLOCK);
-                let whole = block >= start && block + BLOCK <= end && !self.unsettled.contains_key(&block);
-                let merged = self.blocks.get(&block).filter(|_| whole);
+                let merged = self.blocks.get(&block).filter(|_| block >= start && usable(block));
                 for (segment, packed) in segments {
-                    let of = parts.entry(segment).or_default();
-                    match merged.and_then(|m| m.get(segment)) {
-                        // Stands for all of the segment's hours in it: with the first of them.
-                        Some(sum) => {
-                            let there = of
-                                .last()
-                                .is_some_and(|p| matches!(p, Part::Whole(c) if std::ptr::eq(*c, sum)));
-                            if !there {
-                                of.push(Part::Whole(sum));
-                            }
-                        }
-                        None => of.extend(packed.iter().map(|p| Part::Packed(p))),
+                    if !merged.is_some_and(|m| m.contains_key(segment)) {
+                        let of = parts.entry(segment).or_default();
+                        of.extend(packed.iter().map(|p| Part::Packed(p)));
                     }
                 }
             }
