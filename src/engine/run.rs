@@ -1,4 +1,4 @@
-//! The running job: one thread polls the source, workers sketch, one thread evaluates; channels between them are bounded.
+//! The running job: one thread polls the source, decoders decode, workers sketch, one thread evaluates; channels between them are bounded.
 
 use super::decoding::{Decoded, Decoder, Outcome, Task, decode_all};
 use super::evaluating::{Alarm, Evaluating};
@@ -160,11 +160,11 @@ pub fn run(
     while spare_to.try_send(Box::default()).is_ok() {}
     let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
         let mut queues = Vec::new();
-        let mut handles = Vec::new();
+        let (mut handles, mut decoders) = (Vec::new(), Vec::new());
         for _ in 0..cores {
             let decoder = Decoder::new(job, options.range);
             let (tasks, spare, recycle) = (to_decode.clone(), spare.clone(), recycle_to.clone());
-            scope.spawn(move || decode_all(decoder, &tasks, &spare, &recycle));
+            decoders.push(scope.spawn(move || decode_all(decoder, &tasks, &spare, &recycle)));
         }
         for _ in 0..workers {
             let (to, from) = bounded::<Order>(queue_length(config.engine.queue.0, workers));
@@ -232,7 +232,11 @@ pub fn run(
             Ok(Err(e)) => result = result.and(Err(e.into())),
             Err(_) => return Err(EngineError::Thread("evaluator")),
         }
-        result
+        // Last, as a decoder that is gone is why its worker is.
+        decoders
+            .into_iter()
+            .try_for_each(|d| d.join().map_err(|_| EngineError::Thread("decoding")))
+            .and(result)
     })?;
     let undelivered = outbox.into_inner().map_or(0, |o| o.finish(Duration::from_secs(20)) as u64);
     let reasons = options.progress.reasons.lock().clone();
