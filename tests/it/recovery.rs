@@ -2,22 +2,29 @@
 
 use crate::support::*;
 use rand::{Rng, SeedableRng};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Generated events replayed without a break: the output, how long it took, and the arguments that do the same to another output.
+fn replayed(d: &Path) -> (PathBuf, Duration, impl Fn(&Path) -> Vec<String>) {
+    let events = generated(d, 60_000, 8);
+    let config = quick_config(d, "");
+    let replay_to = move |out: &Path| {
+        ["replay", "-c", text(&config), "-o", text(out), text(&events), "-q"].map(str::to_owned).to_vec()
+    };
+    let whole = d.join("whole");
+    let began = std::time::Instant::now();
+    ok(&replay_to(&whole).iter().map(String::as_str).collect::<Vec<_>>());
+    (whole, began.elapsed(), replay_to)
+}
 
 #[test]
 fn a_replay_killed_again_and_again_leaves_the_same_record() {
     let dir = tempfile::tempdir().unwrap();
-    let d = dir.path();
-    let events = generated(d, 60_000, 8);
-    let config = quick_config(d, "");
-    let c = text(&config);
-    let whole = d.join("whole");
-    let began = std::time::Instant::now();
-    ok(&["replay", "-c", c, "-o", text(&whole), text(&events), "-q"]);
-    let takes = began.elapsed();
-
-    let broken = d.join("broken");
-    let args = ["replay", "-c", c, "-o", text(&broken), text(&events), "-q"];
+    let (whole, takes, replay_to) = replayed(dir.path());
+    let broken = dir.path().join("broken");
+    let args = replay_to(&broken);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let mut killed = 0;
     for _ in 0..20 {
@@ -39,17 +46,10 @@ fn a_replay_killed_again_and_again_leaves_the_same_record() {
 #[test]
 fn asked_to_stop_it_exits_with_zero_and_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let d = dir.path();
-    let events = generated(d, 60_000, 8);
-    let config = quick_config(d, "");
-    let c = text(&config);
-    let whole = d.join("whole");
-    let began = std::time::Instant::now();
-    ok(&["replay", "-c", c, "-o", text(&whole), text(&events), "-q"]);
-    let takes = began.elapsed();
-
-    let stopped = d.join("stopped");
-    let args = ["replay", "-c", c, "-o", text(&stopped), text(&events), "-q"];
+    let (whole, takes, replay_to) = replayed(dir.path());
+    let stopped = dir.path().join("stopped");
+    let args = replay_to(&stopped);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut midway = 0;
     for share in [0.1, 0.3, 0.5] {
         let mut child = start(&args);
