@@ -7,7 +7,7 @@ use crate::config::units::Span;
 use crate::engine::{Job, JobKind, Progress};
 use crate::enrich::{Enricher, Plan};
 use crate::event::archive::Place;
-use crate::event::{Reject, RejectReason, decode};
+use crate::event::decode_within;
 use crate::source::{
     Chunk, Inputs, JsonlSource, KafkaOptions, KafkaSource, Offset, PartitionId, Payload, Polled,
     PositionError, Positions, Source, SourceError, resolve,
@@ -373,11 +373,7 @@ impl Worker {
             let Some(owned) = self.owned.get_mut(&p) else { break };
             let message = &buffer[s.start as usize..s.end as usize];
             mistyped.clear();
-            let decoded = if message.len() > self.limits.max_message {
-                Err(Reject { reason: RejectReason::TooLarge, field: None })
-            } else {
-                decode(message, &mut mistyped)
-            };
+            let decoded = decode_within(message, self.limits.max_message, &mut mistyped);
             let time = s.record_time_us.unwrap_or(owned.newest);
             owned.of += 1;
             let done = match decoded {

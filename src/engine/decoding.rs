@@ -5,9 +5,10 @@
 
 use super::ingest::IngestError;
 use super::job::Job;
+use crate::enrich::hash::short_hash;
 use crate::enrich::{Batch, Enricher};
 use crate::event::archive::ArchiveReader;
-use crate::event::{Event, Reject, RejectReason, decode};
+use crate::event::{Event, Reject, RejectReason, decode_within};
 use crate::source::{Chunk, PartitionId, Payload, TimeRange};
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
@@ -121,11 +122,7 @@ impl Decoder {
                 for s in spans {
                     let message = &buffer[s.start as usize..s.end as usize];
                     self.mistyped.clear();
-                    let decoded = if message.len() > self.max_message {
-                        Err(Reject { reason: RejectReason::TooLarge, field: None })
-                    } else {
-                        decode(message, &mut self.mistyped)
-                    };
+                    let decoded = decode_within(message, self.max_message, &mut self.mistyped);
                     let newest = out.newest;
                     let refuse = |reject, fatal| Refused {
                         record_time_us: s.record_time_us,
@@ -144,8 +141,7 @@ impl Decoder {
                     out.refused.extend(self.mistyped.iter().map(field));
                     out.next_offset = Some(s.offset + 1);
                 }
-                out.fingerprint =
-                    spans.last().map(|l| fingerprint(&buffer[l.start as usize..l.end as usize]));
+                out.fingerprint = spans.last().map(|l| short_hash(&buffer[l.start as usize..l.end as usize]));
             }
             Payload::Archive(rows) => {
                 let reader = ArchiveReader::new(rows).map_err(|e| IngestError::Archive {
@@ -161,12 +157,6 @@ impl Decoder {
         }
         Ok(())
     }
-}
-
-fn fingerprint(message: &[u8]) -> u64 {
-    let mut b = [0; 8];
-    b.copy_from_slice(&blake3::hash(message).as_bytes()[..8]);
-    u64::from_le_bytes(b)
 }
 
 /// What becomes of a chunk.

@@ -21,7 +21,7 @@ impl IdHasher {
             session: derive("session"),
             user: derive("user"),
             request: derive("request"),
-            id: cut(blake3::hash(&derive("key")).as_bytes()),
+            id: short_hash(&derive("key")),
         }
     }
 
@@ -48,6 +48,12 @@ impl IdHasher {
     pub fn request(&self, id: &str) -> u64 {
         keyed(&self.request, id)
     }
+}
+
+/// The first 64 bits of a hash without a key (BLAKE3), for what is no secret.
+#[must_use]
+pub fn short_hash(bytes: &[u8]) -> u64 {
+    cut(blake3::hash(bytes).as_bytes())
 }
 
 fn keyed(key: &[u8; 32], id: &str) -> u64 {

@@ -3,7 +3,7 @@
 //! This is where privacy is decided. Whatever leaves this room may be written.
 
 mod batch;
-mod hash;
+pub mod hash;
 mod prompt;
 
 pub use batch::{Batch, Row, Value};
@@ -60,9 +60,7 @@ impl Plan {
     pub fn sketch_id(&self, feature: &Feature) -> SketchId {
         let tokenizer = if feature.kind == Kind::Tokens { TOKENIZER_NAME } else { "" };
         let text = format!("1|{}|{tokenizer}|{:016x}", feature.definition, self.hasher.key_id());
-        let mut id = [0; 8];
-        id.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..8]);
-        SketchId(u64::from_le_bytes(id))
+        SketchId(hash::short_hash(text.as_bytes()))
     }
 }
 

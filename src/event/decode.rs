@@ -68,6 +68,21 @@ impl Reject {
 /// Characters that a request id may have.
 const MAX_ID: usize = 128;
 
+/// Decodes one message of up to `max` bytes, as [`decode`].
+///
+/// # Errors
+/// As [`decode`], and when it is larger.
+pub fn decode_within<'a>(
+    message: &'a [u8],
+    max: usize,
+    mistyped: &mut Vec<&'static str>,
+) -> Result<Event<'a>, Reject> {
+    if message.len() > max {
+        return Err(Reject { reason: RejectReason::TooLarge, field: None });
+    }
+    decode(message, mistyped)
+}
+
 /// Decodes one message. Paths of optional fields that had the wrong type are pushed to `mistyped`.
 ///
 /// # Errors

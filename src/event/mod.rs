@@ -7,7 +7,7 @@ mod raw;
 pub mod text;
 pub mod time;
 
-pub use decode::{Reject, RejectReason, decode};
+pub use decode::{Reject, RejectReason, decode, decode_within};
 pub use fields::{Flag, Num, Stage, Stages, Text, column, dimension};
 pub use raw::VOCABULARY;
 
