@@ -4,7 +4,7 @@
 --
 -- (give the two files with their paths). `driftglass sql` has all of this, and the functions over sketches, already registered.
 -- panes and windows take their columns from the files, since a job's dimensions are columns of its own; a job that has not
--- written any yet is told so. alerts, rejects and exclusions may stay empty for long and so have theirs here.
+-- written any yet is told so. alerts, rejects, exclusions and vectors may stay empty for long and so have theirs here.
 
 CREATE EXTERNAL TABLE IF NOT EXISTS panes STORED AS PARQUET PARTITIONED BY (date) LOCATION 'panes/';
 
@@ -34,3 +34,10 @@ CREATE EXTERNAL TABLE IF NOT EXISTS exclusions (
     judged BIGINT UNSIGNED, drifted BIGINT UNSIGNED, decided_at TIMESTAMP(6),
     date DATE
 ) STORED AS PARQUET PARTITIONED BY (date) LOCATION 'exclusions/*.parquet';
+
+CREATE EXTERNAL TABLE IF NOT EXISTS vectors (
+    "time" TIMESTAMP(6), topic VARCHAR, "partition" INT, "offset" BIGINT,
+    request_hash BIGINT UNSIGNED, request_id VARCHAR, source VARCHAR, model VARCHAR,
+    vector REAL[], reason VARCHAR,
+    date DATE
+) STORED AS PARQUET PARTITIONED BY (date) LOCATION 'vectors/*.parquet';

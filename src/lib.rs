@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod cli;
 pub mod config;
 pub mod drift;
+pub mod embed;
 pub mod engine;
 pub mod enrich;
 pub mod event;

@@ -29,12 +29,12 @@ mod tests {
     use super::super::rule::{Known, Outcome, Rules};
     use super::super::samples::{T, row};
     use super::*;
-    use crate::config::features::builtin;
+    use crate::config::features::{builtin, of_embeddings};
     use crate::store::rows::{Verdict, WindowRow, windows_batch};
     use std::collections::BTreeSet;
 
     fn features() -> Vec<String> {
-        builtin().into_iter().map(|f| f.name).collect()
+        builtin().into_iter().chain(of_embeddings()).map(|f| f.name).collect()
     }
 
     fn rules() -> Rules {
@@ -104,6 +104,7 @@ mod tests {
             ("sampler", "generation-settings"),
             ("loras", "generation-settings"),
             ("error_code", "error-taxonomy"),
+            ("content_mix", "content-mix"),
         ] {
             let mut r = row("tenant=birch", feature, T);
             assert_eq!(holding(r.clone()), [rule]);

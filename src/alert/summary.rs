@@ -27,7 +27,12 @@ pub(super) fn about_window(a: &AlertRow, r: &WindowRow) -> String {
         _ => format!("{feature} meets {} in {window}", a.rule),
     };
     let mut text = format!("{place}: {what}: {}", figures(a, r));
-    if a.state != AlertState::Resolved && !a.contributors.is_empty() {
+    let towards: Vec<String> = a.contributors.iter().filter(|c| c.contribution > 0.0).map(style).collect();
+    if r.kind == "embedding" {
+        if let Some(first) = towards.first().filter(|_| a.state != AlertState::Resolved) {
+            let _ = write!(text, "; towards {first}");
+        }
+    } else if a.state != AlertState::Resolved && !a.contributors.is_empty() {
         let most: Vec<String> = a.contributors.iter().take(NAMED).map(contributor).collect();
         let _ = write!(text, "; most by {}", most.join(", "));
     }
@@ -83,6 +88,12 @@ fn contributor(c: &Contributor) -> String {
     // A category is whatever a producer wrote: it must not break the line.
     let key: String = c.key.chars().map(|c| if c.is_control() { ' ' } else { c }).take(40).collect();
     format!("{key} {} → {}", percent(c.baseline_share), percent(c.share))
+}
+
+/// A named style that a centroid has come nearer to.
+fn style(c: &Contributor) -> String {
+    let name = c.key.strip_prefix("style:").unwrap_or(&c.key);
+    format!("{name} (cosine {} → {})", number(c.baseline_share), number(c.share))
 }
 
 fn percent(x: f64) -> String {

@@ -1,6 +1,7 @@
 //! Baselines: what windows are compared with. Pure: days come in as rows, prepared baselines come out.
 
 mod accept;
+mod centroid;
 mod prepared;
 mod set;
 mod strata;

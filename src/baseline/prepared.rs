@@ -1,5 +1,6 @@
 //! A baseline made ready to judge many windows: what of its sketch scoring needs, and nothing else.
 
+use super::centroid::PreparedCentroid;
 use crate::config::features::{Feature, Test};
 use crate::drift::{
     Contributor, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums, TokenBins, VectorKind,
@@ -75,6 +76,7 @@ enum PreparedBody {
         mean: f64,
         test: PreparedScalar,
     },
+    Vector(PreparedCentroid),
 }
 
 #[derive(Debug, Clone)]
@@ -109,6 +111,7 @@ impl Prepared {
                     test: PreparedScalar::new(&sums.map(|v| v as f64), &n, s.hits() as f64),
                 }
             }
+            Body::Vector(s) => PreparedBody::Vector(PreparedCentroid::new(s)),
         };
         let mut side = side(sketch);
         if feature.kind == crate::config::features::Kind::Volume {
@@ -168,6 +171,11 @@ impl Prepared {
                 let tolerated = tolerance.absolute.max(tolerance.relative * mean);
                 (test.score(&s, &n, 0.0), Some(test.score(&s, &n, tolerated)))
             }
+            (PreparedBody::Vector(baseline), Body::Vector(w)) => {
+                let judged = baseline.compare(w, &mut scores);
+                let tolerated = scores.centroid_cosine.is_some_and(|d| d <= tolerance.absolute);
+                (judged, tolerated.then_some(Judgement::PValue(1.0)))
+            }
             _ => return Err(UnlikeSketches::Definition { left: self.id, right: window.id }),
         };
         scores.p_value = judged.p_value();
@@ -182,6 +190,24 @@ impl Prepared {
             Judgement::PValue(_) => None,
         };
         Ok(Compared { scores, lacking, material_p })
+    }
+
+    /// Requests whose images are farthest from the baseline, of those sampled in the window; empty for what is no embedding.
+    #[must_use]
+    pub fn farthest(&self, window: &Sketch) -> Vec<Arc<str>> {
+        match (&self.body, &window.body) {
+            (PreparedBody::Vector(baseline), Body::Vector(w)) => baseline.farthest(w),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Towards which of the named styles (unit vectors) a window of embeddings has moved, largest first.
+    #[must_use]
+    pub fn towards(&self, window: &Sketch, styles: &[(Arc<str>, Vec<f64>)]) -> Vec<Contributor> {
+        match (&self.body, &window.body) {
+            (PreparedBody::Vector(baseline), Body::Vector(w)) => baseline.towards(w, styles),
+            _ => Vec::new(),
+        }
     }
 
     /// What contributes to the difference, largest first. Tokens are named by `name` (their text), but only those that `min_users`

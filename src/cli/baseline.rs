@@ -325,7 +325,7 @@ fn top(sketch: &Sketch, min_users: u32) -> Vec<(String, f64)> {
             let known = s.values().filter(|(_, cells)| cells.len() >= min_users as usize);
             (known.map(|(v, cells)| (v.to_string(), cells.iter().map(|c| c.1).sum())).collect(), s.n())
         }
-        Body::Numeric(_) | Body::Rate(_) => (Vec::new(), 0),
+        Body::Numeric(_) | Body::Rate(_) | Body::Vector(_) => (Vec::new(), 0),
     };
     all.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     all.truncate(TOP);

@@ -164,9 +164,6 @@ impl Check {
                 "is not set: ids are hashed with a key that everybody knows; set it from the environment: key = \"${DRIFTGLASS_KEY}\"",
             ))?;
         }
-        if !config.embedding.is_empty() {
-            report.add(Finding::warn("embedding", "is not read by this version"))?;
-        }
         report.add(output(&config, &runtime))?;
         match &config.input.kafka {
             None => report.add(Finding::warn(

@@ -90,7 +90,12 @@ impl Checker {
         let schema = jsonschema::validator_for(&schema).map_err(|e| CliError::failed(e.to_string()))?;
         let features = config.feature_set().map_err(CliError::usage)?;
         let found = Found { carried: vec![0; features.len()], ..Found::default() };
-        let plan = Arc::new(Plan { features, dimensions: Vec::new(), hasher: IdHasher::new(DEFAULT_KEY) });
+        let plan = Arc::new(Plan {
+            features,
+            dimensions: Vec::new(),
+            hasher: IdHasher::new(DEFAULT_KEY),
+            vectors: None,
+        });
         Ok(Self { schema, enricher: Enricher::new(Arc::clone(&plan)), plan, batch: Batch::default(), found })
     }
 

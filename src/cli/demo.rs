@@ -2,6 +2,7 @@
 
 mod flow;
 mod found;
+mod images;
 mod report;
 mod traffic;
 
@@ -91,7 +92,7 @@ impl Demo {
         };
         if !global.quiet {
             eprintln!(
-                "{} days of traffic with three incidents, through an in-process broker and the streaming engine, into {}",
+                "{} days of traffic with four incidents, through an in-process broker and the streaming engine, into {}",
                 settings.days,
                 settings.dir.display()
             );
@@ -118,6 +119,9 @@ pub fn play(settings: &Settings, runtime: &Runtime, stop: Arc<AtomicBool>) -> Re
     let generator = Generator::new(traffic.clone()).map_err(CliError::usage)?;
     let expected = generator.expected_total();
     let storage = storage(&config, runtime)?;
+    if let Some(embedding) = &config.embedding {
+        images::prepare(&settings.dir, embedding, &storage)?;
+    }
     // The name is given here, so that the file serves any job.
     let mut named = config;
     named.engine.job = Some("demo".into());
@@ -178,6 +182,7 @@ fn traffic(settings: &Settings) -> Result<Traffic, CliError> {
     let mut traffic =
         Traffic { seed: settings.seed, duration: Duration::days(settings.days.into()), ..Traffic::default() };
     traffic.incidents = traffic::incidents(&traffic)?;
+    traffic.image_uris = true;
     with_total(traffic, settings.events).map_err(CliError::usage)
 }
 
@@ -191,7 +196,7 @@ fn prepare(dir: &Path, traffic: &Traffic) -> Result<Config, CliError> {
     let Some(out) = absolute.to_str() else {
         return Err(CliError::usage(format!("{} is no UTF-8 path; choose another --dir", dir.display())));
     };
-    let text = configuration(out);
+    let text = configuration(out) + &images::section(dir)?;
     std::fs::write(&file, text)
         .map_err(|e| CliError::failed(format!("can't write {}: {e}", file.display())))?;
     load(&file).map_err(CliError::usage)
@@ -242,7 +247,7 @@ commit_every = "5s"           # the default is 1m; here a simulated day takes a 
 /// The arguments with which `driftglass generate` makes the same events.
 fn arguments(traffic: &Traffic, events: u64) -> String {
     let mut text =
-        format!("--events {events} --days {} --seed {}", traffic.duration.num_days(), traffic.seed);
+        format!("--images --events {events} --days {} --seed {}", traffic.duration.num_days(), traffic.seed);
     for incident in &traffic.incidents {
         text += &format!(" --incident {}", report::quote(&incident.to_string()));
     }
@@ -275,6 +280,7 @@ mod tests {
         let again = Traffic {
             seed: 3,
             duration: Duration::days(10),
+            image_uris: text.contains("--images"),
             incidents: text
                 .split(" --incident ")
                 .skip(1)
@@ -283,7 +289,11 @@ mod tests {
             ..Traffic::default()
         };
         assert_eq!(with_total(again, 50_000).unwrap(), made);
-        assert!(text.starts_with("--events 50000 --days 10 --seed 3 --incident prompt-shift:tenant=birch:"));
+        assert!(
+            text.starts_with(
+                "--images --events 50000 --days 10 --seed 3 --incident prompt-shift:tenant=birch:"
+            )
+        );
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct Generate {
     /// Give each request an ingest and a deliver event too
     #[arg(long)]
     stages: bool,
+    /// Name an image in each event (artifacts.image_uri), of the kind that the demo draws
+    #[arg(long)]
+    images: bool,
     /// The configuration: privacy.key for an archive, kafka.properties (security, sasl, ssl, client, socket) for a topic
     #[arg(short, long, value_name = "FILE", env = "DRIFTGLASS_CONFIG")]
     config: Option<PathBuf>,
@@ -134,6 +137,7 @@ impl Generate {
             bad_share: self.bad_share,
             opt_out_share: self.opt_out_share,
             stages: self.stages,
+            image_uris: self.images,
             ..Settings::default()
         };
         match self.events {

@@ -3,6 +3,7 @@
 mod archive;
 mod baseline;
 mod bench_drain;
+mod bench_embed;
 mod check;
 mod check_events;
 mod common;
@@ -14,6 +15,7 @@ mod replay;
 mod run;
 mod show;
 mod sql;
+pub(crate) mod style;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -70,6 +72,8 @@ enum Command {
     Sql(sql::Sql),
     /// Baselines: list, show, pin, drop, accept
     Baseline(baseline::Baseline),
+    /// Named styles that images are measured against, and the reference that projects their vectors
+    Style(style::Style),
     /// Validates the configuration and reaches every system it names
     Check(check::Check),
     /// Reference events, seeded, with chosen incidents, to JSONL, Parquet or Kafka
@@ -77,6 +81,9 @@ enum Command {
     /// Reads a topic and drops it: what benchmarks compare with
     #[command(hide = true)]
     BenchDrain(bench_drain::BenchDrain),
+    /// Images per second of the whole stage beside the model alone: what benchmarks of embeddings print
+    #[command(hide = true)]
+    BenchEmbed(bench_embed::BenchEmbed),
 }
 
 /// Why a command did not succeed; decides the exit code.
@@ -119,6 +126,7 @@ impl From<crate::engine::JobError> for CliError {
         match e {
             J::Config(_) | J::Rule(_) | J::OtherJob { .. } | J::Name(_) => Self::usage(e),
             J::Storage(_) | J::History(_) => Self::failed(e),
+            J::Embed(e) => style::classify(e),
         }
     }
 }
@@ -136,8 +144,10 @@ pub fn main() -> ExitCode {
         Command::Archive(c) => c.run(&cli.global),
         Command::Sql(c) => c.run(&cli.global),
         Command::Baseline(c) => c.run(&cli.global),
+        Command::Style(c) => c.run(&cli.global),
         Command::Check(c) => c.run(&cli.global),
         Command::BenchDrain(c) => c.run(),
+        Command::BenchEmbed(c) => c.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

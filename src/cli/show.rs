@@ -32,6 +32,14 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
         let reasons: Vec<String> = s.reasons.iter().map(|(r, n)| format!("{r} {n}")).collect();
         text += &format!("; {} messages rejected ({})", HumanCount(c.rejected), reasons.join(", "));
     }
+    let refused: u64 = c.refused_vectors.values().sum();
+    if c.vectors + refused > 0 {
+        text += &format!("; {} images looked at", HumanCount(c.vectors + refused));
+    }
+    if refused > 0 {
+        let reasons: Vec<String> = c.refused_vectors.iter().map(|(r, n)| format!("{r} {n}")).collect();
+        text += &format!(", {} refused ({})", HumanCount(refused), reasons.join(", "));
+    }
     for (n, what) in [
         (c.mistyped_fields, "optional fields of the wrong type"),
         (c.late, "late events"),

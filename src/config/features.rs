@@ -17,6 +17,8 @@ pub enum Kind {
     Rate,
     /// The number of events.
     Volume,
+    /// A vector: centroids and session-wise sums of a projection.
+    Embedding,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
             Self::Numeric => "numeric",
             Self::Rate => "rate",
             Self::Volume => "volume",
+            Self::Embedding => "embedding",
         }
     }
 }
@@ -49,6 +52,10 @@ pub enum From {
     Flag(Flag),
     /// A text.
     Text(Text),
+    /// The image's embedding.
+    Embedding,
+    /// The cluster of the reference that the embedding falls into.
+    Content,
 }
 
 impl From {
@@ -60,6 +67,8 @@ impl From {
             "prompt.text" | "prompt.token_ids" => Some(Self::Tokens),
             "model.loras" => Some(Self::Loras),
             "error" => Some(Self::Failed),
+            "embedding" => Some(Self::Embedding),
+            "embedding.cluster" => Some(Self::Content),
             _ => Num::from_path(path)
                 .map(Self::Num)
                 .or_else(|| Flag::from_path(path).map(Self::Flag))
@@ -69,7 +78,7 @@ impl From {
 
     /// Every path a feature may name.
     pub fn paths() -> impl Iterator<Item = &'static str> {
-        ["event", "prompt.text", "prompt.token_ids", "model.loras", "error"]
+        ["event", "prompt.text", "prompt.token_ids", "model.loras", "error", "embedding", "embedding.cluster"]
             .into_iter()
             .chain(Num::ALL.iter().map(|f| f.path()))
             .chain(Flag::ALL.iter().map(|f| f.path()))
@@ -83,7 +92,8 @@ impl From {
             (self, kind),
             (Self::Event, Kind::Volume)
                 | (Self::Tokens, Kind::Tokens)
-                | (Self::Loras | Self::Text(_), Kind::Categorical)
+                | (Self::Loras | Self::Text(_) | Self::Content, Kind::Categorical)
+                | (Self::Embedding, Kind::Embedding)
                 | (Self::Failed | Self::Flag(_), Kind::Rate)
                 | (Self::Num(_), Kind::Numeric)
         )
@@ -204,6 +214,19 @@ pub fn builtin() -> Vec<Feature> {
         }
     }
     out
+}
+
+/// The features of images, watched where `[embedding]` is configured.
+#[must_use]
+pub fn of_embeddings() -> Vec<Feature> {
+    let mean = Test::Mean;
+    [
+        Builtin("embedding", Kind::Embedding, From::Embedding, ANY, None, mean, 1e-4, 0.0),
+        Builtin("content_mix", Kind::Categorical, From::Content, ANY, None, mean, 0.02, 0.0),
+    ]
+    .into_iter()
+    .map(|b| from_row(b, None))
+    .collect()
 }
 
 fn stage_of(stage: Stage) -> &'static [Stage] {

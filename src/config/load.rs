@@ -186,6 +186,9 @@ fn check(c: &Config) -> Result<(), ConfigError> {
     if c.alerts.false_alarms_per_quarter.is_nan() || c.alerts.false_alarms_per_quarter <= 0.0 {
         return Err(wrong("alerts.false_alarms_per_quarter", "must be above 0"));
     }
+    if let Some((key, message)) = c.embedding.as_ref().and_then(super::Embedding::mistake) {
+        return Err(wrong(key, message));
+    }
     c.groupings()?;
     c.feature_set()?;
     let mut names = std::collections::BTreeSet::new();
@@ -208,6 +211,9 @@ impl Config {
     /// When an entry names no field of the event or a kind that the field doesn't fit.
     pub fn feature_set(&self) -> Result<Vec<Feature>, ConfigError> {
         let mut all = features::builtin();
+        if self.embedding.is_some() {
+            all.extend(features::of_embeddings());
+        }
         for e in &self.features {
             let key = format!("features.{}", e.name);
             let old = all.iter().position(|f| f.name == e.name);
@@ -274,7 +280,7 @@ impl Config {
 }
 
 fn natural_kind(from: From) -> Option<Kind> {
-    [Kind::Volume, Kind::Tokens, Kind::Categorical, Kind::Rate, Kind::Numeric]
+    [Kind::Volume, Kind::Tokens, Kind::Categorical, Kind::Rate, Kind::Numeric, Kind::Embedding]
         .into_iter()
         .find(|k| from.fits(*k))
 }

@@ -1,12 +1,14 @@
 //! The configuration: one TOML file, every key with a default, unknown keys named with their line and nearest neighbour.
 
 mod default;
+mod embedding;
 pub mod features;
 mod load;
 pub mod segments;
 pub mod units;
 
 pub use default::DEFAULT_TOML;
+pub use embedding::{Embedding, Provider};
 pub use load::{ConfigError, load, parse};
 
 use crate::event::Stage;
@@ -42,8 +44,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// Settings of the machinery.
     pub engine: Engine,
-    /// Embeddings; read by a later version.
-    pub embedding: toml::Table,
+    /// Embeddings of images; absent: they are not looked at.
+    pub embedding: Option<Embedding>,
 }
 
 /// `[input]`

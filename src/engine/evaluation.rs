@@ -132,4 +132,6 @@ pub struct Settings {
     pub rules: Rules,
     /// The pins.
     pub pins: Vec<Pin>,
+    /// The named styles that a drift of embeddings is explained by, as unit vectors.
+    pub styles: Vec<(Arc<str>, Vec<f64>)>,
 }

@@ -3,12 +3,17 @@
 use super::decoding::Decoded;
 use super::job::Job;
 use super::progress::Progress;
+use super::sampling::{Sampled, Sampler, SamplerState};
 use super::sweep;
+use crate::embed::{Ask, EmbedError, Embedder, NOT_RECORDED, Wanted};
+use crate::enrich::vectors::VectorPlan;
+use crate::enrich::{Batch, Source};
 use crate::event::Reject;
 use crate::source::{Offset, PartitionId};
 use crate::store::chain::{Chain, ChainError, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
+use crate::store::vectors::VectorRow;
 use crate::window::{PaneRow, Partition, PartitionState};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -40,6 +45,9 @@ pub struct PartitionCommit {
     pub open: Option<String>,
     /// Files of public tables that this commit names.
     pub files: Vec<Staged>,
+    /// How many images were looked at in recent minutes.
+    #[serde(default)]
+    pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
     pub quiet: bool,
 }
@@ -92,6 +100,14 @@ pub enum IngestError {
         /// The share allowed.
         share: f64,
     },
+    /// Vectors of images can't be had.
+    #[error("partition {partition}: {source}")]
+    Vectors {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        source: EmbedError,
+    },
     /// An archive that does not fit.
     #[error("partition {partition}: {message}")]
     Archive {
@@ -100,6 +116,15 @@ pub enum IngestError {
         /// Why.
         message: String,
     },
+}
+
+/// What became of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It was taken in.
+    All,
+    /// It was not: the job was told to stop while its images were looked at.
+    Stopped,
 }
 
 /// A partition that this process owns.
@@ -114,6 +139,8 @@ pub struct Owned {
     fingerprint: u64,
     closed: Vec<PaneRow>,
     rejects: Vec<RejectRow>,
+    sampler: Sampler,
+    vectors: Vec<VectorRow>,
     /// The open panes' file of the last commit, to be removed after the next.
     open_file: Option<String>,
     recent: VecDeque<bool>,
@@ -148,6 +175,8 @@ impl Owned {
             fingerprint: 0,
             closed: Vec::new(),
             rejects: Vec::new(),
+            sampler: Sampler::default(),
+            vectors: Vec::new(),
             open_file: None,
             recent: VecDeque::new(),
             bad: 0,
@@ -168,6 +197,7 @@ impl Owned {
                 }
             };
             owned.state = Partition::restore(Arc::clone(&job.filler), job.times, &c.state, open);
+            owned.sampler = Sampler::restore(&c.sampler);
             owned.next_offset = c.next_offset;
             owned.fingerprint = c.fingerprint;
             owned.open_file = c.open;
@@ -182,11 +212,90 @@ impl Owned {
         (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
     }
 
-    /// Takes in a decoded chunk.
+    /// Takes in a decoded chunk, once the vectors of its images are there.
     ///
     /// # Errors
-    /// When most of the recent input is bad.
-    pub fn take(&mut self, decoded: &Decoded, progress: &Progress) -> Result<(), IngestError> {
+    /// When most of the recent input is bad, or vectors can't be had.
+    pub fn take(
+        &mut self,
+        decoded: &mut Decoded,
+        progress: &Progress,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Taken, IngestError> {
+        let job = Arc::clone(&self.job);
+        if let (Some(plan), Some(embedder)) = (&job.plan.vectors, &job.embedder) {
+            let found = self.embed(decoded, plan, embedder, stop);
+            let found = found.map_err(|source| IngestError::Vectors { partition: self.id, source })?;
+            let Some(rows) = found else { return Ok(Taken::Stopped) };
+            progress.count_vectors(&rows);
+            self.vectors.extend(rows);
+        }
+        self.take_in(decoded, progress)?;
+        Ok(Taken::All)
+    }
+
+    /// Finds the vectors of the images that are looked at and takes them into the batch; `None` when it was told to stop.
+    fn embed(
+        &mut self,
+        decoded: &mut Decoded,
+        plan: &VectorPlan,
+        embedder: &Embedder,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Vec<VectorRow>>, EmbedError> {
+        let Decoded { batch, offsets, .. } = decoded;
+        let dimensions = self.job.plan.dimensions.len();
+        let before = self.sampler.state();
+        let mut candidates = std::mem::take(&mut batch.candidates);
+        candidates.retain(|c| match c.source {
+            Source::Recorded => true,
+            _ => self.sampler.take(batch, c.row as usize, dimensions, plan.per_minute) == Sampled::Yes,
+        });
+        let asks: Vec<Ask<'_>> = candidates
+            .iter()
+            .map(|c| {
+                let text = |r| &batch.addresses[Batch::range(r)];
+                let wanted = match &c.source {
+                    Source::Inline(r) => Wanted::Inline(text(r)),
+                    Source::VectorFile(r) => Wanted::VectorFile(text(r)),
+                    Source::Image(r) => Wanted::Image(text(r)),
+                    Source::Recorded => Wanted::Recorded,
+                    Source::Unreadable => Wanted::Unreadable,
+                };
+                let row = &batch.rows[c.row as usize];
+                Ask { request: row.request, time: row.time_us, wanted }
+            })
+            .collect();
+        let Some(found) = embedder.resolve(&asks, stop)? else {
+            // Not taken in, so not counted: it is read again.
+            self.sampler = Sampler::restore(&before);
+            return Ok(None);
+        };
+        let mut rows = Vec::with_capacity(candidates.len());
+        for (c, found) in candidates.into_iter().zip(found) {
+            let outcome = found.and_then(|v| {
+                plan.place(&self.job.plan.features, batch, &c, &v).map_err(Arc::from).map(|()| v)
+            });
+            let row = &batch.rows[c.row as usize];
+            if matches!(&outcome, Err(reason) if **reason == *NOT_RECORDED) {
+                continue;
+            }
+            rows.push(VectorRow {
+                time: row.time_us,
+                topic: Arc::clone(&self.topic),
+                partition: self.id.0,
+                offset: offsets[c.row as usize],
+                request: row.request,
+                request_id: Arc::from(&batch.ids[Batch::range(&row.request_id)]),
+                source: c.source.name(),
+                model: Arc::clone(&plan.model),
+                outcome,
+            });
+        }
+        batch.addresses.clear();
+        Ok(Some(rows))
+    }
+
+    fn take_in(&mut self, decoded: &Decoded, progress: &Progress) -> Result<(), IngestError> {
         let mistyped = decoded.refused.iter().filter(|r| !r.fatal).count();
         Progress::add(&progress.mistyped, mistyped as u64);
         for r in &decoded.refused {
@@ -253,7 +362,9 @@ impl Owned {
     #[must_use]
     pub fn is_full(&self) -> bool {
         // A commit writes the open panes too: it should not be mostly these.
-        self.closed.len() >= MANY_ROWS.max(2 * self.state.open_rows()) || self.rejects.len() >= MANY_ROWS
+        self.closed.len() >= MANY_ROWS.max(2 * self.state.open_rows())
+            || self.rejects.len() >= MANY_ROWS
+            || self.vectors.len() >= 4 * MANY_ROWS
     }
 
     /// Whether anything came since the last commit.
@@ -300,6 +411,7 @@ impl Owned {
         let open_file = write("_open", &self.state.open_panes()).map_err(files)?;
         let mut stager = Stager::new(&job.storage, format!("p{:05}-{stem}", id.0));
         stager.rejects(&self.rejects).map_err(files)?;
+        stager.vectors(&self.vectors).map_err(files)?;
         let commit = PartitionCommit {
             next_offset: self.next_offset,
             fingerprint: self.fingerprint,
@@ -308,6 +420,7 @@ impl Owned {
             panes: panes_file,
             open: open_file.clone(),
             files: stager.files,
+            sampler: self.sampler.state(),
             quiet,
         };
         let staged = commit.files.clone();
@@ -318,6 +431,7 @@ impl Owned {
             let _ = job.storage.delete(&old);
         }
         self.rejects.clear();
+        self.vectors.clear();
         self.dirty = false;
         Ok(Committed {
             partition: id,

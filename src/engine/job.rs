@@ -5,6 +5,7 @@ use super::history;
 use crate::alert::{Known, Rules, default_rules_for};
 use crate::config::units::Span;
 use crate::config::{Config, ConfigError};
+use crate::embed::{EmbedError, Embedder, vector_plan};
 use crate::enrich::{DEFAULT_KEY, IdHasher, Plan};
 use crate::event::text::admissible;
 use crate::store::panes::Names;
@@ -29,6 +30,9 @@ pub enum JobError {
     /// Earlier files can't be read.
     #[error(transparent)]
     History(#[from] EvaluateError),
+    /// Vectors of images can't be had.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
     /// The output belongs to another job.
     #[error(
         "output {dir} holds the job {found:?}, this one is {wanted:?}: choose another output.dir, or start over with --overwrite"
@@ -64,6 +68,8 @@ pub struct Job {
     pub storage: Storage,
     /// What enriching needs.
     pub plan: Arc<Plan>,
+    /// What finds vectors of images; `None` where they are not looked at, and for a job set up for looking only.
+    pub embedder: Option<Arc<Embedder>>,
     /// What filling panes needs.
     pub filler: Arc<Filler>,
     /// Pane length and lateness.
@@ -82,8 +88,19 @@ struct Owner {
 const OWNER: &str = "_job.json";
 const FORMAT: u32 = 1;
 /// Folders that `--overwrite` empties: all that a job writes, pins apart.
-const OWN: [&str; 10] =
-    ["panes", "windows", "alerts", "rejects", "exclusions", "_panes", "_open", "_days", "_staged", "_chain"];
+const OWN: [&str; 11] = [
+    "panes",
+    "windows",
+    "alerts",
+    "rejects",
+    "exclusions",
+    "vectors",
+    "_panes",
+    "_open",
+    "_days",
+    "_staged",
+    "_chain",
+];
 
 impl Job {
     /// Sets a job up in its output, which it makes its own.
@@ -109,7 +126,10 @@ impl Job {
             storage.delete(OWNER)?;
         }
         take(&storage, &name)?;
-        let job = Self::set_up(config, name, storage)?;
+        let mut job = Self::set_up(config, name, storage)?;
+        if let (Some(embedding), Some(plan)) = (&job.settings.config.embedding, &job.plan.vectors) {
+            job.embedder = Some(Arc::new(Embedder::new(embedding, plan, &job.storage)?));
+        }
         if job.settings.config.privacy.key.is_empty() {
             tracing::warn!(
                 "privacy.key is not set: ids are hashed with a key that everybody knows; set it from the environment"
@@ -133,17 +153,24 @@ impl Job {
         let names = Names::new(Arc::clone(&groupings), &features);
         let rules = compile_rules(&config, &names)?;
         let key = if config.privacy.key.is_empty() { DEFAULT_KEY } else { &config.privacy.key };
+        let vectors = match &config.embedding {
+            None => None,
+            Some(embedding) => Some(Arc::new(vector_plan(embedding, &storage)?)),
+        };
         let plan = Arc::new(Plan {
             features: features.clone(),
             dimensions: groupings.dimensions.clone(),
             hasher: IdHasher::new(key),
+            vectors,
         });
         let names = names.with_sketch_ids(features.iter().map(|f| plan.sketch_id(f)));
         let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
         let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
         let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();
-        let settings = Arc::new(Settings { config, features, groupings, names, rules, pins });
-        Ok(Self { name, storage, plan, filler, times, settings })
+        let styles = plan.vectors.iter().flat_map(|v| &v.styles);
+        let styles = styles.map(|s| (Arc::clone(&s.name), s.centroid.clone())).collect();
+        let settings = Arc::new(Settings { config, features, groupings, names, rules, pins, styles });
+        Ok(Self { name, storage, plan, embedder: None, filler, times, settings })
     }
 
     /// The folder of a partition's chain.

@@ -129,6 +129,11 @@ impl Judge {
         {
             row.contributors =
                 baseline.contributors(sketch, self.settings.config.privacy.min_users, token_text);
+            if let Body::Vector(_) = sketch.body {
+                row.contributors = baseline.towards(sketch, &self.settings.styles);
+                row.examples = baseline.farthest(sketch);
+                return;
+            }
             row.examples = ids(sketch).unwrap_or_else(|| self.requests(contents));
         }
     }

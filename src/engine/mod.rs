@@ -13,6 +13,7 @@ pub mod pins;
 mod progress;
 mod rolling;
 mod run;
+mod sampling;
 mod sweep;
 mod tick_rows;
 

@@ -1,7 +1,9 @@
 //! What a job has done so far, shared between its threads and whoever shows it.
 
+use crate::store::vectors::VectorRow;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Counters of a running job; cheap to bump from any thread.
@@ -37,6 +39,10 @@ pub struct Progress {
     pub input: Mutex<Option<(u64, u64)>>,
     /// Rejections by reason.
     pub reasons: Mutex<BTreeMap<&'static str, u64>>,
+    /// Images whose vector was had.
+    pub vectors: AtomicU64,
+    /// Images refused, by reason.
+    pub refused_vectors: Mutex<BTreeMap<Arc<str>, u64>>,
 }
 
 /// A copy of the counters.
@@ -64,6 +70,10 @@ pub struct Counts {
     pub alert_rows: u64,
     /// Pane rows folded into `__other__`.
     pub folded: u64,
+    /// Images whose vector was had.
+    pub vectors: u64,
+    /// Images refused, by reason.
+    pub refused_vectors: BTreeMap<Arc<str>, u64>,
     /// Last tick evaluated.
     pub evaluated_to: Option<String>,
 }
@@ -72,6 +82,16 @@ impl Progress {
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Counts what images became.
+    pub fn count_vectors(&self, rows: &[VectorRow]) {
+        for row in rows {
+            match &row.outcome {
+                Ok(_) => Self::add(&self.vectors, 1),
+                Err(reason) => *self.refused_vectors.lock().entry(Arc::clone(reason)).or_default() += 1,
+            }
+        }
     }
 
     /// Copies the counters.
@@ -91,6 +111,8 @@ impl Progress {
             alerts_fired: get(&self.firing),
             alert_rows: get(&self.alerts),
             folded: get(&self.folded),
+            vectors: get(&self.vectors),
+            refused_vectors: self.refused_vectors.lock().clone(),
             evaluated_to: (at != 0).then(|| crate::event::time::text(at)),
         }
     }

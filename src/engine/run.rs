@@ -3,7 +3,7 @@
 use super::decoding::{Decoded, Decoder, Outcome, Task, decode_all};
 use super::evaluating::{Alarm, Evaluating};
 use super::evaluator_task::TaskError;
-use super::ingest::{Committed, IngestError, Owned};
+use super::ingest::{Committed, IngestError, Owned, Taken};
 use super::job::Job;
 use super::progress::{Counts, Progress};
 use crate::alert::Outbox;
@@ -177,6 +177,7 @@ pub fn run(
                 hints: hint_to.clone(),
                 spare: spare_to.clone(),
                 failed: Arc::clone(&failed),
+                stop: Arc::clone(&options.stop),
             };
             let failed = Arc::clone(&failed);
             handles.push(scope.spawn(move || {
@@ -380,6 +381,7 @@ struct Worker {
     hints: Sender<(PartitionId, Offset)>,
     spare: Sender<Box<Decoded>>,
     failed: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -428,15 +430,25 @@ impl Worker {
         }
     }
 
-    fn chunk(&mut self, decoded: Box<Decoded>) -> Result<(), EngineError> {
+    fn chunk(&mut self, mut decoded: Box<Decoded>) -> Result<(), EngineError> {
         let taken = match self.owned.get_mut(&decoded.partition) {
-            Some((owned, _)) => owned.take(&decoded, &self.progress),
-            None => Ok(()),
+            Some((owned, _)) => owned.take(&mut decoded, &self.progress, &|| {
+                self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+            }),
+            None => Ok(Taken::All),
         };
-        if let Err(e) = taken {
-            // What was rejected is committed first, so that the table can show what the error speaks of.
-            self.commit(decoded.partition, false)?;
-            return Err(e.into());
+        match taken {
+            Ok(Taken::All) => {}
+            Ok(Taken::Stopped) => {
+                // Nothing behind a chunk that was not taken in may be: the partition is left as it is, committed as far as it came.
+                self.commit(decoded.partition, false)?;
+                self.owned.remove(&decoded.partition);
+            }
+            Err(e) => {
+                // What was rejected is committed first, so that the table can show what the error speaks of.
+                self.commit(decoded.partition, false)?;
+                return Err(e.into());
+            }
         }
         let _ = self.spare.try_send(decoded);
         Ok(())

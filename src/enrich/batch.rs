@@ -21,6 +21,8 @@ pub enum Value {
     Names(Range<u32>),
     /// Tokens: a range of [`Batch::tokens`].
     Tokens(Range<u32>),
+    /// A vector: its number in [`Batch::units`] and [`Batch::projections`].
+    Vector(u32),
 }
 
 /// One event's identity and place; its values and dimensions stand in the batch.
@@ -57,6 +59,56 @@ pub struct Batch {
     pub names: Vec<Arc<str>>,
     /// All request ids.
     pub ids: String,
+    /// Rows whose image is to be looked at.
+    pub candidates: Vec<Candidate>,
+    /// The candidates' URIs and vectors as they came. Never written; empty before anything else leaves the batch.
+    pub addresses: String,
+    /// Vectors in [`Batch::units`] and [`Batch::projections`].
+    pub vectors: u32,
+    /// All vectors, l2-normalised, one after the other.
+    pub units: Vec<f64>,
+    /// The projections of all vectors, one after the other.
+    pub projections: Vec<f64>,
+}
+
+/// Where a candidate's vector comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The event carries it: a range of [`Batch::addresses`].
+    Inline(Range<u32>),
+    /// A file of vectors: the range of its URI.
+    VectorFile(Range<u32>),
+    /// An image: the range of its URI.
+    Image(Range<u32>),
+    /// From what an earlier run has recorded, if anything.
+    Recorded,
+    /// The event says it in a form that can't be read.
+    Unreadable,
+}
+
+impl Source {
+    /// Its name in the `vectors` table.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Inline(_) => "inline",
+            Self::VectorFile(_) => "embedding_uri",
+            Self::Image(_) => "image",
+            Self::Recorded => "recorded",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A row whose image is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The row.
+    pub row: u32,
+    /// Where its vector comes from.
+    pub source: Source,
+    /// Its style collection, for the distance from the style of that name.
+    pub collection: Option<Arc<str>>,
 }
 
 impl Batch {
@@ -68,6 +120,22 @@ impl Batch {
         self.tokens.clear();
         self.names.clear();
         self.ids.clear();
+        self.candidates.clear();
+        self.addresses.clear();
+        self.vectors = 0;
+        self.units.clear();
+        self.projections.clear();
+    }
+
+    /// A vector's unit form and its projection. All vectors of a batch are of one model.
+    #[must_use]
+    pub fn vector(&self, number: u32) -> (&[f64], &[f64]) {
+        let of = |all: &[f64]| {
+            let length = all.len() / (self.vectors.max(1) as usize);
+            let from = number as usize * length;
+            from..from + length
+        };
+        (&self.units[of(&self.units)], &self.projections[of(&self.projections)])
     }
 
     /// A range of an arena as indices.

@@ -5,8 +5,10 @@
 mod batch;
 pub mod hash;
 mod prompt;
+pub mod reference;
+pub mod vectors;
 
-pub use batch::{Batch, Row, Value};
+pub use batch::{Batch, Candidate, Row, Source, Value};
 pub use hash::{DEFAULT_KEY, IdHasher};
 pub use prompt::{MAX_TEXT, TOKENIZER_NAME, token_of, token_text};
 
@@ -17,6 +19,7 @@ use crate::sketch::SketchId;
 use prompt::PromptReader;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+use vectors::VectorPlan;
 
 /// Names kept interned per thread; past that the table starts anew.
 const MAX_NAMES: usize = 1 << 16;
@@ -52,6 +55,8 @@ pub struct Plan {
     pub dimensions: Vec<Text>,
     /// The hashing key.
     pub hasher: IdHasher,
+    /// What vectors of images are made into; `None` where they are not looked at.
+    pub vectors: Option<Arc<VectorPlan>>,
 }
 
 impl Plan {
@@ -59,7 +64,10 @@ impl Plan {
     #[must_use]
     pub fn sketch_id(&self, feature: &Feature) -> SketchId {
         let tokenizer = if feature.kind == Kind::Tokens { TOKENIZER_NAME } else { "" };
-        let text = format!("1|{}|{tokenizer}|{:016x}", feature.definition, self.hasher.key_id());
+        let mut text = format!("1|{}|{tokenizer}|{:016x}", feature.definition, self.hasher.key_id());
+        if let Some(made_by) = self.vectors.as_ref().and_then(|v| v.made_by(feature.from)) {
+            text = format!("{text}|{made_by}");
+        }
         SketchId(hash::short_hash(text.as_bytes()))
     }
 }
@@ -146,6 +154,14 @@ impl Enricher {
             let v = if reads { self.value(event, &clean, f.from, &mut tokens, out) } else { Value::Missing };
             out.values.push(v);
         }
+        if let Some(vectors) = plan.vectors.as_ref().filter(|_| !event.opt_out) {
+            let row = out.rows.len() as u32 - 1;
+            if let Some(source) = vectors.source(event, clean.request, &mut out.addresses) {
+                let collection = event.texts[Text::StyleCollection as usize].as_deref();
+                let collection = collection.map(|c| self.names.get(c));
+                out.candidates.push(Candidate { row, source, collection });
+            }
+        }
     }
 
     fn value(
@@ -158,6 +174,8 @@ impl Enricher {
     ) -> Value {
         match from {
             From::Event => Value::Event,
+            // Placed when the vector is there.
+            From::Embedding | From::Content => Value::Missing,
             From::Failed => Value::Flag(event.failed),
             From::Flag(f) => event.flags[f as usize].map_or(Value::Missing, Value::Flag),
             From::Num(Num::PromptLength) if event.nums[Num::PromptLength as usize].is_nan() => {

@@ -30,7 +30,12 @@ fn messages() -> Vec<String> {
 
 fn enricher() -> Enricher {
     let features = Config::default().feature_set().unwrap();
-    Enricher::new(Arc::new(Plan { features, dimensions: Text::ALL.to_vec(), hasher: IdHasher::new("k") }))
+    Enricher::new(Arc::new(Plan {
+        features,
+        dimensions: Text::ALL.to_vec(),
+        hasher: IdHasher::new("k"),
+        vectors: None,
+    }))
 }
 
 fn archived(messages: &[String]) -> RecordBatch {

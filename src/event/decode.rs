@@ -186,6 +186,7 @@ pub fn decode<'a>(message: &'a [u8], mistyped: &mut Vec<&'static str>) -> Result
     if let Some(s) = take.group(raw.style, "style") {
         take.text(&mut event, Text::StyleCollection, s.collection);
     }
+    event.artifacts = raw.artifacts.map(|a| Cow::Borrowed(a.get()));
     if let Some(c) = take.group(raw.consent, "consent") {
         // A consent that can't be read is taken as withheld.
         event.opt_out = match c.opt_out {

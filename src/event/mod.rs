@@ -66,6 +66,8 @@ pub struct Event<'a> {
     pub texts: [Option<Cow<'a, str>>; Text::COUNT],
     /// Whether the event carries an error.
     pub failed: bool,
+    /// The JSON of `artifacts`, read only where images are looked at.
+    pub artifacts: Option<Cow<'a, str>>,
     /// The user opted out: the event counts in volume only.
     pub opt_out: bool,
 }
@@ -88,6 +90,7 @@ impl<'a> Event<'a> {
             flags: [None; Flag::COUNT],
             texts: [const { None }; Text::COUNT],
             failed: false,
+            artifacts: None,
             opt_out: false,
         }
     }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::{
     Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
 };
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -271,6 +272,7 @@ group! {
         outcome: Group<Outcome<'a>>,
         error: Group<Failure<'a>>,
         style: Group<Style<'a>>,
+        artifacts: Option<&'a RawValue>,
         consent: Group<Consent<'a>>,
     }
 }

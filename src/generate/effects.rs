@@ -10,6 +10,8 @@ use super::vocabulary::LANGUAGES;
 pub(super) struct Effects {
     /// Share of sessions that turn to anime.
     pub anime_share: f64,
+    /// Share of sessions whose images are painted as anime.
+    pub drawn_share: f64,
     /// Share of sessions that write in another language, and which.
     pub language: Option<(f64, u8)>,
     /// Points off the aesthetic score.
@@ -29,6 +31,7 @@ impl Default for Effects {
     fn default() -> Self {
         Self {
             anime_share: 0.0,
+            drawn_share: 0.0,
             language: None,
             aesthetic_delta: 0.0,
             release: 0,
@@ -118,6 +121,7 @@ pub(super) fn effects_at(incidents: &[Prepared], time_us: i64, place: &Place) ->
             IncidentKind::AcceptanceDrop { factor } => effects.acceptance_factor *= factor,
             IncidentKind::LanguageShift { share, .. } => effects.language = Some((*share, incident.language)),
             IncidentKind::VolumeDrop { factor } => effects.volume_factor *= factor,
+            IncidentKind::StyleShift { share } => effects.drawn_share = effects.drawn_share.max(*share),
         }
     }
     effects

@@ -67,6 +67,11 @@ pub enum IncidentKind {
         /// ISO 639-1 code: one of en, de, es, fr, ja.
         to: String,
     },
+    /// The model paints this share of the segment's sessions in the anime style, whatever their prompts say.
+    StyleShift {
+        /// Share of sessions, 0 to 1.
+        share: f64,
+    },
     /// Fewer sessions.
     VolumeDrop {
         /// Traffic times this, 0 to 1.
@@ -141,7 +146,7 @@ pub enum IncidentError {
     },
 }
 
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "prompt-shift",
     "aesthetic-drop",
     "latency-and-errors",
@@ -150,6 +155,7 @@ const KINDS: [&str; 8] = [
     "acceptance-drop",
     "language-shift",
     "volume-drop",
+    "style-shift",
 ];
 
 const DIMENSIONS: [Dimension; 5] = [
@@ -175,7 +181,7 @@ impl Dimension {
 
 impl IncidentKind {
     /// The names of all kinds, as the text form writes them.
-    pub const NAMES: [&'static str; 8] = KINDS;
+    pub const NAMES: [&'static str; 9] = KINDS;
 
     /// The kind of this name with its default parameters.
     pub fn with_defaults(name: &str) -> Option<Self> {
@@ -188,6 +194,7 @@ impl IncidentKind {
             "acceptance-drop" => Self::AcceptanceDrop { factor: 0.6 },
             "language-shift" => Self::LanguageShift { share: 0.5, to: "ja".to_owned() },
             "volume-drop" => Self::VolumeDrop { factor: 0.3 },
+            "style-shift" => Self::StyleShift { share: 0.4 },
             _ => return None,
         })
     }
@@ -203,12 +210,13 @@ impl IncidentKind {
             Self::AcceptanceDrop { .. } => KINDS[5],
             Self::LanguageShift { .. } => KINDS[6],
             Self::VolumeDrop { .. } => KINDS[7],
+            Self::StyleShift { .. } => KINDS[8],
         }
     }
 
     fn parameters(&self) -> String {
         match self {
-            Self::PromptShift { share } => format!("share={share}"),
+            Self::PromptShift { share } | Self::StyleShift { share } => format!("share={share}"),
             Self::AestheticDrop { delta } => format!("delta={delta}"),
             Self::LatencyAndErrors { factor, error_rate } => {
                 format!("factor={factor},error_rate={error_rate}")
@@ -228,9 +236,10 @@ impl IncidentKind {
             takes: Self::with_defaults(self.name()).map(|kind| kind.parameters()).unwrap_or_default(),
         };
         match (self, key) {
-            (Self::PromptShift { share } | Self::LanguageShift { share, .. }, "share") => {
-                *share = number("share", value)?
-            }
+            (
+                Self::PromptShift { share } | Self::StyleShift { share } | Self::LanguageShift { share, .. },
+                "share",
+            ) => *share = number("share", value)?,
             (Self::LanguageShift { to, .. }, "to") => *to = value.to_owned(),
             (Self::AestheticDrop { delta }, "delta") => *delta = number("delta", value)?,
             (Self::LatencyAndErrors { error_rate, .. }, "error_rate") => {
@@ -271,7 +280,9 @@ impl Incident {
         let share = |key, value| within(key, value, 0.0, 1.0, "a share from 0 to 1");
         let factor = |value| within("factor", value, 0.01, 100.0, "a factor from 0.01 to 100");
         match &self.kind {
-            IncidentKind::PromptShift { share: value } => share("share", *value),
+            IncidentKind::PromptShift { share: value } | IncidentKind::StyleShift { share: value } => {
+                share("share", *value)
+            }
             IncidentKind::AestheticDrop { delta } => {
                 within("delta", *delta, -5.0, 5.0, "points from -5 to 5")
             }

@@ -43,7 +43,11 @@ pub fn labels(settings: &Settings) -> Value {
 /// Features that show an incident directly, and those that follow.
 fn features(kind: &IncidentKind) -> (&'static [&'static str], &'static [&'static str]) {
     match kind {
-        IncidentKind::PromptShift { .. } => (&["prompt_tokens", "style_collection"], &["prompt_length"]),
+        IncidentKind::PromptShift { .. } => (
+            &["prompt_tokens", "style_collection"],
+            &["prompt_length", "embedding", "content_mix", "style_distance"],
+        ),
+        IncidentKind::StyleShift { .. } => (&["embedding", "style_distance"], &["content_mix"]),
         IncidentKind::AestheticDrop { .. } => (&["aesthetic", "clip_i"], &["accepted"]),
         IncidentKind::LatencyAndErrors { .. } => (&["latency_ms", "error"], &["cost_usd", "accepted"]),
         IncidentKind::NsfwRise { .. } => (&["nsfw"], &[]),
@@ -79,6 +83,12 @@ fn describe(kind: &IncidentKind) -> String {
             format!("{}% of the segment's sessions write in `{to}`", percent(*share))
         }
         IncidentKind::VolumeDrop { factor } => format!("traffic times {factor}"),
+        IncidentKind::StyleShift { share } => {
+            format!(
+                "{}% of the segment's sessions get images in the anime style, whatever they asked for",
+                percent(*share)
+            )
+        }
     }
 }
 

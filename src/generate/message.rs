@@ -16,6 +16,9 @@ pub enum Stage {
     Deliver,
 }
 
+/// Images that each style has: `images/STYLE-0.png` and so on.
+pub const IMAGES: u32 = 24;
+
 /// What is wrong with a malformed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Malformed {
@@ -226,12 +229,10 @@ impl Writer {
         push_hex(out, request.trace, 20);
         if self.image_uris {
             push_raw(out, ",\"image_uri\":\"images/");
-            let at = out.len();
-            push_hex(out, request.trace, 20);
-            // The id is quoted; here it is part of a longer string.
-            out.remove(at);
-            out.pop();
-            push_raw(out, ".webp\"");
+            push_raw(out, STYLES[usize::from(request.drawn)]);
+            push_raw(out, "-");
+            push_u64(out, (request.trace % u128::from(IMAGES)) as u64);
+            push_raw(out, ".png\"");
         }
         push_raw(out, "}");
     }

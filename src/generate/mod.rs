@@ -38,7 +38,8 @@ use chrono::{DateTime, Duration, Utc};
 pub use generator::{Counts, Generated, Generator, Kind};
 pub use incident::{Dimension, Incident, IncidentError, IncidentKind, Segment};
 pub use labels::labels;
-pub use message::{Malformed, Stage};
+pub use message::{IMAGES, Malformed, Stage};
+pub use vocabulary::STYLES;
 
 /// What to generate. The default: two weeks from Monday, 5 January 2026, 100,000 events a day, six tenants, no incidents.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +65,7 @@ pub struct Settings {
     pub stages: bool,
     /// Events say a time up to this much earlier than their place in the stream; zero: in order.
     pub jitter: Duration,
-    /// Whether `artifacts.image_uri` names an image (which doesn't exist).
+    /// Whether `artifacts.image_uri` names an image, of [`IMAGES`] in each style. The demo draws them; elsewhere they don't exist.
     pub image_uris: bool,
 }
 

@@ -73,6 +73,8 @@ pub(super) struct Request {
     pub prompt_chars: u32,
     pub language: u8,
     pub style: u8,
+    /// The style in which the image is painted.
+    pub drawn: u8,
     pub checkpoint: u64,
     pub loras: [u8; 4],
     pub lora_count: usize,
@@ -275,6 +277,9 @@ impl Session {
         request.prompt_chars = self.chars;
         request.language = self.prompt.language;
         request.style = self.prompt.style;
+        // By the session's own number: a draw would move all values that come after it.
+        let draw = (mix(self.id ^ 0x57_71e5) >> 11) as f64 / (1u64 << 53) as f64;
+        request.drawn = if draw < effects.drawn_share { ANIME } else { request.style };
         request.checkpoint = mix(u64::from(place.version) << 32 | effects.release);
         request.loras = self.loras;
         request.lora_count = self.lora_count;

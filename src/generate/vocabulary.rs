@@ -1,7 +1,7 @@
 //! The words of generated prompts: ours, harmless, most common first (a word's weight falls with its rank).
 
 /// Style collections, in the order in which every table here lists them.
-pub(super) const STYLES: [&str; 5] = ["photo", "illustration", "painting", "anime", "comic"];
+pub const STYLES: [&str; 5] = ["photo", "illustration", "painting", "anime", "comic"];
 /// Index of `anime` in [`STYLES`]: where a prompt shift turns to.
 pub(super) const ANIME: u8 = 3;
 /// Languages of prompts, in the order in which every table here lists them; the first is by far the most common.

@@ -4,6 +4,7 @@ use crate::alert::alerts_schema;
 use crate::store::panes;
 use crate::store::rows::windows_schema;
 use crate::store::tables::{exclusions_schema, rejects_schema};
+use crate::store::vectors::vectors_schema;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -20,11 +21,14 @@ pub enum Table {
     Rejects,
     /// Days judged, with those that left later baselines.
     Exclusions,
+    /// Vectors of images, or the reasons for which there are none.
+    Vectors,
 }
 
 impl Table {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [Self::Panes, Self::Windows, Self::Alerts, Self::Rejects, Self::Exclusions];
+    pub const ALL: [Self; 6] =
+        [Self::Panes, Self::Windows, Self::Alerts, Self::Rejects, Self::Exclusions, Self::Vectors];
 
     /// The table's name and folder.
     #[must_use]
@@ -35,6 +39,7 @@ impl Table {
             Self::Alerts => "alerts",
             Self::Rejects => "rejects",
             Self::Exclusions => "exclusions",
+            Self::Vectors => "vectors",
         }
     }
 
@@ -47,6 +52,7 @@ impl Table {
             Self::Alerts => alerts_schema(),
             Self::Rejects => rejects_schema(),
             Self::Exclusions => exclusions_schema(),
+            Self::Vectors => vectors_schema(),
         };
         let nullable = |f: &FieldRef| f.as_ref().clone().with_nullable(true);
         Arc::new(Schema::new(written.fields().iter().map(nullable).collect::<Vec<_>>()))

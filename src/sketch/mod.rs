@@ -14,6 +14,7 @@ mod scalar;
 mod session;
 mod sorted;
 mod tokens;
+mod vector;
 
 pub use category::{CategorySketch, MAX_VALUES, OTHER};
 pub use codec::DecodeError;
@@ -22,6 +23,7 @@ pub use quantile::{Quantiles, RELATIVE_ERROR};
 pub use scalar::{NumericSketch, RateSketch};
 pub use session::{BucketSums, SESSION_BUCKETS, session_bucket};
 pub use tokens::{TOKEN_BINS, TokenCount, TokenSketch, token_bin};
+pub use vector::VectorSketch;
 
 use codec::{Reader, Writer};
 use std::fmt;
@@ -42,7 +44,7 @@ impl fmt::Display for SketchId {
 pub enum UnlikeSketches {
     /// Their definitions differ: another feature, parameter, tokenizer or hashing key.
     #[error(
-        "sketch {right} can't be merged into {left}: they were made by different definitions (feature, tokenizer or hashing key)"
+        "sketch {right} can't be merged into {left}: they were made by different definitions (feature, tokenizer, embedding model or hashing key)"
     )]
     Definition {
         /// The id merged into.
@@ -71,6 +73,8 @@ pub enum Body {
     Numeric(NumericSketch),
     /// A rate, or the volume.
     Rate(RateSketch),
+    /// Embeddings.
+    Vector(VectorSketch),
 }
 
 impl Body {
@@ -80,6 +84,7 @@ impl Body {
             Self::Category(_) => "category",
             Self::Numeric(_) => "numeric",
             Self::Rate(_) => "rate",
+            Self::Vector(_) => "embedding",
         }
     }
 }
@@ -107,6 +112,7 @@ impl Sketch {
             (Body::Category(a), Body::Category(b)) => a.merge(b),
             (Body::Numeric(a), Body::Numeric(b)) => a.merge(b),
             (Body::Rate(a), Body::Rate(b)) => a.merge(b),
+            (Body::Vector(a), Body::Vector(b)) => a.merge(b),
             (a, b) => return Err(UnlikeSketches::Kind { left: a.kind(), right: b.kind() }),
         }
         Ok(())
@@ -123,6 +129,7 @@ impl Sketch {
             (Body::Category(a), Body::Category(b)) => a.subtract(b),
             (Body::Numeric(a), Body::Numeric(b)) => a.subtract(b),
             (Body::Rate(a), Body::Rate(b)) => a.subtract(b),
+            (Body::Vector(a), Body::Vector(b)) => a.subtract(b),
             (a, b) => return Err(UnlikeSketches::Kind { left: a.kind(), right: b.kind() }),
         }
         Ok(())
@@ -144,6 +151,7 @@ impl Sketch {
             Body::Category(s) => s.n(),
             Body::Numeric(s) => s.n(),
             Body::Rate(s) => s.n(),
+            Body::Vector(s) => s.n(),
         }
     }
 
@@ -155,6 +163,7 @@ impl Sketch {
             Body::Category(s) => s.events(),
             Body::Numeric(s) => s.events(),
             Body::Rate(s) => s.events(),
+            Body::Vector(s) => s.events(),
         }
     }
 
@@ -166,6 +175,7 @@ impl Sketch {
             Body::Category(s) => s.sessions(),
             Body::Numeric(s) => s.sessions(),
             Body::Rate(s) => s.sessions(),
+            Body::Vector(s) => s.sessions(),
         }
     }
 
@@ -198,6 +208,10 @@ impl Sketch {
                 w.u8(4);
                 s.write(w);
             }
+            Body::Vector(s) => {
+                w.u8(5);
+                s.write(w);
+            }
         }
     }
 
@@ -228,6 +242,7 @@ impl Sketch {
             2 => Body::Category(CategorySketch::read(&mut r)?),
             3 => Body::Numeric(NumericSketch::read(&mut r)?),
             4 => Body::Rate(RateSketch::read(&mut r)?),
+            5 => Body::Vector(VectorSketch::read(&mut r)?),
             _ => return r.impossible("kind"),
         };
         r.end()?;

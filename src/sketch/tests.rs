@@ -37,13 +37,14 @@ fn seen() -> impl Strategy<Value = Seen> {
         })
 }
 
-fn sketches() -> [Sketch; 4] {
+fn sketches() -> [Sketch; 5] {
     let id = SketchId(7);
     [
         Sketch { id, body: Body::Tokens(TokenSketch::default()) },
         Sketch { id, body: Body::Category(CategorySketch::default()) },
         Sketch { id, body: Body::Numeric(NumericSketch::default()) },
         Sketch { id, body: Body::Rate(RateSketch::default()) },
+        Sketch { id, body: Body::Vector(VectorSketch::default()) },
     ]
 }
 
@@ -63,6 +64,11 @@ fn add(sketch: &mut Sketch, e: &Seen) {
                 (e.request.wrapping_mul(0x9e37_79b9_7f4a_7c15), &format!("r{}", e.request)),
             );
         }
+        Body::Vector(s) => {
+            let unit = [e.number.sin(), e.number.cos(), f64::from(e.category) / 6.0];
+            let request = (e.request.wrapping_mul(0x9e37_79b9_7f4a_7c15), format!("r{}", e.request));
+            s.add(&unit, &[3.0 * unit[0], -unit[1]], b, e.session, (request.0, &request.1));
+        }
     }
 }
 
@@ -81,7 +87,7 @@ proptest! {
         cuts in proptest::collection::vec(0usize..60, 0..4),
         shift in 0usize..60,
     ) {
-        for kind in 0..4 {
+        for kind in 0..5 {
             let whole = of(kind, &events);
             let mut turned = events.clone();
             turned.rotate_left(shift % events.len().max(1));
@@ -103,7 +109,7 @@ proptest! {
         a in proptest::collection::vec(seen(), 0..40),
         b in proptest::collection::vec(seen(), 0..40),
     ) {
-        for kind in 0..4 {
+        for kind in 0..5 {
             let (before, other) = (of(kind, &a), of(kind, &b));
             let mut after = before.clone();
             after.merge(&other).unwrap();
@@ -130,6 +136,13 @@ proptest! {
                     prop_assert_eq!((x.sum(), x.sd(), x.test_sq()), (y.sum(), y.sd(), y.test_sq()));
                 }
                 (Body::Rate(x), Body::Rate(y)) => prop_assert_eq!(x.events(), y.events()),
+                (Body::Vector(x), Body::Vector(y)) => {
+                    let sums = |s: &VectorSketch| {
+                        s.projected().map(|(b, n, p)| (b, n, p.collect::<Vec<_>>())).collect::<Vec<_>>()
+                    };
+                    prop_assert_eq!(x.mean(), y.mean());
+                    prop_assert_eq!(sums(x), sums(y));
+                }
                 _ => prop_assert!(false, "kinds differ"),
             }
         }
@@ -137,7 +150,7 @@ proptest! {
 
     #[test]
     fn bytes_come_back(events in proptest::collection::vec(seen(), 0..60)) {
-        for kind in 0..4 {
+        for kind in 0..5 {
             let s = of(kind, &events);
             let back = Sketch::decode(&s.encode()).unwrap();
             prop_assert_eq!(&back, &s);
@@ -151,7 +164,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         to: u8,
     ) {
-        for kind in 0..4 {
+        for kind in 0..5 {
             let mut bytes = of(kind, &events).encode();
             let i = at.index(bytes.len());
             bytes[i] = to;

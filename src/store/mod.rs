@@ -6,5 +6,6 @@ pub mod panes;
 pub mod rows;
 mod storage;
 pub mod tables;
+pub mod vectors;
 
 pub use storage::{Created, Storage, StorageError};

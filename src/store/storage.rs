@@ -93,6 +93,12 @@ impl Storage {
         &self.url
     }
 
+    /// The runtime that calls run on.
+    #[must_use]
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
     /// The object store behind it, for readers such as DataFusion.
     #[must_use]
     pub fn object_store(&self) -> Arc<dyn ObjectStore> {

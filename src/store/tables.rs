@@ -3,6 +3,7 @@
 use super::panes::{Names, PaneFileError, all_to_parquet};
 use super::rows::{counts, texts, timestamp, timestamps};
 use super::storage::{Storage, StorageError};
+use super::vectors::{VectorRow, vectors_batch};
 use crate::alert::{AlertRow, alerts_batch};
 use crate::config::segments::Groupings;
 use crate::engine::Exclusion;
@@ -194,6 +195,21 @@ impl<'a> Stager<'a> {
     pub fn exclusions(&mut self, rows: &[Exclusion], names: &Names) -> Result<(), PaneFileError> {
         for (date, rows) in by_date(rows, |r| r.day) {
             self.put("exclusions", &date, &exclusions_batch(rows, &names.groupings, &names.features)?)?;
+        }
+        Ok(())
+    }
+
+    /// Stages rows of `vectors`.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn vectors(&mut self, rows: &[VectorRow]) -> Result<(), PaneFileError> {
+        let mut sorted: BTreeMap<String, Vec<VectorRow>> = BTreeMap::new();
+        for r in rows {
+            sorted.entry(date(r.time)).or_default().push(r.clone());
+        }
+        for (date, rows) in sorted {
+            self.put("vectors", &date, &vectors_batch(&rows)?)?;
         }
         Ok(())
     }

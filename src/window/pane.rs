@@ -5,7 +5,7 @@ use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Plan, Row, Value};
 use crate::sketch::{
     Body, CategorySketch, NumericSketch, RateSketch, Sketch, SketchId, TokenSketch, UnlikeSketches,
-    session_bucket,
+    VectorSketch, session_bucket,
 };
 use std::sync::Arc;
 
@@ -141,6 +141,7 @@ pub fn empty(kind: Kind, id: SketchId) -> Sketch {
         Kind::Categorical => Body::Category(CategorySketch::default()),
         Kind::Numeric => Body::Numeric(NumericSketch::default()),
         Kind::Rate | Kind::Volume => Body::Rate(RateSketch::default()),
+        Kind::Embedding => Body::Vector(VectorSketch::default()),
     };
     Sketch { id, body }
 }
@@ -167,6 +168,10 @@ fn add_value(
         (Body::Rate(s), Value::Flag(v)) => s.add(*v, bucket, row.session, (row.request, id)),
         (Body::Rate(s), Value::Event) => {
             s.count(bucket, row.session, (!row.opt_out).then_some((row.request, id)))
+        }
+        (Body::Vector(s), Value::Vector(i)) => {
+            let (unit, projected) = batch.vector(*i);
+            s.add(unit, projected, bucket, row.session, (row.request, id));
         }
         // The configuration lets a feature read only from fields that fit its kind.
         _ => debug_assert!(false, "a value that does not fit the feature {}", feature.name),

@@ -3,11 +3,14 @@
 //! What needs something that is not here (a real archive in `DRIFTGLASS_DATA`, Java and Maven for Kafka, Python) says so in one line
 //! and passes over.
 
+mod clip;
 mod commands;
+mod embedding;
 mod incidents;
 mod kafka;
 mod privacy;
 mod readers;
 mod recovery;
 mod replay;
+mod styles;
 mod support;

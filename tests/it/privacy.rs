@@ -70,7 +70,11 @@ fn canaries_in_text_fields_are_found_nowhere() {
             "model": {"version": "m1", "loras": [format!("{} with spaces", canary("unknown"))]},
             // Slower in the end, so that there are alerts to look into.
             "metrics": {"latency_ms": if i < 3_300 { 100 + i % 7 } else { 4_000 + i % 7 }}, "error": (i % 10 == 0).then(|| serde_json::json!({"code": "oom", "message": c("message", i)})),
-            "artifacts": {"image_id": c("image", i), "image_uri": c("uri", i), "thumb_uri": c("thumb", i), "embedding_uri": c("embedding", i)},
+            "artifacts": match i % 3 {
+                0 => serde_json::json!({"image_id": c("image", i), "image_uri": c("uri", i), "thumb_uri": c("thumb", i), "embedding_uri": c("embedding", i)}),
+                1 => serde_json::json!({"image_uri": format!("https://127.0.0.1:1/{}", c("uri", i)), "embedding": []}),
+                _ => serde_json::json!({"thumb_uri": format!("../{}", c("thumb", i))}),
+            },
             "unknown": {"deep": c("unknown", i)},
         });
         writeln!(f, "{event}").unwrap();
@@ -94,8 +98,12 @@ fn canaries_in_text_fields_are_found_nowhere() {
         d,
         &format!(
             "[alerts]\njsonl = {:?}\nwebhook = \"http://{address}/alerts\"\nfalse_alarms_per_quarter = 1000000.0\n\
-             [baselines]\nrolling_days = [2]\n",
-            text(&alerts)
+             [baselines]\nrolling_days = [2]\n\
+             [embedding]\nbase_uri = {:?}\nallow = [\"https://127.0.0.1:1/\"]\nallow_private = true\nretries = 0\nmodel = {:?}\n\
+             size = 32\ndimension = 64\nprovider = \"tract\"\n",
+            text(&alerts),
+            text(d),
+            concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/demo/encoder.onnx"),
         ),
     );
     let said = driftglass()

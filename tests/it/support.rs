@@ -230,3 +230,10 @@ fn same(what: &str, x: &[String], y: &[String]) {
 pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
+
+/// The numbers of a `.npy` file of `f32`, row by row.
+pub fn npy(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).expect("a matrix of vectors");
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    bytes[header..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}

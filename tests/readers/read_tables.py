@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-TABLES = ["panes", "windows", "alerts", "rejects", "exclusions"]
+TABLES = ["panes", "windows", "alerts", "rejects", "exclusions", "vectors"]
 # What every row of `windows` has; all others may be absent.
 REQUIRED = ["window_start", "window_end", "window", "segment_by", "segment", "feature", "kind", "n", "verdict"]
 # One order for all readers: what a row of `windows` is known by.

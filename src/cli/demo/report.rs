@@ -56,6 +56,10 @@ fn finding(n: &str, f: &Finding) -> Vec<String> {
 
 fn moved(d: &Detection) -> String {
     match &d.top {
+        // A style's share is a cosine, not a part of anything.
+        Some((key, then, now)) if key.starts_with("style:") => {
+            format!("towards {} (cosine {then:.3} to {now:.3})", &key["style:".len()..])
+        }
         Some((key, then, now)) => format!("{key}: {:.1} % to {:.1} %", 100.0 * then, 100.0 * now),
         None => d.feature.clone(),
     }

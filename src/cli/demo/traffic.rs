@@ -40,7 +40,7 @@ impl Broker {
 }
 
 /// What goes wrong in the demo, at times that scale with its length: of 21 days, two days of other prompts from the 13th on, a
-/// release on the 15th that stays, and twelve slow hours on the 18th.
+/// release on the 15th that stays, images in another style for one tenant on the 17th, and twelve slow hours on the 18th.
 ///
 /// # Errors
 /// Never for the demo's own texts.
@@ -52,6 +52,7 @@ pub fn incidents(traffic: &Traffic) -> Result<Vec<Incident>, CliError> {
     [
         format!("prompt-shift:tenant=birch:{}..{}", text(0.6), text(0.7)),
         format!("aesthetic-drop:model_version=sdxl-1.1:{}", text(0.68)),
+        format!("style-shift:tenant=cobalt:{}..{}", text(0.76), text(0.86)),
         format!("latency-and-errors:region=ap-south:{slow}..{over}"),
     ]
     .iter()
@@ -103,7 +104,7 @@ mod tests {
         for days in [10, 21, 60] {
             let traffic = Traffic { duration: Span::days(days), ..Traffic::default() };
             let incidents = incidents(&traffic).unwrap();
-            assert_eq!(incidents.len(), 3);
+            assert_eq!(incidents.len(), 4);
             let end = traffic.start + traffic.duration;
             for i in incidents {
                 // Half of a week's days is the least that a 7-day baseline is made of.

@@ -108,7 +108,7 @@ enum By {
         values: Vec<(f64, u64)>,
         sd: f64,
     },
-    /// A rate has no bins.
+    /// Rates and vectors have no bins.
     Nothing,
 }
 
@@ -121,7 +121,7 @@ impl Bins {
                 let values = s.quantiles().values();
                 By::Decile { edges: decile_edges(&values), values, sd: s.sd().unwrap_or(0.0) }
             }
-            Body::Rate(_) => By::Nothing,
+            Body::Rate(_) | Body::Vector(_) => By::Nothing,
         };
         let counts = by.count(&baseline.body).unwrap_or_default();
         Self { id: baseline.id, by, counts }
@@ -212,6 +212,7 @@ impl Tested {
             Body::Tokens(_) => (Kind::Tokens, Test::Mean),
             Body::Category(_) => (Kind::Categorical, Test::Mean),
             Body::Rate(_) => (Kind::Rate, Test::Mean),
+            Body::Vector(_) => (Kind::Embedding, Test::Mean),
             // Only features that are tested by their shape keep the values of different sessions apart.
             Body::Numeric(s) if s.quantiles().by_session().any(|v| v.1 > 0) => (Kind::Numeric, Test::Shape),
             Body::Numeric(_) => (Kind::Numeric, Test::Mean),

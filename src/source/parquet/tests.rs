@@ -12,7 +12,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 fn enricher() -> Enricher {
-    Enricher::new(Arc::new(Plan { features: Vec::new(), dimensions: Vec::new(), hasher: IdHasher::new("k") }))
+    Enricher::new(Arc::new(Plan {
+        features: Vec::new(),
+        dimensions: Vec::new(),
+        hasher: IdHasher::new("k"),
+        vectors: None,
+    }))
 }
 
 /// Writes events (partition, offset) as one file with row groups of at most `group` rows.

@@ -1,0 +1,96 @@
+//! Vectors that an earlier run recorded: a replay that has them needs neither images nor a GPU.
+
+use super::setup::EmbedError;
+use crate::event::time::{DAY, date, floor};
+use crate::store::Storage;
+use crate::store::vectors::{Resolved, read_vectors};
+use lru::LruCache;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Days kept in memory: those that the partitions of a replay are in.
+const DAYS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+
+/// One day's vectors by request and time.
+type Day = FxHashMap<(u64, i64), Resolved>;
+
+/// A `vectors` table.
+pub struct Recordings {
+    storage: Storage,
+    /// The table's folder; empty where the storage is the table itself.
+    folder: &'static str,
+    model: Arc<str>,
+    days: Mutex<LruCache<i64, Arc<Day>>>,
+}
+
+impl Recordings {
+    /// Opens a table, or the output that has one, whose vectors must be of `model`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open(url: &str, model: &Arc<str>, runtime: Handle) -> Result<Self, EmbedError> {
+        let (storage, folder) = table(url, runtime)?;
+        Ok(Self { storage, folder, model: Arc::clone(model), days: Mutex::new(LruCache::new(DAYS)) })
+    }
+
+    /// The model of a table's vectors; `None` for an empty table.
+    ///
+    /// # Errors
+    /// When there is no table, or its first file can't be read.
+    pub fn model_of(url: &str, runtime: Handle) -> Result<Option<Arc<str>>, EmbedError> {
+        let (storage, folder) = table(url, runtime)?;
+        for file in storage.list(folder)? {
+            if let Some(row) = read_vectors(&storage, &file)?.into_iter().next() {
+                return Ok(Some(row.2));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What was recorded of a request's event, if anything.
+    ///
+    /// # Errors
+    /// When the table can't be read, or holds another model's vectors.
+    pub fn get(&self, request: u64, time: i64) -> Result<Option<Resolved>, EmbedError> {
+        Ok(self.day(floor(time, DAY))?.get(&(request, time)).cloned())
+    }
+
+    fn day(&self, day: i64) -> Result<Arc<Day>, EmbedError> {
+        let mut days = self.days.lock();
+        if let Some(known) = days.get(&day) {
+            return Ok(Arc::clone(known));
+        }
+        let mut read = Day::default();
+        let slash = if self.folder.is_empty() { "" } else { "/" };
+        for file in self.storage.list(&format!("{}{slash}date={}", self.folder, date(day)))? {
+            for (time, request, model, outcome) in read_vectors(&self.storage, &file)? {
+                if model != self.model {
+                    return Err(EmbedError::OtherModel {
+                        found: model.to_string(),
+                        wanted: self.model.to_string(),
+                    });
+                }
+                read.insert((request, time), outcome);
+            }
+        }
+        let read = Arc::new(read);
+        days.put(day, Arc::clone(&read));
+        Ok(read)
+    }
+}
+
+fn table(url: &str, runtime: Handle) -> Result<(Storage, &'static str), EmbedError> {
+    let local = url.strip_prefix("file://").or((!url.contains("://")).then_some(url));
+    if let Some(path) = local.filter(|p| !std::path::Path::new(p).is_dir()) {
+        return Err(EmbedError::Value {
+            key: "embedding.recorded",
+            message: format!("there is no folder {path}"),
+        });
+    }
+    let storage = Storage::open(url, runtime)?;
+    let folder = if storage.list("vectors")?.is_empty() { "" } else { "vectors" };
+    Ok((storage, folder))
+}

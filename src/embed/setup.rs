@@ -1,0 +1,226 @@
+//! From `[embedding]` to what the job works with: the model, its identity, reference, styles and head.
+
+use super::encoder::EncodeError;
+use super::fetch::{FetchConfigError, FetchOptions, Fetcher};
+use super::model::{Model, ModelError, ModelOptions};
+use super::preprocess::Preprocessing;
+use super::recorded::Recordings;
+use super::runtime::{RuntimeError, RuntimeOptions, start};
+use super::style;
+use crate::config::{Embedding, Provider};
+use crate::enrich::hash::short_hash;
+use crate::enrich::reference::Reference;
+use crate::enrich::vectors::{Head, Takes, VectorPlan};
+use crate::store::panes::PaneFileError;
+use crate::store::{Storage, StorageError};
+use std::path::Path;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why vectors can't be had.
+#[derive(Debug, Error)]
+pub enum EmbedError {
+    /// A key of the configuration, or a file that it names, is wrong.
+    #[error("{key}: {message}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// What may be fetched is wrong.
+    #[error(transparent)]
+    Fetch(#[from] FetchConfigError),
+    /// The runtime can't be had.
+    #[error("embedding.provider: {0}")]
+    Runtime(#[from] RuntimeError),
+    /// The model can't be loaded or fails.
+    #[error("embedding.model: {0}")]
+    Model(#[from] ModelError),
+    /// The model failed while it ran.
+    #[error("embedding.model: {0}")]
+    Encode(#[from] EncodeError),
+    /// Something needs a model and none is configured.
+    #[error("embedding.model is not set: name the ONNX file of an image encoder")]
+    NoModel,
+    /// No thread.
+    #[error("can't start the encoder's thread: {0}")]
+    Thread(std::io::Error),
+    /// Vectors of unlike models are never compared.
+    #[error(
+        "the recorded vectors were made by the model {found}, this job's are made by {wanted}: vectors of different models can't be \
+         compared; configure the same model and preprocessing, or leave embedding.recorded out"
+    )]
+    OtherModel {
+        /// The model of the table.
+        found: String,
+        /// The job's.
+        wanted: String,
+    },
+    /// A table of vectors can't be read.
+    #[error("recorded vectors: {0}")]
+    Table(#[from] PaneFileError),
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+fn value(key: &'static str, message: impl Into<String>) -> EmbedError {
+    EmbedError::Value { key, message: message.into() }
+}
+
+/// What vectors are made into, from the configuration and the files that it names. `storage` is the job's output, which holds the
+/// named styles.
+///
+/// # Errors
+/// When a file can't be read or does not fit the model.
+pub fn vector_plan(config: &Embedding, storage: &Storage) -> Result<VectorPlan, EmbedError> {
+    let model = identity(config, storage)?;
+    let reference = match &config.reference {
+        None => Reference::random(config.dimension),
+        Some(path) => {
+            let text = read("embedding.reference", path)?;
+            Reference::from_json(text.as_bytes())
+                .map_err(|e| value("embedding.reference", format!("{}: {e}", path.display())))?
+        }
+    };
+    let fits = |key, what: &str, n: usize| {
+        if n == config.dimension {
+            return Ok(());
+        }
+        Err(value(key, format!("{what} has {n} components, embedding.dimension says {}", config.dimension)))
+    };
+    fits("embedding.reference", "the reference", reference.dimension())?;
+    let styles = style::load(storage, &model)?;
+    for s in &styles {
+        fits("embedding.dimension", &format!("the style {}", s.name), s.centroid.len())?;
+    }
+    let target = config.target.as_deref().map(|name| {
+        styles.iter().position(|s| *s.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = styles.iter().map(|s| s.name.as_ref()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            value(
+                "embedding.target",
+                format!("there is no style {name:?}, only {known}; make it with driftglass style build"),
+            )
+        })
+    });
+    let head = match &config.head {
+        None => None,
+        Some(path) => {
+            let head = Head::from_json(&read("embedding.head", path)?)
+                .map_err(|e| value("embedding.head", format!("{} {e}", path.display())))?;
+            fits("embedding.head", "the head", head.weights.len())?;
+            Some(head)
+        }
+    };
+    let reads = config.base_uri.is_some() || !config.allow.is_empty();
+    Ok(VectorPlan {
+        model,
+        dimension: config.dimension,
+        reference,
+        target: target.transpose()?,
+        styles,
+        head,
+        rate: config.rate,
+        per_minute: config.per_minute,
+        takes: Takes {
+            vector_files: reads,
+            images: reads && config.model.is_some(),
+            recorded: config.recorded.is_some(),
+        },
+    })
+}
+
+fn read(key: &'static str, path: &Path) -> Result<String, EmbedError> {
+    std::fs::read_to_string(path).map_err(|e| value(key, format!("can't read {}: {e}", path.display())))
+}
+
+/// The model's identity: of its file and preprocessing, of the recordings, or the configured name.
+fn identity(config: &Embedding, storage: &Storage) -> Result<Arc<str>, EmbedError> {
+    let own = match &config.model {
+        None => None,
+        Some(path) if !path.exists() && config.recorded.is_some() => None,
+        Some(path) => {
+            let file = std::fs::read(path)
+                .map_err(|e| value("embedding.model", format!("can't read {}: {e}", path.display())))?;
+            let p = preprocessing(config);
+            let numbers: Vec<u8> = p.mean.iter().chain(&p.std).flat_map(|x| x.to_le_bytes()).collect();
+            let hash = blake3::hash(&file);
+            let made = [
+                hash.as_bytes().as_slice(),
+                &p.size.to_le_bytes(),
+                &numbers,
+                config.output.as_deref().unwrap_or_default().as_bytes(),
+            ];
+            Some(Arc::from(format!("onnx-{:016x}", short_hash(&made.concat()))))
+        }
+    };
+    let recorded = match &config.recorded {
+        None => None,
+        Some(url) => Recordings::model_of(url, storage.runtime().clone())?,
+    };
+    match (own, recorded) {
+        (Some(own), Some(found)) if own != found => {
+            Err(EmbedError::OtherModel { found: found.to_string(), wanted: own.to_string() })
+        }
+        (Some(own), _) => Ok(own),
+        (None, Some(found)) => Ok(found),
+        (None, None) => Ok(Arc::from(format!("named-{}", config.name))),
+    }
+}
+
+/// The preprocessing that the configuration asks for.
+pub(super) fn preprocessing(config: &Embedding) -> Preprocessing {
+    Preprocessing { size: config.size, mean: config.mean, std: config.std }
+}
+
+/// The fetcher, where anything may be fetched.
+pub(super) fn fetcher(config: &Embedding) -> Result<Option<Fetcher>, EmbedError> {
+    if config.base_uri.is_none() && config.allow.is_empty() {
+        return Ok(None);
+    }
+    let options = FetchOptions {
+        base_uri: config.base_uri.clone(),
+        allow: config.allow.clone(),
+        max_bytes: config.max_bytes.0,
+        timeout: config.timeout.duration(),
+        retries: config.retries,
+        allow_private: config.allow_private,
+    };
+    Fetcher::new(options).map(Some).map_err(EmbedError::Fetch)
+}
+
+/// The model, where one is configured and there.
+pub(super) fn model(config: &Embedding, dimension: usize) -> Result<Option<Model>, EmbedError> {
+    let Some(path) = &config.model else { return Ok(None) };
+    if !path.exists() && config.recorded.is_some() {
+        return Ok(None);
+    }
+    let runtime = start(&RuntimeOptions {
+        provider: config.provider,
+        library: config.runtime.clone(),
+        device: config.device,
+        threads: config.threads,
+    })?;
+    let options =
+        ModelOptions { input: config.input.clone(), output: config.output.clone(), size: config.size };
+    let model = Model::load(&runtime, path, &options)?;
+    if model.dimension() != dimension {
+        return Err(value(
+            "embedding.dimension",
+            format!("the model gives {} numbers, not {dimension}; write dimension = {0}", model.dimension()),
+        ));
+    }
+    for note in runtime.notes() {
+        tracing::info!("{note}");
+    }
+    tracing::info!(backend = model.backend().name(), "embedding images");
+    if model.max_batch() == Some(1) && config.provider == Provider::Auto {
+        // Vectors of a model that is quantised as it runs differ by about a hundredth between backends.
+        tracing::warn!(
+            "the model quantises as it runs: its vectors depend on what runs it; name embedding.provider, so that every member uses the same"
+        );
+    }
+    Ok(Some(model))
+}

@@ -1,0 +1,153 @@
+//! Walks a Thrift struct in its compact form, which is how Parquet writes its metadata, to see that every length in it is true.
+//!
+//! Parquet's own reader sets memory aside for some lengths before it has seen the bytes, and a process that is refused such memory
+//! ends. What this walk lets through can't ask for more elements than it has bytes.
+
+/// Nested deeper than Parquet ever does.
+const DEPTH: u8 = 16;
+
+const TRUE: u8 = 1;
+const FALSE: u8 = 2;
+const I8: u8 = 3;
+const I64: u8 = 6;
+const DOUBLE: u8 = 7;
+const BINARY: u8 = 8;
+const LIST: u8 = 9;
+const STRUCT: u8 = 12;
+
+/// Whether `bytes` begin with a well-formed struct. `number` is told each integer of the struct itself, by field, and says whether it
+/// may be.
+///
+/// Takes only what Parquet writes: maps, sets and lists of booleans are refused, because readers differ about them.
+pub(super) fn well_formed(bytes: &[u8], mut number: impl FnMut(i64, i64) -> bool) -> bool {
+    Walk(bytes).fields(DEPTH, &mut number).is_some()
+}
+
+struct Walk<'a>(&'a [u8]);
+
+impl Walk<'_> {
+    fn fields(&mut self, depth: u8, number: &mut dyn FnMut(i64, i64) -> bool) -> Option<()> {
+        let mut field = 0_i64;
+        loop {
+            let header = self.byte()?;
+            if header == 0 {
+                return Some(());
+            }
+            field = match header >> 4 {
+                0 => self.zigzag()?,
+                step => field.checked_add(step.into())?,
+            };
+            match header & 0xf {
+                TRUE | FALSE => {}
+                kind @ I8 => number(field, i64::from(self.value(kind, depth)?)).then_some(())?,
+                4..=I64 => {
+                    let value = self.zigzag()?;
+                    number(field, value).then_some(())?;
+                }
+                kind => drop(self.value(kind, depth)?),
+            }
+        }
+    }
+
+    /// Passes over a value; gives a byte's.
+    fn value(&mut self, kind: u8, depth: u8) -> Option<i8> {
+        match kind {
+            I8 => return self.byte().map(u8::cast_signed),
+            4..=I64 => drop(self.zigzag()?),
+            DOUBLE => self.skip(8)?,
+            BINARY => {
+                let length = self.varint()?;
+                self.skip(length)?;
+            }
+            LIST => {
+                let header = self.byte()?;
+                let kind = header & 0xf;
+                let count = if header >> 4 == 15 { self.varint()? } else { u64::from(header >> 4) };
+                if count > 0 && matches!(kind, TRUE | FALSE) {
+                    return None;
+                }
+                // Ends with the bytes, however many are claimed: every kind takes at least one.
+                for _ in 0..count {
+                    self.value(kind, depth.checked_sub(1)?)?;
+                }
+            }
+            STRUCT => self.fields(depth.checked_sub(1)?, &mut |_, _| true)?,
+            _ => return None,
+        }
+        Some(0)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(byte)
+    }
+
+    fn skip(&mut self, bytes: u64) -> Option<()> {
+        self.0 = self.0.get(usize::try_from(bytes).ok()?..)?;
+        Some(())
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        // Nine bytes hold any length; the tenth is only for the largest magnitudes of 64-bit integers.
+        match self.byte()? {
+            byte @ 0..=1 => Some(value | u64::from(byte) << 63),
+            _ => None,
+        }
+    }
+
+    fn zigzag(&mut self) -> Option<i64> {
+        let value = self.varint()?;
+        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::well_formed;
+
+    fn walk(bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
+        let mut seen = Vec::new();
+        well_formed(bytes, |field, value| {
+            seen.push((field, value));
+            true
+        })
+        .then_some(seen)
+    }
+
+    #[test]
+    fn sees_the_integers_of_the_struct_itself() {
+        let bytes = [0x15, 0x02, 0x15, 0x80, 0x01, 0x1c, 0x15, 0x7f, 0x00, 0x11, 0x18, 0x01, b'x', 0x00];
+        assert_eq!(walk(&bytes), Some(vec![(1, 1), (2, 64)]));
+        assert!(!well_formed(&bytes, |field, _| field != 2));
+    }
+
+    #[test]
+    fn refuses_lengths_that_are_not_true() {
+        let cases: [&[u8]; 12] = [
+            &[],
+            &[0x15],
+            &[0x15, 0x02],
+            &[0x18, 0x05, b'x', 0x00],
+            &[0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x00],
+            &[0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0x00],
+            &[0x19, 0x3c, 0x00, 0x00],
+            &[0x19, 0x21, 0x01, 0x01, 0x00],
+            &[0x1b, 0x00, 0x00],
+            &[0x1a, 0x15, 0x00, 0x00],
+            &[0x15, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x00],
+            &[0x1c; 64],
+        ];
+        for bytes in cases {
+            assert_eq!(walk(bytes), None, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Reads the vectors of a Parquet file that may be forged.
+
+use super::fetch::FetchError;
+use super::rows::RowError;
+use super::thrift;
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use bytes::{Buf, Bytes};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::column::page::PageReader;
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+use std::sync::Arc;
+
+/// The most that a file's vectors may take decoded, in bytes.
+const DECODED_BYTES: u64 = 128 * 1024 * 1024;
+/// The most that one page may take decompressed, in bytes; writers aim at 1 MiB.
+const PAGE_BYTES: i64 = 32 * 1024 * 1024;
+/// The longest description of its columns and row groups that a file may end with, in bytes.
+const FOOTER_BYTES: usize = 4 * 1024 * 1024;
+/// Rows decoded at a time.
+const BATCH: usize = 1024;
+
+/// All vectors of a file's column `vector` or `embedding`, one after another. A row or value that is null becomes NaN, so that
+/// reading that row fails and the others don't.
+pub(super) fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowError> {
+    let wrong = |_: ParquetError| RowError::NotAVectorFile;
+    if !footer(file).is_some_and(|f| thrift::well_formed(f, |_, _| true)) {
+        return Err(RowError::NotAVectorFile);
+    }
+    // Without the Arrow schema that writers embed, every kind of list is read as the same one.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let metadata = ArrowReaderMetadata::load(file, options).map_err(wrong)?;
+    let named = |name: &str| matches!(name, "vector" | "embedding");
+    let mut columns = metadata.schema().fields().iter();
+    let column = columns.position(|f| named(f.name()) && of_floats(f.data_type()));
+    let column = column.ok_or(RowError::NotAVectorFile)?;
+    let mut rows = metadata.metadata().row_groups().iter().map(|g| u64::try_from(g.num_rows()).ok());
+    let rows = rows.try_fold(0_u64, |sum, n| sum.checked_add(n?)).ok_or(RowError::NotAVectorFile)?;
+    let size = rows.checked_mul(dimension as u64).and_then(|n| n.checked_mul(4));
+    if size.is_none_or(|n| n > DECODED_BYTES) {
+        return Err(FetchError::TooLarge.into());
+    }
+    let pages = Pages(file.clone());
+    check_levels(&pages, &metadata, column, dimension)?;
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata.clone())
+        .with_projection(ProjectionMask::roots(metadata.parquet_schema(), [column]))
+        .with_batch_size(BATCH)
+        .build()
+        .map_err(wrong)?;
+    let mut out = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|_| RowError::NotAVectorFile)?;
+        let lists = batch.columns().first().and_then(|c| c.as_list_opt::<i32>());
+        for list in lists.ok_or(RowError::NotAVectorFile)?.iter() {
+            let before = out.len();
+            match list {
+                Some(values) => push(&mut out, &values),
+                None => out.resize(before + dimension, f32::NAN),
+            }
+            if out.len() - before != dimension {
+                return Err(RowError::WrongDimension);
+            }
+        }
+    }
+    Ok(out.into())
+}
+
+/// The description at a file's end, without its length and the closing magic.
+fn footer(file: &[u8]) -> Option<&[u8]> {
+    let (rest, length) = file.strip_suffix(b"PAR1")?.split_last_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|&n| n <= FOOTER_BYTES)?;
+    rest.get(rest.len().checked_sub(length)?..)
+}
+
+fn of_floats(column: &DataType) -> bool {
+    match column {
+        DataType::List(f) => matches!(f.data_type(), DataType::Float32 | DataType::Float64),
+        _ => false,
+    }
+}
+
+fn push(out: &mut Vec<f32>, values: &ArrayRef) {
+    if let Some(values) = values.as_primitive_opt::<Float32Type>() {
+        out.extend(values.iter().map(|v| v.unwrap_or(f32::NAN)));
+    } else if let Some(values) = values.as_primitive_opt::<Float64Type>() {
+        // Too large for an f32 becomes infinite, and is refused as that.
+        #[allow(clippy::cast_possible_truncation)]
+        out.extend(values.iter().map(|v| v.map_or(f32::NAN, |v| v as f32)));
+    }
+}
+
+/// Refuses pages that claim more values than the rows can have: a few bytes of run-length encoding can stand for billions.
+fn check_levels(
+    pages: &Pages,
+    metadata: &ArrowReaderMetadata,
+    column: usize,
+    dimension: usize,
+) -> Result<(), RowError> {
+    let wrong = |_: ParquetError| RowError::NotAVectorFile;
+    let schema = metadata.parquet_schema();
+    let leaf = (0..schema.num_columns()).find(|&l| schema.get_column_root_idx(l) == column);
+    let leaf = leaf.ok_or(RowError::NotAVectorFile)?;
+    for group in metadata.metadata().row_groups() {
+        let chunk = group.columns().get(leaf).ok_or(RowError::NotAVectorFile)?;
+        let rows = usize::try_from(group.num_rows()).map_err(|_| RowError::NotAVectorFile)?;
+        // An empty or missing list takes one level as well.
+        let mut left = rows.saturating_mul(dimension.max(1));
+        let mut reader =
+            SerializedPageReader::new(Arc::new(pages.clone()), chunk, rows, None).map_err(wrong)?;
+        while let Some(page) = reader.peek_next_page().map_err(wrong)? {
+            let levels = page.num_levels.unwrap_or_default();
+            left = left.checked_sub(levels).ok_or(RowError::WrongDimension)?;
+            reader.skip_next_page().map_err(wrong)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file's bytes, for a reader of pages; refuses pages that claim to be huge, which would be set aside before they are looked at.
+#[derive(Clone)]
+struct Pages(Bytes);
+
+impl Length for Pages {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl ChunkReader for Pages {
+    type T = bytes::buf::Reader<Bytes>;
+
+    /// Only page headers are read this way.
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        let at = usize::try_from(start).ok().filter(|&at| at <= self.0.len());
+        let header = self.0.slice(at.ok_or_else(|| ParquetError::EOF("page outside the file".to_owned()))?..);
+        // Fields 2 and 3 of a page header are its size decompressed and as stored.
+        let sound = |field, value| !matches!(field, 2 | 3) || (0..=PAGE_BYTES).contains(&value);
+        if thrift::well_formed(&header, sound) {
+            Ok(header.reader())
+        } else {
+            Err(ParquetError::General("page header can't be true".to_owned()))
+        }
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        self.0.get_bytes(start, length)
+    }
+}
+
+#[cfg(test)]
+#[path = "vector_parquet_tests.rs"]
+pub(crate) mod tests;
