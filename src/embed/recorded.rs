@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Days kept in memory: those that the partitions of a replay are in.
-const DAYS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+const DAYS: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 
 /// One day's vectors by request and time.
 type Day = FxHashMap<(u64, i64), Resolved>;
