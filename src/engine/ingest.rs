@@ -244,7 +244,7 @@ impl Owned {
     ) -> Result<Option<Vec<VectorRow>>, EmbedError> {
         let Decoded { batch, offsets, .. } = decoded;
         let dimensions = self.job.plan.dimensions.len();
-        let before = self.sampler.state();
+        let before = self.sampler.clone();
         let mut candidates = std::mem::take(&mut batch.candidates);
         candidates.retain(|c| match c.source {
             Source::Recorded => true,
@@ -267,7 +267,7 @@ impl Owned {
             .collect();
         let Some(found) = embedder.resolve(&asks, stop)? else {
             // Not taken in, so not counted: it is read again.
-            self.sampler = Sampler::restore(&before);
+            self.sampler = before;
             return Ok(None);
         };
         let mut rows = Vec::with_capacity(candidates.len());

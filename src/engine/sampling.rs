@@ -17,7 +17,7 @@ const MINUTES: usize = 16;
 pub type SamplerState = Vec<(i64, Vec<(u64, u32)>)>;
 
 /// The sampler of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sampler {
     minutes: BTreeMap<i64, FxHashMap<u64, u32>>,
     names: String,
