@@ -105,6 +105,7 @@ mod tests {
             ("loras", "generation-settings"),
             ("error_code", "error-taxonomy"),
             ("content_mix", "content-mix"),
+            ("style_mix", "content-mix"),
         ] {
             let mut r = row("tenant=birch", feature, T);
             assert_eq!(holding(r.clone()), [rule]);

@@ -56,6 +56,8 @@ pub enum From {
     Embedding,
     /// The cluster of the reference that the embedding falls into.
     Content,
+    /// The named style that the embedding is nearest to.
+    Style,
 }
 
 impl From {
@@ -69,6 +71,7 @@ impl From {
             "error" => Some(Self::Failed),
             "embedding" => Some(Self::Embedding),
             "embedding.cluster" => Some(Self::Content),
+            "embedding.style" => Some(Self::Style),
             _ => Num::from_path(path)
                 .map(Self::Num)
                 .or_else(|| Flag::from_path(path).map(Self::Flag))
@@ -78,8 +81,9 @@ impl From {
 
     /// Every path a feature may name.
     pub fn paths() -> impl Iterator<Item = &'static str> {
-        ["event", "prompt.text", "prompt.token_ids", "model.loras", "error", "embedding", "embedding.cluster"]
+        ["event", "prompt.text", "prompt.token_ids", "model.loras", "error"]
             .into_iter()
+            .chain(["embedding", "embedding.cluster", "embedding.style"])
             .chain(Num::ALL.iter().map(|f| f.path()))
             .chain(Flag::ALL.iter().map(|f| f.path()))
             .chain(Text::ALL.iter().map(|f| f.path()))
@@ -92,7 +96,7 @@ impl From {
             (self, kind),
             (Self::Event, Kind::Volume)
                 | (Self::Tokens, Kind::Tokens)
-                | (Self::Loras | Self::Text(_) | Self::Content, Kind::Categorical)
+                | (Self::Loras | Self::Text(_) | Self::Content | Self::Style, Kind::Categorical)
                 | (Self::Embedding, Kind::Embedding)
                 | (Self::Failed | Self::Flag(_), Kind::Rate)
                 | (Self::Num(_), Kind::Numeric)
@@ -223,6 +227,7 @@ pub fn of_embeddings() -> Vec<Feature> {
     [
         Builtin("embedding", Kind::Embedding, From::Embedding, ANY, None, mean, 1e-4, 0.0),
         Builtin("content_mix", Kind::Categorical, From::Content, ANY, None, mean, 0.02, 0.0),
+        Builtin("style_mix", Kind::Categorical, From::Style, ANY, None, mean, 0.02, 0.0),
     ]
     .into_iter()
     .map(|b| from_row(b, None))

@@ -15,7 +15,7 @@ pub use prompt::{MAX_TEXT, TOKENIZER_NAME, token_of, token_text};
 use crate::config::features::{Feature, From, Kind};
 use crate::event::archive::is_identity_free;
 use crate::event::{Event, Id, Num, Prompt, Text, text};
-use crate::sketch::SketchId;
+use crate::sketch::{OTHER, SketchId};
 use prompt::PromptReader;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use vectors::VectorPlan;
 
 /// Names kept interned per thread; past that the table starts anew.
 const MAX_NAMES: usize = 1 << 16;
+/// LoRAs of one event that are told apart; further ones are `__other__` together.
+const MAX_LORAS: usize = 64;
 
 /// Names as shared strings: each raw value is admitted or refused once.
 #[derive(Debug, Default)]
@@ -175,7 +177,7 @@ impl Enricher {
         match from {
             From::Event => Value::Event,
             // Placed when the vector is there.
-            From::Embedding | From::Content => Value::Missing,
+            From::Embedding | From::Content | From::Style => Value::Missing,
             From::Failed => Value::Flag(event.failed),
             From::Flag(f) => event.flags[f as usize].map_or(Value::Missing, Value::Flag),
             From::Num(Num::PromptLength) if event.nums[Num::PromptLength as usize].is_nan() => {
@@ -196,10 +198,17 @@ impl Enricher {
                 Some(loras) => {
                     let start = out.names.len() as u32;
                     for l in loras {
-                        let name = self.names.get(l);
-                        if !out.names[start as usize..].contains(&name) {
-                            out.names.push(name);
+                        let mut name = self.names.get(l);
+                        let mine = &out.names[start as usize..];
+                        if mine.contains(&name) {
+                            continue;
                         }
+                        if mine.len() >= MAX_LORAS {
+                            name = self.names.get(OTHER);
+                            out.names.push(name);
+                            break;
+                        }
+                        out.names.push(name);
                     }
                     Value::Names(start..out.names.len() as u32)
                 }

@@ -127,10 +127,11 @@ impl VectorPlan {
         };
         match from {
             From::Embedding | From::Content => Some(format!("{}|{:016x}", self.model, self.reference.id())),
-            From::Num(Num::StyleDistance) if !self.styles.is_empty() => {
+            From::Num(Num::StyleDistance) | From::Style if !self.styles.is_empty() => {
                 let names: Vec<&str> = self.styles.iter().map(|s| s.name.as_ref()).collect();
                 let all = numbers(&mut self.styles.iter().flat_map(|s| s.centroid.iter().copied()));
-                Some(format!("{}|{}|{all:016x}|{:?}", self.model, names.join("|"), self.target))
+                let target = if from == From::Style { None } else { self.target };
+                Some(format!("{}|{}|{all:016x}|{target:?}", self.model, names.join("|")))
             }
             From::Num(Num::Aesthetic) => self.head.as_ref().map(|h| {
                 let all = numbers(&mut h.weights.iter().copied().chain([h.bias, h.scale]));
@@ -209,6 +210,11 @@ impl VectorPlan {
                         *value = Value::Text(format!("cluster-{c:03}").into());
                     }
                 }
+                From::Style => {
+                    if let Some(style) = self.nearest(&unit) {
+                        *value = Value::Text(Arc::clone(&style.name));
+                    }
+                }
                 From::Num(Num::StyleDistance) => {
                     if let Some(style) = self.style_of(candidate.collection.as_deref()) {
                         *value = Value::Num(cosine_distance(&unit, &style.centroid));
@@ -225,6 +231,23 @@ impl VectorPlan {
         batch.units.extend(unit);
         batch.vectors += 1;
         Ok(())
+    }
+
+    /// The named style that a vector of length one is nearest to, where there are two to choose from; of equally near ones the first.
+    #[must_use]
+    pub fn nearest(&self, unit: &[f64]) -> Option<&Style> {
+        let (first, others) = self.styles.split_first()?;
+        if others.is_empty() {
+            return None;
+        }
+        let mut best = (cosine_distance(unit, &first.centroid), first);
+        for style in others {
+            let distance = cosine_distance(unit, &style.centroid);
+            if distance < best.0 {
+                best = (distance, style);
+            }
+        }
+        Some(best.1)
     }
 
     /// The named style of an event's collection, or the target.

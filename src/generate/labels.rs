@@ -45,9 +45,9 @@ fn features(kind: &IncidentKind) -> (&'static [&'static str], &'static [&'static
     match kind {
         IncidentKind::PromptShift { .. } => (
             &["prompt_tokens", "style_collection"],
-            &["prompt_length", "embedding", "content_mix", "style_distance"],
+            &["prompt_length", "embedding", "content_mix", "style_mix", "style_distance"],
         ),
-        IncidentKind::StyleShift { .. } => (&["embedding", "style_distance"], &["content_mix"]),
+        IncidentKind::StyleShift { .. } => (&["embedding", "style_distance"], &["content_mix", "style_mix"]),
         IncidentKind::AestheticDrop { .. } => (&["aesthetic", "clip_i"], &["accepted"]),
         IncidentKind::LatencyAndErrors { .. } => (&["latency_ms", "error"], &["cost_usd", "accepted"]),
         IncidentKind::NsfwRise { .. } => (&["nsfw"], &[]),

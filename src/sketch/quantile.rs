@@ -144,7 +144,7 @@ impl Quantiles {
             let Ok(bucket) = i32::try_from(bucket) else { return r.impossible("bucket") };
             let (session, count) = (r.u8()?, r.uint()?);
             let sorted = entries.last().is_none_or(|e| (e.bucket, e.session) < (bucket, session));
-            if !sorted || bucket.abs() > LARGEST || session >= 32 || count == 0 {
+            if !sorted || bucket.unsigned_abs() > LARGEST.unsigned_abs() || session >= 32 || count == 0 {
                 return r.impossible("bucket");
             }
             entries.push(Entry { bucket, session, count });

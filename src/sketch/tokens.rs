@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 
 /// Bins of the session-wise test: the 256 most common tokens each have one, all others share 64 by hash.
 pub const TOKEN_BINS: usize = 320;
+/// Tokens of one event above which they are sorted before they are counted.
+const MANY_TOKENS: usize = 1_000;
 /// Bins of common tokens.
 pub const COMMON_BINS: usize = 256;
 
@@ -56,15 +58,20 @@ impl TokenSketch {
         // A user that the event does not name adds no bit: unknown users never make a token look common.
         let users = user.map_or(0, |u| 1u64 << (u & 63));
         let mut seen = [0u64; TOKEN_BINS / 64];
+        if tokens.len() > MANY_TOKENS {
+            self.count_many(tokens, users);
+        }
         for &t in tokens {
             let t = u32::from(t);
-            match self.tokens.binary_search_by_key(&t, |c| c.0) {
-                Ok(i) => {
-                    let c = &mut self.tokens[i].1;
-                    c.count += 1;
-                    c.users |= users;
+            if tokens.len() <= MANY_TOKENS {
+                match self.tokens.binary_search_by_key(&t, |c| c.0) {
+                    Ok(i) => {
+                        let c = &mut self.tokens[i].1;
+                        c.count += 1;
+                        c.users |= users;
+                    }
+                    Err(i) => self.tokens.insert(i, (t, TokenCount { count: 1, users })),
                 }
-                Err(i) => self.tokens.insert(i, (t, TokenCount { count: 1, users })),
             }
             let bin = token_bin(t);
             let (word, bit) = (bin as usize / 64, 1u64 << (bin % 64));
@@ -81,17 +88,32 @@ impl TokenSketch {
         self.sessions.add(session);
     }
 
-    /// Adds another's counts and unites the users and sessions.
-    pub fn merge(&mut self, other: &Self) {
+    /// Counts the tokens of a very long prompt in one go: one at a time each new one would move all behind it.
+    fn count_many(&mut self, tokens: &[u16], users: u64) {
+        let mut sorted = tokens.to_vec();
+        sorted.sort_unstable();
+        let counts: Vec<(u32, TokenCount)> = sorted
+            .chunk_by(|a, b| a == b)
+            .map(|same| (u32::from(same[0]), TokenCount { count: same.len() as u64, users }))
+            .collect();
+        self.merge_counts(&counts);
+    }
+
+    fn merge_counts(&mut self, counts: &[(u32, TokenCount)]) {
         sorted::merge(
             &mut self.tokens,
-            &other.tokens,
+            counts,
             |t| t.0,
             |t, o| {
                 t.1.count += o.1.count;
                 t.1.users |= o.1.users;
             },
         );
+    }
+
+    /// Adds another's counts and unites the users and sessions.
+    pub fn merge(&mut self, other: &Self) {
+        self.merge_counts(&other.tokens);
         sorted::merge(&mut self.presence, &other.presence, |c| c.0, |c, o| c.1 += o.1);
         self.events.merge(&other.events);
         self.sessions.merge(&other.sessions);
