@@ -9,16 +9,15 @@ use crate::enrich::{Enricher, Plan};
 use crate::event::archive::Place;
 use crate::event::decode_within;
 use crate::source::{
-    Chunk, Inputs, JsonlSource, KafkaOptions, KafkaSource, Offset, PartitionId, Payload, Polled,
-    PositionError, Positions, Source, SourceError, resolve,
+    Chunk, Claimed, Inputs, JsonlSource, KafkaOptions, KafkaSource, Offset, Owning, PartitionId, Payload,
+    Polled, PositionError, Positions, Source, SourceError, resolve,
 };
-use crate::store::Storage;
 use crate::store::archive_writer::{ArchivePartition, ArchiveTarget, ArchiveWriteError, REJECTS, Wrote};
 use crate::store::chain::ChainError;
+use crate::store::{Patience, Storage};
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use indicatif::{HumanBytes, HumanCount};
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +102,7 @@ impl Archive {
         // The archive is an output of its own within the job's, so that both may run from one configuration.
         let root = format!("{}/{NAME}", config.output.dir.trim_end_matches('/'));
         let storage = Storage::open(&root, runtime.handle().clone()).map_err(CliError::failed)?;
+        let storage = storage.with(Patience::Briefly);
         config.engine.job = Some(NAME.to_owned());
         let idle = config.windows.idle.duration();
         let properties = config.kafka.properties.clone();
@@ -117,7 +117,7 @@ impl Archive {
             key_id: job.plan.hasher.key_id(),
             rows_per_file: self.rows_per_file,
         };
-        let claims = Arc::new(Claims { target: Arc::new(target), claimed: Mutex::default() });
+        let claims = Arc::new(Claims { target: Arc::new(target), claimed: Claimed::default() });
         let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
         let stop = stop_signal(&runtime);
         let mut source: Box<dyn Source> = match (files, kafka) {
@@ -159,16 +159,21 @@ struct Limits {
 /// Claims partitions' archives as they are assigned.
 struct Claims {
     target: Arc<ArchiveTarget>,
-    claimed: Mutex<Vec<ArchivePartition>>,
+    claimed: Claimed<ArchivePartition>,
 }
 
 impl Positions for Claims {
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError> {
         let writer = format!("{:016x}", rand::random::<u64>());
-        let owned = ArchivePartition::claim(&self.target, partition, writer)?;
+        let owned = ArchivePartition::claim(&self.target, partition, writer)
+            .map_err(|e| PositionError::Never(Box::new(e)))?;
         let position = owned.position();
-        self.claimed.lock().push(owned);
+        self.claimed.claim(owned);
         Ok(position)
+    }
+
+    fn let_go(&self, partition: PartitionId) {
+        self.claimed.let_go(partition);
     }
 }
 
@@ -265,14 +270,15 @@ impl Feed<'_> {
                 *self.progress.input.lock() = source.total_bytes().map(|t| (source.read_bytes(), t));
             }
             let polled = source.poll(Duration::from_millis(100))?;
-            let claimed = std::mem::take(&mut *self.claims.claimed.lock());
-            for owned in claimed {
-                send(owned.id(), Work::Assign(Box::new(owned)));
+            for owning in self.claims.claimed.take() {
+                match owning {
+                    Owning::Claimed(owned) => send(owned.id(), Work::Assign(Box::new(owned))),
+                    Owning::LetGo(p) => send(p, Work::Drop(p)),
+                }
             }
             match polled {
                 Polled::Chunk(c) => send(c.partition, Work::Chunk(c)),
                 Polled::Ended(p) => send(p, Work::Ended(p)),
-                Polled::Revoked(all) => all.into_iter().for_each(|p| send(p, Work::Drop(p))),
                 Polled::Gap { partition, from, to } if to < from => {
                     return Err(ArchiveError::MadeAnew { partition, from: from.0, to: to.0 });
                 }
@@ -280,7 +286,7 @@ impl Feed<'_> {
                     Progress::add(&self.progress.gaps, to.0.saturating_sub(from.0).unsigned_abs());
                     tracing::warn!(%partition, from = from.0, to = to.0, "records are gone before they were archived: counted as a gap");
                 }
-                Polled::Idle(_) | Polled::Nothing => {}
+                Polled::Revoked(_) | Polled::Idle(_) | Polled::Nothing => {}
                 Polled::Finished => return Ok(()),
             }
         }

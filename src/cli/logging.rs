@@ -18,4 +18,15 @@ pub fn start(verbose: u8) {
         .with_ansi(colour)
         .with_target(false)
         .init();
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+        // A message put together at run time may quote an event, whose text must not leave.
+        let message = panic.payload_as_str().filter(|_| panic.payload().is::<&'static str>());
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            "panic{place}: {}",
+            message.unwrap_or("message withheld, as it may hold text of an event")
+        );
+    }));
 }

@@ -4,6 +4,7 @@ mod archive;
 mod baseline;
 mod bench_drain;
 mod bench_embed;
+mod bench_score;
 mod check;
 mod check_events;
 mod common;
@@ -84,6 +85,9 @@ enum Command {
     /// Images per second of the whole stage beside the model alone: what benchmarks of embeddings print
     #[command(hide = true)]
     BenchEmbed(bench_embed::BenchEmbed),
+    /// Comparisons of windows with baselines per second: what benchmarks of scoring print
+    #[command(hide = true)]
+    BenchScore(bench_score::BenchScore),
 }
 
 /// Why a command did not succeed; decides the exit code.
@@ -136,6 +140,7 @@ impl From<crate::engine::JobError> for CliError {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.global.verbose);
+    crate::steps::set_up();
     let done = match cli.command {
         Command::Demo(c) => c.run(&cli.global),
         Command::Run(c) => c.run(&cli.global),
@@ -148,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Check(c) => c.run(&cli.global),
         Command::BenchDrain(c) => c.run(),
         Command::BenchEmbed(c) => c.run(),
+        Command::BenchScore(c) => c.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

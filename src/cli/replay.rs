@@ -6,6 +6,7 @@ use super::{CliError, ConfigFile, Global, show};
 use crate::engine::{Job, JobKind, Progress};
 use crate::source::parquet::ArchiveOptions;
 use crate::source::{Inputs, JsonlSource, ParquetSource, Positions, Source, TimeRange, resolve};
+use crate::store::Patience;
 use clap::Args;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -40,7 +41,8 @@ impl Replay {
         let range = TimeRange { from: self.from.unwrap_or(i64::MIN), to: self.to.unwrap_or(i64::MAX) };
         let inputs = resolve(&self.inputs, runtime.handle()).map_err(CliError::failed)?;
         let storage = storage(&config, &runtime)?;
-        let job = Arc::new(Job::open(config, JobKind::Replay, storage.clone(), self.overwrite)?);
+        let job =
+            Arc::new(Job::open(config, JobKind::Replay, storage.with(Patience::Briefly), self.overwrite)?);
         let (handle, opened) = (runtime.handle().clone(), Arc::clone(&job));
         let progress = Arc::new(Progress::default());
         let connect = |positions| open(inputs, &opened, range, positions, handle);

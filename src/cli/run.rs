@@ -5,7 +5,9 @@ use super::live::Shown;
 use super::{CliError, ConfigFile, Global, show};
 use crate::alert::{Outbox, sink};
 use crate::engine::{self, Claims, Job, JobKind, Options, Progress, Summary};
+use crate::serve::{self, Watched};
 use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
+use crate::store::Patience;
 use clap::Args;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,12 +46,19 @@ impl Run {
             max_message: usize::try_from(config.input.max_message.0).unwrap_or(usize::MAX),
             ..KafkaOptions::new(&kafka.brokers, &kafka.topic, &kafka.group)
         };
-        let job = Arc::new(Job::open(config, JobKind::Run, storage, self.overwrite)?);
         let stop = stop_signal(&runtime);
+        // A store that is away at the start is an error, one that goes away later is waited for.
+        let mut job = Job::open(config, JobKind::Run, storage.with(Patience::Briefly), self.overwrite)?;
+        job.storage = storage.with(Patience::UntilStopped(Arc::clone(&stop)));
+        let job = Arc::new(job);
         let connect = |positions: Arc<dyn Positions>| -> Result<Box<dyn Source>, CliError> {
             Ok(Box::new(KafkaSource::connect(options, positions).map_err(CliError::failed)?))
         };
         let progress = Arc::new(Progress::default());
+        if let Some(address) = &job.settings.config.serve.listen {
+            let watched = Watched::new(Arc::clone(&job), Arc::clone(&progress));
+            serve::start(address, watched, runtime.handle()).map_err(CliError::usage)?;
+        }
         let summary = execute(&job, &kafka.topic, TimeRange::ALL, stop, progress, global, connect)?;
         show::summary(&summary, global)
     }

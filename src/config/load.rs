@@ -145,6 +145,9 @@ fn check(c: &Config) -> Result<(), ConfigError> {
     for r in &w.rolling {
         let (length, slide) = (r.length(), r.slide());
         let name = units_name(length);
+        if length <= 0 {
+            return Err(wrong("windows.rolling", format!("{name} is no length of a window")));
+        }
         if slide <= 0 || slide % w.pane.0 != 0 || length % slide != 0 {
             return Err(wrong(
                 "windows.rolling",
@@ -255,6 +258,15 @@ impl Config {
                 (None, Some(i)) => Stage::ALL.into_iter().filter(|s| all[i].stages.contains(*s)).collect(),
                 (None, None) => vec![Stage::Generate],
             };
+            if e.log.is_some_and(|c| !c.is_finite() || c < 0.0) {
+                return Err(wrong(&key, "`log` is the c of ln(x + c), a number from 0"));
+            }
+            let tolerances = [("tolerance", e.tolerance), ("tolerance_share", e.tolerance_share)];
+            if let Some((name, _)) =
+                tolerances.iter().find(|t| t.1.is_some_and(|v| !v.is_finite() || v < 0.0))
+            {
+                return Err(wrong(&key, format!("`{name}` is a number from 0")));
+            }
             let before = old.map(|i| all[i].clone());
             let tolerance =
                 before.as_ref().map_or(Tolerance { absolute: 0.0, relative: 0.0 }, |f| f.tolerance);

@@ -46,6 +46,8 @@ pub struct Config {
     pub engine: Engine,
     /// Embeddings of images; absent: they are not looked at.
     pub embedding: Option<Embedding>,
+    /// What is told over HTTP.
+    pub serve: Serve,
 }
 
 /// `[input]`
@@ -369,6 +371,14 @@ impl<'de> Deserialize<'de> for OneOrMany {
 pub struct Kafka {
     /// Properties passed to librdkafka as they are (SASL, TLS and the rest).
     pub properties: BTreeMap<String, String>,
+}
+
+/// `[serve]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Serve {
+    /// Address of `/metrics` and `/health`; absent: nothing is served.
+    pub listen: Option<String>,
 }
 
 /// `[engine]`

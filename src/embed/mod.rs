@@ -3,7 +3,8 @@
 //! This room does the I/O that [`crate::enrich::vectors`] is free of. Whatever it is asked for comes back as a vector or as the reason
 //! for which there is none; no URI and no byte of an image leaves it.
 
-mod address;
+#[doc(hidden)]
+pub mod address;
 mod encoder;
 pub mod fetch;
 mod fetch_http;
@@ -11,17 +12,19 @@ mod fetch_local;
 mod fetch_store;
 mod library;
 pub mod model;
-mod npy;
+#[doc(hidden)]
+pub mod npy;
 pub mod preprocess;
 mod recorded;
 mod rows;
 pub mod runtime;
 mod setup;
 pub mod style;
-mod thrift;
-mod uri;
+#[doc(hidden)]
+pub mod uri;
 mod vector_cache;
-mod vector_parquet;
+#[doc(hidden)]
+pub mod vector_parquet;
 
 #[cfg(test)]
 mod library_tests;
@@ -42,9 +45,11 @@ use encoder::Encoder;
 use fetch::Fetcher;
 use futures::StreamExt;
 use lru::LruCache;
+use model::Model;
 use parking_lot::Mutex;
 use preprocess::Preprocessing;
 use rows::VectorFiles;
+use runtime::Backend;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -89,6 +94,9 @@ pub struct Embedder {
     fetcher: Option<Arc<Fetcher>>,
     files: Option<VectorFiles>,
     encoder: Option<Encoder>,
+    /// What runs the model.
+    backend: Option<Backend>,
+    model: Arc<str>,
     recordings: Option<Recordings>,
     preprocessing: Preprocessing,
     max_pixels: u64,
@@ -114,9 +122,10 @@ impl Embedder {
     pub fn new(config: &Embedding, plan: &VectorPlan, here: &Storage) -> Result<Self, EmbedError> {
         let runtime = here.runtime().clone();
         let fetcher = setup::fetcher(config)?.map(Arc::new);
-        let encoder = setup::model(config, plan.dimension)?
-            .map(|m| Encoder::start(m, config.batch).map_err(EmbedError::Thread))
-            .transpose()?;
+        let model = setup::model(config, plan.dimension)?;
+        let backend = model.as_ref().map(Model::backend);
+        let encoder =
+            model.map(|m| Encoder::start(m, config.batch).map_err(EmbedError::Thread)).transpose()?;
         let recordings = config
             .recorded
             .as_deref()
@@ -127,6 +136,8 @@ impl Embedder {
             files: fetcher.clone().map(|f| VectorFiles::new(f, plan.dimension)),
             fetcher,
             encoder,
+            backend,
+            model: Arc::clone(&plan.model),
             recordings,
             preprocessing: setup::preprocessing(config),
             max_pixels: config.max_pixels,
@@ -136,6 +147,12 @@ impl Embedder {
             known: Mutex::new(LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN))),
             runtime,
         })
+    }
+
+    /// The provider that runs the model (`cuda`, `cpu`, `tract`) and the model's id, where one is run here.
+    #[must_use]
+    pub fn runs(&self) -> Option<(&'static str, &str)> {
+        Some((self.backend?.name(), &self.model))
     }
 
     /// What the model has done, where there is one.

@@ -28,7 +28,7 @@ impl Float {
 
 /// Where the rows of a file lie. All sizes are the file's own claim, checked against one another but not against its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub struct Header {
     float: Float,
     rows: u64,
     dimension: u64,

@@ -14,7 +14,7 @@ const ENCODINGS: usize = 4;
 
 /// What a URI names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     /// A local file.
     Local(PathBuf),
     /// An `http` or `https` URL without userinfo or fragment.
@@ -46,7 +46,7 @@ enum Base {
 
 /// The operator's base and allow list.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Roots {
+pub struct Roots {
     base: Option<Base>,
     roots: Vec<Root>,
 }

@@ -2,7 +2,7 @@
 
 use super::fetch::FetchError;
 use super::rows::RowError;
-use super::thrift;
+use crate::store::thrift;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use bytes::{Buf, Bytes};
@@ -20,16 +20,14 @@ use std::sync::Arc;
 const DECODED_BYTES: u64 = 128 * 1024 * 1024;
 /// The most that one page may take decompressed, in bytes; writers aim at 1 MiB.
 const PAGE_BYTES: i64 = 32 * 1024 * 1024;
-/// The longest description of its columns and row groups that a file may end with, in bytes.
-const FOOTER_BYTES: usize = 4 * 1024 * 1024;
 /// Rows decoded at a time.
 const BATCH: usize = 1024;
 
 /// All vectors of a file's column `vector` or `embedding`, one after another. A row or value that is null becomes NaN, so that
 /// reading that row fails and the others don't.
-pub(super) fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowError> {
+pub fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowError> {
     let wrong = |_: ParquetError| RowError::NotAVectorFile;
-    if !footer(file).is_some_and(|f| thrift::well_formed(f, |_, _| true)) {
+    if !thrift::sound_footer(file) {
         return Err(RowError::NotAVectorFile);
     }
     // Without the Arrow schema that writers embed, every kind of list is read as the same one.
@@ -68,13 +66,6 @@ pub(super) fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowEr
         }
     }
     Ok(out.into())
-}
-
-/// The description at a file's end, without its length and the closing magic.
-fn footer(file: &[u8]) -> Option<&[u8]> {
-    let (rest, length) = file.strip_suffix(b"PAR1")?.split_last_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|&n| n <= FOOTER_BYTES)?;
-    rest.get(rest.len().checked_sub(length)?..)
 }
 
 fn of_floats(column: &DataType) -> bool {

@@ -6,11 +6,12 @@
 use super::ingest::IngestError;
 use super::job::Job;
 use crate::enrich::hash::short_hash;
-use crate::enrich::{Batch, Enricher};
+use crate::enrich::{Batch, Enricher, Plan};
 use crate::event::archive::ArchiveReader;
 use crate::event::{Event, Reject, RejectReason, decode_within};
 use crate::source::{Chunk, PartitionId, Payload, TimeRange};
 use crossbeam_channel::{Receiver, Sender};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A message, or a field of one, that was refused.
@@ -93,10 +94,14 @@ impl Decoded {
 
 /// Decodes chunks; one per thread, since it holds caches.
 pub struct Decoder {
+    plan: Arc<Plan>,
     max_message: usize,
     range: TimeRange,
     enricher: Enricher,
     mistyped: Vec<&'static str>,
+    /// Messages with these bytes crash it.
+    #[cfg(test)]
+    crash_on: &'static [u8],
 }
 
 impl Decoder {
@@ -104,23 +109,73 @@ impl Decoder {
     #[must_use]
     pub fn new(job: &Job, range: TimeRange) -> Self {
         Self {
+            plan: Arc::clone(&job.plan),
             max_message: job.settings.config.input.max_message.0 as usize,
             range,
             enricher: Enricher::new(Arc::clone(&job.plan)),
             mistyped: Vec::new(),
+            #[cfg(test)]
+            crash_on: b"",
         }
     }
 
-    /// Decodes a chunk.
+    /// Decodes a chunk. A message on which the decoder crashes is rejected like any other bad one, so that it can't take the job down
+    /// again and again.
     ///
     /// # Errors
     /// When an archive lacks columns.
     pub fn decode(&mut self, chunk: &Chunk, out: &mut Decoded) -> Result<(), IngestError> {
+        if let Some(done) = self.unharmed(|d| d.decode_but(chunk, &[], out)) {
+            return done;
+        }
+        let Payload::Messages { spans, .. } = &chunk.payload else {
+            return Err(IngestError::Crashed { partition: chunk.partition });
+        };
+        let mut alone = Decoded::default();
+        let mut harmful = |d: &mut Self, offset: i64| {
+            let others: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| *o != offset).collect();
+            d.unharmed(|d| d.decode_but(chunk, &others, &mut alone)).is_none()
+        };
+        let crashing: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| harmful(self, *o)).collect();
+        tracing::error!(partition = %chunk.partition, offsets = ?crashing, "messages crash the decoder, which is a bug: rejected");
+        // A crash that no message alone brings about would come again.
+        match self.unharmed(|d| d.decode_but(chunk, &crashing, out)) {
+            Some(done) if !crashing.is_empty() => done,
+            _ => Err(IngestError::Crashed { partition: chunk.partition }),
+        }
+    }
+
+    /// Runs a step; `None` if it panicked, after which the caches are new.
+    fn unharmed<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| step(self))).ok();
+        if done.is_none() {
+            self.enricher = Enricher::new(Arc::clone(&self.plan));
+            self.mistyped.clear();
+        }
+        done
+    }
+
+    /// Decodes a chunk but for some offsets, which are refused.
+    fn decode_but(&mut self, chunk: &Chunk, but: &[i64], out: &mut Decoded) -> Result<(), IngestError> {
         out.begin(chunk);
         match &chunk.payload {
             Payload::Messages { buffer, spans } => {
                 for s in spans {
                     let message = &buffer[s.start as usize..s.end as usize];
+                    if !but.is_empty() && but.contains(&s.offset) {
+                        let reject = Reject { reason: RejectReason::Crashed, field: None };
+                        let (record_time_us, newest, offset) = (s.record_time_us, out.newest, s.offset);
+                        out.refused.push(Refused { record_time_us, newest, offset, reject, fatal: true });
+                        out.good.push(false);
+                        out.next_offset = Some(s.offset + 1);
+                        continue;
+                    }
+                    #[cfg(test)]
+                    assert!(
+                        self.crash_on.is_empty()
+                            || !message.windows(self.crash_on.len()).any(|w| w == self.crash_on),
+                        "told to crash"
+                    );
                     self.mistyped.clear();
                     let decoded = decode_within(message, self.max_message, &mut self.mistyped);
                     let newest = out.newest;
@@ -185,5 +240,40 @@ pub fn decode_all(
         }
         // A worker that is gone has said why.
         let _ = task.to.send(done.map(|()| into));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::JobKind;
+    use crate::source::conformance::message;
+    use crate::source::{MessageBuffer, PartitionId};
+    use crate::store::Storage;
+
+    #[test]
+    fn a_message_that_crashes_the_decoder_is_rejected_and_the_others_are_not() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), tokio::runtime::Runtime::new().unwrap());
+        let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
+        let job = Job::open(Config::default(), JobKind::Run, storage, false).unwrap();
+        let mut decoder = Decoder::new(&job, TimeRange::ALL);
+        decoder.crash_on = b"p0-3";
+        let mut gathered = MessageBuffer::default();
+        for n in 0..6 {
+            gathered.push(n, message(0, n).as_bytes(), None);
+        }
+        let chunk = gathered.take(PartitionId(0), &mut crate::source::Spare::default());
+        let mut out = Decoded::default();
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let done = decoder.decode(&chunk, &mut out);
+        std::panic::set_hook(hook);
+        done.unwrap();
+        assert_eq!(out.offsets, [0, 1, 2, 4, 5]);
+        assert_eq!(out.good, [true, true, true, false, true, true]);
+        assert_eq!(out.next_offset, Some(6));
+        let refused: Vec<_> = out.refused.iter().map(|r| (r.offset, r.reject.reason.name())).collect();
+        assert_eq!(refused, [(3, "crashed")]);
     }
 }

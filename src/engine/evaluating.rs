@@ -20,14 +20,26 @@ const COMMIT: Duration = Duration::from_secs(5);
 /// Time between two looks at what other processes committed.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// Time before the role is taken again that another process took, while the group still assigns the first partition to this one.
+const RECLAIM: Duration = Duration::from_secs(2);
+
+/// A change of what the group assigns to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// The partition is this process's.
+    Mine(PartitionId),
+    /// The partition is somebody else's.
+    NotMine(PartitionId),
+}
+
 /// What the thread works with.
 pub struct Evaluating<'a> {
     /// The job.
     pub job: &'a Arc<Job>,
-    /// All partitions that exist; the first one's owner has the role.
-    pub partitions: &'a [PartitionId],
-    /// Partitions assigned to this process, as it happens.
-    pub assigned: &'a Receiver<PartitionId>,
+    /// All partitions that exist, of which there may be more later; the first one's owner has the role.
+    pub partitions: &'a Mutex<Vec<PartitionId>>,
+    /// Which partitions this process has, as it changes.
+    pub assigned: &'a Receiver<Holding>,
     /// Commits of this process.
     pub committed: &'a Receiver<Committed>,
     /// Counters.
@@ -36,6 +48,16 @@ pub struct Evaluating<'a> {
     pub outbox: &'a Mutex<Option<Outbox>>,
     /// Asked to stop, or something failed.
     pub stop: &'a dyn Fn() -> bool,
+}
+
+/// Whether this process evaluates.
+#[derive(Default)]
+struct Part {
+    role: Option<Role>,
+    /// Whether the group assigns the first partition to this process.
+    first: bool,
+    /// When to take the role, should `first` hold and the role be somebody else's.
+    again: Option<Instant>,
 }
 
 /// The role while this process has it.
@@ -53,7 +75,7 @@ impl Evaluating<'_> {
     /// # Errors
     /// When the evaluation or its files fail.
     pub fn run(&self) -> Result<(), TaskError> {
-        let mut role: Option<Role> = None;
+        let mut part = Part::default();
         let mut looked = Instant::now();
         let mut more = false;
         loop {
@@ -69,8 +91,8 @@ impl Evaluating<'_> {
                 break;
             }
             let step = (|| -> Result<bool, TaskError> {
-                self.take_role(&mut role)?;
-                let Some(r) = &mut role else { return Ok(false) };
+                self.take_role(&mut part)?;
+                let Some(r) = &mut part.role else { return Ok(false) };
                 let mut next = received.ok();
                 while let Some(c) = next {
                     r.task.committed(c)?;
@@ -78,7 +100,8 @@ impl Evaluating<'_> {
                 }
                 if looked.elapsed() > LOOK {
                     looked = Instant::now();
-                    self.partitions.iter().try_for_each(|p| r.task.catch_up(*p))?;
+                    let partitions = self.partitions.lock().clone();
+                    partitions.iter().try_for_each(|p| r.task.catch_up(*p))?;
                 }
                 if stopping {
                     return Ok(false);
@@ -90,32 +113,45 @@ impl Evaluating<'_> {
                 }
                 Ok(advanced.more)
             })();
-            more = self.or_lost(step, &mut role)?.unwrap_or(false);
+            more = self.or_lost(step, &mut part)?.unwrap_or(false);
         }
-        self.take_role(&mut role)?;
-        let last = role.as_mut().map_or(Ok(()), |r| self.finish(r));
-        self.or_lost(last, &mut role).map(|_| ())
+        let last = self.take_role(&mut part);
+        self.or_lost(last, &mut part)?;
+        let last = part.role.as_mut().map_or(Ok(()), |r| self.finish(r));
+        self.or_lost(last, &mut part).map(|_| ())
     }
 
-    /// Takes the role when the first partition is assigned, unless this process has it.
-    fn take_role(&self, role: &mut Option<Role>) -> Result<(), TaskError> {
-        for p in self.assigned.try_iter() {
-            if Some(&p) != self.partitions.first() {
-                continue;
-            }
-            // Somebody else may have had the partition meanwhile, and the role with it.
-            let mine = match role {
-                Some(r) => !r.task.is_fenced()?,
-                None => false,
-            };
-            if !mine {
-                let claimed =
-                    EvaluatorTask::claim(self.job, self.partitions, writer(), Arc::clone(self.progress))?;
-                let mut r = Role { task: claimed.0, unsettled: VecDeque::new(), since: Instant::now() };
-                self.send(&mut r, claimed.1);
-                *role = Some(r);
+    /// Takes the role when the first partition is assigned, unless this process has it, and again when it was lost to somebody who no
+    /// longer owns that partition.
+    fn take_role(&self, part: &mut Part) -> Result<(), TaskError> {
+        let partitions = self.partitions.lock().clone();
+        let mut anew = false;
+        for holding in self.assigned.try_iter() {
+            let (Holding::Mine(p) | Holding::NotMine(p)) = holding;
+            if Some(&p) == partitions.first() {
+                part.first = matches!(holding, Holding::Mine(_));
+                anew |= part.first;
             }
         }
+        let due = anew || part.again.is_some_and(|at| Instant::now() >= at);
+        if !part.first || !due {
+            return Ok(());
+        }
+        // Somebody else may have had the partition meanwhile, and the role with it.
+        let mine = match &part.role {
+            Some(r) => !r.task.is_fenced()?,
+            None => false,
+        };
+        if !mine {
+            part.role = None;
+            let claimed = EvaluatorTask::claim(self.job, &partitions, writer(), Arc::clone(self.progress))?;
+            let mut r = Role { task: claimed.0, unsettled: VecDeque::new(), since: Instant::now() };
+            self.send(&mut r, claimed.1);
+            tracing::info!("this process evaluates");
+            part.role = Some(r);
+        }
+        part.again = None;
+        self.progress.evaluates.store(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -142,6 +178,10 @@ impl Evaluating<'_> {
         let alerts = r.task.commit(waiting)?;
         self.send(r, alerts);
         r.since = Instant::now();
+        let posts = self.outbox.lock().as_ref().map(Outbox::status).unwrap_or_default();
+        self.progress.alerts_waiting.store(posts.iter().map(|p| p.pending as u64).sum(), Ordering::Relaxed);
+        let undelivered = posts.iter().map(|p| p.refused + p.dropped).sum();
+        self.progress.alerts_undelivered.store(undelivered, Ordering::Relaxed);
         Ok(())
     }
 
@@ -152,15 +192,14 @@ impl Evaluating<'_> {
         }
     }
 
-    fn or_lost<T>(
-        &self,
-        done: Result<T, TaskError>,
-        role: &mut Option<Role>,
-    ) -> Result<Option<T>, TaskError> {
+    fn or_lost<T>(&self, done: Result<T, TaskError>, part: &mut Part) -> Result<Option<T>, TaskError> {
         match done {
             Err(TaskError::Chain(ChainError::Lost { chain, epoch })) => {
                 tracing::warn!(%chain, %epoch, "another process evaluates now; this one goes on reading its partitions");
-                *role = None;
+                Progress::add(&self.progress.evaluator_lost, 1);
+                self.progress.evaluates.store(0, Ordering::Relaxed);
+                part.role = None;
+                part.again = Some(Instant::now() + RECLAIM);
                 Ok(None)
             }
             done => done.map(Some),

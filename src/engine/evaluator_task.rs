@@ -10,7 +10,8 @@ use super::sweep;
 use crate::alert::AlertRow;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::source::PartitionId;
-use crate::store::chain::{Chain, ChainError, Epoch, head, read_commit};
+use crate::steps::reached;
+use crate::store::chain::{Chain, ChainError, Epoch, exists, head, read_commit};
 use crate::store::panes::PaneFileError;
 use crate::store::tables::{Staged, Stager, publish};
 use crate::window::PaneRow;
@@ -128,13 +129,16 @@ impl EvaluatorTask {
         progress: Arc<Progress>,
     ) -> Result<(Self, Vec<AlertRow>), TaskError> {
         let (chain, last) = Chain::claim::<EvaluatorCommit>(&job.storage, &job.evaluator_chain(), &writer)?;
+        reached("evaluator.claim.link");
         let (state, mut partitions, alerts) = match last {
             None => (State::default(), BTreeMap::new(), Vec::new()),
             Some(c) => {
-                publish(&job.storage, &c.files).map_err(PaneFileError::from)?;
+                let failed = |e| chain.or_lost(TaskError::from(PaneFileError::from(e)));
+                publish(&job.storage, &c.files).map_err(failed)?;
                 (c.state, c.partitions, c.alerts)
             }
         };
+        reached("evaluator.claim.published");
         sweep::after_evaluator_claim(job, chain.head().0);
         for p in all {
             partitions.entry(p.0).or_insert_with(PartitionRead::default);
@@ -155,7 +159,8 @@ impl EvaluatorTask {
             last_commit: BTreeMap::new(),
             swept: 0,
         };
-        task.restore()?;
+        task.restore().map_err(|e| task.chain.or_lost(e))?;
+        reached("evaluator.claim.restored");
         Ok((task, alerts))
     }
 
@@ -178,7 +183,7 @@ impl EvaluatorTask {
                     self.evaluator.restore(rows, after)?;
                 }
             }
-            self.catch_up(PartitionId(p))?;
+            self.read_on(PartitionId(p))?;
         }
         Ok(())
     }
@@ -205,8 +210,17 @@ impl EvaluatorTask {
     /// # Errors
     /// When its chain or files fail.
     pub fn catch_up(&mut self, partition: PartitionId) -> Result<(), TaskError> {
-        let newest = head(&self.job.storage, &self.job.partition_chain(partition.0))?.map_or(0, |e| e.0);
+        self.read_on(partition).map_err(|e| self.chain.or_lost(e))
+    }
+
+    fn read_on(&mut self, partition: PartitionId) -> Result<(), TaskError> {
+        let folder = self.job.partition_chain(partition.0);
         let from = self.partitions.entry(partition.0).or_default().read_to + 1;
+        // Known places are asked for by name, since listing a bucket is slow and costs money.
+        if from > 1 && !exists(&self.job.storage, &folder, Epoch(from))? {
+            return Ok(());
+        }
+        let newest = head(&self.job.storage, &folder)?.map_or(0, |e| e.0);
         for epoch in from..=newest {
             match self.commit_of(partition.0, epoch)? {
                 Some((c, rows)) => self.take(Committed {
@@ -228,6 +242,10 @@ impl EvaluatorTask {
     /// # Errors
     /// When epochs between, that others wrote, can't be read.
     pub fn committed(&mut self, c: Committed) -> Result<(), TaskError> {
+        self.take_own(c).map_err(|e| self.chain.or_lost(e))
+    }
+
+    fn take_own(&mut self, c: Committed) -> Result<(), TaskError> {
         let read_to = self.partitions.entry(c.partition.0).or_default().read_to;
         if c.epoch.0 <= read_to {
             return Ok(());
@@ -305,6 +323,11 @@ impl EvaluatorTask {
     /// # Errors
     /// When the evaluation fails.
     pub fn advance(&mut self) -> Result<Advanced, TaskError> {
+        self.evaluate().map_err(|e| self.chain.or_lost(e))
+    }
+
+    fn evaluate(&mut self) -> Result<Advanced, TaskError> {
+        reached("evaluator.advance");
         let all_quiet = self.partitions.values().all(|p| p.quiet);
         self.fetch(match self.evaluator.at() {
             Some(at) if !all_quiet => at + (TICKS as i64 + 1) * self.evaluator.tick_length(),
@@ -339,7 +362,11 @@ impl EvaluatorTask {
     /// # Errors
     /// When the chain can't be looked at.
     pub fn is_fenced(&self) -> Result<bool, TaskError> {
-        Ok(head(&self.job.storage, &self.job.evaluator_chain())? != Some(self.chain.head()))
+        match self.chain.check() {
+            Ok(()) => Ok(false),
+            Err(ChainError::Lost { .. }) => Ok(true),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// The tick to evaluate to when no partition is waited for: the last that any row counts from, within reach of the watermark.
@@ -391,14 +418,18 @@ impl EvaluatorTask {
             files: files.clone(),
             alerts: waiting.into_iter().chain(outputs.alerts.iter().cloned()).collect(),
         };
+        reached("evaluator.commit.staged");
         self.chain.commit(commit)?;
+        reached("evaluator.commit.manifest");
         publish(&job.storage, &files).map_err(PaneFileError::from)?;
+        reached("evaluator.commit.published");
         self.dirty = false;
         self.sweep();
         Progress::add(&self.progress.windows, windows);
         Progress::add(&self.progress.alerts, outputs.alerts.len() as u64);
         let firing = outputs.alerts.iter().filter(|a| a.state == crate::alert::AlertState::Firing).count();
         Progress::add(&self.progress.firing, firing as u64);
+        reached("evaluator.commit.done");
         Ok(outputs.alerts)
     }
 

@@ -54,7 +54,7 @@ impl History for Days {
     fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError> {
         let mut out: Vec<Arc<dyn DaySource>> = Vec::new();
         let mut still: BTreeMap<String, Arc<PaneTable>> = BTreeMap::new();
-        for path in self.storage.retry(|s| s.list(&self.folder)).map_err(history)? {
+        for path in self.storage.list(&self.folder).map_err(history)? {
             if span_of(&path).is_none_or(|(first, last)| last <= from || first > until) {
                 continue;
             }
@@ -91,7 +91,7 @@ pub fn read_rows(storage: &Storage, path: &str, names: &Names) -> Result<Vec<Pan
 }
 
 fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable, EvaluateError> {
-    let bytes = storage.retry(|s| s.get(path)).map_err(history)?;
+    let bytes = storage.get(path).map_err(history)?;
     let bytes =
         bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))?;
     PaneTable::read(bytes, names).map_err(|e| EvaluateError::History(format!("{path}: {e}")))
@@ -110,7 +110,7 @@ pub fn hours_since(
     let date = crate::event::time::date;
     let (first, late_dates) = (date(from), late.0.iter().map(|d| date(*d)).collect::<Vec<_>>());
     let mut rows = Vec::new();
-    for path in storage.retry(|s| s.list("panes")).map_err(history)? {
+    for path in storage.list("panes").map_err(history)? {
         let Some(date) = path.split('/').find_map(|p| p.strip_prefix("date=")) else { continue };
         let is_late = late_dates.iter().any(|d| d == date);
         if date >= first.as_str() || is_late {
@@ -127,8 +127,8 @@ pub fn hours_since(
 /// When they can't be read.
 pub fn exclusions(storage: &Storage, names: &Names) -> Result<Vec<Exclusion>, EvaluateError> {
     let mut out = Vec::new();
-    for path in storage.retry(|s| s.list("exclusions")).map_err(history)? {
-        let Some(bytes) = storage.retry(|s| s.get(&path)).map_err(history)? else { continue };
+    for path in storage.list("exclusions").map_err(history)? {
+        let Some(bytes) = storage.get(&path).map_err(history)? else { continue };
         let damaged = |e: String| EvaluateError::History(format!("{path}: {e}"));
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
             .and_then(|b| b.build())

@@ -10,6 +10,8 @@ use crate::enrich::vectors::VectorPlan;
 use crate::enrich::{Batch, Source};
 use crate::event::Reject;
 use crate::source::{Offset, PartitionId};
+use crate::steps::reached;
+use crate::store::StorageError;
 use crate::store::chain::{Chain, ChainError, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
@@ -33,6 +35,9 @@ const MANY_ROWS: usize = 1_000;
 pub struct PartitionCommit {
     /// The offset to go on from.
     pub next_offset: i64,
+    /// The newest event time, microseconds.
+    #[serde(default)]
+    pub newest: i64,
     /// A hash of the last record, to tell a topic that was made anew.
     pub fingerprint: u64,
     /// Watermark and counters.
@@ -108,6 +113,14 @@ pub enum IngestError {
         /// Why.
         source: EmbedError,
     },
+    /// Decoding crashed, and not because of one message.
+    #[error(
+        "partition {partition}: the decoder crashed, which is a bug; where it did stands above, please report it"
+    )]
+    Crashed {
+        /// The partition.
+        partition: PartitionId,
+    },
     /// An archive that does not fit.
     #[error("partition {partition}: {message}")]
     Archive {
@@ -116,6 +129,20 @@ pub enum IngestError {
         /// Why.
         message: String,
     },
+}
+
+impl IngestError {
+    /// Whether the same may succeed later: the store was away, or somebody else was claiming the partition too.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let storage = match self {
+            Self::Chain(ChainError::Lost { .. }) => return true,
+            Self::Chain(ChainError::Storage(e)) => e,
+            Self::Files { source: PaneFileError::Storage(e), .. } => e,
+            _ => return false,
+        };
+        matches!(storage, StorageError::Io { .. })
+    }
 }
 
 /// What became of a chunk.
@@ -164,6 +191,7 @@ impl Owned {
         let files = |source| IngestError::Files { partition: id, source };
         let (chain, last) =
             Chain::claim::<PartitionCommit>(&job.storage, &job.partition_chain(id.0), &writer)?;
+        reached("partition.claim.link");
         let mut owned = Self {
             job: Arc::clone(job),
             id,
@@ -184,14 +212,15 @@ impl Owned {
             dirty: false,
         };
         if let Some(c) = last {
-            publish(&job.storage, &c.files).map_err(|e| files(e.into()))?;
+            publish(&job.storage, &c.files).map_err(|e| owned.chain.or_lost(files(e.into())))?;
+            reached("partition.claim.published");
             let open = match &c.open {
                 None => Vec::new(),
                 Some(path) => {
-                    let bytes = job.storage.retry(|s| s.get(path)).map_err(|e| files(e.into()))?;
-                    let missing = || IngestError::Archive {
-                        partition: id,
-                        message: format!("{path} is named in a commit and missing"),
+                    let bytes = job.storage.get(path).map_err(|e| files(e.into()))?;
+                    let missing = || {
+                        let missing = StorageError::Missing { path: path.clone() };
+                        owned.chain.or_lost(files(missing.into()))
                     };
                     panes::decode(bytes.ok_or_else(missing)?, &job.settings.names).map_err(files)?
                 }
@@ -199,11 +228,21 @@ impl Owned {
             owned.state = Partition::restore(Arc::clone(&job.filler), job.times, &c.state, open);
             owned.sampler = Sampler::restore(&c.sampler);
             owned.next_offset = c.next_offset;
+            owned.newest = c.newest;
             owned.fingerprint = c.fingerprint;
             owned.open_file = c.open;
         }
+        reached("partition.claim.loaded");
         sweep::after_partition_claim(job, id.0, owned.chain.head().0, owned.open_file.as_deref());
         Ok(owned)
+    }
+
+    /// The same with the storage of another set-up of this job.
+    #[must_use]
+    pub fn of(mut self, job: &Arc<Job>) -> Self {
+        self.job = Arc::clone(job);
+        self.chain.store_in(&job.storage);
+        self
     }
 
     /// Where to go on; `None` before the first record.
@@ -390,6 +429,7 @@ impl Owned {
     /// # Errors
     /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
     pub fn commit(&mut self, quiet: bool) -> Result<Committed, IngestError> {
+        reached("partition.commit.begin");
         let id = self.id;
         let files = |source: PaneFileError| IngestError::Files { partition: id, source };
         if quiet {
@@ -404,16 +444,18 @@ impl Owned {
             }
             let path = format!("{folder}/{}/partition={:05}/{stem}.parquet", job.name, id.0);
             let bytes = panes::to_parquet(&panes::packed_batch(rows, names)?)?;
-            job.storage.retry(|s| s.put(&path, bytes.clone()))?;
+            job.storage.put(&path, bytes)?;
             Ok(Some(path))
         };
         let panes_file = write("_panes", &self.closed).map_err(files)?;
+        reached("partition.commit.panes");
         let open_file = write("_open", &self.state.open_panes()).map_err(files)?;
         let mut stager = Stager::new(&job.storage, format!("p{:05}-{stem}", id.0));
         stager.rejects(&self.rejects).map_err(files)?;
         stager.vectors(&self.vectors).map_err(files)?;
         let commit = PartitionCommit {
             next_offset: self.next_offset,
+            newest: self.newest,
             fingerprint: self.fingerprint,
             state: self.state.state(),
             watermark: self.state.watermark(),
@@ -424,8 +466,11 @@ impl Owned {
             quiet,
         };
         let staged = commit.files.clone();
+        reached("partition.commit.staged");
         let epoch = self.chain.commit(commit)?;
+        reached("partition.commit.manifest");
         publish(&job.storage, &staged).map_err(|e| files(e.into()))?;
+        reached("partition.commit.published");
         if let Some(old) = std::mem::replace(&mut self.open_file, open_file) {
             // Left behind it does no harm: no commit names it any more.
             let _ = job.storage.delete(&old);
@@ -433,6 +478,7 @@ impl Owned {
         self.rejects.clear();
         self.vectors.clear();
         self.dirty = false;
+        reached("partition.commit.done");
         Ok(Committed {
             partition: id,
             epoch,

@@ -60,7 +60,7 @@ pub enum JobKind {
 }
 
 /// A job, ready to run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Job {
     /// Its name.
     pub name: String,

@@ -14,6 +14,8 @@ mod progress;
 mod rolling;
 mod run;
 mod sampling;
+#[cfg(test)]
+mod simulation;
 mod sweep;
 mod tick_rows;
 

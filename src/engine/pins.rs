@@ -89,7 +89,7 @@ fn check_name(name: &str) -> Result<(), PinError> {
 
 /// Files of the public `panes` with their date, sorted.
 fn pane_files(storage: &Storage) -> Result<Vec<(String, String)>, PinError> {
-    let files = storage.retry(|s| s.list("panes"))?;
+    let files = storage.list("panes")?;
     Ok(files
         .into_iter()
         .filter_map(|path| {
@@ -196,9 +196,9 @@ fn unknown(name: &str, pins: &[(String, PinInfo)], rolling: &[u16]) -> PinError 
 /// When one can't be read.
 pub fn pins(storage: &Storage) -> Result<Vec<(String, PinInfo)>, PinError> {
     let mut out = Vec::new();
-    for path in storage.retry(|s| s.list(PINS))? {
+    for path in storage.list(PINS)? {
         let Some(name) = path.rsplit('/').next().and_then(|n| n.strip_suffix(".json")) else { continue };
-        let Some(bytes) = storage.retry(|s| s.get(&path))? else { continue };
+        let Some(bytes) = storage.get(&path)? else { continue };
         let info =
             serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?;
         out.push((name.to_owned(), info));
@@ -226,7 +226,7 @@ pub struct Held {
 /// # Errors
 /// When the output fails.
 pub fn newest_day(job: &Job) -> Result<Option<i64>, PinError> {
-    let files = job.storage.retry(|s| s.list(&job.days_folder()))?;
+    let files = job.storage.list(&job.days_folder())?;
     let end = |path: &String| path.rsplit('/').next()?.split('-').nth(1)?.parse::<i64>().ok();
     Ok(files.iter().filter_map(end).max().map(|t| floor(t, DAY)))
 }
@@ -356,8 +356,8 @@ pub fn newest_hour(job: &Job) -> Result<Option<i64>, PinError> {
 /// When one can't be read.
 pub fn accepts(storage: &Storage) -> Result<Vec<Accept>, PinError> {
     let mut out = Vec::new();
-    for path in storage.retry(|s| s.list(ACCEPTS))? {
-        let Some(bytes) = storage.retry(|s| s.get(&path))? else { continue };
+    for path in storage.list(ACCEPTS)? {
+        let Some(bytes) = storage.get(&path)? else { continue };
         out.push(serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?);
     }
     Ok(out)

@@ -23,6 +23,20 @@ pub struct Progress {
     pub late: AtomicU64,
     /// Offsets that were gone when they were to be read.
     pub gaps: AtomicU64,
+    /// Troubles of the input that passed, or are expected to.
+    pub input_troubles: AtomicU64,
+    /// Partitions owned now.
+    pub owned: AtomicU64,
+    /// Partitions that another process took over while this one worked on them.
+    pub partitions_lost: AtomicU64,
+    /// Whether this process evaluates: 1, else 0.
+    pub evaluates: AtomicU64,
+    /// Times that another process took the evaluation over.
+    pub evaluator_lost: AtomicU64,
+    /// Alert rows that a sink has not taken yet.
+    pub alerts_waiting: AtomicU64,
+    /// Alert rows that were not queued for a sink, or that it refused.
+    pub alerts_undelivered: AtomicU64,
     /// Window rows committed.
     pub windows: AtomicU64,
     /// Alert rows committed that are firing.

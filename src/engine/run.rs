@@ -1,14 +1,15 @@
 //! The running job: one thread polls the source, decoders decode, workers sketch, one thread evaluates; channels between them are bounded.
 
 use super::decoding::{Decoded, Decoder, Outcome, Task, decode_all};
-use super::evaluating::{Alarm, Evaluating};
+use super::evaluating::{Alarm, Evaluating, Holding};
 use super::evaluator_task::TaskError;
 use super::ingest::{Committed, IngestError, Owned, Taken};
 use super::job::Job;
 use super::progress::{Counts, Progress};
 use crate::alert::Outbox;
 use crate::source::{
-    CHUNK_BYTES, Chunk, Offset, PartitionId, Polled, PositionError, Positions, Source, SourceError, TimeRange,
+    Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, PositionError, Positions,
+    Source, SourceError, TimeRange,
 };
 use crate::store::chain::ChainError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
@@ -32,6 +33,11 @@ pub enum EngineError {
     /// The evaluator failed.
     #[error(transparent)]
     Evaluator(#[from] TaskError),
+    /// Another process writes to this output.
+    #[error(
+        "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
+    )]
+    Taken(PartitionId),
     /// A thread is gone.
     #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
     Thread(&'static str),
@@ -77,6 +83,10 @@ pub struct Options {
     pub outbox: Option<Outbox>,
 }
 
+/// Time before a partition that was lost to another process, and that the group still assigns to this one, is claimed again: where both
+/// believe to own it, one of them learns better within a few heartbeats.
+const RECLAIM: Duration = Duration::from_secs(2);
+
 /// Chunks of [`CHUNK_BYTES`] that wait for one worker, of those that `engine.queue` has room for.
 fn queue_length(queue: u64, workers: usize) -> usize {
     let chunks = queue / CHUNK_BYTES as u64 / workers.max(1) as u64;
@@ -103,25 +113,36 @@ enum Order {
 /// Claims partitions as they are assigned. Called back by the source while it polls.
 pub struct Claims {
     job: Arc<Job>,
+    /// The same job with a store that is not waited for: whoever polls must poll on.
+    hasty: Arc<Job>,
     topic: Arc<str>,
-    claimed: Mutex<Vec<Owned>>,
+    claimed: Claimed<Owned>,
 }
 
 impl Claims {
     /// Claims for a job.
     #[must_use]
     pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
-        Self { job, topic, claimed: Mutex::new(Vec::new()) }
+        let hasty = Arc::new(Job { storage: job.storage.hasty(), ..Job::clone(&job) });
+        Self { job, hasty, topic, claimed: Claimed::default() }
     }
 }
 
 impl Positions for Claims {
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError> {
         let writer = writer();
-        let owned = Owned::claim(&self.job, partition, Arc::clone(&self.topic), writer)?;
+        let owned = Owned::claim(&self.hasty, partition, Arc::clone(&self.topic), writer).map_err(|e| {
+            let waits = e.is_passing();
+            let e = Box::new(e);
+            if waits { PositionError::NotNow(e) } else { PositionError::Never(e) }
+        })?;
         let position = owned.position();
-        self.claimed.lock().push(owned);
+        self.claimed.claim(owned.of(&self.job));
         Ok(position)
+    }
+
+    fn let_go(&self, partition: PartitionId) {
+        self.claimed.let_go(partition);
     }
 }
 
@@ -147,12 +168,13 @@ pub fn run(
         n => n,
     };
     let workers = cores.min(source.partitions().len().max(1));
-    let partitions = source.partitions();
+    let partitions = Mutex::new(source.partitions());
     let failed = Arc::new(AtomicBool::new(false));
     let outbox = Mutex::new(options.outbox.take());
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
-    let (assigned_to, assigned) = unbounded::<PartitionId>();
+    let (assigned_to, assigned) = unbounded::<Holding>();
+    let (lost_to, lost) = unbounded::<PartitionId>();
     let (evaluate_to, evaluate) = bounded::<Committed>(4);
     let (decode_to, to_decode) = unbounded::<Task>();
     // Decoding is this many chunks ahead at most.
@@ -175,6 +197,7 @@ pub fn run(
                 progress: Arc::clone(&options.progress),
                 evaluator: evaluate_to.clone(),
                 hints: hint_to.clone(),
+                lost: lost_to.clone(),
                 spare: spare_to.clone(),
                 failed: Arc::clone(&failed),
                 stop: Arc::clone(&options.stop),
@@ -188,16 +211,16 @@ pub fn run(
             }));
         }
         // What ends each side: the last of its senders.
-        drop((hint_to, recycle_to, spare_to, to_decode, spare));
+        drop((hint_to, lost_to, recycle_to, spare_to, to_decode, spare));
         let evaluating = {
             let (job, progress, failed) =
                 (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed));
-            let (outbox, stop, partitions) = (&outbox, Arc::clone(&options.stop), partitions.clone());
+            let (outbox, stop, partitions) = (&outbox, Arc::clone(&options.stop), &partitions);
             scope.spawn(move || {
                 let mut alarm = Alarm { failed: &failed, well: false };
                 let evaluating = Evaluating {
                     job: &job,
-                    partitions: &partitions,
+                    partitions,
                     assigned: &assigned,
                     committed: &evaluate,
                     progress: &progress,
@@ -214,6 +237,8 @@ pub fn run(
             queues: &queues,
             decode: &decode_to,
             assigned: &assigned_to,
+            lost: &lost,
+            partitions: &partitions,
             hints: &hints,
             recycled: &recycled,
             progress: &options.progress,
@@ -255,7 +280,11 @@ struct Feed<'a> {
     claims: &'a Claims,
     queues: &'a [Sender<Order>],
     decode: &'a Sender<Task>,
-    assigned: &'a Sender<PartitionId>,
+    assigned: &'a Sender<Holding>,
+    /// Partitions whose chain another process has taken.
+    lost: &'a Receiver<PartitionId>,
+    /// All partitions that exist; a topic may be given more.
+    partitions: &'a Mutex<Vec<PartitionId>>,
     hints: &'a Receiver<(PartitionId, Offset)>,
     recycled: &'a Receiver<Vec<u8>>,
     progress: &'a Progress,
@@ -271,6 +300,7 @@ impl Feed<'_> {
         // Work that a full queue did not take; its partition is paused, and polling goes on so that the group keeps this member.
         let mut waiting: VecDeque<(PartitionId, Work)> = VecDeque::new();
         let mut paused: BTreeSet<PartitionId> = BTreeSet::new();
+        let mut again: VecDeque<(Instant, PartitionId)> = VecDeque::new();
         let mut shown = Instant::now();
         loop {
             if failed.load(Ordering::Relaxed) || stop.load(Ordering::Relaxed) {
@@ -294,18 +324,38 @@ impl Feed<'_> {
             while let Ok((p, next)) = self.hints.try_recv() {
                 source.commit_hint(p, next);
             }
+            again.extend(self.lost.try_iter().map(|p| (Instant::now() + RECLAIM, p)));
+            while let Some((_, p)) = again.pop_front_if(|(due, _)| *due <= Instant::now()) {
+                match source.again(p)? {
+                    Again::Reading => {
+                        tracing::info!(partition = %p, "the group still assigns it here: claiming it again")
+                    }
+                    Again::NotMine => {}
+                    Again::Never => return Err(EngineError::Taken(p)),
+                }
+            }
             if shown.elapsed() > Duration::from_millis(200) {
                 shown = Instant::now();
+                self.progress.input_troubles.store(source.troubles(), Ordering::Relaxed);
+                *self.partitions.lock() = source.partitions();
                 self.progress.lag.store(source.lag().unwrap_or(0), Ordering::Relaxed);
                 *self.progress.input.lock() = source.total_bytes().map(|t| (source.read_bytes(), t));
             }
             let timeout =
                 if waiting.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(2) };
             let polled = source.poll(timeout)?;
-            for owned in self.claims.claimed.lock().drain(..) {
-                let id = owned.id();
-                let _ = self.assigned.send(id);
-                waiting.push_back((id, Work::Assign(Box::new(owned))));
+            for owning in self.claims.claimed.take() {
+                let (id, work) = match owning {
+                    Owning::Claimed(owned) => {
+                        let _ = self.assigned.send(Holding::Mine(owned.id()));
+                        (owned.id(), Work::Assign(Box::new(owned)))
+                    }
+                    Owning::LetGo(p) => {
+                        let _ = self.assigned.send(Holding::NotMine(p));
+                        (p, Work::Drop(p))
+                    }
+                };
+                waiting.push_back((id, work));
             }
             match polled {
                 Polled::Nothing => {
@@ -315,7 +365,8 @@ impl Feed<'_> {
                 }
                 Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
                 Polled::Idle(p) | Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p))),
-                Polled::Revoked(all) => waiting.extend(all.into_iter().map(|p| (p, Work::Drop(p)))),
+                // Said in order by the claims.
+                Polled::Revoked(_) => {}
                 Polled::Gap { partition, from, to } => {
                     let lost = to.0.saturating_sub(from.0).unsigned_abs();
                     Progress::add(&self.progress.gaps, lost);
@@ -379,6 +430,7 @@ struct Worker {
     progress: Arc<Progress>,
     evaluator: Sender<Committed>,
     hints: Sender<(PartitionId, Offset)>,
+    lost: Sender<PartitionId>,
     spare: Sender<Box<Decoded>>,
     failed: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
@@ -390,11 +442,11 @@ impl Worker {
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
                 Ok(Order::Assign(owned)) => {
-                    self.owned.insert(owned.id(), (owned, Instant::now()));
+                    if self.owned.insert(owned.id(), (owned, Instant::now())).is_none() {
+                        self.progress.owned.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
-                Ok(Order::Drop(p)) => {
-                    self.owned.remove(&p);
-                }
+                Ok(Order::Drop(p)) => self.drop(p),
                 Ok(Order::Quiet(p)) => self.commit(p, true)?,
                 Ok(Order::Chunk(decoded)) => match self.decoded(&decoded)? {
                     Some(decoded) => self.chunk(decoded)?,
@@ -442,7 +494,7 @@ impl Worker {
             Ok(Taken::Stopped) => {
                 // Nothing behind a chunk that was not taken in may be: the partition is left as it is, committed as far as it came.
                 self.commit(decoded.partition, false)?;
-                self.owned.remove(&decoded.partition);
+                self.drop(decoded.partition);
             }
             Err(e) => {
                 // What was rejected is committed first, so that the table can show what the error speaks of.
@@ -452,6 +504,12 @@ impl Worker {
         }
         let _ = self.spare.try_send(decoded);
         Ok(())
+    }
+
+    fn drop(&mut self, p: PartitionId) {
+        if self.owned.remove(&p).is_some() {
+            self.progress.owned.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn commit(&mut self, p: PartitionId, quiet: bool) -> Result<(), EngineError> {
@@ -465,7 +523,9 @@ impl Worker {
             }
             Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => {
                 tracing::warn!(partition = %p, %chain, %epoch, "another process owns this partition now; dropping it here");
-                self.owned.remove(&p);
+                Progress::add(&self.progress.partitions_lost, 1);
+                self.drop(p);
+                let _ = self.lost.send(p);
                 Ok(())
             }
             Err(e) => Err(e.into()),

@@ -2,10 +2,11 @@
 
 use super::job::Job;
 use crate::event::time::{DAY, date};
-use crate::store::Storage;
+use crate::store::{Patience, Storage};
 
 /// Deletes the files of a folder that `gone` picks by their path. What can't be deleted is logged and tried again next time.
 fn delete(storage: &Storage, folder: &str, gone: impl Fn(&str) -> bool) {
+    let storage = storage.with(Patience::Once);
     let all = match storage.list(folder) {
         Ok(all) => all,
         Err(error) => return tracing::warn!(%error, "can't look for old files"),

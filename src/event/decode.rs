@@ -24,6 +24,8 @@ pub enum RejectReason {
     TooFarAhead,
     /// Longer than `input.max_message`.
     TooLarge,
+    /// Decoding it crashed: a bug of driftglass, from which the rest of the input is kept safe.
+    Crashed,
 }
 
 impl RejectReason {
@@ -38,6 +40,7 @@ impl RejectReason {
             Self::ImpossibleTime => "impossible_time",
             Self::TooFarAhead => "too_far_ahead",
             Self::TooLarge => "too_large",
+            Self::Crashed => "crashed",
         }
     }
 }

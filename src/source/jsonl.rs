@@ -1,7 +1,7 @@
 //! JSON lines from files, object stores or standard input: all inputs, in the order given, are one partition, and a record's
 //! offset is its line's number over all of them.
 
-use super::buffer::Spare;
+use super::Spare;
 use super::bytes::{self, Counter};
 use super::input::InputFile;
 use super::{Chunk, MessageBuffer, PartitionId, Polled, Positions, Source, SourceError};

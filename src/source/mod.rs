@@ -5,15 +5,17 @@
 
 mod buffer;
 mod bytes;
+mod claims;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod error;
 pub mod input;
 pub mod jsonl;
 pub mod kafka;
 pub mod parquet;
 
-pub use buffer::MessageBuffer;
+pub use buffer::{MessageBuffer, Spare};
+pub use claims::{Claimed, Owning};
 pub use error::SourceError;
 pub use input::{Inputs, resolve};
 pub use jsonl::JsonlSource;
@@ -115,7 +117,8 @@ pub enum Polled {
     /// The partition's input is over.
     Ended(PartitionId),
     /// These partitions belong to somebody else now; nothing more of them comes unless they are assigned again, which asks
-    /// [`Positions`] anew. Work on their earlier chunks must not be committed after the new owner's claim.
+    /// [`Positions`] anew, perhaps before this is said: [`Positions::let_go`] tells in order. Work on their earlier chunks must not be
+    /// committed after the new owner's claim.
     Revoked(Vec<PartitionId>),
     /// Nothing within the time allowed.
     Nothing,
@@ -133,8 +136,16 @@ pub enum Polled {
     Finished,
 }
 
-/// What a look-up of a position may fail with.
-pub type PositionError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a position can't be told.
+#[derive(Debug, thiserror::Error)]
+pub enum PositionError {
+    /// The store is away. A source that follows a topic goes on with its other partitions and asks again.
+    #[error(transparent)]
+    NotNow(Box<dyn std::error::Error + Send + Sync>),
+    /// Asking again would not help.
+    #[error(transparent)]
+    Never(Box<dyn std::error::Error + Send + Sync>),
+}
 
 /// Knows where to go on in each partition.
 pub trait Positions: Send + Sync {
@@ -144,6 +155,21 @@ pub trait Positions: Send + Sync {
     /// # Errors
     /// When the place can't be told; the source then fails rather than guess.
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError>;
+
+    /// The partition belongs to somebody else from here on, unless its position is asked for again. Called in one order with
+    /// [`Positions::position`], by the same thread.
+    fn let_go(&self, _partition: PartitionId) {}
+}
+
+/// What came of reading a partition anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It is read from where [`Positions`] says, as soon as that can be told.
+    Reading,
+    /// It is assigned to somebody else.
+    NotMine,
+    /// This source reads everything once.
+    Never,
 }
 
 /// Every partition from its beginning.
@@ -178,6 +204,20 @@ pub trait Source: Send {
     /// # Errors
     /// When the client refuses.
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError>;
+
+    /// Drops what is in hand of a partition and reads it from where [`Positions`] says, which are asked anew: its results turned out to
+    /// belong to another process while the group still assigns the partition to this one.
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn again(&mut self, _partition: PartitionId) -> Result<Again, SourceError> {
+        Ok(Again::Never)
+    }
+
+    /// Troubles of the input that passed, or are expected to, so far.
+    fn troubles(&self) -> u64 {
+        0
+    }
 
     /// Bytes of all inputs as they are stored, where that is known; for a progress bar.
     fn total_bytes(&self) -> Option<u64> {

@@ -319,7 +319,7 @@ impl ArchivePartition {
     }
 
     fn stage(&self, from: String, to: String, bytes: &[u8]) -> Result<Staged, ArchiveWriteError> {
-        let put: Result<(), StorageError> = self.target.storage.retry(|s| s.put(&from, bytes.to_vec()));
+        let put: Result<(), StorageError> = self.target.storage.put(&from, bytes.to_vec());
         put.map_err(|e| self.failed(e))?;
         Ok(Staged { from, to })
     }

@@ -42,11 +42,12 @@ pub enum ChainError {
 
 /// One link: who wrote it and, unless it is a claim, what was committed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Link<T> {
+pub struct Link<T> {
     writer: String,
     /// The newest epoch with a commit, at or before this one.
     last_commit: Option<Epoch>,
-    commit: Option<T>,
+    /// What was committed; none in a claim.
+    pub commit: Option<T>,
 }
 
 /// A chain that this process owns.
@@ -56,6 +57,8 @@ pub struct Chain {
     folder: String,
     writer: String,
     head: Epoch,
+    /// Bytes of the link at the head.
+    head_size: u64,
     last_commit: Option<Epoch>,
 }
 
@@ -73,7 +76,7 @@ fn read_link<T: DeserializeOwned>(
     epoch: Epoch,
 ) -> Result<Option<Link<T>>, ChainError> {
     let path = path(folder, epoch);
-    let Some(bytes) = storage.retry(|s| s.get(&path))? else { return Ok(None) };
+    let Some(bytes) = storage.get(&path)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| ChainError::Damaged { path, message: e.to_string() })
 }
 
@@ -89,19 +92,32 @@ pub fn read_commit<T: DeserializeOwned>(
     Ok(read_link::<T>(storage, folder, epoch)?.map(|l| l.commit))
 }
 
+/// Whether an epoch was written.
+///
+/// # Errors
+/// When the storage fails.
+pub fn exists(storage: &Storage, folder: &str, epoch: Epoch) -> Result<bool, ChainError> {
+    Ok(storage.size(&path(folder, epoch))?.is_some())
+}
+
 /// The newest epoch of a chain.
 ///
 /// # Errors
 /// When the storage fails.
 pub fn head(storage: &Storage, folder: &str) -> Result<Option<Epoch>, ChainError> {
-    Ok(storage.retry(|s| s.list(folder))?.iter().filter_map(|p| epoch_of(p)).max())
+    Ok(storage.list(folder)?.iter().filter_map(|p| epoch_of(p)).max())
 }
 
 impl Chain {
+    /// Goes on through another handle of the same store.
+    pub fn store_in(&mut self, storage: &Storage) {
+        self.storage = storage.clone();
+    }
+
     /// Takes the chain over: creates the next epoch as an empty claim, then reads the newest commit.
     ///
     /// # Errors
-    /// When the storage fails or a manifest is damaged.
+    /// When the storage fails or a manifest is damaged; [`ChainError::Lost`] when somebody else took the chain meanwhile.
     pub fn claim<T: Serialize + DeserializeOwned>(
         storage: &Storage,
         folder: &str,
@@ -123,20 +139,53 @@ impl Chain {
                 folder: folder.to_owned(),
                 writer: writer.to_owned(),
                 head: next,
+                head_size: 0,
                 last_commit,
             };
-            match chain.create(next, &claim)? {
-                Created::Yes => {
-                    let commit = match last_commit {
-                        None => None,
-                        Some(e) => read_link::<T>(storage, folder, e)?.and_then(|l| l.commit),
-                    };
-                    chain.head = next;
-                    return Ok((chain, commit));
-                }
-                Created::Exists => at = Some(next),
+            let (created, size) = chain.create(next, &claim)?;
+            if created == Created::Exists {
+                at = Some(next);
+                continue;
             }
+            chain.head_size = size;
+            // A process that slept since it looked may have been given a number that others used and a sweep made free again.
+            chain.check()?;
+            let commit = match last_commit {
+                None => None,
+                Some(e) => match read_link::<T>(storage, folder, e)?.and_then(|l| l.commit) {
+                    Some(commit) => Some(commit),
+                    None => {
+                        chain.check()?;
+                        let message = "the newest commit is missing".to_owned();
+                        return Err(ChainError::Damaged { path: path(folder, e), message });
+                    }
+                },
+            };
+            return Ok((chain, commit));
         }
+    }
+
+    /// Fails if the chain is somebody else's by now.
+    ///
+    /// # Errors
+    /// [`ChainError::Lost`], or when the storage fails.
+    pub fn check(&self) -> Result<(), ChainError> {
+        match head(&self.storage, &self.folder)? {
+            Some(epoch) if epoch == self.head => Ok(()),
+            newer => Err(self.lost(newer.unwrap_or(self.head))),
+        }
+    }
+
+    /// The error to report where a file was missing: that the chain was lost, if it was, since a later owner removes what it no longer needs.
+    pub fn or_lost<E: From<ChainError>>(&self, error: E) -> E {
+        match self.check() {
+            Err(lost @ ChainError::Lost { .. }) => lost.into(),
+            _ => error,
+        }
+    }
+
+    fn lost(&self, epoch: Epoch) -> ChainError {
+        ChainError::Lost { chain: self.folder.clone(), epoch }
     }
 
     /// The newest epoch that this process wrote.
@@ -164,34 +213,40 @@ impl Chain {
     pub fn commit<T: Serialize + DeserializeOwned>(&mut self, commit: T) -> Result<Epoch, ChainError> {
         let epoch = self.next();
         let link = Link { writer: self.writer.clone(), last_commit: Some(epoch), commit: Some(commit) };
-        match self.create(epoch, &link)? {
-            Created::Yes => {
-                self.head = epoch;
-                self.last_commit = Some(epoch);
-                Ok(epoch)
-            }
-            Created::Exists => Err(ChainError::Lost { chain: self.folder.clone(), epoch }),
+        let (created, size) = self.create(epoch, &link)?;
+        if created == Created::Exists {
+            return Err(self.lost(epoch));
         }
+        // A process that slept for long may find its next number free because others used it and a sweep removed it since. A sweep goes
+        // upwards, so it removed the link before it as well.
+        if self.storage.size(&path(&self.folder, self.head))? != Some(self.head_size) {
+            return Err(self.lost(epoch));
+        }
+        (self.head, self.head_size, self.last_commit) = (epoch, size, Some(epoch));
+        Ok(epoch)
     }
+
+    /// Creates a link; also tells its size.
 
     fn create<T: Serialize + DeserializeOwned>(
         &self,
         epoch: Epoch,
         link: &Link<T>,
-    ) -> Result<Created, ChainError> {
+    ) -> Result<(Created, u64), ChainError> {
         let at = path(&self.folder, epoch);
         let bytes = serde_json::to_vec(link)
             .map_err(|e| ChainError::Damaged { path: at.clone(), message: e.to_string() })?;
-        let created = self.storage.retry(|s| s.create(&at, bytes.clone()))?;
+        let size = bytes.len() as u64;
+        let created = self.storage.create(&at, bytes)?;
         if created == Created::Exists {
             // An attempt that seemed to fail may have succeeded: the writer's name tells.
             let mine = read_link::<serde_json::Value>(&self.storage, &self.folder, epoch)?
                 .is_some_and(|l| l.writer == link.writer);
             if mine {
-                return Ok(Created::Yes);
+                return Ok((Created::Yes, size));
             }
         }
-        Ok(created)
+        Ok((created, size))
     }
 }
 
@@ -231,5 +286,34 @@ mod tests {
         s.put("c/epoch=000000000001.json", b"{".to_vec()).unwrap();
         let e = Chain::claim::<u32>(&s, "c", "a").unwrap_err().to_string();
         assert!(e.contains("epoch=000000000001.json is damaged"), "{e}");
+    }
+
+    #[test]
+    fn a_number_that_a_sweep_made_free_gives_nobody_the_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_rt, s) = storage(dir.path());
+        let (mut sleeper, _) = Chain::claim::<u32>(&s, "c", "sleeper").unwrap();
+        sleeper.commit(10u32).unwrap();
+        let (mut awake, _) = Chain::claim::<u32>(&s, "c", "awake").unwrap();
+        for n in 11..20u32 {
+            awake.commit(n).unwrap();
+        }
+        for epoch in 1..10 {
+            s.delete(&path("c", Epoch(epoch))).unwrap();
+        }
+        assert!(matches!(sleeper.commit(11u32), Err(ChainError::Lost { .. })), "its next number was free");
+        assert_eq!(Chain::claim::<u32>(&s, "c", "c").unwrap().1, Some(19), "and changed nothing");
+    }
+
+    #[test]
+    fn an_owner_without_its_newest_commit_does_not_begin_afresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_rt, s) = storage(dir.path());
+        let (mut a, _) = Chain::claim::<u32>(&s, "c", "a").unwrap();
+        a.commit(10u32).unwrap();
+        Chain::claim::<u32>(&s, "c", "b").unwrap();
+        s.delete(&path("c", Epoch(2))).unwrap();
+        let error = Chain::claim::<u32>(&s, "c", "c").unwrap_err().to_string();
+        assert!(error.contains("the newest commit is missing"), "{error}");
     }
 }

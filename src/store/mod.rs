@@ -6,6 +6,7 @@ pub mod panes;
 pub mod rows;
 mod storage;
 pub mod tables;
+pub(crate) mod thrift;
 pub mod vectors;
 
-pub use storage::{Created, Storage, StorageError};
+pub use storage::{Created, Patience, Storage, StorageError};

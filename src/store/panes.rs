@@ -309,6 +309,10 @@ impl PaneTable {
     /// When it is damaged or lacks a column.
     pub fn read(file: bytes::Bytes, names: &Names) -> Result<Self, PaneFileError> {
         let mut table = Self::new(names);
+        if !super::thrift::sound_footer(&file) {
+            // Parquet's reader would set aside as much memory as a damaged file asks for.
+            return Err(ParquetError::General("the description at its end is damaged".into()).into());
+        }
         let file = ParquetRecordBatchReaderBuilder::try_new(file)?;
         // The batches that are read have the columns only.
         let packed = file.schema().metadata().get(FEATURES).cloned();

@@ -6,7 +6,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Why a file could not be read or written.
@@ -30,7 +31,36 @@ pub enum StorageError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file that a commit names is nowhere.
+    #[error("{path} is named in a commit and missing; restore it, or start again with --overwrite")]
+    Missing {
+        /// Its final name.
+        path: String,
+    },
 }
+
+/// How long an operation is tried again while the store fails. What can't be mended by waiting is never tried again.
+#[derive(Debug, Clone, Default)]
+pub enum Patience {
+    /// Not at all: for commands that only look, and where another attempt is made later anyway.
+    #[default]
+    Once,
+    /// Not at all, and an answer that takes long counts as none: for whoever polls a source, who must be back at it soon.
+    Hasty,
+    /// About half a minute: a batch job should say soon that its disk is full.
+    Briefly,
+    /// Until the store is back: a job that follows a topic waits, and its source holds back. Once the flag is set, it gives up.
+    UntilStopped(Arc<AtomicBool>),
+}
+
+/// Pauses between attempts grow from the first to the last of these.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How long [`Patience::Hasty`] waits for an answer.
+const HASTE: Duration = Duration::from_secs(10);
+/// How long [`Patience::Briefly`] lasts.
+const BRIEFLY: Duration = Duration::from_secs(25);
+/// How long a job that was told to stop goes on trying to commit what it has.
+const LAST_TRIES: Duration = Duration::from_secs(5);
 
 /// What came of creating a file that must not exist yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +80,50 @@ pub struct Storage {
     local: Option<PathBuf>,
     url: String,
     runtime: tokio::runtime::Handle,
+    patience: Patience,
+    /// Operations that failed, over all clones.
+    failures: Arc<AtomicU64>,
+    /// Operations that are being tried again now, over all clones.
+    failing: Arc<AtomicU64>,
 }
 
 impl Storage {
+    /// Any store, without retries.
+    #[must_use]
+    pub fn over(store: Arc<dyn ObjectStore>, url: &str, runtime: tokio::runtime::Handle) -> Self {
+        Self {
+            store,
+            prefix: Path::default(),
+            local: None,
+            url: url.to_owned(),
+            runtime,
+            patience: Patience::Once,
+            failures: Arc::default(),
+            failing: Arc::default(),
+        }
+    }
+
+    /// The same store with another patience.
+    #[must_use]
+    pub fn with(&self, patience: Patience) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
+    /// The same store for whoever must not wait long: no retries where there would be no end of them.
+    #[must_use]
+    pub fn hasty(&self) -> Self {
+        match self.patience {
+            Patience::UntilStopped(_) => self.with(Patience::Hasty),
+            Patience::Once | Patience::Hasty | Patience::Briefly => self.clone(),
+        }
+    }
+
+    /// Operations that have failed so far, those that were tried again with success too.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// Opens a folder (made if absent) or an object-store URL; credentials come from the environment, as the stores' own tools
     /// read them.
     ///
@@ -72,19 +143,13 @@ impl Storage {
                 .map_err(|e| bad(e.to_string()))?;
             let url =
                 url::Url::from_directory_path(&folder).map_err(|()| bad("not an absolute path".into()))?;
-            return Ok(Self {
-                store: Arc::new(store),
-                prefix: Path::default(),
-                local: Some(folder),
-                url: url.to_string(),
-                runtime,
-            });
+            return Ok(Self { local: Some(folder), ..Self::over(Arc::new(store), url.as_str(), runtime) });
         }
         let url = url::Url::parse(dir).map_err(|e| bad(e.to_string()))?;
         let (store, prefix) =
             object_store::parse_url_opts(&url, std::env::vars()).map_err(|e| bad(e.to_string()))?;
         let text = format!("{}/", url.as_str().trim_end_matches('/'));
-        Ok(Self { store: Arc::from(store), prefix, local: None, url: text, runtime })
+        Ok(Self { prefix, ..Self::over(Arc::from(store), &text, runtime) })
     }
 
     /// The URL of the root, with a slash at its end.
@@ -109,13 +174,85 @@ impl Storage {
         Path::from(format!("{}/{path}", self.prefix))
     }
 
+    /// Whether an operation has failed and is tried again right now.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tries an operation as often as patience allows, with growing pauses.
+    fn patiently<T>(&self, f: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let first = f();
+        if !matches!(first, Err(StorageError::Io { .. })) {
+            return first;
+        }
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if matches!(self.patience, Patience::Once | Patience::Hasty) {
+            return first;
+        }
+        self.failing.fetch_add(1, Ordering::Relaxed);
+        let done = self.again(f);
+        self.failing.fetch_sub(1, Ordering::Relaxed);
+        done
+    }
+
+    /// The attempts after the first.
+    fn again<T>(&self, f: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let (began, mut stopped) = (Instant::now(), None);
+        let mut pause = PAUSES.0;
+        loop {
+            let error = match f() {
+                Err(e @ StorageError::Io { .. }) => e,
+                done => return done,
+            };
+            match &self.patience {
+                Patience::Once | Patience::Hasty => return Err(error),
+                Patience::Briefly if began.elapsed() >= BRIEFLY => return Err(error),
+                Patience::Briefly => {}
+                Patience::UntilStopped(stop) => {
+                    if stop.load(Ordering::Relaxed)
+                        && stopped.get_or_insert_with(Instant::now).elapsed() >= LAST_TRIES
+                    {
+                        return Err(error);
+                    }
+                }
+            }
+            tracing::warn!(%error, failing_for_s = began.elapsed().as_secs(), again_in_ms = pause.as_millis() as u64, "storage failed, trying again");
+            self.pause(pause);
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Sleeps, but not through being told to stop.
+    fn pause(&self, pause: Duration) {
+        let Patience::UntilStopped(stop) = &self.patience else { return std::thread::sleep(pause) };
+        let (until, running) = (Instant::now() + pause, !stop.load(Ordering::Relaxed));
+        while Instant::now() < until && !(running && stop.load(Ordering::Relaxed)) {
+            std::thread::sleep(Duration::from_millis(50).min(pause));
+        }
+    }
+
+    /// Waits for a store's answer.
+    fn wait<T>(&self, f: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+        if !matches!(self.patience, Patience::Hasty) {
+            return self.runtime.block_on(f);
+        }
+        self.runtime.block_on(async {
+            tokio::time::timeout(HASTE, f).await.unwrap_or_else(|_| {
+                let source = format!("no answer within {} s", HASTE.as_secs()).into();
+                Err(object_store::Error::Generic { store: "output", source })
+            })
+        })
+    }
+
     fn run<T>(
         &self,
         action: &'static str,
         path: &str,
         f: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StorageError> {
-        self.runtime.block_on(f).map_err(|e| io(action, path, e))
+        self.wait(f).map_err(|e| io(action, path, e))
     }
 
     /// Writes a file; it is on disk when this returns.
@@ -123,12 +260,15 @@ impl Storage {
     /// # Errors
     /// When the store refuses.
     pub fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        if let Some(root) = &self.local {
-            let to = root.join(path);
-            return write_synced(&to, &bytes).map_err(|e| io("write", path, e));
-        }
-        self.run("write", path, async {
-            self.store.put(&self.path(path), PutPayload::from(bytes)).await.map(drop)
+        let bytes = bytes::Bytes::from(bytes);
+        self.patiently(|| {
+            if let Some(root) = &self.local {
+                let to = root.join(path);
+                return write_synced(&to, &bytes).map_err(|e| io("write", path, e));
+            }
+            self.run("write", path, async {
+                self.store.put(&self.path(path), PutPayload::from(bytes.clone())).await.map(drop)
+            })
         })
     }
 
@@ -137,19 +277,20 @@ impl Storage {
     /// # Errors
     /// When the store refuses. After an error the file may nevertheless exist: read it back before concluding anything.
     pub fn create(&self, path: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
-        if let Some(root) = &self.local {
-            return create_synced(&root.join(path), &bytes).map_err(|e| io("create", path, e));
-        }
-        let options = PutOptions::from(PutMode::Create);
-        let done =
-            self.runtime.block_on(self.store.put_opts(&self.path(path), PutPayload::from(bytes), options));
-        match done {
-            Ok(_) => Ok(Created::Yes),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                Ok(Created::Exists)
+        let bytes = bytes::Bytes::from(bytes);
+        self.patiently(|| {
+            if let Some(root) = &self.local {
+                return create_synced(&root.join(path), &bytes).map_err(|e| io("create", path, e));
             }
-            Err(e) => Err(io("create", path, e)),
-        }
+            let (at, payload) = (self.path(path), PutPayload::from(bytes.clone()));
+            match self.wait(self.store.put_opts(&at, payload, PutOptions::from(PutMode::Create))) {
+                Ok(_) => Ok(Created::Yes),
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    Ok(Created::Exists)
+                }
+                Err(e) => Err(io("create", path, e)),
+            }
+        })
     }
 
     /// Reads a file; `None` where there is none.
@@ -158,12 +299,27 @@ impl Storage {
     /// When the store refuses.
     pub fn get(&self, path: &str) -> Result<Option<bytes::Bytes>, StorageError> {
         let at = self.path(path);
-        let got = self.runtime.block_on(async { self.store.get(&at).await?.bytes().await });
-        match got {
-            Ok(b) => Ok(Some(b)),
+        self.patiently(|| {
+            let got = self.wait(async { self.store.get(&at).await?.bytes().await });
+            match got {
+                Ok(b) => Ok(Some(b)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(e) => Err(io("read", path, e)),
+            }
+        })
+    }
+
+    /// The size of a file in bytes; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub fn size(&self, path: &str) -> Result<Option<u64>, StorageError> {
+        let at = self.path(path);
+        self.patiently(|| match self.wait(self.store.head(&at)) {
+            Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(io("read", path, e)),
-        }
+            Err(e) => Err(io("look at", path, e)),
+        })
     }
 
     /// All files under a folder, sorted, relative to the root.
@@ -172,8 +328,10 @@ impl Storage {
     /// When the store refuses.
     pub fn list(&self, folder: &str) -> Result<Vec<String>, StorageError> {
         let at = self.path(folder);
-        let mut names: Vec<String> = self.run("list", folder, async {
-            self.store.list(Some(&at)).map_ok(|m| self.relative(&m.location)).try_collect().await
+        let mut names: Vec<String> = self.patiently(|| {
+            self.run("list", folder, async {
+                self.store.list(Some(&at)).map_ok(|m| self.relative(&m.location)).try_collect().await
+            })
         })?;
         names.sort();
         Ok(names)
@@ -189,24 +347,23 @@ impl Storage {
     /// # Errors
     /// When the staged file and the final one are both missing, or the store refuses.
     pub fn publish(&self, staged: &str, to: &str) -> Result<(), StorageError> {
-        if let Some(root) = &self.local {
-            let (from, to_path) = (root.join(staged), root.join(to));
-            if !from.exists() && to_path.exists() {
-                return Ok(());
-            }
-            let renamed = to_path
-                .parent()
-                .map_or(Ok(()), std::fs::create_dir_all)
-                .and_then(|()| std::fs::rename(&from, &to_path));
-            return renamed.and_then(|()| sync_folder(&to_path)).map_err(|e| io("publish", to, e));
-        }
+        self.patiently(|| match &self.local {
+            Some(root) => publish_local(&root.join(staged), &root.join(to), to),
+            None => self.publish_object(staged, to),
+        })
+    }
+
+    fn publish_object(&self, staged: &str, to: &str) -> Result<(), StorageError> {
         let (from, to_path) = (self.path(staged), self.path(to));
-        let copied = self.runtime.block_on(self.store.copy(&from, &to_path));
-        match copied {
-            Ok(()) => self.delete(staged),
-            Err(object_store::Error::NotFound { .. }) => {
-                self.run("publish", to, async { self.store.head(&to_path).await.map(drop) })
-            }
+        match self.wait(self.store.copy(&from, &to_path)) {
+            Ok(()) => self.remove(staged),
+            Err(object_store::Error::NotFound { .. }) => match self.wait(self.store.head(&to_path)) {
+                Ok(_) => Ok(()),
+                Err(object_store::Error::NotFound { .. }) => {
+                    Err(StorageError::Missing { path: to.to_owned() })
+                }
+                Err(e) => Err(io("publish", to, e)),
+            },
             Err(e) => Err(io("publish", to, e)),
         }
     }
@@ -216,28 +373,14 @@ impl Storage {
     /// # Errors
     /// When the store refuses.
     pub fn delete(&self, path: &str) -> Result<(), StorageError> {
-        let at = self.path(path);
-        match self.runtime.block_on(self.store.delete(&at)) {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(io("delete", path, e)),
-        }
+        self.patiently(|| self.remove(path))
     }
 
-    /// Tries an operation again while it fails, with growing pauses, up to a total of about half a minute.
-    ///
-    /// # Errors
-    /// The last error.
-    pub fn retry<T>(&self, mut f: impl FnMut(&Self) -> Result<T, StorageError>) -> Result<T, StorageError> {
-        let mut pause = Duration::from_millis(200);
-        loop {
-            match f(self) {
-                Err(e) if pause < Duration::from_secs(16) => {
-                    tracing::warn!(error = %e, again_in_ms = pause.as_millis() as u64, "storage failed, trying again");
-                    std::thread::sleep(pause);
-                    pause *= 2;
-                }
-                done => return done,
-            }
+    fn remove(&self, path: &str) -> Result<(), StorageError> {
+        let at = self.path(path);
+        match self.wait(self.store.delete(&at)) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(io("delete", path, e)),
         }
     }
 }
@@ -252,7 +395,6 @@ fn io(
 
 /// A temporary name beside the final one, unlike any other writer's.
 fn beside(to: &std::path::Path) -> PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = to.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
@@ -264,10 +406,18 @@ fn stage(to: &std::path::Path, bytes: &[u8]) -> std::io::Result<PathBuf> {
         std::fs::create_dir_all(folder)?;
     }
     let temporary = beside(to);
-    let mut f = std::fs::File::create(&temporary)?;
-    f.write_all(bytes)?;
-    f.sync_all()?;
-    Ok(temporary)
+    let written = std::fs::File::create(&temporary).and_then(|mut f| {
+        f.write_all(bytes)?;
+        f.sync_all()
+    });
+    match written {
+        Ok(()) => Ok(temporary),
+        Err(e) => {
+            // On a full disk a half-written file would be in its own way.
+            let _ = std::fs::remove_file(&temporary);
+            Err(e)
+        }
+    }
 }
 
 fn write_synced(to: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -286,6 +436,16 @@ fn create_synced(to: &std::path::Path, bytes: &[u8]) -> std::io::Result<Created>
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Created::Exists),
         Err(e) => Err(e),
     }
+}
+
+fn publish_local(from: &std::path::Path, to: &std::path::Path, name: &str) -> Result<(), StorageError> {
+    if !from.exists() {
+        let missing = || StorageError::Missing { path: name.to_owned() };
+        return if to.exists() { Ok(()) } else { Err(missing()) };
+    }
+    let renamed =
+        to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::rename(from, to));
+    renamed.and_then(|()| sync_folder(to)).map_err(|e| io("publish", name, e))
 }
 
 fn sync_folder(file: &std::path::Path) -> std::io::Result<()> {
@@ -324,5 +484,36 @@ mod tests {
         assert!(s.publish("_staged/y", "windows/y").is_err());
         s.delete("windows/date=2026-01-01/x").unwrap();
         s.delete("windows/date=2026-01-01/x").unwrap();
+    }
+
+    #[test]
+    fn a_store_that_comes_back_is_waited_for_and_a_hasty_caller_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_rt, s) = storage(dir.path());
+        let s = s.with(Patience::UntilStopped(Arc::default()));
+        // A file where a folder should be.
+        std::fs::write(dir.path().join("a"), b"").unwrap();
+        assert!(s.hasty().put("a/b", b"rows".to_vec()).is_err());
+        assert_eq!((s.failures(), s.is_failing()), (1, false));
+        std::thread::scope(|scope| {
+            let put = scope.spawn(|| s.put("a/b", b"rows".to_vec()));
+            while !s.is_failing() {
+                std::thread::yield_now();
+            }
+            std::fs::remove_file(dir.path().join("a")).unwrap();
+            put.join().unwrap().unwrap();
+        });
+        assert!(s.failures() > 1 && !s.is_failing());
+        assert_eq!(&*s.get("a/b").unwrap().unwrap(), b"rows");
+        assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn what_waiting_can_not_mend_is_an_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_rt, s) = storage(dir.path());
+        let s = s.with(Patience::UntilStopped(Arc::default()));
+        let error = s.publish("_staged/x", "windows/x").unwrap_err();
+        assert!(matches!(error, StorageError::Missing { .. }), "{error}");
     }
 }

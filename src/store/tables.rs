@@ -148,7 +148,7 @@ impl<'a> Stager<'a> {
     pub fn file(&mut self, to: String, batches: &[&RecordBatch]) -> Result<(), PaneFileError> {
         let staged = Staged { from: format!("_staged/{to}"), to };
         let bytes = all_to_parquet(batches)?;
-        self.storage.retry(|s| s.put(&staged.from, bytes.clone()))?;
+        self.storage.put(&staged.from, bytes)?;
         self.files.push(staged);
         Ok(())
     }
@@ -248,5 +248,5 @@ fn by_date<T>(rows: &[T], time: impl Fn(&T) -> i64) -> impl Iterator<Item = (Str
 /// # Errors
 /// When the storage fails.
 pub fn publish(storage: &Storage, files: &[Staged]) -> Result<(), StorageError> {
-    files.iter().try_for_each(|f| storage.retry(|s| s.publish(&f.from, &f.to)))
+    files.iter().try_for_each(|f| storage.publish(&f.from, &f.to))
 }

@@ -97,7 +97,7 @@ pub type Recorded = (i64, u64, Arc<str>, Resolved);
 /// # Errors
 /// When it can't be read or is none.
 pub fn read_vectors(storage: &Storage, path: &str) -> Result<Vec<Recorded>, PaneFileError> {
-    let Some(bytes) = storage.retry(|s| s.get(path))? else { return Ok(Vec::new()) };
+    let Some(bytes) = storage.get(path)? else { return Ok(Vec::new()) };
     let mut out = Vec::new();
     for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
         rows_of(&batch?, &mut out).map_err(|column| {

@@ -1,75 +1,10 @@
 //! A real Apache Kafka: live equals replay, and kill -9 changes nothing.
 
+use crate::broker::Broker;
 use crate::support::*;
 use rand::{Rng, SeedableRng};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
-
-/// A broker that is stopped when dropped.
-struct Broker {
-    dir: PathBuf,
-    address: String,
-}
-
-fn kafka(args: &[&str]) -> std::process::Output {
-    Command::new("bash")
-        .arg(script("kafka.sh"))
-        .args(args)
-        .env("KAFKA_OWNER_PID", std::process::id().to_string())
-        .output()
-        .unwrap()
-}
-
-impl Broker {
-    /// Starts one, or says why there is none.
-    fn start(dir: &Path, test: &str) -> Option<Self> {
-        let available = kafka(&["available"]);
-        if !available.status.success() {
-            say(&format!("skipped {test}: {}", String::from_utf8_lossy(&available.stdout).trim()));
-            return None;
-        }
-        let got = kafka(&["get"]);
-        assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
-        let started = kafka(&["start", text(dir)]);
-        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-        let address = String::from_utf8(started.stdout).unwrap().trim().to_owned();
-        Some(Self { dir: dir.to_owned(), address })
-    }
-
-    fn topic(&self, name: &str, partitions: u32) {
-        let made = kafka(&["topic", text(&self.dir), name, &partitions.to_string()]);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    }
-
-    /// Produces the lines of a file, a session's always to the same partition.
-    fn produce(&self, topic: &str, lines: &str) {
-        use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-        let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> =
-            rdkafka::ClientConfig::new()
-                .set("bootstrap.servers", &self.address)
-                .set("linger.ms", "20")
-                .set("queue.buffering.max.messages", "200000")
-                .create()
-                .unwrap();
-        for line in lines.lines() {
-            let event: serde_json::Value = serde_json::from_str(line).unwrap();
-            let key = event["session_id"].as_str().unwrap_or("").to_owned();
-            let mut record = BaseRecord::to(topic).key(&key).payload(line);
-            while let Err((_, back)) = producer.send(record) {
-                std::thread::sleep(Duration::from_millis(5));
-                record = back;
-            }
-        }
-        producer.flush(Duration::from_secs(60)).unwrap();
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        kafka(&["stop", text(&self.dir)]);
-    }
-}
 
 /// The real archive where it is, generated events otherwise.
 fn events(dir: &Path) -> String {

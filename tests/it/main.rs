@@ -3,11 +3,14 @@
 //! What needs something that is not here (a real archive in `DRIFTGLASS_DATA`, Java and Maven for Kafka, Python) says so in one line
 //! and passes over.
 
+mod broker;
 mod clip;
 mod commands;
 mod embedding;
 mod incidents;
 mod kafka;
+mod members;
+mod outage;
 mod privacy;
 mod readers;
 mod recovery;

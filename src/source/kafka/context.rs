@@ -1,6 +1,6 @@
 //! The client's callbacks: assignments start where [`Positions`] says, revocations are noted for the poller, troubles are logged.
 
-use crate::source::{PartitionId, Positions, SourceError};
+use crate::source::{PartitionId, PositionError, Positions, SourceError};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -9,12 +9,15 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a broker may take to tell a partition's first and last offset.
 pub const WATERMARK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a position beyond a partition's end is doubted. A broker that restarts may tell an end that lies behind its log's for a while,
+/// and believing it would read everything twice.
+const DOUBTED: Duration = Duration::from_secs(5);
 /// Time between two warnings of the same kind.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,8 @@ pub enum Change {
     Assigned(Vec<Assigned>),
     /// Partitions that are not read here any more.
     Revoked(Vec<PartitionId>),
+    /// An assigned partition that is not read yet: where to start can't be told now.
+    Unplaced(PartitionId),
 }
 
 /// What callbacks tell the poller.
@@ -49,6 +54,12 @@ pub struct Shared {
     pub failed: Option<SourceError>,
     /// All partitions of the topic.
     pub partitions: Vec<PartitionId>,
+    /// Partitions that the group assigns to this member and that the client was not told to read yet.
+    pub unplaced: BTreeSet<i32>,
+    /// Troubles so far.
+    pub troubles: u64,
+    /// Since when a partition's position has been beyond its end.
+    beyond: HashMap<i32, Instant>,
     /// Partitions' ends by the latest statistics.
     pub highs: HashMap<i32, i64>,
     /// The client's last complaint.
@@ -75,6 +86,7 @@ impl Context {
     pub fn warn(&self, what: &str) {
         let mut shared = self.shared.lock();
         shared.complaint = Some(what.to_owned());
+        shared.troubles += 1;
         if shared.warned.is_some_and(|t| t.elapsed() < WARN_EVERY) {
             shared.unsaid += 1;
             return;
@@ -96,13 +108,32 @@ impl Context {
         }
     }
 
-    /// Decides where a partition starts.
-    fn start(&self, consumer: &BaseConsumer<Self>, partition: i32) -> Result<Assigned, SourceError> {
+    /// Decides where a partition starts; `None` when that can't be told now.
+    ///
+    /// # Errors
+    /// When it can't be told at all.
+    pub fn start(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partition: i32,
+    ) -> Result<Option<Assigned>, SourceError> {
         let id = PartitionId(partition);
-        let wanted =
-            self.positions.position(id).map_err(|source| SourceError::Position { partition: id, source })?;
-        let wanted = wanted.map(|o| o.0);
-        Ok(match (wanted, self.watermarks(consumer, partition)) {
+        let wanted = match self.positions.position(id) {
+            Ok(offset) => offset.map(|o| o.0),
+            Err(PositionError::NotNow(e)) => {
+                self.warn(&format!("partition {partition} waits, since where to go on can't be told: {e}"));
+                return Ok(None);
+            }
+            Err(source) => return Err(SourceError::Position { partition: id, source }),
+        };
+        let marks = self.watermarks(consumer, partition);
+        if self.is_doubtful(partition, wanted, marks) {
+            self.warn(&format!(
+                "partition {partition} waits: its position lies beyond the end that the broker tells"
+            ));
+            return Ok(None);
+        }
+        Ok(Some(match (wanted, marks) {
             // Asked before the first fetch: the client's own error would not say which partition it is about.
             (Some(w), Some((low, high))) if w < low || w > high => {
                 Assigned { partition, next: Some(low), high: Some(high), gone: Some(w) }
@@ -111,7 +142,18 @@ impl Context {
                 Assigned { partition, next: Some(low), high: Some(high), gone: None }
             }
             (wanted, marks) => Assigned { partition, next: wanted, high: marks.map(|m| m.1), gone: None },
-        })
+        }))
+    }
+
+    /// Whether a position beyond the partition's end is too young to be believed.
+    fn is_doubtful(&self, partition: i32, wanted: Option<i64>, marks: Option<(i64, i64)>) -> bool {
+        let beyond = matches!((wanted, marks), (Some(w), Some((_, high))) if w > high);
+        let since = &mut self.shared.lock().beyond;
+        if !beyond {
+            since.remove(&partition);
+            return false;
+        }
+        since.entry(partition).or_insert_with(Instant::now).elapsed() < DOUBTED
     }
 
     fn assign(
@@ -119,16 +161,47 @@ impl Context {
         consumer: &BaseConsumer<Self>,
         list: &mut TopicPartitionList,
     ) -> Result<(), SourceError> {
-        let mut assigned = Vec::new();
-        for mut element in list.elements_for_topic(&self.topic) {
-            let start = self.start(consumer, element.partition())?;
+        let (mut assigned, mut unplaced) = (Vec::new(), Vec::new());
+        let mut placed = TopicPartitionList::new();
+        for element in list.elements_for_topic(&self.topic) {
+            let partition = element.partition();
+            let Some(start) = self.start(consumer, partition)? else {
+                unplaced.push(partition);
+                continue;
+            };
             let offset = start.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
-            element.set_offset(offset).map_err(|e| kafka("can't set a partition's offset", e))?;
+            placed
+                .add_partition_offset(&self.topic, partition, offset)
+                .map_err(|e| kafka("can't set a partition's offset", e))?;
             assigned.push(start);
         }
-        take_on(consumer, list).map_err(|e| kafka("can't take on the assigned partitions", e))?;
-        self.shared.lock().changes.push_back(Change::Assigned(assigned));
+        take_on(consumer, &placed).map_err(|e| kafka("can't take on the assigned partitions", e))?;
+        let mut shared = self.shared.lock();
+        shared.changes.push_back(Change::Assigned(assigned));
+        shared.changes.extend(unplaced.iter().map(|p| Change::Unplaced(PartitionId(*p))));
+        shared.unplaced.extend(unplaced);
         Ok(())
+    }
+
+    /// Lets go of revoked partitions.
+    fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
+        let gone: Vec<i32> = list.elements_for_topic(&self.topic).iter().map(|e| e.partition()).collect();
+        // Noted before the partitions are let go: what is in flight must be dropped, and nothing waits for a commit here.
+        gone.iter().for_each(|p| self.positions.let_go(PartitionId(*p)));
+        let mut reading = TopicPartitionList::new();
+        {
+            let mut shared = self.shared.lock();
+            for p in &gone {
+                if !shared.unplaced.remove(p) {
+                    reading.add_partition(&self.topic, *p);
+                }
+            }
+            shared.changes.push_back(Change::Revoked(gone.into_iter().map(PartitionId).collect()));
+        }
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(&reading),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+        }
     }
 }
 
@@ -187,14 +260,7 @@ impl ConsumerContext for Context {
             }
             return;
         }
-        let gone = list.elements_for_topic(&self.topic).iter().map(|e| PartitionId(e.partition())).collect();
-        // Noted before the partitions are let go: what is in flight must be dropped, and nothing waits for a commit here.
-        self.shared.lock().changes.push_back(Change::Revoked(gone));
-        let let_go = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
-        };
-        if let Err(e) = let_go {
+        if let Err(e) = self.revoke(consumer, list) {
             self.warn(&format!("can't let go of revoked partitions: {e}"));
         }
     }

@@ -11,10 +11,10 @@ pub mod tests;
 pub use drain::{DrainStats, drain};
 pub use probe::{Probed, probe};
 
-use super::buffer::Spare;
-use super::{Clock, Offset, PartitionId, Polled, Positions, Source, SourceError};
+use super::Spare;
+use super::{Again, Clock, Offset, PartitionId, Polled, Positions, Source, SourceError};
 use config::{client_config, creation_error};
-use context::{Change, Context, kafka};
+use context::{Assigned, Change, Context, kafka};
 use partition::{Idle, Part};
 use rdkafka::Message;
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 
 /// Messages gathered in one call, over all partitions.
 const MESSAGES_PER_POLL: usize = 8 * super::CHUNK_MESSAGES;
+
+/// Time between two attempts to learn where a partition starts.
+const PLACE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The client under this source.
 type Consuming = rdkafka::consumer::BaseConsumer<Context>;
@@ -80,6 +83,8 @@ pub struct KafkaSource {
     parts: BTreeMap<i32, Part>,
     ready: VecDeque<Polled>,
     spare: Spare,
+    /// Assigned partitions that wait to be told where they start, and when to ask again.
+    unplaced: BTreeMap<i32, Instant>,
     /// Whether the group has assigned partitions (or none) to this member.
     joined: bool,
 }
@@ -109,6 +114,7 @@ impl KafkaSource {
             parts: BTreeMap::new(),
             ready: VecDeque::new(),
             spare: Spare::default(),
+            unplaced: BTreeMap::new(),
             joined: false,
         })
     }
@@ -142,27 +148,83 @@ impl KafkaSource {
             match change {
                 Change::Assigned(assigned) => {
                     self.joined = true;
-                    let now = self.options.clock.now();
-                    for a in assigned {
-                        if let (Some(from), Some(to)) = (a.gone, a.next) {
-                            self.ready.push_back(gap(a.partition, from, to));
-                        }
-                        self.parts.insert(a.partition, Part::new(&a, self.options.until_caught_up, now));
-                    }
+                    assigned.iter().for_each(|a| self.begin(a));
                     self.refresh_partitions();
+                }
+                Change::Unplaced(p) => {
+                    self.unplaced.insert(p.0, self.options.clock.now() + PLACE_AGAIN);
                 }
                 Change::Revoked(gone) => {
                     // What is still in hand belongs to the next owner.
                     self.ready.retain(|p| !about(p).is_some_and(|p| gone.contains(&p)));
                     for p in &gone {
                         self.parts.remove(&p.0);
+                        self.unplaced.remove(&p.0);
                     }
-                    self.joined = !self.parts.is_empty();
+                    self.joined = !(self.parts.is_empty() && self.unplaced.is_empty());
                     if !gone.is_empty() {
                         self.ready.push_front(Polled::Revoked(gone));
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Reading of a partition begins.
+    fn begin(&mut self, a: &Assigned) {
+        if let (Some(from), Some(to)) = (a.gone, a.next) {
+            self.ready.push_back(gap(a.partition, from, to));
+        }
+        let part = Part::new(a, self.options.until_caught_up, self.options.clock.now());
+        self.parts.insert(a.partition, part);
+    }
+
+    /// Asks again where waiting partitions start, and begins to read those that know.
+    fn place(&mut self) -> Result<(), SourceError> {
+        let now = self.options.clock.now();
+        let due: Vec<i32> = self.unplaced.iter().filter(|(_, at)| **at <= now).map(|(p, _)| *p).collect();
+        for partition in due {
+            let Some(start) = self.consumer.context().start(&self.consumer, partition)? else {
+                self.unplaced.insert(partition, self.options.clock.now() + PLACE_AGAIN);
+                continue;
+            };
+            self.unplaced.remove(&partition);
+            self.consumer.context().shared.lock().unplaced.remove(&partition);
+            self.begin(&start);
+            match self.consumer.rebalance_protocol() {
+                RebalanceProtocol::Cooperative => {
+                    let offset = start.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
+                    let one = self.one(partition, offset)?;
+                    self.consumer
+                        .incremental_assign(&one)
+                        .map_err(|e| kafka("can't take on a partition", e))?;
+                }
+                RebalanceProtocol::Eager | RebalanceProtocol::None => self.assign_anew()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Assigns all partitions that are read here again, each at its position; paused ones stay so.
+    fn assign_anew(&self) -> Result<(), SourceError> {
+        let mut list = TopicPartitionList::new();
+        for (&partition, part) in &self.parts {
+            let offset = part.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
+            list.add_partition_offset(&self.options.topic, partition, offset)
+                .map_err(|e| kafka("can't name a partition", e))?;
+        }
+        let again = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self
+                .consumer
+                .incremental_unassign(&list)
+                .and_then(|()| self.consumer.incremental_assign(&list)),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
+        };
+        again.map_err(|e| kafka("can't assign partitions again", e))?;
+        for (&partition, _) in self.parts.iter().filter(|(_, p)| p.paused || p.ended) {
+            let one = self.one(partition, KafkaOffset::Invalid)?;
+            self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))?;
         }
         Ok(())
     }
@@ -234,10 +296,9 @@ impl KafkaSource {
                 self.find_gaps()
             }
             KafkaError::MessageConsumption(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                Err(SourceError::NoTopic {
-                    topic: self.options.topic.clone(),
-                    brokers: self.options.brokers.clone(),
-                })
+                // It was there at the start; a broker that restarts may not know it for a while.
+                self.consumer.context().warn(&format!("{e}: waiting for the topic to be back"));
+                Ok(())
             }
             KafkaError::MessageConsumptionFatal(_)
             | KafkaError::MessageConsumption(
@@ -254,11 +315,13 @@ impl KafkaSource {
     /// A position is out of range; the client doesn't say whose. Every partition's position is checked, and reading starts anew
     /// with those that are gone at the log's beginning.
     fn find_gaps(&mut self) -> Result<(), SourceError> {
-        let mut list = TopicPartitionList::new();
+        let mut beyond = Vec::new();
         for (&partition, part) in &mut self.parts {
             if let Some((low, high)) = self.consumer.context().watermarks(&self.consumer, partition) {
                 part.high = Some(high);
-                if let Some(from) = part.next.filter(|n| *n < low || *n > high) {
+                if part.next.is_some_and(|n| n > high) {
+                    beyond.push(PartitionId(partition));
+                } else if let Some(from) = part.next.filter(|n| *n < low) {
                     if !part.gathered.is_empty() {
                         let chunk = part.gathered.take(PartitionId(partition), &mut self.spare);
                         self.ready.push_back(Polled::Chunk(chunk));
@@ -267,26 +330,13 @@ impl KafkaSource {
                     self.ready.push_back(gap(partition, from, low));
                 }
             }
-            let offset = part.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
-            list.add_partition_offset(&self.options.topic, partition, offset)
-                .map_err(|e| kafka("can't name a partition", e))?;
+        }
+        // Either the log is a new one or the broker does not know its end yet: what is committed and the broker's next answers tell.
+        for partition in beyond {
+            self.again(partition)?;
         }
         // A partition in this state can't be sought in; only assigning it again makes the client fetch from it.
-        let again = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self
-                .consumer
-                .incremental_unassign(&list)
-                .and_then(|()| self.consumer.incremental_assign(&list)),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
-        };
-        again.map_err(|e| kafka("can't go on after lost offsets", e))?;
-        let paused: Vec<i32> =
-            self.parts.iter().filter(|(_, p)| p.paused || p.ended).map(|(p, _)| *p).collect();
-        for p in paused {
-            let one = self.one(p, KafkaOffset::Invalid)?;
-            self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))?;
-        }
-        Ok(())
+        self.assign_anew()
     }
 
     /// Says which partitions have ended or gone idle.
@@ -329,6 +379,7 @@ impl KafkaSource {
     fn finished(&self) -> bool {
         self.options.until_caught_up
             && self.joined
+            && self.unplaced.is_empty()
             && self.ready.is_empty()
             && self.parts.values().all(|p| p.ended)
     }
@@ -401,6 +452,7 @@ impl Source for KafkaSource {
             // Chunks of a burst wait here; the client must be polled again before long, and is, once they are taken.
             return Ok(p);
         }
+        self.place()?;
         self.gather(timeout)?;
         self.quiet_ones()?;
         match self.next_ready() {
@@ -428,6 +480,25 @@ impl Source for KafkaSource {
         }
         part.paused = false;
         if part.ended { Ok(()) } else { self.consumer.resume(&one).map_err(|e| kafka("can't resume", e)) }
+    }
+
+    fn again(&mut self, partition: PartitionId) -> Result<Again, SourceError> {
+        if self.parts.remove(&partition.0).is_none() {
+            let waits = self.unplaced.contains_key(&partition.0);
+            return Ok(if waits { Again::Reading } else { Again::NotMine });
+        }
+        self.ready.retain(|p| about(p) != Some(partition));
+        if matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {
+            let one = self.one(partition.0, KafkaOffset::Invalid)?;
+            self.consumer.incremental_unassign(&one).map_err(|e| kafka("can't let go of a partition", e))?;
+        }
+        self.consumer.context().shared.lock().unplaced.insert(partition.0);
+        self.unplaced.insert(partition.0, self.options.clock.now());
+        Ok(Again::Reading)
+    }
+
+    fn troubles(&self) -> u64 {
+        self.consumer.context().shared.lock().troubles
     }
 
     fn lag(&self) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::source::conformance::{At, Record, message, records};
-use crate::source::{Chunk, FromBeginning, Payload};
+use crate::source::{Chunk, FromBeginning, Payload, PositionError};
 use parking_lot::Mutex;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
@@ -125,7 +125,7 @@ fn a_position_that_is_gone_is_a_gap_and_reading_goes_on_at_the_beginning() {
 }
 
 #[test]
-fn offsets_lost_while_reading_are_found_and_only_their_partition_starts_anew() {
+fn a_position_beyond_the_end_is_asked_for_again_and_only_that_partition_starts_anew() {
     let cluster = Cluster::new("events", 2);
     cluster.produce(&crate::source::conformance::reference(2, 10));
     let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(FromBeginning)).unwrap();
@@ -138,19 +138,14 @@ fn offsets_lost_while_reading_are_found_and_only_their_partition_starts_anew() {
     source.parts.get_mut(&0).unwrap().next = Some(99);
     source.trouble(KafkaError::MessageConsumption(Code::AutoOffsetReset)).unwrap();
     cluster.send([(1, message(1, 10).into_bytes())].into_iter());
-    let (mut gap, mut again) = (None, BTreeMap::<i32, Vec<i64>>::new());
+    let mut again = BTreeMap::<i32, Vec<i64>>::new();
     until(&mut source, |p| {
-        match p {
-            Polled::Gap { partition, from, to } => gap = Some((partition.0, from.0, to.0)),
-            Polled::Chunk(c) => {
-                let r = records(&c);
-                again.entry(c.partition.0).or_default().extend(r.iter().map(|r| r.offset));
-            }
-            _ => {}
+        if let Polled::Chunk(c) = p {
+            let r = records(&c);
+            again.entry(c.partition.0).or_default().extend(r.iter().map(|r| r.offset));
         }
         (again.values().map(Vec::len).sum::<usize>() == 11).then_some(())
     });
-    assert_eq!(gap, Some((0, 99, 0)));
     assert_eq!(again[&0], (0..10).collect::<Vec<_>>());
     assert_eq!(again[&1], [10], "the other partition repeats nothing");
 }
@@ -323,12 +318,78 @@ fn errors_at_the_start_say_what_to_do() {
 fn a_position_that_is_not_known_stops_the_source() {
     struct Lost;
     impl Positions for Lost {
-        fn position(&self, _: PartitionId) -> Result<Option<Offset>, crate::source::PositionError> {
-            Err("the store is away".into())
+        fn position(&self, _: PartitionId) -> Result<Option<Offset>, PositionError> {
+            Err(PositionError::Never("the store is damaged".into()))
         }
     }
     let cluster = Cluster::new("events", 1);
     let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(Lost)).unwrap();
     let error = (0..400).find_map(|_| source.poll(Duration::from_millis(50)).err()).unwrap().to_string();
-    assert!(error.contains("partition 0") && error.contains("the store is away"), "{error}");
+    assert!(error.contains("partition 0") && error.contains("the store is damaged"), "{error}");
+}
+
+#[test]
+fn a_position_that_is_not_known_yet_holds_up_its_partition_alone() {
+    struct Away(std::sync::atomic::AtomicU32);
+    impl Positions for Away {
+        fn position(&self, p: PartitionId) -> Result<Option<Offset>, PositionError> {
+            use std::sync::atomic::Ordering::Relaxed;
+            match p.0 {
+                1 if self.0.fetch_add(1, Relaxed) < 3 => {
+                    Err(PositionError::NotNow("the store is away".into()))
+                }
+                1 => Ok(Some(Offset(4))),
+                _ => Ok(None),
+            }
+        }
+    }
+    let cluster = Cluster::new("events", 2);
+    cluster.produce(&crate::source::conformance::reference(2, 10));
+    let away = Arc::new(Away(0.into()));
+    let mut source = KafkaSource::connect(cluster.options("g"), away).unwrap();
+    let mut got = Vec::new();
+    until(&mut source, |p| {
+        if let Polled::Chunk(c) = p {
+            got.extend(records(&c).iter().map(|r| (r.partition, r.offset)));
+        }
+        (got.len() == 16).then_some(())
+    });
+    let expected: Vec<(i32, i64)> = (0..10).map(|o| (0, o)).chain((4..10).map(|o| (1, o))).collect();
+    assert_eq!(got, expected, "the other partition did not wait");
+}
+
+#[test]
+fn a_partition_read_again_starts_where_positions_say_and_others_go_on() {
+    for strategy in ["range", "cooperative-sticky"] {
+        let topic = format!("again-{strategy}-{}", std::process::id());
+        let mock = Cluster::new("events", 2);
+        // The mock cluster knows no cooperative groups.
+        let (brokers, topic) = match strategy {
+            "range" => (mock.brokers(), "events".to_owned()),
+            _ => match real_broker(&topic, 2) {
+                Some(brokers) => (brokers, topic),
+                None => return,
+            },
+        };
+        send(&brokers, &topic, messages(&crate::source::conformance::reference(2, 10)));
+        let mut options = KafkaOptions::new(&brokers, &topic, &topic);
+        options.properties.insert("partition.assignment.strategy".into(), strategy.into());
+        let mut source = KafkaSource::connect(options, Arc::new(At([(0, 7), (1, 0)].into()))).unwrap();
+        let mut n = 0;
+        until(&mut source, |p| {
+            n += offsets(p).map_or(0, |o| o.len());
+            (n == 13).then_some(())
+        });
+        assert_eq!(source.again(PartitionId(7)).unwrap(), Again::NotMine);
+        assert_eq!(source.again(PartitionId(0)).unwrap(), Again::Reading);
+        send(&brokers, &topic, [(1, message(1, 10).into_bytes())].into_iter());
+        let mut got = BTreeMap::<i32, Vec<i64>>::new();
+        until(&mut source, |p| {
+            if let Polled::Chunk(c) = p {
+                got.entry(c.partition.0).or_default().extend(records(&c).iter().map(|r| r.offset));
+            }
+            (got.values().map(Vec::len).sum::<usize>() == 4).then_some(())
+        });
+        assert_eq!(got, [(0, vec![7, 8, 9]), (1, vec![10])].into(), "{strategy}");
+    }
 }

@@ -19,8 +19,23 @@ const STRUCT: u8 = 12;
 /// may be.
 ///
 /// Takes only what Parquet writes: maps, sets and lists of booleans are refused, because readers differ about them.
-pub(super) fn well_formed(bytes: &[u8], mut number: impl FnMut(i64, i64) -> bool) -> bool {
+pub(crate) fn well_formed(bytes: &[u8], mut number: impl FnMut(i64, i64) -> bool) -> bool {
     Walk(bytes).fields(DEPTH, &mut number).is_some()
+}
+
+/// Longest description of a Parquet file that is read.
+const FOOTER_BYTES: usize = 4 << 20;
+
+/// Whether a Parquet file's description can be read without harm.
+pub(crate) fn sound_footer(file: &[u8]) -> bool {
+    footer(file).is_some_and(|f| well_formed(f, |_, _| true))
+}
+
+/// The description at a file's end, without its length and the closing magic.
+fn footer(file: &[u8]) -> Option<&[u8]> {
+    let (rest, length) = file.strip_suffix(b"PAR1")?.split_last_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|&n| n <= FOOTER_BYTES)?;
+    rest.get(rest.len().checked_sub(length)?..)
 }
 
 struct Walk<'a>(&'a [u8]);
