@@ -7,6 +7,7 @@ mod broker;
 mod clip;
 mod commands;
 mod embedding;
+mod hostile;
 mod incidents;
 mod kafka;
 mod members;

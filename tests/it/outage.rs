@@ -277,12 +277,13 @@ fn a_topic_that_grows_is_read_to_its_end() {
     broker.produce(TOPIC, &lines[..half]);
     job.until("it has read the first half", WHOLE, |j| j.metric(READ) == Some(count(&lines[..half])));
     grow(&broker, 4);
+    let grown = Instant::now();
     // Before the job knows of the new partitions: it must read them from their beginning.
     broker.produce(TOPIC, &lines[half..]);
     // While the group is shared out anew, what was read and not yet committed is read again, and counted again by this counter. So it may
     // come to more than there is; that all is read is when it stands still.
     let (mut read, mut since) = (0.0, Instant::now());
-    let noticed = job.until("it has read all of four partitions", WHOLE, |j| {
+    job.until("it has read all of four partitions", WHOLE, |j| {
         let now = j.metric(READ).unwrap_or(read);
         if now != read {
             (read, since) = (now, Instant::now());
@@ -304,7 +305,7 @@ fn a_topic_that_grows_is_read_to_its_end() {
         "a topic that grew from 2 to 4 partitions: lost {lost}, doubled {doubled} of {} events; all were read {:.1} s after it had grown, \
          {} of them twice, and {} by the last start",
         count(&lines),
-        noticed.as_secs_f64(),
+        since.duration_since(grown).as_secs_f64(),
         read - count(&lines),
         last["messages"],
     ));

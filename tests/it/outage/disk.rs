@@ -58,7 +58,7 @@ impl Disk {
     /// Writes a file that leaves so many bytes free.
     pub fn fill(&self, left: u64) {
         let mut file = File::create(self.filler()).expect("a file on the small disk");
-        let zeros = vec![0; 1 << 16];
+        let zeros = vec![0_u8; 1 << 16];
         let mut written = 0;
         while let Ok(n) = file.write(&zeros) {
             written += n as u64;
