@@ -55,6 +55,8 @@ pub enum Patience {
 
 /// Pauses between attempts grow from the first to the last of these.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How long after a request the client of a bucket tries it again by itself.
+const TRIES: Duration = Duration::from_secs(15);
 /// How long [`Patience::Hasty`] waits for an answer.
 const HASTE: Duration = Duration::from_secs(10);
 /// How long [`Patience::Briefly`] lasts.
@@ -146,10 +148,9 @@ impl Storage {
             return Ok(Self { local: Some(folder), ..Self::over(Arc::new(store), url.as_str(), runtime) });
         }
         let url = url::Url::parse(dir).map_err(|e| bad(e.to_string()))?;
-        let (store, prefix) =
-            object_store::parse_url_opts(&url, std::env::vars()).map_err(|e| bad(e.to_string()))?;
+        let (store, prefix) = remote(&url).map_err(|e| bad(e.to_string()))?;
         let text = format!("{}/", url.as_str().trim_end_matches('/'));
-        Ok(Self { prefix, ..Self::over(Arc::from(store), &text, runtime) })
+        Ok(Self { prefix, ..Self::over(store, &text, runtime) })
     }
 
     /// The URL of the root, with a slash at its end.
@@ -383,6 +384,33 @@ impl Storage {
             Err(e) => Err(io("delete", path, e)),
         }
     }
+}
+
+/// Opens a bucket. As `object_store::parse_url_opts`, but that the client itself tries little: how long a store is waited for is for
+/// [`Patience`] to say, and three minutes of retries below it would be out of its sight.
+fn remote(url: &url::Url) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
+    use object_store::{BackoffConfig, ObjectStoreScheme, RetryConfig};
+    let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: 2, retry_timeout: TRIES };
+    macro_rules! open {
+        ($builder:ty) => {{
+            let builder = <$builder>::new().with_url(url.to_string()).with_retry(retry);
+            // Variables of other things are passed over.
+            let builder =
+                std::env::vars().fold(builder, |b, (name, value)| match name.to_ascii_lowercase().parse() {
+                    Ok(key) => b.with_config(key, value),
+                    Err(_) => b,
+                });
+            Arc::new(builder.build()?) as Arc<dyn ObjectStore>
+        }};
+    }
+    let (scheme, path) = ObjectStoreScheme::parse(url)?;
+    let store = match scheme {
+        ObjectStoreScheme::AmazonS3 => open!(object_store::aws::AmazonS3Builder),
+        ObjectStoreScheme::GoogleCloudStorage => open!(object_store::gcp::GoogleCloudStorageBuilder),
+        ObjectStoreScheme::MicrosoftAzure => open!(object_store::azure::MicrosoftAzureBuilder),
+        _ => Arc::from(object_store::parse_url_opts(url, std::env::vars())?.0),
+    };
+    Ok((store, Path::parse(path)?))
 }
 
 fn io(

@@ -15,11 +15,20 @@ fn event(n: usize, more: &str) -> String {
 
 /// Messages and what becomes of each: an event, or the reason for which it is refused.
 fn attacks() -> Vec<(String, &'static str)> {
-    let deep = |open: &str, close: &str| format!(r#"{{"x":{}{}}}"#, open.repeat(10_000), close.repeat(10_000));
+    // What no feature reads is passed over without going down into it, however deep it is.
+    let deep = |open: &str, close: &str| {
+        event(1, &format!(r#","x":{}1{}"#, open.repeat(10_000), close.repeat(10_000)))
+    };
+    let read = |open: &str, close: &str| {
+        event(1, &format!(r#","prompt":{}1{}"#, open.repeat(10_000), close.repeat(10_000)))
+    };
     let with = |more: &str| event(1, more);
     vec![
-        (deep("[", "]"), "not_json"),
-        (deep(r#"{"a":"#, "}").replace("}}", "1}}"), "not_json"),
+        (deep("[", "]"), "event"),
+        (deep(r#"{"a":"#, "}"), "event"),
+        (deep("[", ""), "not_json"),
+        (read("[", "]"), "event"),
+        (read(r#"{"text":"#, "}"), "event"),
         (with(&format!(r#","prompt":{{"text":"{}"}}"#, "a".repeat(100 << 20))), "too_large"),
         (with(&format!(r#","prompt":{{"text":"{}"}}"#, "kitten ".repeat(100_000))), "event"),
         (with(r#","metrics":{"latency_ms":NaN}"#), "not_json"),
@@ -31,7 +40,10 @@ fn attacks() -> Vec<(String, &'static str)> {
         (with("").replace("2026-01-05T", "2026-01-05 "), "event"),
         (with(r#","metrics":{"latency_ms":-1e308,"cost_usd":1e308}"#), "event"),
         (with(&format!(r#","model":{{"loras":[{}]}}"#, many(20_000, |i| format!(r#""l{i}""#)))), "event"),
-        (with(&format!(r#","prompt":{{"token_ids":[{}]}}"#, many(49_000, |i| (49_000 - i).to_string()))), "event"),
+        (
+            with(&format!(r#","prompt":{{"token_ids":[{}]}}"#, many(49_000, |i| (49_000 - i).to_string()))),
+            "event",
+        ),
         ("[]".into(), "not_json"),
         ("null".into(), "not_json"),
         ("{}".into(), "missing_field"),
@@ -86,10 +98,18 @@ fn hostile_messages_are_counted_by_reason_and_cost_nobody_else_anything() {
     let (printed, mib) = watched(&args);
     let summary: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(summary["events"], good, "{summary}");
-    let reasons: std::collections::BTreeMap<&str, u64> =
-        summary["reasons"].as_object().unwrap().iter().map(|(k, v)| (k.as_str(), v.as_u64().unwrap())).collect();
+    let reasons: std::collections::BTreeMap<&str, u64> = summary["reasons"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_u64().unwrap()))
+        .collect();
     assert_eq!(reasons, expected);
-    say(&format!("{} hostile messages, {} refused, {mib} MiB", attacks.len(), expected.values().sum::<u64>()));
+    say(&format!(
+        "{} hostile messages, {} refused, {mib} MiB",
+        attacks.len(),
+        expected.values().sum::<u64>()
+    ));
     assert!(mib < 400, "{mib} MiB");
 }
 

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// The binary under test.
+/// The binary under test: the one built with the tests, or another that `DRIFTGLASS_BIN` names.
 pub fn driftglass() -> Command {
-    let mut c = Command::new(env!("CARGO_BIN_EXE_driftglass"));
+    let built = std::ffi::OsString::from(env!("CARGO_BIN_EXE_driftglass"));
+    let mut c = Command::new(std::env::var_os("DRIFTGLASS_BIN").unwrap_or(built));
     c.env_remove("DRIFTGLASS_CONFIG").env_remove("RUST_LOG");
     c
 }
