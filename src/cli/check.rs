@@ -1,10 +1,12 @@
 //! `driftglass check`: whether a configuration is right and everything that it names can be reached.
 
-use super::common::runtime;
+use super::common::{runtime, storage};
+use super::style::classify;
 use super::{CliError, ConfigFile, Global, check_events};
 use crate::alert::{DEFAULT_RULES_TOML, sink};
 use crate::config::units::Span;
-use crate::config::{Config, DEFAULT_TOML};
+use crate::config::{Config, DEFAULT_TOML, Embedding};
+use crate::embed::{Embedder, vector_plan};
 use crate::engine::compile_rules;
 use crate::source::kafka::{Probed, probe};
 use crate::store::panes::Names;
@@ -178,6 +180,15 @@ impl Check {
                 })?;
             }
         }
+        if let Some(section) = &config.embedding {
+            report.add(images(section, &config, &runtime))?;
+        }
+        if let Some(address) = &config.serve.listen {
+            report.add(match std::net::TcpListener::bind(address) {
+                Ok(_) => Finding::ok("serve.listen", format!("{address} is free")),
+                Err(e) => Finding::fail("serve.listen", format!("{address}: {e}; use a free address")),
+            })?;
+        }
         if let Some(path) = config.alerts.jsonl.as_deref().filter(|p| *p != "-") {
             report.add(match appendable(Path::new(path)) {
                 Ok(()) => Finding::ok("alerts.jsonl", path),
@@ -207,6 +218,28 @@ fn kafka(brokers: &str, topic: &str, p: &Probed) -> Finding {
         return Finding::fail("kafka", text);
     }
     Finding::ok("kafka", text)
+}
+
+/// Loads what looks at images: model, reference, styles, head.
+fn images(section: &Embedding, config: &Config, runtime: &Runtime) -> Finding {
+    let folder = local(&config.output.dir).filter(|f| !f.exists());
+    let tried = storage(config, runtime).and_then(|storage| {
+        let plan = vector_plan(section, &storage).map_err(classify)?;
+        let embedder = Embedder::new(section, &plan, &storage).map_err(classify)?;
+        let runs = embedder.runs().map_or_else(
+            || "no model: vectors come with events or from files".to_owned(),
+            |(provider, model)| format!("model {model} runs on {provider}"),
+        );
+        Ok(format!("{runs}; {} components, {} named styles", plan.dimension, plan.styles.len()))
+    });
+    if let Some(folder) = folder {
+        // Only an empty one goes: what a look made should not stay.
+        let _ = std::fs::remove_dir(folder);
+    }
+    match tried {
+        Ok(text) => Finding::ok("embedding", text),
+        Err(e) => Finding::fail("embedding", e.to_string()),
+    }
 }
 
 /// Tries at the output all that a job does there.

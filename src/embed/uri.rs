@@ -19,7 +19,7 @@ pub enum Place {
     Local(PathBuf),
     /// An `http` or `https` URL without userinfo or fragment.
     Http(Url),
-    /// An object: its store's [`store_key`], and its decoded path.
+    /// An object: its store's key (`store_key`), and its decoded path.
     Store(String, ObjectPath),
 }
 

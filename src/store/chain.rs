@@ -227,7 +227,6 @@ impl Chain {
     }
 
     /// Creates a link; also tells its size.
-
     fn create<T: Serialize + DeserializeOwned>(
         &self,
         epoch: Epoch,

@@ -1,7 +1,7 @@
 //! Whole commands: the binary as users run it, on generated and on real input, against files and a real Kafka.
 //!
-//! What needs something that is not here (a real archive in `DRIFTGLASS_DATA`, Java and Maven for Kafka, Python) says so in one line
-//! and passes over.
+//! What needs something that is not here (a real archive in `DRIFTGLASS_DATA`, Java and Maven for Kafka, Python for stock readers and an
+//! S3 server, a mount namespace for a small disk) says so in one line and passes over.
 
 mod broker;
 mod clip;

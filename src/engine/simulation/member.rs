@@ -187,7 +187,8 @@ impl Life<'_> {
         let world = &self.member.world;
         let at_end = owned.next_offset().0 as usize == world.logs[p as usize].len();
         let quiet = at_end && world.phase() == Phase::Settle;
-        if !owned.is_dirty() && !(quiet && !world.is_quiet(p)) {
+        let to_say = quiet && !world.is_quiet(p);
+        if !owned.is_dirty() && !to_say {
             return Ok(());
         }
         match owned.commit(quiet) {
