@@ -29,6 +29,9 @@ use std::time::{Duration, Instant};
 /// Messages gathered in one call, over all partitions.
 const MESSAGES_PER_POLL: usize = 8 * super::CHUNK_MESSAGES;
 
+/// How often a member joins anew that the brokers have shut out in favour of another one with its `group.instance.id`, and within what
+/// time: after a broker's restart that other one may have been itself.
+const JOIN_AGAIN: (usize, Duration) = (5, Duration::from_secs(600));
 /// Time between two attempts to learn where a partition starts.
 const PLACE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -85,6 +88,9 @@ pub struct KafkaSource {
     spare: Spare,
     /// Assigned partitions that wait to be told where they start, and when to ask again.
     unplaced: BTreeMap<i32, Instant>,
+    positions: Arc<dyn Positions>,
+    /// When it was shut out lately.
+    shut_out: VecDeque<Instant>,
     /// Whether the group has assigned partitions (or none) to this member.
     joined: bool,
 }
@@ -95,9 +101,7 @@ impl KafkaSource {
     /// # Errors
     /// When a property is wrong, no broker answers, or the topic does not exist.
     pub fn connect(options: KafkaOptions, positions: Arc<dyn Positions>) -> Result<Self, SourceError> {
-        let config = client_config(&options.brokers, &options.group, &options.properties)?;
-        let context = Context::new(&options.topic, positions);
-        let consumer: Consuming = config.create_with_context(context).map_err(creation_error)?;
+        let consumer = Self::consumer(&options, &positions)?;
         let complaint = || {
             // Errors wait in the client's queue until it is polled.
             let polled = (0..20).find_map(|_| consumer.poll(Duration::from_millis(10))?.err());
@@ -115,8 +119,48 @@ impl KafkaSource {
             ready: VecDeque::new(),
             spare: Spare::default(),
             unplaced: BTreeMap::new(),
+            positions,
+            shut_out: VecDeque::new(),
             joined: false,
         })
+    }
+
+    fn consumer(options: &KafkaOptions, positions: &Arc<dyn Positions>) -> Result<Consuming, SourceError> {
+        let config = client_config(&options.brokers, &options.group, &options.properties)?;
+        let context = Context::new(&options.topic, Arc::clone(positions));
+        config.create_with_context(context).map_err(creation_error)
+    }
+
+    /// Joins the group as a new member, without the partitions that this one had.
+    fn join_anew(&mut self) -> Result<(), SourceError> {
+        let had: Vec<PartitionId> =
+            self.parts.keys().chain(self.unplaced.keys()).map(|p| PartitionId(*p)).collect();
+        had.iter().for_each(|p| self.positions.let_go(*p));
+        self.parts.clear();
+        self.unplaced.clear();
+        self.ready.retain(|p| about(p).is_none());
+        self.ready.push_front(Polled::Revoked(had));
+        self.joined = false;
+        let consumer = Self::consumer(&self.options, &self.positions)?;
+        {
+            let before = self.consumer.context().shared.lock();
+            let mut shared = consumer.context().shared.lock();
+            shared.partitions.clone_from(&before.partitions);
+            shared.troubles = before.troubles;
+        }
+        consumer.subscribe(&[&self.options.topic]).map_err(|e| kafka("can't subscribe", e))?;
+        self.consumer = consumer;
+        Ok(())
+    }
+
+    /// Whether a member that was shut out should try once more.
+    fn may_join_anew(&mut self) -> bool {
+        let now = self.options.clock.now();
+        self.shut_out.push_back(now);
+        while self.shut_out.front().is_some_and(|t| now.duration_since(*t) > JOIN_AGAIN.1) {
+            self.shut_out.pop_front();
+        }
+        self.shut_out.len() <= JOIN_AGAIN.0
     }
 
     /// The partitions that the topic has now, asked of the brokers.
@@ -299,6 +343,14 @@ impl KafkaSource {
                 // It was there at the start; a broker that restarts may not know it for a while.
                 self.consumer.context().warn(&format!("{e}: waiting for the topic to be back"));
                 Ok(())
+            }
+            KafkaError::MessageConsumptionFatal(Code::FencedInstanceId) if self.may_join_anew() => {
+                tracing::warn!(
+                    topic = %self.options.topic,
+                    "kafka: another member with this group.instance.id was let in (a second process, or this one before the broker \
+                     restarted): joining anew"
+                );
+                self.join_anew()
             }
             KafkaError::MessageConsumptionFatal(_)
             | KafkaError::MessageConsumption(

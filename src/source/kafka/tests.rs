@@ -393,3 +393,36 @@ fn a_partition_read_again_starts_where_positions_say_and_others_go_on() {
         assert_eq!(got, [(0, vec![7, 8, 9]), (1, vec![10])].into(), "{strategy}");
     }
 }
+
+/// The mock cluster knows no static members.
+#[test]
+fn a_static_member_that_was_shut_out_joins_anew() {
+    let topic = format!("static-{}", std::process::id());
+    let Some(brokers) = real_broker(&topic, 2) else { return };
+    send(&brokers, &topic, messages(&crate::source::conformance::reference(2, 10)));
+    let connect = || {
+        let mut o = KafkaOptions::new(&brokers, &topic, &topic);
+        o.properties.insert("group.instance.id".into(), "one".into());
+        KafkaSource::connect(o, Arc::new(FromBeginning)).unwrap()
+    };
+    let read = |source: &mut KafkaSource| {
+        let mut n = 0;
+        until(source, |p| {
+            n += offsets(p).map_or(0, |o| o.len());
+            (n == 20).then_some(())
+        });
+    };
+    let mut first = connect();
+    read(&mut first);
+    let mut second = connect();
+    read(&mut second);
+    drop(second);
+    let mut revoked = false;
+    let mut n = 0;
+    until(&mut first, |p| {
+        revoked |= matches!(p, Polled::Revoked(_));
+        n += offsets(p).map_or(0, |o| o.len());
+        (n == 20).then_some(())
+    });
+    assert!(revoked, "what was in hand belongs to nobody");
+}
