@@ -11,6 +11,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use thiserror::Error;
 
+/// The longest condition in bytes: planning takes time by the square of its terms, seconds for thousands of them.
+const LONGEST_WHEN: usize = 4_000;
+
 /// Why a rule can't be used: which rule, which of its keys, what is wrong there and what would be right, on one line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("rule {rule:?}: {key}: {message}")]
@@ -144,6 +147,10 @@ impl Rules {
                 .transpose()
                 .map_err(|m| wrong("segment_by", m))?;
             let baselines = baselines(&e.baseline, known.baselines).map_err(|m| wrong("baseline", m))?;
+            if e.when.len() > LONGEST_WHEN {
+                let message = format!("is {} characters long, {LONGEST_WHEN} at most", e.when.len());
+                return Err(wrong("when", message));
+            }
             let condition = Condition::plan(&context, &e.when, &schema).map_err(|m| wrong("when", m))?;
             for f in features {
                 rules.by_feature.entry(f).or_default().push(i);

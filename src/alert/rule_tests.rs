@@ -155,6 +155,12 @@ fn what_is_no_condition_is_refused() {
 }
 
 #[test]
+fn a_condition_without_end_is_refused_before_it_is_planned() {
+    let text = refusal("", &["psi > 1"; 2_000].join(" or "));
+    assert!(text.contains("at most"), "{text}");
+}
+
+#[test]
 fn unknown_names_are_refused_with_their_neighbour() {
     for (more, says) in [
         ("window = \"25h\"", "window: no window \"25h\"; did you mean \"24h\"?"),

@@ -306,6 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_mean_nothing_are_refused() {
+        for (text, says) in [
+            ("[windows]\nrolling = [{ length = \"0s\", slide = \"5m\" }]", "no length of a window"),
+            ("[[features]]\nname = \"latency_ms\"\nlog = nan", "`log`"),
+            ("[[features]]\nname = \"latency_ms\"\ntolerance = inf", "`tolerance`"),
+            ("[[features]]\nname = \"latency_ms\"\ntolerance_share = -0.1", "`tolerance_share`"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
     fn an_empty_file_is_a_whole_configuration() {
         let c = read("").unwrap();
         assert_eq!(c.windows.rolling.len(), 3);

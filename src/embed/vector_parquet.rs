@@ -2,17 +2,16 @@
 
 use super::fetch::FetchError;
 use super::rows::RowError;
-use crate::store::thrift;
+use crate::store::sound::{self, Pages};
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::column::page::PageReader;
-use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::errors::ParquetError;
 use parquet::file::serialized_reader::SerializedPageReader;
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ const BATCH: usize = 1024;
 /// reading that row fails and the others don't.
 pub fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowError> {
     let wrong = |_: ParquetError| RowError::NotAVectorFile;
-    if !thrift::sound_footer(file) {
+    if !sound::footer_is(file) {
         return Err(RowError::NotAVectorFile);
     }
     // Without the Arrow schema that writers embed, every kind of list is read as the same one.
@@ -43,7 +42,7 @@ pub fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowError> {
     if size.is_none_or(|n| n > DECODED_BYTES) {
         return Err(FetchError::TooLarge.into());
     }
-    let pages = Pages(file.clone());
+    let pages = Pages::new(file.clone(), PAGE_BYTES);
     check_levels(&pages, &metadata, column, dimension)?;
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata.clone())
         .with_projection(ProjectionMask::roots(metadata.parquet_schema(), [column]))
@@ -110,37 +109,6 @@ fn check_levels(
         }
     }
     Ok(())
-}
-
-/// The file's bytes, for a reader of pages; refuses pages that claim to be huge, which would be set aside before they are looked at.
-#[derive(Clone)]
-struct Pages(Bytes);
-
-impl Length for Pages {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-}
-
-impl ChunkReader for Pages {
-    type T = bytes::buf::Reader<Bytes>;
-
-    /// Only page headers are read this way.
-    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        let at = usize::try_from(start).ok().filter(|&at| at <= self.0.len());
-        let header = self.0.slice(at.ok_or_else(|| ParquetError::EOF("page outside the file".to_owned()))?..);
-        // Fields 2 and 3 of a page header are its size decompressed and as stored.
-        let sound = |field, value| !matches!(field, 2 | 3) || (0..=PAGE_BYTES).contains(&value);
-        if thrift::well_formed(&header, sound) {
-            Ok(header.reader())
-        } else {
-            Err(ParquetError::General("page header can't be true".to_owned()))
-        }
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        self.0.get_bytes(start, length)
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use arrow::array::{
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::ChunkReader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) fn parquet(columns: Vec<(&str, ArrayRef)>, compression: Compression) -> Bytes {
@@ -120,7 +121,7 @@ fn huge_pages_are_refused_by_their_headers() {
     let mut forged = file[..7].to_vec();
     forged.extend([0xfe, 0xff, 0xff, 0xff, 0x0f]);
     forged.extend(&file[8..]);
-    let pages = Pages(forged.into());
-    assert!(pages.get_read(4).is_err() && Pages(file).get_read(4).is_ok());
+    let pages = Pages::new(forged.into(), PAGE_BYTES);
+    assert!(pages.get_read(4).is_err() && Pages::new(file, PAGE_BYTES).get_read(4).is_ok());
     assert!(pages.get_read(u64::MAX).is_err());
 }

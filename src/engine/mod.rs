@@ -18,6 +18,7 @@ mod sampling;
 mod simulation;
 mod sweep;
 mod tick_rows;
+mod worker;
 
 pub use evaluate::Evaluator;
 pub use evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};

@@ -3,16 +3,16 @@
 use super::decoding::{Decoded, Decoder, Outcome, Task, decode_all};
 use super::evaluating::{Alarm, Evaluating, Holding};
 use super::evaluator_task::TaskError;
-use super::ingest::{Committed, IngestError, Owned, Taken};
+use super::ingest::{Committed, IngestError, Owned};
 use super::job::Job;
 use super::progress::{Counts, Progress};
+use super::worker::Worker;
 use crate::alert::Outbox;
 use crate::source::{
     Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, PositionError, Positions,
     Source, SourceError, TimeRange,
 };
-use crate::store::chain::ChainError;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -102,7 +102,7 @@ enum Work {
 }
 
 /// What a worker is told.
-enum Order {
+pub(super) enum Order {
     Assign(Box<Owned>),
     /// A chunk that is being decoded.
     Chunk(Receiver<Outcome>),
@@ -419,116 +419,6 @@ fn order(work: Work) -> (Order, Option<Task>) {
         Work::Chunk(chunk) => {
             let (to, from) = bounded(1);
             (Order::Chunk(from), Some(Task { chunk, to }))
-        }
-    }
-}
-
-/// The sketching side: some of the partitions.
-struct Worker {
-    job: Arc<Job>,
-    owned: FxHashMap<PartitionId, (Box<Owned>, Instant)>,
-    progress: Arc<Progress>,
-    evaluator: Sender<Committed>,
-    hints: Sender<(PartitionId, Offset)>,
-    lost: Sender<PartitionId>,
-    spare: Sender<Box<Decoded>>,
-    failed: Arc<AtomicBool>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Worker {
-    fn work(mut self, from: &Receiver<Order>) -> Result<(), EngineError> {
-        let every = self.job.settings.config.engine.commit_every.duration();
-        loop {
-            match from.recv_timeout(Duration::from_millis(100)) {
-                Ok(Order::Assign(owned)) => {
-                    if self.owned.insert(owned.id(), (owned, Instant::now())).is_none() {
-                        self.progress.owned.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                Ok(Order::Drop(p)) => self.drop(p),
-                Ok(Order::Quiet(p)) => self.commit(p, true)?,
-                Ok(Order::Chunk(decoded)) => match self.decoded(&decoded)? {
-                    Some(decoded) => self.chunk(decoded)?,
-                    None => break,
-                },
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            let due: Vec<PartitionId> = self
-                .owned
-                .iter()
-                .filter(|(_, (o, since))| o.is_full() || (o.is_dirty() && since.elapsed() >= every))
-                .map(|(p, _)| *p)
-                .collect();
-            for p in due {
-                self.commit(p, false)?;
-            }
-        }
-        let dirty: Vec<PartitionId> =
-            self.owned.iter().filter(|(_, (o, _))| o.is_dirty()).map(|(p, _)| *p).collect();
-        dirty.into_iter().try_for_each(|p| self.commit(p, false))
-    }
-
-    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it waits for may never come then.
-    fn decoded(&self, from: &Receiver<Outcome>) -> Result<Option<Box<Decoded>>, EngineError> {
-        loop {
-            match from.recv_timeout(Duration::from_millis(100)) {
-                Ok(outcome) => return Ok(Some(outcome?)),
-                Err(RecvTimeoutError::Disconnected) => return Err(EngineError::Thread("decoding")),
-                Err(RecvTimeoutError::Timeout) if self.failed.load(Ordering::Relaxed) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        }
-    }
-
-    fn chunk(&mut self, mut decoded: Box<Decoded>) -> Result<(), EngineError> {
-        let taken = match self.owned.get_mut(&decoded.partition) {
-            Some((owned, _)) => owned.take(&mut decoded, &self.progress, &|| {
-                self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
-            }),
-            None => Ok(Taken::All),
-        };
-        match taken {
-            Ok(Taken::All) => {}
-            Ok(Taken::Stopped) => {
-                // Nothing behind a chunk that was not taken in may be: the partition is left as it is, committed as far as it came.
-                self.commit(decoded.partition, false)?;
-                self.drop(decoded.partition);
-            }
-            Err(e) => {
-                // What was rejected is committed first, so that the table can show what the error speaks of.
-                self.commit(decoded.partition, false)?;
-                return Err(e.into());
-            }
-        }
-        let _ = self.spare.try_send(decoded);
-        Ok(())
-    }
-
-    fn drop(&mut self, p: PartitionId) {
-        if self.owned.remove(&p).is_some() {
-            self.progress.owned.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    fn commit(&mut self, p: PartitionId, quiet: bool) -> Result<(), EngineError> {
-        let Some((owned, since)) = self.owned.get_mut(&p) else { return Ok(()) };
-        match owned.commit(quiet) {
-            Ok(committed) => {
-                *since = Instant::now();
-                let _ = self.hints.send((p, owned.next_offset()));
-                let _ = self.evaluator.send(committed);
-                Ok(())
-            }
-            Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => {
-                tracing::warn!(partition = %p, %chain, %epoch, "another process owns this partition now; dropping it here");
-                Progress::add(&self.progress.partitions_lost, 1);
-                self.drop(p);
-                let _ = self.lost.send(p);
-                Ok(())
-            }
-            Err(e) => Err(e.into()),
         }
     }
 }

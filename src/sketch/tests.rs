@@ -196,3 +196,26 @@ fn unknown_users_never_make_a_token_look_common() {
     s.add(&[5], 0, 1, Some(67));
     assert_eq!(s.token(5).users.count_ones(), 1, "two users with one bit count as one");
 }
+
+#[test]
+fn a_bucket_beyond_the_last_is_refused() {
+    let seed = include_bytes!("../../fixtures/fuzz/sketch/quantile-least");
+    // Behind the kind of seed and the length of the first of two sketches.
+    let length = usize::from(u16::from_le_bytes([seed[1], seed[2]]));
+    assert!(Sketch::decode(&seed[3..3 + length]).is_err());
+}
+
+#[test]
+fn very_long_prompts_are_counted_like_short_ones() {
+    let tokens: Vec<u16> = (0..3_000u32).rev().map(|t| (t * 7 % 2_000) as u16).collect();
+    let mut long = TokenSketch::default();
+    long.add(&[5, 1_999, 9], 3, 8, Some(2));
+    long.add(&tokens, 3, 9, Some(70));
+    let mut expected = std::collections::BTreeMap::<u32, u64>::new();
+    for t in tokens.iter().chain(&[5, 1_999, 9]) {
+        *expected.entry(u32::from(*t)).or_default() += 1;
+    }
+    assert!(long.tokens().map(|(t, c)| (t, c.count)).eq(expected));
+    let users = |token: u32| long.tokens().find(|t| t.0 == token).unwrap().1.users;
+    assert_eq!((users(5), users(6)), (1 << 2 | 1 << 6, 1 << 6));
+}

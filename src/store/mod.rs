@@ -2,11 +2,12 @@
 
 pub mod archive_writer;
 pub mod chain;
+mod local;
 pub mod panes;
 pub mod rows;
+pub(crate) mod sound;
 mod storage;
 pub mod tables;
-pub(crate) mod thrift;
 pub mod vectors;
 
 pub use storage::{Created, Patience, Storage, StorageError};

@@ -5,6 +5,7 @@
 //! that wrote it).
 
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
+use super::sound::{self, Pages};
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::{DecodeError, Sketch, SketchId, UnlikeSketches};
@@ -22,6 +23,9 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
+
+/// The largest page of a file of panes: a page ends only after a thousand rows, and a segment's sketches may take a megabyte.
+const PAGE_BYTES: i64 = 1 << 30;
 
 /// Why panes could not be written or read back.
 #[derive(Debug, Error)]
@@ -309,11 +313,11 @@ impl PaneTable {
     /// When it is damaged or lacks a column.
     pub fn read(file: bytes::Bytes, names: &Names) -> Result<Self, PaneFileError> {
         let mut table = Self::new(names);
-        if !super::thrift::sound_footer(&file) {
+        if !sound::footer_is(&file) {
             // Parquet's reader would set aside as much memory as a damaged file asks for.
             return Err(ParquetError::General("the description at its end is damaged".into()).into());
         }
-        let file = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        let file = ParquetRecordBatchReaderBuilder::try_new(Pages::new(file, PAGE_BYTES))?;
         // The batches that are read have the columns only.
         let packed = file.schema().metadata().get(FEATURES).cloned();
         for b in file.with_batch_size(8192).build()? {
@@ -490,5 +494,15 @@ mod tests {
     fn with_room(mut r: PaneRow, features: usize) -> PaneRow {
         r.contents.sketches.resize_with(features, || None);
         r
+    }
+
+    /// A file of a few hundred bytes that claims to have more row groups than memory could hold.
+    #[test]
+    fn a_file_that_lies_about_its_size_is_refused() {
+        let file = include_bytes!("../../fixtures/fuzz/sketch/file-row-groups");
+        let groupings = Arc::new(Groupings::new(&[Vec::new()]).unwrap());
+        // The first byte chooses what the seed is read as.
+        let file = bytes::Bytes::from_static(&file[1..]);
+        assert!(decode(file, &Names::new(groupings, &builtin())).is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! Where files go: a folder or an object store, with the few operations that commits need.
 
+use super::local::{create_synced, publish_local, write_synced};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -413,71 +413,12 @@ fn remote(url: &url::Url) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> 
     Ok((store, Path::parse(path)?))
 }
 
-fn io(
+pub(super) fn io(
     action: &'static str,
     path: &str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> StorageError {
     StorageError::Io { action, path: path.to_owned(), source: source.into() }
-}
-
-/// A temporary name beside the final one, unlike any other writer's.
-fn beside(to: &std::path::Path) -> PathBuf {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = to.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    to.with_file_name(format!(".{name}.{}-{n}.tmp", std::process::id()))
-}
-
-fn stage(to: &std::path::Path, bytes: &[u8]) -> std::io::Result<PathBuf> {
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let temporary = beside(to);
-    let written = std::fs::File::create(&temporary).and_then(|mut f| {
-        f.write_all(bytes)?;
-        f.sync_all()
-    });
-    match written {
-        Ok(()) => Ok(temporary),
-        Err(e) => {
-            // On a full disk a half-written file would be in its own way.
-            let _ = std::fs::remove_file(&temporary);
-            Err(e)
-        }
-    }
-}
-
-fn write_synced(to: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = stage(to, bytes)?;
-    std::fs::rename(&temporary, to)?;
-    sync_folder(to)
-}
-
-fn create_synced(to: &std::path::Path, bytes: &[u8]) -> std::io::Result<Created> {
-    let temporary = stage(to, bytes)?;
-    // A hard link fails where the name is taken: the file appears whole, and once.
-    let linked = std::fs::hard_link(&temporary, to);
-    std::fs::remove_file(&temporary)?;
-    match linked {
-        Ok(()) => sync_folder(to).map(|()| Created::Yes),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Created::Exists),
-        Err(e) => Err(e),
-    }
-}
-
-fn publish_local(from: &std::path::Path, to: &std::path::Path, name: &str) -> Result<(), StorageError> {
-    if !from.exists() {
-        let missing = || StorageError::Missing { path: name.to_owned() };
-        return if to.exists() { Ok(()) } else { Err(missing()) };
-    }
-    let renamed =
-        to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::rename(from, to));
-    renamed.and_then(|()| sync_folder(to)).map_err(|e| io("publish", name, e))
-}
-
-fn sync_folder(file: &std::path::Path) -> std::io::Result<()> {
-    file.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
 }
 
 #[cfg(test)]

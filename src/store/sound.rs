@@ -1,7 +1,12 @@
-//! Walks a Thrift struct in its compact form, which is how Parquet writes its metadata, to see that every length in it is true.
+//! Reading Parquet that may be damaged or lie: its descriptions are walked before its reader sees them.
 //!
 //! Parquet's own reader sets memory aside for some lengths before it has seen the bytes, and a process that is refused such memory
-//! ends. What this walk lets through can't ask for more elements than it has bytes.
+//! ends; other lengths it counts up to, for minutes. What this walk of Thrift's compact form lets through can't ask for more elements
+//! than it has bytes.
+
+use bytes::{Buf, Bytes};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{ChunkReader, Length};
 
 /// Nested deeper than Parquet ever does.
 const DEPTH: u8 = 16;
@@ -19,15 +24,15 @@ const STRUCT: u8 = 12;
 /// may be.
 ///
 /// Takes only what Parquet writes: maps, sets and lists of booleans are refused, because readers differ about them.
-pub(crate) fn well_formed(bytes: &[u8], mut number: impl FnMut(i64, i64) -> bool) -> bool {
+fn well_formed(bytes: &[u8], mut number: impl FnMut(i64, i64) -> bool) -> bool {
     Walk(bytes).fields(DEPTH, &mut number).is_some()
 }
 
 /// Longest description of a Parquet file that is read.
 const FOOTER_BYTES: usize = 4 << 20;
 
-/// Whether a Parquet file's description can be read without harm.
-pub(crate) fn sound_footer(file: &[u8]) -> bool {
+/// Whether a Parquet file's description is sound.
+pub(crate) fn footer_is(file: &[u8]) -> bool {
     footer(file).is_some_and(|f| well_formed(f, |_, _| true))
 }
 
@@ -36,6 +41,48 @@ fn footer(file: &[u8]) -> Option<&[u8]> {
     let (rest, length) = file.strip_suffix(b"PAR1")?.split_last_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|&n| n <= FOOTER_BYTES)?;
     rest.get(rest.len().checked_sub(length)?..)
+}
+
+/// A file's bytes, for a reader of pages; refuses pages that claim to be huge, which would be set aside before they are looked at.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    file: Bytes,
+    page: i64,
+}
+
+impl Pages {
+    /// Lets pages of so many bytes through, as stored and decompressed.
+    pub fn new(file: Bytes, page: i64) -> Self {
+        Self { file, page }
+    }
+}
+
+impl Length for Pages {
+    fn len(&self) -> u64 {
+        self.file.len() as u64
+    }
+}
+
+impl ChunkReader for Pages {
+    type T = bytes::buf::Reader<Bytes>;
+
+    /// Only page headers are read this way.
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        let at = usize::try_from(start).ok().filter(|&at| at <= self.file.len());
+        let header =
+            self.file.slice(at.ok_or_else(|| ParquetError::EOF("page outside the file".to_owned()))?..);
+        // Fields 2 and 3 of a page header are its size decompressed and as stored.
+        let sound = |field, value| !matches!(field, 2 | 3) || (0..=self.page).contains(&value);
+        if well_formed(&header, sound) {
+            Ok(header.reader())
+        } else {
+            Err(ParquetError::General("page header can't be true".to_owned()))
+        }
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        self.file.get_bytes(start, length)
+    }
 }
 
 struct Walk<'a>(&'a [u8]);

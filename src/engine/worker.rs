@@ -1,0 +1,124 @@
+//! The sketching side of a running job: a thread that owns some of the partitions, takes their chunks in and commits them.
+
+use super::decoding::{Decoded, Outcome};
+use super::ingest::{Committed, IngestError, Owned, Taken};
+use super::job::Job;
+use super::progress::Progress;
+use super::run::{EngineError, Order};
+use crate::source::{Offset, PartitionId};
+use crate::store::chain::ChainError;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The sketching side: some of the partitions.
+pub(super) struct Worker {
+    pub job: Arc<Job>,
+    pub owned: FxHashMap<PartitionId, (Box<Owned>, Instant)>,
+    pub progress: Arc<Progress>,
+    pub evaluator: Sender<Committed>,
+    pub hints: Sender<(PartitionId, Offset)>,
+    pub lost: Sender<PartitionId>,
+    pub spare: Sender<Box<Decoded>>,
+    pub failed: Arc<AtomicBool>,
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    pub fn work(mut self, from: &Receiver<Order>) -> Result<(), EngineError> {
+        let every = self.job.settings.config.engine.commit_every.duration();
+        loop {
+            match from.recv_timeout(Duration::from_millis(100)) {
+                Ok(Order::Assign(owned)) => {
+                    if self.owned.insert(owned.id(), (owned, Instant::now())).is_none() {
+                        self.progress.owned.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Ok(Order::Drop(p)) => self.drop(p),
+                Ok(Order::Quiet(p)) => self.commit(p, true)?,
+                Ok(Order::Chunk(decoded)) => match self.decoded(&decoded)? {
+                    Some(decoded) => self.chunk(decoded)?,
+                    None => break,
+                },
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let due: Vec<PartitionId> = self
+                .owned
+                .iter()
+                .filter(|(_, (o, since))| o.is_full() || (o.is_dirty() && since.elapsed() >= every))
+                .map(|(p, _)| *p)
+                .collect();
+            for p in due {
+                self.commit(p, false)?;
+            }
+        }
+        let dirty: Vec<PartitionId> =
+            self.owned.iter().filter(|(_, (o, _))| o.is_dirty()).map(|(p, _)| *p).collect();
+        dirty.into_iter().try_for_each(|p| self.commit(p, false))
+    }
+
+    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it waits for may never come then.
+    fn decoded(&self, from: &Receiver<Outcome>) -> Result<Option<Box<Decoded>>, EngineError> {
+        loop {
+            match from.recv_timeout(Duration::from_millis(100)) {
+                Ok(outcome) => return Ok(Some(outcome?)),
+                Err(RecvTimeoutError::Disconnected) => return Err(EngineError::Thread("decoding")),
+                Err(RecvTimeoutError::Timeout) if self.failed.load(Ordering::Relaxed) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn chunk(&mut self, mut decoded: Box<Decoded>) -> Result<(), EngineError> {
+        let taken = match self.owned.get_mut(&decoded.partition) {
+            Some((owned, _)) => owned.take(&mut decoded, &self.progress, &|| {
+                self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+            }),
+            None => Ok(Taken::All),
+        };
+        match taken {
+            Ok(Taken::All) => {}
+            Ok(Taken::Stopped) => {
+                // Nothing behind a chunk that was not taken in may be: the partition is left as it is, committed as far as it came.
+                self.commit(decoded.partition, false)?;
+                self.drop(decoded.partition);
+            }
+            Err(e) => {
+                // What was rejected is committed first, so that the table can show what the error speaks of.
+                self.commit(decoded.partition, false)?;
+                return Err(e.into());
+            }
+        }
+        let _ = self.spare.try_send(decoded);
+        Ok(())
+    }
+
+    fn drop(&mut self, p: PartitionId) {
+        if self.owned.remove(&p).is_some() {
+            self.progress.owned.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn commit(&mut self, p: PartitionId, quiet: bool) -> Result<(), EngineError> {
+        let Some((owned, since)) = self.owned.get_mut(&p) else { return Ok(()) };
+        match owned.commit(quiet) {
+            Ok(committed) => {
+                *since = Instant::now();
+                let _ = self.hints.send((p, owned.next_offset()));
+                let _ = self.evaluator.send(committed);
+                Ok(())
+            }
+            Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => {
+                tracing::warn!(partition = %p, %chain, %epoch, "another process owns this partition now; dropping it here");
+                Progress::add(&self.progress.partitions_lost, 1);
+                self.drop(p);
+                let _ = self.lost.send(p);
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}

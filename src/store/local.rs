@@ -1,0 +1,65 @@
+//! Files of a local output: whole or absent, and on disk when a call returns. object_store's local files are not synced.
+
+use super::storage::{Created, StorageError, io};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A temporary name beside the final one, unlike any other writer's.
+fn beside(to: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = to.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    to.with_file_name(format!(".{name}.{}-{n}.tmp", std::process::id()))
+}
+
+fn stage(to: &Path, bytes: &[u8]) -> std::io::Result<PathBuf> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let temporary = beside(to);
+    let written = std::fs::File::create(&temporary).and_then(|mut f| {
+        f.write_all(bytes)?;
+        f.sync_all()
+    });
+    match written {
+        Ok(()) => Ok(temporary),
+        Err(e) => {
+            // On a full disk a half-written file would be in its own way.
+            let _ = std::fs::remove_file(&temporary);
+            Err(e)
+        }
+    }
+}
+
+pub(super) fn write_synced(to: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let temporary = stage(to, bytes)?;
+    std::fs::rename(&temporary, to)?;
+    sync_folder(to)
+}
+
+pub(super) fn create_synced(to: &Path, bytes: &[u8]) -> std::io::Result<Created> {
+    let temporary = stage(to, bytes)?;
+    // A hard link fails where the name is taken: the file appears whole, and once.
+    let linked = std::fs::hard_link(&temporary, to);
+    std::fs::remove_file(&temporary)?;
+    match linked {
+        Ok(()) => sync_folder(to).map(|()| Created::Yes),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+        Err(e) => Err(e),
+    }
+}
+
+pub(super) fn publish_local(from: &Path, to: &Path, name: &str) -> Result<(), StorageError> {
+    if !from.exists() {
+        let missing = || StorageError::Missing { path: name.to_owned() };
+        return if to.exists() { Ok(()) } else { Err(missing()) };
+    }
+    let renamed =
+        to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::rename(from, to));
+    renamed.and_then(|()| sync_folder(to)).map_err(|e| io("publish", name, e))
+}
+
+fn sync_folder(file: &Path) -> std::io::Result<()> {
+    file.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+}
