@@ -5,7 +5,7 @@
 //! that wrote it).
 
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
-use super::sound::{self, Pages};
+use super::sound;
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::{DecodeError, Sketch, SketchId, UnlikeSketches};
@@ -23,9 +23,6 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
-
-/// The largest page of a file of panes: a page ends only after a thousand rows, and a segment's sketches may take a megabyte.
-const PAGE_BYTES: i64 = 1 << 30;
 
 /// Why panes could not be written or read back.
 #[derive(Debug, Error)]
@@ -317,7 +314,7 @@ impl PaneTable {
             // Parquet's reader would set aside as much memory as a damaged file asks for.
             return Err(ParquetError::General("the description at its end is damaged".into()).into());
         }
-        let file = ParquetRecordBatchReaderBuilder::try_new(Pages::new(file, PAGE_BYTES))?;
+        let file = ParquetRecordBatchReaderBuilder::try_new(file)?;
         // The batches that are read have the columns only.
         let packed = file.schema().metadata().get(FEATURES).cloned();
         for b in file.with_batch_size(8192).build()? {
