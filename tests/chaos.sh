@@ -6,7 +6,8 @@
 #
 # Half of the faults come with each of the protocols range and cooperative-sticky, one of a hundred is a kill -9 of the
 # broker. Then the windows, alerts and panes must equal those of an uninterrupted run and of a replay of the same events
-# in every value; what is lost and doubled is counted and printed, and must be 0. 500 faults take about half an hour.
+# in every value; what is lost and doubled is counted and printed, and must be 0. 500 faults take
+# about 20 minutes on 2 cores.
 # The seed draws which faults come and when, not where in its work a member is struck: that is up to the machine.
 #
 # DRIFTGLASS_FAILPOINTS   names of failpoints separated by commas (src/steps.rs): members also end themselves there

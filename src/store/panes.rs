@@ -5,7 +5,7 @@
 //! that wrote it).
 
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
-use super::sound;
+use super::sound::{self, Pages};
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::{DecodeError, Sketch, SketchId, UnlikeSketches};
@@ -14,7 +14,9 @@ use arrow::array::{ArrayRef, AsArray, BinaryArray, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -23,6 +25,9 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
+
+/// The largest page of a file of panes: a page ends only after a thousand rows, and a segment's sketches may take a megabyte.
+const PAGE_BYTES: i64 = 1 << 30;
 
 /// Why panes could not be written or read back.
 #[derive(Debug, Error)]
@@ -314,7 +319,8 @@ impl PaneTable {
             // Parquet's reader would set aside as much memory as a damaged file asks for.
             return Err(ParquetError::General("the description at its end is damaged".into()).into());
         }
-        let file = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+        let file = ParquetRecordBatchReaderBuilder::new_with_metadata(Pages::new(file, PAGE_BYTES), metadata);
         // The batches that are read have the columns only.
         let packed = file.schema().metadata().get(FEATURES).cloned();
         for b in file.with_batch_size(8192).build()? {
@@ -491,6 +497,15 @@ mod tests {
     fn with_room(mut r: PaneRow, features: usize) -> PaneRow {
         r.contents.sketches.resize_with(features, || None);
         r
+    }
+
+    #[test]
+    fn a_page_that_lies_about_itself_is_refused_at_once() {
+        let file = include_bytes!("../../fixtures/fuzz/sketch/found-page-header");
+        let groupings = Arc::new(Groupings::new(&[Vec::new()]).unwrap());
+        let began = std::time::Instant::now();
+        assert!(decode(bytes::Bytes::from_static(&file[1..]), &Names::new(groupings, &builtin())).is_err());
+        assert!(began.elapsed().as_secs() < 5, "Parquet's reader went through what the header claims");
     }
 
     /// A file of a few hundred bytes that claims to have more row groups than memory could hold.

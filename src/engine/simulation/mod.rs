@@ -154,7 +154,7 @@ fn play(job: &Job, logs: &Logs, expected: &Record, seed: u64, bug: Bug, runtime:
         }
         while !world.is_evaluated() {
             steps += 1;
-            if steps > chaos + 60_000 {
+            if steps > chaos + 15_000 {
                 world.wrong("it does not come to an end");
                 break;
             }
@@ -198,6 +198,9 @@ fn play_all(seeds: std::ops::Range<u64>, bug: Bug, until_first: bool) -> Vec<(u6
                     let expected = undisturbed(&job, &logs, runtime.handle());
                     expected.assert_telling();
                     for seed in first..((block + 1) * PER_LOG).min(seeds.end) {
+                        if until_first && !found.lock().is_empty() {
+                            break;
+                        }
                         let o = play(&job, &logs, &expected, seed, bug, runtime.handle());
                         played.fetch_add(1, Ordering::Relaxed);
                         deaths.fetch_add(o.deaths, Ordering::Relaxed);
