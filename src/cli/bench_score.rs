@@ -3,16 +3,18 @@
 use super::common::{runtime, storage};
 use super::{CliError, ConfigFile};
 use crate::baseline::{About, Prepared};
-use crate::config::features::Feature;
+use crate::config::features::{Feature, of_embeddings};
 use crate::engine::Job;
+use crate::enrich::reference::Reference;
 use crate::enrich::{Batch, Enricher};
 use crate::event::decode;
-use crate::sketch::Sketch;
+use crate::sketch::{Body, Sketch, SketchId, VectorSketch, session_bucket};
 use crate::window::{Contents, PaneRow, Partition, Segment};
 use clap::Args;
+use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Arguments.
@@ -21,7 +23,11 @@ pub struct BenchScore {
     #[command(flatten)]
     config: ConfigFile,
     /// JSON lines, plain, in order of time
-    input: PathBuf,
+    #[arg(required_unless_present = "vectors")]
+    input: Option<PathBuf>,
+    /// Measure vectors instead: so many random ones of 512 components into a window
+    #[arg(long, value_name = "N")]
+    vectors: Option<usize>,
     /// Rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -40,11 +46,16 @@ impl BenchScore {
     /// # Errors
     /// When the input can't be read.
     pub fn run(self) -> Result<(), CliError> {
+        if let Some(n) = self.vectors {
+            println!("{}", vectors(n.max(1), self.rounds.max(1)));
+            return Ok(());
+        }
+        let Some(input) = &self.input else { return Err(CliError::usage("name a file of events")) };
         let runtime = runtime()?;
         let config = self.config.read()?;
         let storage = storage(&config, &runtime)?;
         let job = Job::look(config, storage)?;
-        let rows = panes(&job, &self.input)?;
+        let rows = panes(&job, input)?;
         let times = rows.iter().map(|r| r.start);
         let (first, last) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
         // The last tenth of the time is the window, all before it the baseline.
@@ -72,8 +83,59 @@ impl BenchScore {
     }
 }
 
+/// What a vector costs: adding it to a sketch once it is there, projecting it, comparing a window of `n` with a baseline of ten times as
+/// many, and the bytes that the window takes.
+fn vectors(n: usize, rounds: usize) -> serde_json::Value {
+    const DIMENSION: usize = 512;
+    let reference = Reference::random(DIMENSION);
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    let made: Vec<Vec<f32>> =
+        (0..n).map(|_| (0..DIMENSION).map(|_| rng.random::<f32>() - 0.5).collect()).collect();
+    let (mut unit, mut projected) = (Vec::new(), vec![0.0; reference.components()]);
+    let mut fill = |sketch: &mut VectorSketch, times: u64| {
+        for (i, v) in (0..times).flat_map(|t| made.iter().map(move |v| (t, v))) {
+            Reference::unit(v, &mut unit);
+            reference.project(&unit, &mut projected);
+            let session = (i << 32) ^ u64::from(v[0].to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            sketch.add(&unit, &projected, session_bucket(session), session, (session, "r"));
+        }
+    };
+    let (mut baseline, mut window) = (VectorSketch::default(), VectorSketch::default());
+    fill(&mut baseline, 10);
+    fill(&mut window, 1);
+    let mut adds: Vec<f64> = Vec::new();
+    for _ in 0..rounds {
+        let (mut sketch, begun) = (VectorSketch::default(), Instant::now());
+        fill(&mut sketch, 1);
+        adds.push(begun.elapsed().as_secs_f64() * 1e6 / n as f64);
+        std::hint::black_box(sketch);
+    }
+    let features = of_embeddings();
+    let feature = &features[0];
+    let sketch = |body| Sketch { id: SketchId(1), body: Body::Vector(body) };
+    let (baseline, window) = (sketch(baseline), sketch(window));
+    let about = About { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
+    let begun = Instant::now();
+    let prepared = Prepared::new(about, feature, &baseline, None);
+    let preparing = begun.elapsed().as_secs_f64() * 1e6;
+    let mut scores: Vec<f64> = Vec::new();
+    for _ in 0..rounds {
+        let begun = Instant::now();
+        for _ in 0..100 {
+            std::hint::black_box(prepared.compare(feature, &window, None).ok());
+        }
+        scores.push(begun.elapsed().as_secs_f64() * 1e4);
+    }
+    adds.sort_by(f64::total_cmp);
+    scores.sort_by(f64::total_cmp);
+    serde_json::json!({
+        "vectors": n, "us_per_vector": adds[rounds / 2], "us_to_prepare_a_baseline": preparing,
+        "us_per_score": scores[rounds / 2], "bytes_of_a_window": window.encode().len(),
+    })
+}
+
 /// Reads events into panes, as one partition.
-fn panes(job: &Job, input: &PathBuf) -> Result<Vec<PaneRow>, CliError> {
+fn panes(job: &Job, input: &Path) -> Result<Vec<PaneRow>, CliError> {
     let mut file = std::io::BufReader::new(std::fs::File::open(input).map_err(CliError::failed)?);
     let mut partition = Partition::new(job.filler.clone(), job.times);
     let mut enricher = Enricher::new(job.plan.clone());
