@@ -15,87 +15,15 @@
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+readonly VENV_NAME=s3 VENV_WHAT='the S3 server' VENV_VARIABLE=DRIFTGLASS_S3_PYTHON VENV_MINOR=10
 readonly REQUIREMENTS="$HERE/s3-requirements.txt"
-readonly CACHE_ROOT="${XDG_CACHE_HOME:-$HOME/.cache}/driftglass"
 readonly IMPORTS='import boto3, moto.s3.models, moto.server'
 readonly WAIT="${S3_WAIT:-60}"
 
 die() { printf 's3.sh: %s\n' "$*" >&2; exit 1; }
 
-# --- the environment -----------------------------------------------------------------------------------------
-
-# The cache folder for this list and this Python; fails where there is no Python.
-venv() {
-    local key
-    key=$(python3 -c '
-import hashlib, sys
-lines = [l.strip() for l in open(sys.argv[1]) if l.strip() and not l.startswith("#")]
-print(hashlib.sha256("\n".join([sys.version, *lines]).encode()).hexdigest()[:16])' "$REQUIREMENTS") || return 1
-    echo "$CACHE_ROOT/s3-$key"
-}
-
-# Prints the reason why there can be no such server here, or nothing.
-missing() {
-    if [[ -n ${DRIFTGLASS_S3_PYTHON:-} ]]; then
-        local error
-        error=$("$DRIFTGLASS_S3_PYTHON" -c "$IMPORTS" 2>&1) ||
-            echo "DRIFTGLASS_S3_PYTHON ($DRIFTGLASS_S3_PYTHON) does not serve: $(tail -n 1 <<<"$error")"
-    elif ! command -v python3 >/dev/null 2>&1; then
-        echo "no python3 (Debian: python3 and python3-venv)"
-    elif [[ -x $(venv)/bin/python ]]; then
-        :
-    elif ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-        echo "$(python3 --version) is too old: the S3 server needs Python 3.10 or newer"
-    elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        echo "python3 cannot make virtual environments (Debian: python3-venv)"
-    fi
-}
-
-available() {
-    local reason
-    reason=$(missing)
-    [[ -z $reason ]] || { echo "$reason"; return 1; }
-}
-
-# Prints the interpreter; makes the environment if need be.
-get() {
-    local reason target
-    reason=$(missing)
-    [[ -z $reason ]] || die "$reason"
-    if [[ -n ${DRIFTGLASS_S3_PYTHON:-} ]]; then
-        command -v "$DRIFTGLASS_S3_PYTHON"
-        return
-    fi
-    target=$(venv)
-    [[ -x $target/bin/python ]] || (make "$target")
-    echo "$target/bin/python"
-}
-
-# Made under a temporary name and renamed, so that what stands under the final name is always whole. Only the
-# environment's own console scripts know the first name; nothing here uses them.
-make() {
-    local target=$1
-    mkdir -p "$CACHE_ROOT"
-    if command -v flock >/dev/null 2>&1; then
-        exec 9>"$target.lock"
-        flock 9
-        [[ ! -x $target/bin/python ]] || return 0
-    fi
-    TEMPORARY=$(mktemp -d "$CACHE_ROOT/.s3.XXXXXX")
-    trap 'rm -rf "$TEMPORARY"' EXIT
-    echo "s3.sh: installing the S3 server (once)" >&2
-    {
-        python3 -m venv "$TEMPORARY/venv" &&
-            "$TEMPORARY/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-                -r "$REQUIREMENTS" &&
-            "$TEMPORARY/venv/bin/python" -c "$IMPORTS"
-    } >"$TEMPORARY/log" 2>&1 </dev/null || {
-        tail -n 15 "$TEMPORARY/log" >&2
-        die "the S3 server could not be installed"
-    }
-    # Without flock another process may have been faster; its copy serves as well.
-    [[ -x $target/bin/python ]] || mv "$TEMPORARY/venv" "$target"
-}
+# shellcheck source=tests/venv.sh
+source "$HERE/venv.sh"
 
 # --- the server ----------------------------------------------------------------------------------------------
 
