@@ -13,7 +13,7 @@ use driftglass::enrich::vectors::inline;
 use driftglass::enrich::{Batch, Enricher, Source, Value};
 use driftglass::event::text::{MAX_REQUEST_ID, admissible};
 use driftglass::event::{Event, Prompt, Reject, RejectReason, VOCABULARY, decode, decode_within, time};
-use driftglass::window::{Packed, PaneRow, Partition};
+use driftglass::window::{Events, Filling, Packed, PaneRow, Partition, Written};
 use driftglass_fuzz::{DIMENSION, EVENTS, MIB, SAMPLE, bounded, same};
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
@@ -175,10 +175,17 @@ fn panes(batch: &Batch) {
     closed.iter().chain(&rest).for_each(check_pane);
 }
 
-fn check_pane(row: &PaneRow) {
+fn check_pane(row: &PaneRow<Filling>) {
     assert!(row.close_at > row.start);
-    let packed = Packed::of(&row.contents);
+    let mut written = Vec::new();
+    row.contents.write(&mut written);
+    if let (Filling::Events(events), Ok(Written::Events(bytes))) = (&row.contents, Filling::read(&written)) {
+        let back = Events::read(bytes, SAMPLE.filler.definitions().clone());
+        assert!(back.is_ok_and(|back| back == *events), "events changed by their bytes");
+    }
+    let contents = row.contents.clone().into_contents().expect("what a job filled has one definition");
+    let packed = Packed::of(&contents);
     assert!(packed.filled_buckets() == row.contents.filled_buckets());
     let back = packed.unpack(|_| true);
-    assert!(back.is_ok_and(|back| same(&back, &row.contents)), "a pane changed by its bytes");
+    assert!(back.is_ok_and(|back| same(&back, &contents)), "a pane changed by its bytes");
 }

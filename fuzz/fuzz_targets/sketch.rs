@@ -1,6 +1,6 @@
 //! Sketches read back from bytes: single ones, those of a pane packed together, and files of panes.
 //!
-//! The first byte chooses. For single ones two bytes follow, the length of the first of two sketches. Checked is that
+//! The first byte chooses; events that were kept one by one are among what is read. For single ones two bytes follow, the length of the first of two sketches. Checked is that
 //!
 //! - what reads is written and read again without a change, also after it was merged with itself;
 //! - merging, subtracting and asking for statistics never panics, and two sketches merge to the same in either order;
@@ -10,8 +10,8 @@
 #![no_main]
 
 use driftglass::sketch::{Body, NumericSketch, Sketch};
-use driftglass::store::panes::{decode, packed_batch, to_parquet};
-use driftglass::window::{Contents, Packed, PaneRow, Part, packed};
+use driftglass::store::panes::{decode_panes, packed_batch, to_parquet};
+use driftglass::window::{Events, Filling, Packed, PaneRow, Part, packed};
 use driftglass_fuzz::{MIB, SAMPLE, bounded, contained, same};
 use libfuzzer_sys::fuzz_target;
 use std::hint::black_box;
@@ -27,9 +27,10 @@ fuzz_target!(|data: &[u8]| run(data));
 fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
     let limit = 4 * MIB + FACTOR * bytes.len();
-    match kind % 4 {
+    match kind % 5 {
         1 => bounded(limit, || pane(bytes)),
         2 => file(bytes),
+        4 => bounded(limit, || events(bytes)),
         _ => bounded(limit, || sketches(bytes)),
     }
 }
@@ -129,22 +130,40 @@ fn pane(bytes: &[u8]) {
     assert!(sum.is_ok_and(|sum| sum.filled_buckets() == contents.filled_buckets()));
 }
 
+/// Events that were kept one by one.
+fn events(bytes: &[u8]) {
+    let Ok(read) = Events::read(bytes, SAMPLE.filler.definitions().clone()) else { return };
+    let sum = read.contents(|_| true).expect("events that were read are of one definition");
+    assert!(sum.filled_buckets() == read.filled_buckets());
+    let mut written = Vec::new();
+    Filling::Events(read.clone()).write(&mut written);
+    assert!(written[1..] == *bytes, "events changed by their bytes");
+    let mut twice = Filling::Sketches(sum.clone());
+    assert!(twice.merge(&Filling::Events(read)).is_ok());
+    assert!(twice.into_contents().is_ok_and(|t| t.filled_buckets() == sum.filled_buckets()));
+}
+
 fn file(bytes: &[u8]) {
-    let Some(Ok(rows)) = contained(|| decode(bytes.to_vec().into(), &SAMPLE.names)) else { return };
+    let Some(Ok(rows)) = contained(|| decode_panes(bytes.to_vec().into(), &SAMPLE.names)) else { return };
     if rows.iter().any(|r| has_vectors(&r.contents)) {
         return;
     }
     let batch = packed_batch(&rows, &SAMPLE.names).expect("rows that were read become a batch");
     let file = to_parquet(&batch).expect("and the batch a file");
-    let back = decode(file.into(), &SAMPLE.names).expect("which reads");
+    let back = decode_panes(file.into(), &SAMPLE.names).expect("which reads");
     assert!(back.len() == rows.len() && back.iter().zip(&rows).all(alike), "rows changed by their file");
 }
 
 /// Rows of one place may have been merged, and vectors of unlike lengths don't come back from that.
-fn has_vectors(contents: &Contents) -> bool {
+fn has_vectors(filling: &Filling) -> bool {
+    let Filling::Sketches(contents) = filling else { return false };
     contents.sketches.iter().flatten().any(|s| matches!(s.body, Body::Vector(_)))
 }
 
-fn alike((a, b): (&PaneRow, &PaneRow)) -> bool {
-    (a.start, a.close_at, &a.segment) == (b.start, b.close_at, &b.segment) && same(&a.contents, &b.contents)
+fn alike((a, b): (&PaneRow<Filling>, &PaneRow<Filling>)) -> bool {
+    let contents = match (&a.contents, &b.contents) {
+        (Filling::Sketches(a), Filling::Sketches(b)) => same(a, b),
+        (a, b) => a == b,
+    };
+    contents && (a.start, a.close_at, &a.segment) == (b.start, b.close_at, &b.segment)
 }

@@ -174,8 +174,8 @@ pub static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
         hasher: IdHasher::new("a key for samples"),
         vectors: Some(Arc::new(vectors)),
     });
-    let names = Names::new(Arc::clone(&groupings), &plan.features);
     let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
+    let names = Names::new(Arc::clone(&groupings), &plan.features).with_definitions(filler.definitions());
     let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
     Sample { config, plan, filler, groupings, names, times }
 });

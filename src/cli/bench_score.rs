@@ -9,7 +9,7 @@ use crate::enrich::reference::Reference;
 use crate::enrich::{Batch, Enricher};
 use crate::event::decode;
 use crate::sketch::{Body, Sketch, SketchId, VectorSketch, session_bucket};
-use crate::window::{Contents, PaneRow, Partition, Segment};
+use crate::window::{Contents, Filling, PaneRow, Partition, Segment};
 use clap::Args;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ impl BenchScore {
         for row in rows {
             let sides = sides.entry(row.segment).or_default();
             let side = if row.start < cut { &mut sides.0 } else { &mut sides.1 };
-            side.absorb(row.contents).map_err(CliError::failed)?;
+            row.contents.add_to(side).map_err(CliError::failed)?;
         }
         let pairs: Vec<Pair<'_>> = sides.values().flat_map(|(b, w)| pairs(&job, b, w)).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -138,7 +138,7 @@ fn vectors(n: usize, rounds: usize) -> serde_json::Value {
 }
 
 /// Reads events into panes, as one partition.
-fn panes(job: &Job, input: &Path) -> Result<Vec<PaneRow>, CliError> {
+fn panes(job: &Job, input: &Path) -> Result<Vec<PaneRow<Filling>>, CliError> {
     let mut file = std::io::BufReader::new(std::fs::File::open(input).map_err(CliError::failed)?);
     let mut partition = Partition::new(job.filler.clone(), job.times);
     let mut enricher = Enricher::new(job.plan.clone());

@@ -146,15 +146,21 @@ pub struct Feature {
     pub definition: String,
 }
 
+/// A number on a test's scale: as it is, or with `Some(c)` as ln(x + c).
+#[must_use]
+pub fn scaled(log: Option<f64>, x: f64) -> f64 {
+    match log {
+        // libm's logarithm is the same on every machine; the platform's need not be, and a sum must be.
+        Some(c) => libm::log(x.max(0.0) + c),
+        None => x,
+    }
+}
+
 impl Feature {
     /// A number on the test's scale.
     #[must_use]
     pub fn scaled(&self, x: f64) -> f64 {
-        match self.log {
-            // libm's logarithm is the same on every machine; the platform's need not be, and a sum must be.
-            Some(c) => libm::log(x.max(0.0) + c),
-            None => x,
-        }
+        scaled(self.log, x)
     }
 }
 

@@ -12,10 +12,9 @@ use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
 use crate::config::segments::OTHER;
 use crate::event::time::{DAY, HOUR, floor};
-use crate::sketch::UnlikeSketches;
 use crate::store::panes::{self, PackedRows};
 use crate::store::rows::Verdict;
-use crate::window::{Contents, Packed, PaneRow, Part, Segment};
+use crate::window::{Contents, Filling, Packed, PackedError, PaneRow, Part, Segment, packed};
 use arrow::array::RecordBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::btree_map::Entry;
@@ -31,10 +30,12 @@ pub struct Evaluator {
     /// Ticks: the greatest common divisor of all slides and an hour.
     tick: i64,
     at: Option<i64>,
-    pending: BTreeMap<i64, Vec<PaneRow>>,
+    pending: BTreeMap<i64, Vec<PaneRow<Filling>>>,
+    /// About how many bytes of memory wait there.
+    held: usize,
     rolled: Rolled,
     /// Rows of the current hour, by the hour that they belong to.
-    hour: BTreeMap<i64, FxHashMap<Segment, Contents>>,
+    hour: BTreeMap<i64, FxHashMap<Segment, Filling>>,
     /// Hours of the current day, by the day that they belong to.
     day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Packed>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
@@ -93,6 +94,7 @@ impl Evaluator {
             tick,
             at: state.at,
             pending: BTreeMap::new(),
+            held: 0,
             rolled: Rolled::new(&windows.rolling, tick),
             hour: BTreeMap::new(),
             day: BTreeMap::new(),
@@ -198,6 +200,12 @@ impl Evaluator {
         })
     }
 
+    /// About how many bytes of memory the rows take that wait for their tick.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// Whether any row waits for its tick.
     #[must_use]
     pub fn has_pending(&self) -> bool {
@@ -212,18 +220,23 @@ impl Evaluator {
 
     /// Takes rows; they wait until a tick reaches them. `floor` is the tick after which they may count, where they came later than the
     /// evaluation they belong to (a partition that had been cut off).
-    pub fn offer(&mut self, rows: Vec<PaneRow>, floor: Option<i64>) {
+    pub fn offer(&mut self, rows: Vec<PaneRow<Filling>>, floor: Option<i64>) {
         for row in rows {
             let from = row.close_at.max(floor.unwrap_or(i64::MIN));
-            self.pending.entry(from).or_default().push(row);
+            self.wait(from, row);
         }
+    }
+
+    fn wait(&mut self, from: i64, row: PaneRow<Filling>) {
+        self.held += row.contents.held();
+        self.pending.entry(from).or_default().push(row);
     }
 
     /// Puts rows back that were taken up before a restart: `from` is when each counted from.
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn restore(&mut self, rows: Vec<PaneRow>, floor: Option<i64>) -> Result<(), EvaluateError> {
+    pub fn restore(&mut self, rows: Vec<PaneRow<Filling>>, floor: Option<i64>) -> Result<(), EvaluateError> {
         let Some(at) = self.at else {
             self.offer(rows, floor);
             return Ok(());
@@ -231,7 +244,7 @@ impl Evaluator {
         for row in rows {
             let from = row.close_at.max(floor.unwrap_or(i64::MIN));
             if from > at {
-                self.pending.entry(from).or_default().push(row);
+                self.wait(from, row);
             } else {
                 let into_hour = from > crate::event::time::floor(at, HOUR);
                 self.take_up(row, at, into_hour)?;
@@ -244,11 +257,11 @@ impl Evaluator {
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn restore_hours(&mut self, rows: Vec<PaneRow>) -> Result<(), EvaluateError> {
+    pub fn restore_hours(&mut self, rows: Vec<PaneRow<Packed>>) -> Result<(), EvaluateError> {
         let Some(at) = self.at else { return Ok(()) };
         for row in rows {
             if row.close_at <= at {
-                self.add_hour(row.start, row.segment, &row.contents, row.close_at > floor(at, DAY));
+                self.add_hour(row.start, row.segment, row.contents, row.close_at > floor(at, DAY));
             }
         }
         Ok(())
@@ -319,8 +332,9 @@ impl Evaluator {
         let rows = std::mem::replace(&mut self.pending, later).into_values().flatten();
         // Merged within a tick and segment first: panes of sparse traffic hold an event each, and every one of them would otherwise be
         // merged into each coarser segment. Partitions bring rows in any order; the cap on segments admits them in this one.
-        let mut fresh: BTreeMap<(i64, Segment), Contents> = BTreeMap::new();
+        let mut fresh: BTreeMap<(i64, Segment), Filling> = BTreeMap::new();
         for row in rows {
+            self.held = self.held.saturating_sub(row.contents.held());
             match fresh.entry((floor(row.start, self.tick), row.segment)) {
                 Entry::Occupied(mut e) => e.get_mut().merge(&row.contents)?,
                 Entry::Vacant(e) => {
@@ -344,7 +358,7 @@ impl Evaluator {
     }
 
     /// Merges a row into every grouping that is made from its own.
-    fn take_up(&mut self, row: PaneRow, t: i64, into_hour: bool) -> Result<(), EvaluateError> {
+    fn take_up(&mut self, row: PaneRow<Filling>, t: i64, into_hour: bool) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
         let direct = row.segment.grouping as usize;
         for (g, grouping) in settings.groupings.all.iter().enumerate() {
@@ -379,23 +393,28 @@ impl Evaluator {
     fn close_hour(&mut self, t: i64) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
         for (hour, segments) in std::mem::take(&mut self.hour) {
-            let row = |(segment, contents)| PaneRow { start: hour, close_at: t, segment, contents };
-            let rows: Vec<PaneRow> = sorted(segments).into_iter().map(row).collect();
+            let segments = sorted(segments);
+            let mut rows: Vec<PaneRow> = Vec::with_capacity(segments.len());
+            for (segment, filling) in &segments {
+                let mut contents = Contents::default();
+                filling.add_to(&mut contents)?;
+                rows.push(PaneRow { start: hour, close_at: t, segment: segment.clone(), contents });
+            }
             let batch = panes::batch(&rows, HOUR, &settings.names)?;
             self.waiting += batch.num_rows();
             self.outputs.hours.push((hour, batch));
             if floor(hour, DAY) < floor(t - 1, DAY) {
                 self.late_days.insert(floor(hour, DAY));
             }
-            for row in rows {
-                self.add_hour(hour, row.segment, &row.contents, true);
+            for (segment, filling) in segments {
+                self.add_hour(hour, segment, Packed::of_filling(filling), true);
             }
         }
         Ok(self.rolled.settle(t)?)
     }
 
-    fn add_hour(&mut self, hour: i64, segment: Segment, contents: &Contents, of_this_day: bool) {
-        let packed = Arc::new(Packed::of(contents));
+    fn add_hour(&mut self, hour: i64, segment: Segment, packed: Packed, of_this_day: bool) {
+        let packed = Arc::new(packed);
         self.rolled.add_hour(hour, &segment, Arc::clone(&packed));
         if of_this_day {
             self.day.entry(floor(hour, DAY)).or_default().entry(segment).or_default().push(packed);
@@ -452,10 +471,14 @@ impl Evaluator {
             let segments = sorted(segments);
             let sums = parallel(&segments, |(_, hours)| {
                 let parts: Vec<Part<'_>> = hours.iter().map(|p| Part::Packed(p)).collect();
-                Part::sum(&parts, |_| true).map(|sum| Packed::of(&sum))
+                Part::sum(&parts, |_| true).map(|sum| {
+                    let mut bytes = Vec::new();
+                    packed::write(&sum, &mut bytes);
+                    bytes
+                })
             });
             for ((segment, _), sum) in segments.into_iter().zip(sums) {
-                rows.push(day, t, segment, sum?.bytes());
+                rows.push(day, t, segment, &sum?);
             }
         }
         if !rows.is_empty() {
@@ -502,16 +525,16 @@ fn sorted<T>(segments: FxHashMap<Segment, T>) -> Vec<(Segment, T)> {
     v
 }
 
-/// Merges contents into a segment's slot.
+/// Merges what a segment holds into its slot.
 fn merge_into(
-    map: &mut FxHashMap<Segment, Contents>,
+    map: &mut FxHashMap<Segment, Filling>,
     segment: &Segment,
-    contents: &Contents,
-) -> Result<(), UnlikeSketches> {
+    filling: &Filling,
+) -> Result<(), PackedError> {
     match map.get_mut(segment) {
-        Some(mine) => mine.merge(contents),
+        Some(mine) => mine.merge(filling),
         None => {
-            map.insert(segment.clone(), contents.clone());
+            map.insert(segment.clone(), filling.clone());
             Ok(())
         }
     }

@@ -14,7 +14,7 @@ use crate::steps::reached;
 use crate::store::chain::{Chain, ChainError, Epoch, exists, head, read_commit};
 use crate::store::panes::PaneFileError;
 use crate::store::tables::{Staged, Stager, publish};
-use crate::window::PaneRow;
+use crate::window::{Filling, PaneRow};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,8 +27,10 @@ const MANY_ROWS: usize = 100_000;
 /// not drag it to their time, behind which every later event would be late.
 const QUIET_REACH: i64 = 2 * HOUR;
 /// How far ahead of the evaluation rows are kept in memory. What a partition has committed beyond, while others lag, is read again from
-/// its file when the evaluation comes near.
+/// its file when the evaluation comes near, unless little waits so far.
 const FAR: i64 = 6 * HOUR;
+/// Bytes of rows that may wait in memory however far ahead they are.
+const LITTLE: usize = 64 << 20;
 /// Ticks between two looks at what else has come.
 const TICKS: usize = 48;
 
@@ -192,7 +194,7 @@ impl EvaluatorTask {
         &self,
         partition: i32,
         epoch: u64,
-    ) -> Result<Option<(PartitionCommit, Vec<PaneRow>)>, TaskError> {
+    ) -> Result<Option<(PartitionCommit, Vec<PaneRow<Filling>>)>, TaskError> {
         let folder = self.job.partition_chain(partition);
         let Some(Some(commit)) = read_commit::<PartitionCommit>(&self.job.storage, &folder, Epoch(epoch))?
         else {
@@ -200,7 +202,7 @@ impl EvaluatorTask {
         };
         let rows = match &commit.panes {
             None => Vec::new(),
-            Some(path) => history::read_rows(&self.job.storage, path, &self.job.settings.names)?,
+            Some(path) => history::read_panes(&self.job.storage, path, &self.job.settings.names)?,
         };
         Ok(Some((commit, rows)))
     }
@@ -282,7 +284,11 @@ impl EvaluatorTask {
         }
         self.keep(p, c.epoch.0, &c.rows, after);
         match c.rows.iter().map(|r| r.close_at).min() {
-            Some(first) if self.evaluator.at().is_some() && first > at.saturating_add(FAR) => {
+            Some(first)
+                if self.evaluator.at().is_some()
+                    && first > at.saturating_add(FAR)
+                    && self.evaluator.held() > LITTLE =>
+            {
                 self.far.entry(first).or_default().push((p, c.epoch));
             }
             _ => self.evaluator.offer(c.rows, after),
@@ -308,7 +314,7 @@ impl EvaluatorTask {
         Ok(())
     }
 
-    fn keep(&mut self, partition: i32, epoch: u64, rows: &[PaneRow], after: Option<i64>) {
+    fn keep(&mut self, partition: i32, epoch: u64, rows: &[PaneRow<Filling>], after: Option<i64>) {
         if rows.is_empty() {
             return;
         }

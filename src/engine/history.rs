@@ -1,10 +1,11 @@
 //! Earlier days and hours, read back from committed files.
 
 use super::evaluation::{DayBatch, EvaluateError, Exclusion, History};
+use super::rolling::parallel_from;
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
-use crate::store::panes::{Names, PaneTable};
+use crate::store::panes::{Names, PaneFileError, PaneTable};
 use crate::store::{Storage, StorageError};
-use crate::window::{PaneRow, Segment};
+use crate::window::{Filling, Packed, PaneRow, Segment};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -90,14 +91,29 @@ pub fn read_rows(storage: &Storage, path: &str, names: &Names) -> Result<Vec<Pan
     read_table(storage, path, names)?.rows().map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 
-fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable, EvaluateError> {
-    let bytes = storage.get(path).map_err(history)?;
-    let bytes =
-        bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))?;
-    PaneTable::read(bytes, names).map_err(|e| EvaluateError::History(format!("{path}: {e}")))
+/// Reads a partition's file of closed panes.
+///
+/// # Errors
+/// When it is missing or damaged.
+pub fn read_panes(
+    storage: &Storage,
+    path: &str,
+    names: &Names,
+) -> Result<Vec<PaneRow<Filling>>, EvaluateError> {
+    read_table(storage, path, names)?.panes().map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 
-/// Hours of the public `panes` that start at or after `from`; of the days of `late` also those that were written after its time.
+fn bytes_of(storage: &Storage, path: &str) -> Result<bytes::Bytes, EvaluateError> {
+    let bytes = storage.get(path).map_err(history)?;
+    bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))
+}
+
+fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable, EvaluateError> {
+    PaneTable::read(bytes_of(storage, path)?, names)
+        .map_err(|e| EvaluateError::History(format!("{path}: {e}")))
+}
+
+/// Hours of the public `panes` that start at or after `from`, packed; of the days of `late` also those that were written after its time.
 ///
 /// # Errors
 /// When they can't be read.
@@ -106,19 +122,42 @@ pub fn hours_since(
     from: i64,
     late: (&BTreeSet<i64>, i64),
     names: &Names,
-) -> Result<Vec<PaneRow>, EvaluateError> {
+) -> Result<Vec<PaneRow<Packed>>, EvaluateError> {
     let date = crate::event::time::date;
     let (first, late_dates) = (date(from), late.0.iter().map(|d| date(*d)).collect::<Vec<_>>());
-    let mut rows = Vec::new();
+    let mut files = Vec::new();
     for path in storage.list("panes").map_err(history)? {
         let Some(date) = path.split('/').find_map(|p| p.strip_prefix("date=")) else { continue };
         let is_late = late_dates.iter().any(|d| d == date);
         if date >= first.as_str() || is_late {
-            let all = read_rows(storage, &path, names)?;
-            rows.extend(all.into_iter().filter(|r| r.start >= from || (is_late && r.close_at > late.1)));
+            files.push((path, is_late));
         }
     }
-    Ok(rows)
+    // Packed one by one: as sketches they would be the most that a job ever holds.
+    let read: Vec<Result<Vec<_>, EvaluateError>> = parallel_from(2, &files, |(path, is_late)| {
+        let damaged = |e: PaneFileError| EvaluateError::History(format!("{path}: {e}"));
+        let bytes = bytes_of(storage, path)?;
+        let table = PaneTable::read_since(bytes, names, if *is_late { i64::MIN } else { from });
+        let table = table.map_err(damaged)?;
+        let mut segments: Vec<&Segment> = table.segments().collect();
+        segments.sort();
+        let wanted = |start, close_at| start >= from || (*is_late && close_at > late.1);
+        let mut rows = Vec::new();
+        for segment in segments {
+            rows.extend(table.rows_between(segment, wanted).map_err(damaged)?.into_iter().map(packed));
+        }
+        Ok(rows)
+    });
+    let mut all = Vec::new();
+    for rows in read {
+        all.extend(rows?);
+    }
+    Ok(all)
+}
+
+fn packed(row: PaneRow) -> PaneRow<Packed> {
+    let contents = Packed::of(&row.contents);
+    PaneRow { start: row.start, close_at: row.close_at, segment: row.segment, contents }
 }
 
 /// All exclusions decided so far.

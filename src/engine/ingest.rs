@@ -16,7 +16,7 @@ use crate::store::chain::{Chain, ChainError, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
 use crate::store::vectors::VectorRow;
-use crate::window::{PaneRow, Partition, PartitionState};
+use crate::window::{Filling, PaneRow, Partition, PartitionState};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub struct Committed {
     /// Whether it ever held a record.
     pub empty: bool,
     /// The panes that closed.
-    pub rows: Vec<PaneRow>,
+    pub rows: Vec<PaneRow<Filling>>,
 }
 
 /// Why a partition can't go on.
@@ -164,7 +164,7 @@ pub struct Owned {
     state: Partition,
     next_offset: i64,
     fingerprint: u64,
-    closed: Vec<PaneRow>,
+    closed: Vec<PaneRow<Filling>>,
     rejects: Vec<RejectRow>,
     sampler: Sampler,
     vectors: Vec<VectorRow>,
@@ -222,7 +222,7 @@ impl Owned {
                         let missing = StorageError::Missing { path: path.clone() };
                         owned.chain.or_lost(files(missing.into()))
                     };
-                    panes::decode(bytes.ok_or_else(missing)?, &job.settings.names).map_err(files)?
+                    panes::decode_panes(bytes.ok_or_else(missing)?, &job.settings.names).map_err(files)?
                 }
             };
             owned.state = Partition::restore(Arc::clone(&job.filler), job.times, &c.state, open);
@@ -438,7 +438,7 @@ impl Owned {
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
-        let write = |folder: &str, rows: &[PaneRow]| -> Result<Option<String>, PaneFileError> {
+        let write = |folder: &str, rows: &[PaneRow<Filling>]| -> Result<Option<String>, PaneFileError> {
             if rows.is_empty() {
                 return Ok(None);
             }

@@ -163,8 +163,8 @@ impl Job {
             hasher: IdHasher::new(key),
             vectors,
         });
-        let names = names.with_sketch_ids(features.iter().map(|f| plan.sketch_id(f)));
         let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
+        let names = names.with_definitions(filler.definitions());
         let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
         let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();
         let styles = plan.vectors.iter().flat_map(|v| &v.styles);

@@ -3,7 +3,7 @@
 use crate::config::Rolling;
 use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::event::time::{HOUR, floor};
-use crate::window::{Contents, Packed, PackedError, Part, Segment};
+use crate::window::{Contents, Filling, Packed, PackedError, Part, Segment};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,32 +19,36 @@ pub type Parts<'r> = (&'r Segment, Vec<Part<'r>>);
 /// A segment's chunk. Where too few sessions fill it for any test it is packed, as most are in a wide grouping.
 #[derive(Debug)]
 enum Chunk {
-    Whole(Contents),
+    Open(Filling),
     Packed(Packed),
 }
 
 impl Chunk {
-    fn add(&mut self, contents: &Contents) -> Result<(), PackedError> {
-        let mut whole = match self {
-            Self::Whole(c) => std::mem::take(c),
-            Self::Packed(p) => p.unpack(|_| true)?,
-        };
-        whole.merge(contents)?;
-        *self = Self::Whole(whole);
-        Ok(())
+    fn add(&mut self, more: &Filling) -> Result<(), PackedError> {
+        if let Self::Packed(p) = self {
+            *self = Self::Open(Filling::Sketches(p.unpack(|_| true)?));
+        }
+        match self {
+            Self::Open(filling) => filling.merge(more),
+            Self::Packed(_) => Ok(()),
+        }
     }
 
     fn pack_if_small(&mut self) {
-        if let Self::Whole(c) = self
-            && !judged(c.filled_buckets())
+        if let Self::Open(f @ Filling::Sketches(_)) = self
+            && !judged(f.filled_buckets())
+            && let Filling::Sketches(c) = f
         {
             *self = Self::Packed(Packed::of(c));
+        } else if let Self::Open(Filling::Events(e)) = self {
+            e.shrink();
         }
     }
 
     fn part(&self) -> Part<'_> {
         match self {
-            Self::Whole(c) => Part::Whole(c),
+            Self::Open(Filling::Events(e)) => Part::Events(e),
+            Self::Open(Filling::Sketches(c)) => Part::Whole(c),
             Self::Packed(p) => Part::Packed(p),
         }
     }
@@ -117,7 +121,7 @@ impl Rolled {
         start: i64,
         t: i64,
         segment: &Segment,
-        contents: &Contents,
+        contents: &Filling,
     ) -> Result<(), PackedError> {
         if start < t - self.fine {
             return Ok(());
@@ -128,7 +132,7 @@ impl Rolled {
         match segments.get_mut(segment) {
             Some(mine) => mine.add(contents)?,
             None => {
-                segments.insert(segment.clone(), Chunk::Whole(contents.clone()));
+                segments.insert(segment.clone(), Chunk::Open(contents.clone()));
             }
         }
         Ok(())
@@ -228,8 +232,17 @@ impl Rolled {
 
 /// Maps items on all cores, in order; small lists stay on this thread.
 pub fn parallel<'t, T: Sync, R: Send>(items: &'t [T], f: impl Fn(&'t T) -> R + Sync) -> Vec<R> {
+    parallel_from(16, items, f)
+}
+
+/// Maps items on all cores, in order; lists with fewer than `least` stay on this thread.
+pub fn parallel_from<'t, T: Sync, R: Send>(
+    least: usize,
+    items: &'t [T],
+    f: impl Fn(&'t T) -> R + Sync,
+) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    if threads == 1 || items.len() < 16 {
+    if threads == 1 || items.len() < least {
         return items.iter().map(f).collect();
     }
     let share = items.len().div_ceil(threads * 4);
@@ -334,7 +347,7 @@ mod tests {
             for late in [0, 2] {
                 let start = (step - 1 - late).max(0) * 5 * MINUTE;
                 let c = contents((step * 10 + late) as u64, if step % 4 == 0 { 40 } else { 2 });
-                r.add_pane(start, t, &segment("a"), &c).unwrap();
+                r.add_pane(start, t, &segment("a"), &Filling::Sketches(c.clone())).unwrap();
                 if start >= t - 30 * MINUTE {
                     kept.push((start, c));
                 }

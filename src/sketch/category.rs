@@ -44,6 +44,20 @@ impl CategorySketch {
         self.sessions.add(session);
     }
 
+    /// Counts one event's values as they are, however many there are already: as merging a sketch of that event would.
+    pub fn add_names<'a>(&mut self, values: impl IntoIterator<Item = &'a str>, bucket: u8, session: u64) {
+        for v in values {
+            match self.values.get_mut(v) {
+                Some(cells) => bump(cells, bucket, 1),
+                None => {
+                    self.values.insert(Arc::from(v), vec![(bucket, 1)]);
+                }
+            }
+        }
+        self.events.add(bucket, 1, 0);
+        self.sessions.add(session);
+    }
+
     /// Adds another's counts and unites the sessions.
     pub fn merge(&mut self, other: &Self) {
         for (v, cells) in &other.values {

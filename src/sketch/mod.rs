@@ -26,11 +26,12 @@ pub use tokens::{TOKEN_BINS, TokenCount, TokenSketch, token_bin};
 pub use vector::VectorSketch;
 
 use codec::{Reader, Writer};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
 
 /// What makes two sketches mergeable: a hash of the definition, its parameters, the tokenizer or model, and the hashing key's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SketchId(pub u64);
 
 impl fmt::Display for SketchId {

@@ -3,6 +3,7 @@
 pub mod archive_writer;
 pub mod chain;
 mod local;
+mod pane_table;
 pub mod panes;
 pub mod rows;
 pub(crate) mod sound;

@@ -20,12 +20,67 @@ const BINARY: u8 = 8;
 const LIST: u8 = 9;
 const STRUCT: u8 = 12;
 
+/// A field that a struct may have, by its number: its kind, and of a struct the fields inside.
+struct Known(i64, u8, &'static [Known]);
+
+/// Kinds in [`Known`] beside those of Thrift: yes or no, which Thrift tells by the kind itself.
+const BOOL: u8 = TRUE;
+const I32: u8 = 5;
+
+/// `Statistics` of parquet.thrift.
+const STATISTICS: &[Known] = &[
+    Known(1, BINARY, &[]),
+    Known(2, BINARY, &[]),
+    Known(3, I64, &[]),
+    Known(4, I64, &[]),
+    Known(5, BINARY, &[]),
+    Known(6, BINARY, &[]),
+    Known(7, BOOL, &[]),
+    Known(8, BOOL, &[]),
+];
+
+/// `PageHeader` of parquet.thrift: type, sizes, checksum, then what sort of page it is.
+const PAGE_HEADER: &[Known] = &[
+    Known(1, I32, &[]),
+    Known(2, I32, &[]),
+    Known(3, I32, &[]),
+    Known(4, I32, &[]),
+    Known(
+        5,
+        STRUCT,
+        &[
+            Known(1, I32, &[]),
+            Known(2, I32, &[]),
+            Known(3, I32, &[]),
+            Known(4, I32, &[]),
+            Known(5, STRUCT, STATISTICS),
+        ],
+    ),
+    Known(6, STRUCT, &[]),
+    Known(7, STRUCT, &[Known(1, I32, &[]), Known(2, I32, &[]), Known(3, BOOL, &[])]),
+    Known(
+        8,
+        STRUCT,
+        &[
+            Known(1, I32, &[]),
+            Known(2, I32, &[]),
+            Known(3, I32, &[]),
+            Known(4, I32, &[]),
+            Known(5, I32, &[]),
+            Known(6, I32, &[]),
+            Known(7, BOOL, &[]),
+            Known(8, STRUCT, STATISTICS),
+        ],
+    ),
+];
+
 /// Whether `bytes` begin with a well-formed struct. `number` is told each integer of the struct itself, by field, and says whether it
-/// may be.
+/// may be. With `known` fields it has no others, and these are of their kind: Parquet's reader takes a field for what it should be,
+/// whatever kind the bytes say.
 ///
 /// Takes only what Parquet writes: maps, sets and lists of booleans are refused, because readers differ about them.
-fn well_formed(bytes: &[u8], mut number: impl FnMut(i64, i64) -> bool) -> bool {
-    Walk(bytes).fields(DEPTH, &mut number).is_some()
+fn well_formed(bytes: &[u8], known: Option<&[Known]>, mut number: impl FnMut(i64, i64) -> bool) -> bool {
+    Walk(bytes).fields(DEPTH, known, &mut number).is_some()
 }
 
 /// Longest description of a Parquet file that is read.
@@ -33,7 +88,7 @@ const FOOTER_BYTES: usize = 4 << 20;
 
 /// Whether a Parquet file's description is sound.
 pub(crate) fn footer_is(file: &[u8]) -> bool {
-    footer(file).is_some_and(|f| well_formed(f, |_, _| true))
+    footer(file).is_some_and(|f| well_formed(f, None, |_, _| true))
 }
 
 /// The description at a file's end, without its length and the closing magic.
@@ -73,7 +128,7 @@ impl ChunkReader for Pages {
             self.file.slice(at.ok_or_else(|| ParquetError::EOF("page outside the file".to_owned()))?..);
         // Fields 2 and 3 of a page header are its size decompressed and as stored.
         let sound = |field, value| !matches!(field, 2 | 3) || (0..=self.page).contains(&value);
-        if well_formed(&header, sound) {
+        if well_formed(&header, Some(PAGE_HEADER), sound) {
             Ok(header.reader())
         } else {
             Err(ParquetError::General("page header can't be true".to_owned()))
@@ -88,7 +143,12 @@ impl ChunkReader for Pages {
 struct Walk<'a>(&'a [u8]);
 
 impl Walk<'_> {
-    fn fields(&mut self, depth: u8, number: &mut dyn FnMut(i64, i64) -> bool) -> Option<()> {
+    fn fields(
+        &mut self,
+        depth: u8,
+        known: Option<&[Known]>,
+        number: &mut dyn FnMut(i64, i64) -> bool,
+    ) -> Option<()> {
         let mut field = 0_i64;
         loop {
             let header = self.byte()?;
@@ -99,8 +159,18 @@ impl Walk<'_> {
                 0 => self.zigzag()?,
                 step => field.checked_add(step.into())?,
             };
-            match header & 0xf {
+            let kind = header & 0xf;
+            let inside = match known {
+                None => None,
+                Some(known) => {
+                    let of = if kind == FALSE { BOOL } else { kind };
+                    let Known(_, _, inside) = known.iter().find(|k| k.0 == field && k.1 == of)?;
+                    Some(*inside)
+                }
+            };
+            match kind {
                 TRUE | FALSE => {}
+                STRUCT => self.fields(depth.checked_sub(1)?, inside, &mut |_, _| true)?,
                 kind @ I8 => number(field, i64::from(self.value(kind, depth)?)).then_some(())?,
                 4..=I64 => {
                     let value = self.zigzag()?;
@@ -133,7 +203,7 @@ impl Walk<'_> {
                     self.value(kind, depth.checked_sub(1)?)?;
                 }
             }
-            STRUCT => self.fields(depth.checked_sub(1)?, &mut |_, _| true)?,
+            STRUCT => self.fields(depth.checked_sub(1)?, None, &mut |_, _| true)?,
             _ => return None,
         }
         Some(0)
@@ -174,11 +244,11 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::well_formed;
+    use super::{I32, Known, STRUCT, well_formed};
 
     fn walk(bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
         let mut seen = Vec::new();
-        well_formed(bytes, |field, value| {
+        well_formed(bytes, None, |field, value| {
             seen.push((field, value));
             true
         })
@@ -189,7 +259,18 @@ mod tests {
     fn sees_the_integers_of_the_struct_itself() {
         let bytes = [0x15, 0x02, 0x15, 0x80, 0x01, 0x1c, 0x15, 0x7f, 0x00, 0x11, 0x18, 0x01, b'x', 0x00];
         assert_eq!(walk(&bytes), Some(vec![(1, 1), (2, 64)]));
-        assert!(!well_formed(&bytes, |field, _| field != 2));
+        assert!(!well_formed(&bytes, None, |field, _| field != 2));
+        let known = [Known(1, I32, &[]), Known(2, I32, &[]), Known(3, STRUCT, &[])];
+        assert!(
+            well_formed(&bytes[..6], Some(&known), |_, _| true)
+                == well_formed(&bytes[..6], None, |_, _| true)
+        );
+        assert!(
+            !well_formed(&bytes, Some(&known), |_, _| true),
+            "a struct has a field that it should not have"
+        );
+        let list = [0x39, 0x05, 0x00];
+        assert!(well_formed(&list, None, |_, _| true) && !well_formed(&list, Some(&known), |_, _| true));
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! Panes by event time, per partition: watermarks, lateness, closing. Pure: no clock, no I/O, no thread.
 
+mod events;
+mod filling;
 pub mod packed;
 mod pane;
 mod partition;
 mod watermark;
 
+pub use events::{Definition, Definitions, Events, FEW};
+pub use filling::{Filling, Written};
 pub use packed::{Packed, PackedError, Part};
 pub use pane::{Contents, Filler, PaneRow, Segment, empty};
 pub use partition::{Counters, Partition, PartitionState, Times};
 pub use watermark::{MEDIAN_OF, Watermark, WatermarkState};
+
+#[cfg(test)]
+mod filling_tests;

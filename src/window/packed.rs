@@ -3,6 +3,8 @@
 //!
 //! The sessions of a segment's features are mostly the same ones, so they are written once for all sketches that have them.
 
+use super::events::Events;
+use super::filling::Filling;
 use super::pane::Contents;
 use crate::sketch::codec::{DecodeError, Reader, Writer};
 use crate::sketch::{Sketch, UnlikeSketches};
@@ -19,11 +21,18 @@ pub enum PackedError {
     Unlike(#[from] UnlikeSketches),
 }
 
-/// One segment's contents, packed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packed {
-    buckets: u32,
-    bytes: Box<[u8]>,
+/// What one segment holds, packed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Packed {
+    /// Few events, as they are.
+    Events(Events),
+    /// Sketches.
+    Sketches {
+        /// Which session buckets any event filled, as a bitmap.
+        buckets: u32,
+        /// As [`write()`] wrote them.
+        bytes: Box<[u8]>,
+    },
 }
 
 impl Packed {
@@ -32,27 +41,50 @@ impl Packed {
     pub fn of(contents: &Contents) -> Self {
         let mut bytes = Vec::new();
         write(contents, &mut bytes);
-        Self { buckets: contents.filled_buckets(), bytes: bytes.into() }
+        Self::Sketches { buckets: contents.filled_buckets(), bytes: bytes.into() }
+    }
+
+    /// Packs what a segment holds.
+    #[must_use]
+    pub fn of_filling(filling: Filling) -> Self {
+        match filling {
+            Filling::Events(mut e) => {
+                e.shrink();
+                Self::Events(e)
+            }
+            Filling::Sketches(c) => Self::of(&c),
+        }
     }
 
     /// Which session buckets any event filled, as a bitmap.
     #[must_use]
     pub fn filled_buckets(&self) -> u32 {
-        self.buckets
-    }
-
-    /// The bytes, as [`write()`] wrote them.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        match self {
+            Self::Events(e) => e.filled_buckets(),
+            Self::Sketches { buckets, .. } => *buckets,
+        }
     }
 
     /// The sketches of the features that are wanted.
     ///
     /// # Errors
     /// When the bytes are damaged.
-    pub fn unpack(&self, wanted: impl Fn(usize) -> bool) -> Result<Contents, DecodeError> {
-        read(&self.bytes, |f| Some(f).filter(|f| wanted(*f)))
+    pub fn unpack(&self, wanted: impl Fn(usize) -> bool) -> Result<Contents, PackedError> {
+        match self {
+            Self::Events(e) => e.contents(wanted),
+            Self::Sketches { bytes, .. } => Ok(read(bytes, |f| Some(f).filter(|f| wanted(*f)))?),
+        }
+    }
+
+    /// Adds the wanted features to a sum.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, or sketches of one feature were made by different definitions.
+    pub fn add_to(&self, sum: &mut Contents, wanted: &impl Fn(usize) -> bool) -> Result<(), PackedError> {
+        match self {
+            Self::Events(e) => e.add_to(sum, wanted),
+            Self::Sketches { .. } => Ok(sum.absorb(self.unpack(wanted)?)?),
+        }
     }
 }
 
@@ -99,6 +131,8 @@ pub fn read(bytes: &[u8], place: impl Fn(usize) -> Option<usize>) -> Result<Cont
 pub enum Part<'a> {
     /// As it is.
     Whole(&'a Contents),
+    /// Few events.
+    Events(&'a Events),
     /// Packed.
     Packed(&'a Packed),
 }
@@ -109,6 +143,7 @@ impl Part<'_> {
     pub fn filled_buckets(parts: &[Self]) -> u32 {
         let of = |p: &Self| match p {
             Self::Whole(c) => c.filled_buckets(),
+            Self::Events(e) => e.filled_buckets(),
             Self::Packed(p) => p.filled_buckets(),
         };
         parts.iter().map(of).fold(0, |all, b| all | b)
@@ -123,7 +158,8 @@ impl Part<'_> {
         for part in parts {
             match part {
                 Self::Whole(c) => sum.merge_wanted(c, &wanted)?,
-                Self::Packed(p) => sum.absorb(p.unpack(&wanted)?)?,
+                Self::Events(e) => e.add_to(&mut sum, &wanted)?,
+                Self::Packed(p) => p.add_to(&mut sum, &wanted)?,
             }
         }
         Ok(sum)
@@ -155,6 +191,12 @@ mod tests {
         }
     }
 
+    fn packed(contents: &Contents) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(contents, &mut bytes);
+        bytes
+    }
+
     #[test]
     fn packing_and_reading_back_changes_nothing() {
         let all = contents();
@@ -170,9 +212,9 @@ mod tests {
     #[test]
     fn sessions_in_common_are_written_once() {
         let mut twice = contents();
-        let once = Packed::of(&twice).bytes.len();
+        let once = packed(&twice).len();
         twice.sketches.push(twice.sketches[0].clone());
-        assert!(Packed::of(&twice).bytes.len() < once + 40 * 8);
+        assert!(packed(&twice).len() < once + 40 * 8);
     }
 
     #[test]
@@ -187,10 +229,10 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_an_error() {
-        let packed = Packed::of(&contents());
-        for cut in 0..packed.bytes.len() {
-            let _ = read(&packed.bytes[..cut], Some);
+        let bytes = packed(&contents());
+        for cut in 0..bytes.len() {
+            let _ = read(&bytes[..cut], Some);
         }
-        assert!(read(&packed.bytes[..packed.bytes.len() - 1], Some).is_err());
+        assert!(read(&bytes[..bytes.len() - 1], Some).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! A pane: the sketches of one segment over one short stretch of event time.
 
+use super::events::{Definition, Definitions, Events};
+use super::filling::Filling;
 use crate::config::features::{Feature, Kind};
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Plan, Row, Value};
@@ -84,9 +86,10 @@ impl Contents {
     }
 }
 
-/// A pane that closed (or, in a checkpoint, is still open): one row of the internal `_panes`.
+/// A segment's part of a stretch of time: a pane that closed (or, in a checkpoint, is still open), which is one row of the internal
+/// `_panes`; an hour; a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaneRow {
+pub struct PaneRow<C = Contents> {
     /// Where it starts, microseconds.
     pub start: i64,
     /// The watermark at which it closes: its end, or for late events the end of the pane in which the watermark stood when they
@@ -95,13 +98,14 @@ pub struct PaneRow {
     /// The segment, of a grouping that is sketched directly.
     pub segment: Segment,
     /// What it holds.
-    pub contents: Contents,
+    pub contents: C,
 }
 
 /// Fills panes from batches; knows the features and the ids of their sketches.
 #[derive(Debug)]
 pub struct Filler {
     features: Vec<(Feature, SketchId)>,
+    definitions: Definitions,
     /// What segments are made of.
     pub groupings: Arc<Groupings>,
 }
@@ -110,11 +114,40 @@ impl Filler {
     /// A filler for a plan.
     #[must_use]
     pub fn new(plan: &Plan, groupings: Arc<Groupings>) -> Self {
-        Self { features: plan.features.iter().map(|f| (f.clone(), plan.sketch_id(f))).collect(), groupings }
+        let features: Vec<_> = plan.features.iter().map(|f| (f.clone(), plan.sketch_id(f))).collect();
+        let definitions = features.iter().map(|(f, id)| Definition::new(f, *id)).collect();
+        Self { features, definitions, groupings }
     }
 
-    /// Adds row `i` of a batch to a segment's contents.
-    pub fn add(&self, contents: &mut Contents, batch: &Batch, i: usize) {
+    /// What the features' sketches are made by.
+    #[must_use]
+    pub fn definitions(&self) -> &Definitions {
+        &self.definitions
+    }
+
+    /// No events yet.
+    #[must_use]
+    pub fn nothing(&self) -> Filling {
+        Filling::Events(Events::new(Arc::clone(&self.definitions)))
+    }
+
+    /// Adds row `i` of a batch to what a segment holds.
+    pub fn add(&self, filling: &mut Filling, batch: &Batch, i: usize) {
+        match filling {
+            Filling::Events(e) if e.has_room_for(1) && e.takes(batch, i) => e.push(batch, i),
+            Filling::Sketches(contents) => self.sketch(contents, batch, i),
+            Filling::Events(e) => {
+                let sum = e.contents(|_| true);
+                let mut contents =
+                    sum.expect("events that were pushed here read back, and have one definition");
+                self.sketch(&mut contents, batch, i);
+                *filling = Filling::Sketches(contents);
+            }
+        }
+    }
+
+    /// Sketches row `i` of a batch into contents.
+    pub(super) fn sketch(&self, contents: &mut Contents, batch: &Batch, i: usize) {
         let row = &batch.rows[i];
         let id = &batch.ids[Batch::range(&row.request_id)];
         let bucket = session_bucket(row.session);

@@ -1,6 +1,7 @@
 //! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
 
-use super::pane::{Contents, Filler, PaneRow, Segment};
+use super::filling::Filling;
+use super::pane::{Filler, PaneRow, Segment};
 use super::watermark::{Watermark, WatermarkState};
 use crate::config::segments::{self, MISSING};
 use crate::enrich::Batch;
@@ -39,7 +40,7 @@ pub struct Times {
 }
 
 /// Segments of one pane.
-type OpenPane = FxHashMap<u32, Contents>;
+type OpenPane = FxHashMap<u32, Filling>;
 
 /// A partition's state.
 #[derive(Debug)]
@@ -84,7 +85,12 @@ impl Partition {
 
     /// Rebuilds a partition from its state and open panes.
     #[must_use]
-    pub fn restore(filler: Arc<Filler>, times: Times, state: &PartitionState, open: Vec<PaneRow>) -> Self {
+    pub fn restore(
+        filler: Arc<Filler>,
+        times: Times,
+        state: &PartitionState,
+        open: Vec<PaneRow<Filling>>,
+    ) -> Self {
         let mut p = Self::new(filler, times);
         p.watermark = Watermark::restore(&state.watermark, times.lateness);
         p.counters = state.counters;
@@ -137,8 +143,8 @@ impl Partition {
             self.counters.late += u64::from(late);
             for g in filler.groupings.direct() {
                 let id = self.segment(&filler, g, batch, i, (close_at, start));
-                let contents = self.open.entry((close_at, start)).or_default().entry(id).or_default();
-                filler.add(contents, batch, i);
+                let pane = self.open.entry((close_at, start)).or_default();
+                filler.add(pane.entry(id).or_insert_with(|| filler.nothing()), batch, i);
             }
         }
     }
@@ -177,16 +183,16 @@ impl Partition {
     }
 
     /// Takes out the panes that the watermark has closed, sorted by closing time, start and segment.
-    pub fn take_closed(&mut self) -> Vec<PaneRow> {
+    pub fn take_closed(&mut self) -> Vec<PaneRow<Filling>> {
         self.take_until(self.watermark.get())
     }
 
     /// Takes out all open panes: the partition idles, or its input has ended.
-    pub fn flush(&mut self) -> Vec<PaneRow> {
+    pub fn flush(&mut self) -> Vec<PaneRow<Filling>> {
         self.take_until(i64::MAX)
     }
 
-    fn take_until(&mut self, mark: i64) -> Vec<PaneRow> {
+    fn take_until(&mut self, mark: i64) -> Vec<PaneRow<Filling>> {
         let rest =
             if mark == i64::MAX { BTreeMap::new() } else { self.open.split_off(&(mark + 1, i64::MIN)) };
         let closed = std::mem::replace(&mut self.open, rest);
@@ -194,7 +200,7 @@ impl Partition {
         for ((close_at, start), pane) in closed {
             let from = rows.len();
             rows.extend(pane.into_iter().map(|(id, contents)| self.row(start, close_at, id, contents)));
-            rows[from..].sort_by(|a: &PaneRow, b: &PaneRow| a.segment.cmp(&b.segment));
+            rows[from..].sort_by(|a: &PaneRow<Filling>, b: &PaneRow<Filling>| a.segment.cmp(&b.segment));
         }
         if self.open.is_empty() {
             // Names of segments that are gone would stay for ever otherwise.
@@ -212,7 +218,7 @@ impl Partition {
 
     /// Copies of the open panes, for a checkpoint.
     #[must_use]
-    pub fn open_panes(&self) -> Vec<PaneRow> {
+    pub fn open_panes(&self) -> Vec<PaneRow<Filling>> {
         let panes = self.open.iter();
         panes
             .flat_map(|(&(close_at, start), p)| {
@@ -221,7 +227,7 @@ impl Partition {
             .collect()
     }
 
-    fn row(&self, start: i64, close_at: i64, id: u32, contents: Contents) -> PaneRow {
+    fn row(&self, start: i64, close_at: i64, id: u32, contents: Filling) -> PaneRow<Filling> {
         PaneRow { start, close_at, segment: self.segments[id as usize].clone(), contents }
     }
 }

@@ -1,0 +1,124 @@
+//! Events that are kept as values sum up to what their sketches would.
+
+use super::*;
+use crate::config::features::builtin;
+use crate::config::segments::Groupings;
+use crate::enrich::{Batch, Enricher, IdHasher, Plan};
+use crate::event::decode;
+use crate::generate::{Generator, Settings};
+use proptest::prelude::*;
+use std::sync::{Arc, LazyLock};
+
+struct Made {
+    filler: Filler,
+    batch: Batch,
+}
+
+/// Some minutes of generated traffic, with events of users who opted out.
+static MADE: LazyLock<Made> = LazyLock::new(|| {
+    let groupings = Arc::new(Groupings::new(&[vec![]]).unwrap());
+    let hasher = IdHasher::new("a key");
+    let plan = Arc::new(Plan { features: builtin(), dimensions: Vec::new(), hasher, vectors: None });
+    let settings =
+        Settings { duration: chrono::Duration::hours(1), events_per_day: 20_000.0, ..Settings::default() };
+    let mut generator = Generator::new(settings).unwrap();
+    let (mut message, mut batch) = (Vec::new(), Batch::default());
+    let mut enricher = Enricher::new(Arc::clone(&plan));
+    while generator.next_into(&mut message).is_some() {
+        if let Ok(event) = decode(&message, &mut Vec::new()) {
+            enricher.push(&event, &mut batch);
+        }
+    }
+    assert!(batch.rows.len() > 200 && batch.rows.iter().any(|r| r.opt_out), "{}", batch.rows.len());
+    Made { filler: Filler::new(&plan, groupings), batch }
+});
+
+fn filled(rows: &[usize]) -> Filling {
+    let mut out = MADE.filler.nothing();
+    rows.iter().for_each(|i| MADE.filler.add(&mut out, &MADE.batch, i % MADE.batch.rows.len()));
+    out
+}
+
+/// Every event sketched by itself, and the sketches merged.
+fn sketched(rows: &[usize]) -> Contents {
+    let mut sum = Contents::default();
+    for i in rows {
+        let mut one = Contents::default();
+        MADE.filler.sketch(&mut one, &MADE.batch, i % MADE.batch.rows.len());
+        sum.merge(&one).unwrap();
+    }
+    sum
+}
+
+proptest! {
+    #[test]
+    fn any_way_of_summing_gives_the_same_sketches(
+        parts in prop::collection::vec(prop::collection::vec(0usize..100_000, 0..12), 0..6)
+    ) {
+        let want = sketched(&parts.concat());
+        let mut merged = MADE.filler.nothing();
+        parts.iter().for_each(|p| merged.merge(&filled(p)).unwrap());
+        let mut backwards = MADE.filler.nothing();
+        parts.iter().rev().for_each(|p| backwards.merge(&filled(p)).unwrap());
+        prop_assert_eq!(merged.filled_buckets(), want.filled_buckets());
+        let packed: Vec<Packed> = parts.iter().map(|p| Packed::of_filling(filled(p))).collect();
+        let of: Vec<Part<'_>> = packed.iter().map(Part::Packed).collect();
+        let summed = Part::sum(&of, |_| true).unwrap();
+        for got in [merged.into_contents().unwrap(), backwards.into_contents().unwrap(), summed] {
+            let present = |c: &Contents| c.sketches.iter().flatten().cloned().collect::<Vec<_>>();
+            prop_assert_eq!(present(&got), present(&want));
+        }
+    }
+
+    #[test]
+    fn bytes_come_back_and_any_cut_of_them_is_an_error_or_fewer_events(
+        rows in prop::collection::vec(0usize..100_000, 0..6), cut in 0usize..1000
+    ) {
+        let Filling::Events(events) = filled(&rows) else { panic!("few events are kept as they are") };
+        let definitions = MADE.filler.definitions();
+        prop_assert_eq!(&Events::read(events.bytes(), Arc::clone(definitions)).unwrap(), &events);
+        let cut = cut.min(events.bytes().len());
+        if let Ok(fewer) = Events::read(&events.bytes()[..cut], Arc::clone(definitions)) {
+            prop_assert!(fewer.count() <= events.count());
+        }
+    }
+}
+
+#[test]
+fn events_take_a_fraction_of_the_room_of_sketches() {
+    let (mut events, mut sketches) = (0, 0);
+    for i in 0..200 {
+        let one = filled(&[i]);
+        let mut bytes = Vec::new();
+        one.write(&mut bytes);
+        events += bytes.len();
+        bytes.clear();
+        packed::write(&one.into_contents().unwrap(), &mut bytes);
+        sketches += bytes.len();
+    }
+    assert!(3 * events < sketches, "{events} bytes as they are, {sketches} as sketches");
+}
+
+#[test]
+fn wanted_features_only_are_summed() {
+    let events = Packed::of_filling(filled(&[1, 2, 3]));
+    let some = events.unpack(|f| f == 0).unwrap();
+    assert_eq!(some.sketches.iter().flatten().count(), 1);
+    assert_eq!(some.sketches[0], events.unpack(|_| true).unwrap().sketches[0]);
+}
+
+#[test]
+fn neither_order_nor_users_nor_ids_that_no_sketch_would_hold_are_kept() {
+    for i in 0..MADE.batch.rows.len() {
+        let Filling::Events(events) = filled(&[i]) else { panic!("one event is kept as it is") };
+        let row = &MADE.batch.rows[i];
+        let id = &MADE.batch.ids[Batch::range(&row.request_id)];
+        let holds = |what: &[u8]| events.bytes().windows(what.len()).any(|w| w == what);
+        let has_examples = sketched(&[i]).sketches.iter().flatten().any(|s| match &s.body {
+            crate::sketch::Body::Rate(r) => r.examples().ids().next().is_some(),
+            _ => false,
+        });
+        assert_eq!(holds(id.as_bytes()), has_examples);
+        assert!(row.user.is_none_or(|u| !holds(&u.to_le_bytes())));
+    }
+}
