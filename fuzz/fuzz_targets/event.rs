@@ -13,7 +13,7 @@ use driftglass::enrich::vectors::inline;
 use driftglass::enrich::{Batch, Enricher, Source, Value};
 use driftglass::event::text::{MAX_REQUEST_ID, admissible};
 use driftglass::event::{Event, Prompt, Reject, RejectReason, VOCABULARY, decode, decode_within, time};
-use driftglass::window::{Events, Filling, Packed, PaneRow, Partition, Written};
+use driftglass::window::{Events, Filling, Packed, Pane, Partition, Written};
 use driftglass_fuzz::{DIMENSION, EVENTS, MIB, SAMPLE, bounded, same};
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
@@ -175,7 +175,7 @@ fn panes(batch: &Batch) {
     closed.iter().chain(&rest).for_each(check_pane);
 }
 
-fn check_pane(row: &PaneRow<Filling>) {
+fn check_pane(row: &Pane) {
     assert!(row.close_at > row.start);
     let mut written = Vec::new();
     row.contents.write(&mut written);

@@ -11,7 +11,7 @@
 
 use driftglass::sketch::{Body, NumericSketch, Sketch};
 use driftglass::store::panes::{decode_panes, packed_batch, to_parquet};
-use driftglass::window::{Events, Filling, Packed, PaneRow, Part, packed};
+use driftglass::window::{Events, Filling, Packed, Pane, Part, packed};
 use driftglass_fuzz::{MIB, SAMPLE, bounded, contained, same};
 use libfuzzer_sys::fuzz_target;
 use std::hint::black_box;
@@ -160,7 +160,7 @@ fn has_vectors(filling: &Filling) -> bool {
     contents.sketches.iter().flatten().any(|s| matches!(s.body, Body::Vector(_)))
 }
 
-fn alike((a, b): (&PaneRow<Filling>, &PaneRow<Filling>)) -> bool {
+fn alike((a, b): (&Pane, &Pane)) -> bool {
     let contents = match (&a.contents, &b.contents) {
         (Filling::Sketches(a), Filling::Sketches(b)) => same(a, b),
         (a, b) => a == b,

@@ -9,7 +9,7 @@ use crate::enrich::reference::Reference;
 use crate::enrich::{Batch, Enricher};
 use crate::event::decode;
 use crate::sketch::{Body, Sketch, SketchId, VectorSketch, session_bucket};
-use crate::window::{Contents, Filling, PaneRow, Partition, Segment};
+use crate::window::{Contents, Pane, Partition, Segment};
 use clap::Args;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ fn vectors(n: usize, rounds: usize) -> serde_json::Value {
 }
 
 /// Reads events into panes, as one partition.
-fn panes(job: &Job, input: &Path) -> Result<Vec<PaneRow<Filling>>, CliError> {
+fn panes(job: &Job, input: &Path) -> Result<Vec<Pane>, CliError> {
     let mut file = std::io::BufReader::new(std::fs::File::open(input).map_err(CliError::failed)?);
     let mut partition = Partition::new(job.filler.clone(), job.times);
     let mut enricher = Enricher::new(job.plan.clone());

@@ -14,7 +14,7 @@ use crate::config::segments::OTHER;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::store::panes::{self, PackedRows};
 use crate::store::rows::Verdict;
-use crate::window::{Contents, Filling, Packed, PackedError, PaneRow, Part, Segment, packed};
+use crate::window::{Contents, Filling, Packed, PackedError, Pane, PaneRow, Part, Segment, packed};
 use arrow::array::RecordBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::btree_map::Entry;
@@ -30,7 +30,7 @@ pub struct Evaluator {
     /// Ticks: the greatest common divisor of all slides and an hour.
     tick: i64,
     at: Option<i64>,
-    pending: BTreeMap<i64, Vec<PaneRow<Filling>>>,
+    pending: BTreeMap<i64, Vec<Pane>>,
     /// About how many bytes of memory wait there.
     held: usize,
     rolled: Rolled,
@@ -220,14 +220,14 @@ impl Evaluator {
 
     /// Takes rows; they wait until a tick reaches them. `floor` is the tick after which they may count, where they came later than the
     /// evaluation they belong to (a partition that had been cut off).
-    pub fn offer(&mut self, rows: Vec<PaneRow<Filling>>, floor: Option<i64>) {
+    pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) {
         for row in rows {
             let from = row.close_at.max(floor.unwrap_or(i64::MIN));
             self.wait(from, row);
         }
     }
 
-    fn wait(&mut self, from: i64, row: PaneRow<Filling>) {
+    fn wait(&mut self, from: i64, row: Pane) {
         self.held += row.contents.held();
         self.pending.entry(from).or_default().push(row);
     }
@@ -236,7 +236,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn restore(&mut self, rows: Vec<PaneRow<Filling>>, floor: Option<i64>) -> Result<(), EvaluateError> {
+    pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
         let Some(at) = self.at else {
             self.offer(rows, floor);
             return Ok(());
@@ -358,7 +358,7 @@ impl Evaluator {
     }
 
     /// Merges a row into every grouping that is made from its own.
-    fn take_up(&mut self, row: PaneRow<Filling>, t: i64, into_hour: bool) -> Result<(), EvaluateError> {
+    fn take_up(&mut self, row: Pane, t: i64, into_hour: bool) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
         let direct = row.segment.grouping as usize;
         for (g, grouping) in settings.groupings.all.iter().enumerate() {

@@ -14,7 +14,7 @@ use crate::steps::reached;
 use crate::store::chain::{Chain, ChainError, Epoch, exists, head, read_commit};
 use crate::store::panes::PaneFileError;
 use crate::store::tables::{Staged, Stager, publish};
-use crate::window::{Filling, PaneRow};
+use crate::window::Pane;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -194,7 +194,7 @@ impl EvaluatorTask {
         &self,
         partition: i32,
         epoch: u64,
-    ) -> Result<Option<(PartitionCommit, Vec<PaneRow<Filling>>)>, TaskError> {
+    ) -> Result<Option<(PartitionCommit, Vec<Pane>)>, TaskError> {
         let folder = self.job.partition_chain(partition);
         let Some(Some(commit)) = read_commit::<PartitionCommit>(&self.job.storage, &folder, Epoch(epoch))?
         else {
@@ -314,7 +314,7 @@ impl EvaluatorTask {
         Ok(())
     }
 
-    fn keep(&mut self, partition: i32, epoch: u64, rows: &[PaneRow<Filling>], after: Option<i64>) {
+    fn keep(&mut self, partition: i32, epoch: u64, rows: &[Pane], after: Option<i64>) {
         if rows.is_empty() {
             return;
         }

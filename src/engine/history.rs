@@ -5,7 +5,7 @@ use super::rolling::parallel_from;
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
 use crate::store::panes::{Names, PaneFileError, PaneTable};
 use crate::store::{Storage, StorageError};
-use crate::window::{Filling, Packed, PaneRow, Segment};
+use crate::window::{Packed, Pane, PaneRow, Segment};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -95,11 +95,7 @@ pub fn read_rows(storage: &Storage, path: &str, names: &Names) -> Result<Vec<Pan
 ///
 /// # Errors
 /// When it is missing or damaged.
-pub fn read_panes(
-    storage: &Storage,
-    path: &str,
-    names: &Names,
-) -> Result<Vec<PaneRow<Filling>>, EvaluateError> {
+pub fn read_panes(storage: &Storage, path: &str, names: &Names) -> Result<Vec<Pane>, EvaluateError> {
     read_table(storage, path, names)?.panes().map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 

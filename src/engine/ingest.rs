@@ -16,7 +16,7 @@ use crate::store::chain::{Chain, ChainError, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
 use crate::store::vectors::VectorRow;
-use crate::window::{Filling, PaneRow, Partition, PartitionState};
+use crate::window::{Pane, Partition, PartitionState};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,8 +26,10 @@ use thiserror::Error;
 const RECENT: usize = 10_000;
 /// Recent messages before the share says anything.
 const ENOUGH: usize = 1_000;
-/// Closed pane rows after which a commit is due, whatever the time: few enough that they are still in the processor's caches, and that
-/// the evaluation of what closed begins early.
+/// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are still in the processor's caches, and
+/// that the evaluation of what closed begins early.
+const MANY_BYTES: usize = 3 << 20;
+/// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
 
 /// What one commit of a partition says.
@@ -71,7 +73,7 @@ pub struct Committed {
     /// Whether it ever held a record.
     pub empty: bool,
     /// The panes that closed.
-    pub rows: Vec<PaneRow<Filling>>,
+    pub rows: Vec<Pane>,
 }
 
 /// Why a partition can't go on.
@@ -164,7 +166,9 @@ pub struct Owned {
     state: Partition,
     next_offset: i64,
     fingerprint: u64,
-    closed: Vec<PaneRow<Filling>>,
+    closed: Vec<Pane>,
+    /// About how many bytes of memory these hold.
+    closed_bytes: usize,
     rejects: Vec<RejectRow>,
     sampler: Sampler,
     vectors: Vec<VectorRow>,
@@ -202,6 +206,7 @@ impl Owned {
             next_offset: 0,
             fingerprint: 0,
             closed: Vec::new(),
+            closed_bytes: 0,
             rejects: Vec::new(),
             sampler: Sampler::default(),
             vectors: Vec::new(),
@@ -356,7 +361,9 @@ impl Owned {
         let after = self.state.counters();
         Progress::add(&progress.events, after.events - before.events);
         Progress::add(&progress.late, after.late - before.late);
-        self.closed.extend(self.state.take_closed());
+        let closed = self.state.take_closed();
+        self.closed_bytes += closed.iter().map(|r| r.contents.held()).sum::<usize>();
+        self.closed.extend(closed);
         self.dirty = true;
         self.mostly_bad()
     }
@@ -401,7 +408,7 @@ impl Owned {
     #[must_use]
     pub fn is_full(&self) -> bool {
         // A commit writes the open panes too: it should not be mostly these.
-        self.closed.len() >= MANY_ROWS.max(2 * self.state.open_rows())
+        (self.closed_bytes >= MANY_BYTES && self.closed.len() >= 2 * self.state.open_rows())
             || self.rejects.len() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
     }
@@ -438,7 +445,7 @@ impl Owned {
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
-        let write = |folder: &str, rows: &[PaneRow<Filling>]| -> Result<Option<String>, PaneFileError> {
+        let write = |folder: &str, rows: &[Pane]| -> Result<Option<String>, PaneFileError> {
             if rows.is_empty() {
                 return Ok(None);
             }
@@ -477,6 +484,7 @@ impl Owned {
         }
         self.rejects.clear();
         self.vectors.clear();
+        self.closed_bytes = 0;
         self.dirty = false;
         reached("partition.commit.done");
         Ok(Committed {

@@ -3,7 +3,9 @@
 use super::panes::{DEFINITIONS, FEATURES, Names, PAGE_BYTES, PaneFileError};
 use super::sound::{self, Pages};
 use crate::sketch::{DecodeError, Sketch, SketchId};
-use crate::window::{Contents, Definition, Definitions, Events, Filling, PaneRow, Segment, Written, packed};
+use crate::window::{
+    Contents, Definition, Definitions, Events, Filling, Pane, PaneRow, Segment, Written, packed,
+};
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
@@ -200,7 +202,7 @@ impl PaneTable {
         segment: &Segment,
         wanted: impl Fn(i64, i64) -> bool,
     ) -> Result<Vec<PaneRow>, PaneFileError> {
-        let sketches = |r: PaneRow<Filling>| {
+        let sketches = |r: Pane| {
             let PaneRow { start, close_at, segment, contents } = r;
             Ok(PaneRow { start, close_at, segment, contents: contents.into_contents()? })
         };
@@ -211,7 +213,7 @@ impl PaneTable {
         &self,
         segment: &Segment,
         wanted: impl Fn(i64, i64) -> bool,
-    ) -> Result<Vec<PaneRow<Filling>>, PaneFileError> {
+    ) -> Result<Vec<Pane>, PaneFileError> {
         let mut rows: BTreeMap<(i64, i64), Filling> = BTreeMap::new();
         let cells = self.segments.get(segment).map_or(&[][..], Vec::as_slice);
         for c in cells.iter().filter(|c| wanted(c.start, c.close_at)) {
@@ -293,7 +295,7 @@ impl PaneTable {
     ///
     /// # Errors
     /// When events or a sketch are damaged.
-    pub fn panes(&self) -> Result<Vec<PaneRow<Filling>>, PaneFileError> {
+    pub fn panes(&self) -> Result<Vec<Pane>, PaneFileError> {
         let mut out = Vec::new();
         for s in self.sorted() {
             out.extend(self.panes_of(s, |_, _| true)?);

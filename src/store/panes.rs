@@ -9,7 +9,7 @@ use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::{DecodeError, Sketch, SketchId, UnlikeSketches};
-use crate::window::{Definitions, Filling, PackedError, PaneRow, Segment};
+use crate::window::{Definitions, PackedError, Pane, PaneRow, Segment};
 use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -228,7 +228,7 @@ impl<'n> PackedRows<'n> {
 ///
 /// # Errors
 /// Arrow's.
-pub fn packed_batch(rows: &[PaneRow<Filling>], names: &Names) -> Result<RecordBatch, PaneFileError> {
+pub fn packed_batch(rows: &[Pane], names: &Names) -> Result<RecordBatch, PaneFileError> {
     let (mut out, mut bytes) = (PackedRows::new(names), Vec::new());
     let definitions = serde_json::to_string(&*names.definitions);
     out.definitions = Some(definitions.map_err(|e| ArrowError::ExternalError(Box::new(e)))?);
@@ -291,7 +291,7 @@ pub fn decode(file: bytes::Bytes, names: &Names) -> Result<Vec<PaneRow>, PaneFil
 ///
 /// # Errors
 /// When the file is damaged.
-pub fn decode_panes(file: bytes::Bytes, names: &Names) -> Result<Vec<PaneRow<Filling>>, PaneFileError> {
+pub fn decode_panes(file: bytes::Bytes, names: &Names) -> Result<Vec<Pane>, PaneFileError> {
     PaneTable::read(file, names)?.panes()
 }
 

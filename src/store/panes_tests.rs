@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::features::builtin;
 use crate::sketch::{Body, RateSketch};
-use crate::window::{Contents, Definition};
+use crate::window::{Contents, Definition, Filling};
 
 fn row(id: u64, start: i64) -> PaneRow {
     let mut rate = RateSketch::default();

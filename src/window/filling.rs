@@ -2,8 +2,11 @@
 
 use super::events::Events;
 use super::packed::PackedError;
-use super::pane::Contents;
+use super::pane::{Contents, PaneRow};
 use crate::sketch::codec::DecodeError;
+
+/// A pane of a partition: events while they are few.
+pub type Pane = PaneRow<Filling>;
 
 /// A segment's part of a stretch of time.
 #[derive(Debug, Clone, PartialEq)]

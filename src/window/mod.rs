@@ -8,7 +8,7 @@ mod partition;
 mod watermark;
 
 pub use events::{Definition, Definitions, Events, FEW};
-pub use filling::{Filling, Written};
+pub use filling::{Filling, Pane, Written};
 pub use packed::{Packed, PackedError, Part};
 pub use pane::{Contents, Filler, PaneRow, Segment, empty};
 pub use partition::{Counters, Partition, PartitionState, Times};

@@ -1,6 +1,6 @@
 //! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
 
-use super::filling::Filling;
+use super::filling::{Filling, Pane};
 use super::pane::{Filler, PaneRow, Segment};
 use super::watermark::{Watermark, WatermarkState};
 use crate::config::segments::{self, MISSING};
@@ -85,12 +85,7 @@ impl Partition {
 
     /// Rebuilds a partition from its state and open panes.
     #[must_use]
-    pub fn restore(
-        filler: Arc<Filler>,
-        times: Times,
-        state: &PartitionState,
-        open: Vec<PaneRow<Filling>>,
-    ) -> Self {
+    pub fn restore(filler: Arc<Filler>, times: Times, state: &PartitionState, open: Vec<Pane>) -> Self {
         let mut p = Self::new(filler, times);
         p.watermark = Watermark::restore(&state.watermark, times.lateness);
         p.counters = state.counters;
@@ -183,16 +178,16 @@ impl Partition {
     }
 
     /// Takes out the panes that the watermark has closed, sorted by closing time, start and segment.
-    pub fn take_closed(&mut self) -> Vec<PaneRow<Filling>> {
+    pub fn take_closed(&mut self) -> Vec<Pane> {
         self.take_until(self.watermark.get())
     }
 
     /// Takes out all open panes: the partition idles, or its input has ended.
-    pub fn flush(&mut self) -> Vec<PaneRow<Filling>> {
+    pub fn flush(&mut self) -> Vec<Pane> {
         self.take_until(i64::MAX)
     }
 
-    fn take_until(&mut self, mark: i64) -> Vec<PaneRow<Filling>> {
+    fn take_until(&mut self, mark: i64) -> Vec<Pane> {
         let rest =
             if mark == i64::MAX { BTreeMap::new() } else { self.open.split_off(&(mark + 1, i64::MIN)) };
         let closed = std::mem::replace(&mut self.open, rest);
@@ -200,7 +195,7 @@ impl Partition {
         for ((close_at, start), pane) in closed {
             let from = rows.len();
             rows.extend(pane.into_iter().map(|(id, contents)| self.row(start, close_at, id, contents)));
-            rows[from..].sort_by(|a: &PaneRow<Filling>, b: &PaneRow<Filling>| a.segment.cmp(&b.segment));
+            rows[from..].sort_by(|a: &Pane, b: &Pane| a.segment.cmp(&b.segment));
         }
         if self.open.is_empty() {
             // Names of segments that are gone would stay for ever otherwise.
@@ -218,7 +213,7 @@ impl Partition {
 
     /// Copies of the open panes, for a checkpoint.
     #[must_use]
-    pub fn open_panes(&self) -> Vec<PaneRow<Filling>> {
+    pub fn open_panes(&self) -> Vec<Pane> {
         let panes = self.open.iter();
         panes
             .flat_map(|(&(close_at, start), p)| {
@@ -227,7 +222,7 @@ impl Partition {
             .collect()
     }
 
-    fn row(&self, start: i64, close_at: i64, id: u32, contents: Filling) -> PaneRow<Filling> {
+    fn row(&self, start: i64, close_at: i64, id: u32, contents: Filling) -> Pane {
         PaneRow { start, close_at, segment: self.segments[id as usize].clone(), contents }
     }
 }
