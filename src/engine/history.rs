@@ -109,6 +109,9 @@ fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable,
         .map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 
+/// Files of hours that are held in memory at once while they are read.
+const FILES_AT_ONCE: usize = 8;
+
 /// Hours of the public `panes` that start at or after `from`, packed; of the days of `late` also those that were written after its time.
 ///
 /// # Errors
@@ -129,24 +132,28 @@ pub fn hours_since(
             files.push((path, is_late));
         }
     }
-    // Packed one by one: as sketches they would be the most that a job ever holds.
-    let read: Vec<Result<Vec<_>, EvaluateError>> = parallel_from(2, &files, |(path, is_late)| {
-        let damaged = |e: PaneFileError| EvaluateError::History(format!("{path}: {e}"));
-        let bytes = bytes_of(storage, path)?;
-        let table = PaneTable::read_since(bytes, names, if *is_late { i64::MIN } else { from });
-        let table = table.map_err(damaged)?;
-        let mut segments: Vec<&Segment> = table.segments().collect();
-        segments.sort();
-        let wanted = |start, close_at| start >= from || (*is_late && close_at > late.1);
-        let mut rows = Vec::new();
-        for segment in segments {
-            rows.extend(table.rows_between(segment, wanted).map_err(damaged)?.into_iter().map(packed));
-        }
-        Ok(rows)
-    });
     let mut all = Vec::new();
-    for rows in read {
-        all.extend(rows?);
+    for some in files.chunks(FILES_AT_ONCE) {
+        // The store is asked by this thread only: it answers one at a time to whoever simulates it.
+        let read = some.iter().map(|(path, is_late)| Ok((path, *is_late, bytes_of(storage, path)?)));
+        let read = read.collect::<Result<Vec<_>, EvaluateError>>()?;
+        let packed = parallel_from(2, &read, |(path, is_late, bytes)| {
+            let damaged = |e: PaneFileError| EvaluateError::History(format!("{path}: {e}"));
+            let since = if *is_late { i64::MIN } else { from };
+            let table = PaneTable::read_since(bytes.clone(), names, since).map_err(damaged)?;
+            let mut segments: Vec<&Segment> = table.segments().collect();
+            segments.sort();
+            let wanted = |start, close_at| start >= from || (*is_late && close_at > late.1);
+            // Packed one by one: as sketches they would be the most that a job ever holds.
+            let mut rows = Vec::new();
+            for segment in segments {
+                rows.extend(table.rows_between(segment, wanted).map_err(damaged)?.into_iter().map(packed));
+            }
+            Ok::<_, EvaluateError>(rows)
+        });
+        for rows in packed {
+            all.extend(rows?);
+        }
     }
     Ok(all)
 }
