@@ -13,6 +13,7 @@ use crate::sketch::{
 };
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Events that a stratum of a baseline needs before its mean is taken off.
@@ -141,8 +142,8 @@ impl Prepared {
                 (score_tokens(test, w, scales), None)
             }
             (PreparedBody::Category { values, counts, scales, test }, Body::Category(w)) => {
-                set_distances(&mut scores, counts, &category_counts(w, values));
-                let mut sums = category_sums(w, values);
+                let (now, mut sums) = category_sums(w, values);
+                set_distances(&mut scores, counts, &now);
                 sums.scale_columns(scales);
                 (test.score(&sums), None)
             }
@@ -339,8 +340,7 @@ fn score_tokens(test: &PreparedVector, window: &TokenSketch, scales: &[f64]) -> 
 /// `several`: an event may carry more than one value, so that shares do not sum to one and the test is that of tokens.
 fn prepare_category(s: &CategorySketch, several: bool) -> PreparedBody {
     let values: Vec<Arc<str>> = s.values().map(|(v, _)| Arc::clone(v)).collect();
-    let counts = category_counts(s, &values);
-    let mut sums = category_sums(s, &values);
+    let (counts, mut sums) = category_sums(s, &values);
     let held: Vec<f64> = counts.iter().map(|c| *c as f64).collect();
     let scales =
         if several { token_scales(&held, s.n() as f64) } else { category_scales(&held, s.n() as f64) };
@@ -349,26 +349,43 @@ fn prepare_category(s: &CategorySketch, several: bool) -> PreparedBody {
     PreparedBody::Category { values, counts, scales, test }
 }
 
-/// Events per value of the baseline; the last bin takes all new values together.
+/// Events per value of the baseline, which are in order; the last bin takes all new values together.
 fn category_counts(s: &CategorySketch, values: &[Arc<str>]) -> Vec<u64> {
     let mut counts = vec![0; values.len() + 1];
-    for (v, cells) in s.values() {
-        let i = values.binary_search(v).unwrap_or(values.len());
+    for (i, cells) in by_value(s, values) {
         counts[i] += cells.iter().map(|c| c.1).sum::<u64>();
     }
     counts
 }
 
-fn category_sums(s: &CategorySketch, values: &[Arc<str>]) -> Sums {
-    let mut sums = Sums::new(values.len() + 1);
-    for (v, cells) in s.values() {
-        let i = values.binary_search(v).unwrap_or(values.len());
+/// The same, and by session bucket.
+fn category_sums(s: &CategorySketch, values: &[Arc<str>]) -> (Vec<u64>, Sums) {
+    let (mut counts, mut sums) = (vec![0; values.len() + 1], Sums::new(values.len() + 1));
+    for (i, cells) in by_value(s, values) {
         for &(b, n) in cells {
+            counts[i] += n;
             sums.s[(b as usize, i)] += n as f64;
         }
     }
     sums.n = dense(s.events()).1;
-    sums
+    (counts, sums)
+}
+
+/// A sketch's cells with the place of their value among those of the baseline. Both ascend, so one walk over them finds all.
+fn by_value<'s>(
+    s: &'s CategorySketch,
+    values: &'s [Arc<str>],
+) -> impl Iterator<Item = (usize, &'s [(u8, u64)])> {
+    let mut at = 0;
+    s.values().map(move |(v, cells)| {
+        loop {
+            match values.get(at).map(|known| (**known).cmp(&**v)) {
+                Some(Ordering::Less) => at += 1,
+                Some(Ordering::Equal) => return (at, cells),
+                Some(Ordering::Greater) | None => return (values.len(), cells),
+            }
+        }
+    })
 }
 
 fn prepare_numeric(s: &NumericSketch, test: Test, strata: Option<&Strata<'_>>) -> PreparedBody {

@@ -117,28 +117,43 @@ pub fn wasserstein(baseline: &[(f64, u64)], window: &[(f64, u64)], baseline_sd: 
     if n == 0 || m == 0 || baseline_sd.is_nan() || baseline_sd <= 0.0 {
         return None;
     }
-    let (mut left, mut right) = (baseline.iter().peekable(), window.iter().peekable());
-    let (mut below_left, mut below_right) = (0i128, 0i128);
+    // Exact in integers, so equal distributions are at distance 0 whatever their sizes; the narrow ones where they are wide enough.
+    let narrow = n.checked_mul(m).and_then(|product| i64::try_from(product).ok()).is_some();
+    let area = if narrow {
+        let (n, m) = (n as i64, m as i64);
+        area(baseline, window, |left, right| ((left as i64) * m - (right as i64) * n).unsigned_abs() as f64)
+    } else {
+        area(baseline, window, |left, right| {
+            (i128::from(left) * m - i128::from(right) * n).unsigned_abs() as f64
+        })
+    };
+    let distance = area / (n as f64 * m as f64) / baseline_sd;
+    distance.is_finite().then_some(distance)
+}
+
+/// The area between two distribution functions; `gap` makes their distance of the weights below a value on either side.
+fn area(baseline: &[(f64, u64)], window: &[(f64, u64)], gap: impl Fn(u64, u64) -> f64) -> f64 {
+    let (mut left, mut right) = (baseline, window);
+    let (mut below_left, mut below_right) = (0u64, 0u64);
     let mut last: Option<f64> = None;
     let mut area = 0.0;
     loop {
-        let from_left = match (left.peek(), right.peek()) {
+        let from_left = match (left.first(), right.first()) {
             (Some(l), Some(r)) => l.0 <= r.0,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (None, None) => break,
+            (None, None) => return area,
         };
-        let next = if from_left { left.next() } else { right.next() };
-        let Some(&(value, weight)) = next else { break };
+        let list = if from_left { &mut left } else { &mut right };
+        let Some((&(value, weight), rest)) = list.split_first() else { return area };
+        *list = rest;
         if let Some(last) = last {
-            // Exact in integers, so equal distributions are at distance 0 whatever their sizes.
-            area += (value - last) * (below_left * m - below_right * n).unsigned_abs() as f64;
+            area += (value - last) * gap(below_left, below_right);
         }
-        *(if from_left { &mut below_left } else { &mut below_right }) += i128::from(weight);
+        let below = if from_left { &mut below_left } else { &mut below_right };
+        *below = below.saturating_add(weight);
         last = Some(value);
     }
-    let distance = area / (n as f64 * m as f64) / baseline_sd;
-    distance.is_finite().then_some(distance)
 }
 
 /// 1 − cos of the angle between two mean vectors, 0 to 2; `None` where one of them is zero.
