@@ -54,12 +54,13 @@ impl Broker {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
 
-    /// Produces the lines of a file, a session's always to the same partition.
+    /// Produces the lines of a file, a session's always to the same partition and in their order, also where a batch is sent again.
     pub fn produce(&self, topic: &str, lines: &str) {
         use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
         let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> =
             rdkafka::ClientConfig::new()
                 .set("bootstrap.servers", &self.address)
+                .set("enable.idempotence", "true")
                 .set("linger.ms", "20")
                 .set("queue.buffering.max.messages", "200000")
                 .create()
