@@ -6,6 +6,7 @@
 
 use super::evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
 use super::judge::{Judge, Tick};
+use super::pending::Pending;
 use super::rolling::{Rolled, parallel};
 use super::tick_rows::TickRows;
 use crate::alert::AlertBook;
@@ -17,7 +18,6 @@ use crate::store::rows::Verdict;
 use crate::window::{Contents, Filling, Packed, PackedError, Pane, PaneRow, Part, Segment, packed};
 use arrow::array::RecordBatch;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -30,9 +30,7 @@ pub struct Evaluator {
     /// Ticks: the greatest common divisor of all slides and an hour.
     tick: i64,
     at: Option<i64>,
-    pending: BTreeMap<i64, Vec<Pane>>,
-    /// About how many bytes of memory wait there.
-    held: usize,
+    pending: Pending,
     rolled: Rolled,
     /// Rows of the current hour, by the hour that they belong to.
     hour: BTreeMap<i64, FxHashMap<Segment, Filling>>,
@@ -93,8 +91,7 @@ impl Evaluator {
             history,
             tick,
             at: state.at,
-            pending: BTreeMap::new(),
-            held: 0,
+            pending: Pending::new(tick),
             rolled: Rolled::new(&windows.rolling, tick),
             hour: BTreeMap::new(),
             day: BTreeMap::new(),
@@ -183,33 +180,10 @@ impl Evaluator {
         &self.late_days
     }
 
-    /// The last closing time up to `until` that is waiting, if any.
+    /// Rows that wait for their tick.
     #[must_use]
-    pub fn last_pending(&self, until: i64) -> Option<i64> {
-        self.pending.range(..=until).next_back().map(|p| *p.0)
-    }
-
-    /// The closing time in the middle of those that wait, by rows: where time stands while too few events came for a watermark.
-    #[must_use]
-    pub fn middle_pending(&self) -> Option<i64> {
-        let half = self.pending.values().map(Vec::len).sum::<usize>() / 2;
-        let mut seen = 0;
-        self.pending.iter().find_map(|(t, rows)| {
-            seen += rows.len();
-            (seen > half).then_some(*t)
-        })
-    }
-
-    /// About how many bytes of memory the rows take that wait for their tick.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
-    /// Whether any row waits for its tick.
-    #[must_use]
-    pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+    pub fn pending(&self) -> &Pending {
+        &self.pending
     }
 
     /// Length of a tick, microseconds.
@@ -220,16 +194,15 @@ impl Evaluator {
 
     /// Takes rows; they wait until a tick reaches them. `floor` is the tick after which they may count, where they came later than the
     /// evaluation they belong to (a partition that had been cut off).
-    pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) {
+    ///
+    /// # Errors
+    /// When their sketches were made by unlike definitions.
+    pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
         for row in rows {
             let from = row.close_at.max(floor.unwrap_or(i64::MIN));
-            self.wait(from, row);
+            self.pending.add(from, row)?;
         }
-    }
-
-    fn wait(&mut self, from: i64, row: Pane) {
-        self.held += row.contents.held();
-        self.pending.entry(from).or_default().push(row);
+        Ok(())
     }
 
     /// Puts rows back that were taken up before a restart: `from` is when each counted from.
@@ -237,14 +210,11 @@ impl Evaluator {
     /// # Errors
     /// When their sketches were made by unlike definitions.
     pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
-        let Some(at) = self.at else {
-            self.offer(rows, floor);
-            return Ok(());
-        };
+        let Some(at) = self.at else { return self.offer(rows, floor) };
         for row in rows {
             let from = row.close_at.max(floor.unwrap_or(i64::MIN));
             if from > at {
-                self.wait(from, row);
+                self.pending.add(from, row)?;
             } else {
                 let into_hour = from > crate::event::time::floor(at, HOUR);
                 self.take_up(row, at, into_hour)?;
@@ -290,12 +260,9 @@ impl Evaluator {
     pub fn advance(&mut self, mark: i64, complete: i64, most: usize) -> Result<bool, EvaluateError> {
         let mut left = most;
         loop {
-            let next = match (self.at, self.pending.first_key_value()) {
+            let next = match (self.at, self.pending.first()) {
                 (Some(t), _) => t + self.tick,
-                (None, Some((&first, rows))) => {
-                    let start = rows.iter().map(|r| r.start).min().unwrap_or(first);
-                    floor(start.min(first), self.tick) + self.tick
-                }
+                (None, Some((from, start))) => floor(start.min(from), self.tick) + self.tick,
                 (None, None) => return Ok(true),
             };
             if next > mark {
@@ -313,7 +280,7 @@ impl Evaluator {
 
     /// The tick to go on with: `next`, or where nothing at all happened for days the beginning of the day in which something does.
     fn over_the_gap(&mut self, next: i64, mark: i64) -> Result<i64, EvaluateError> {
-        let first = self.pending.first_key_value().map_or(next, |p| floor((*p.0).min(mark), DAY));
+        let first = self.pending.first().map_or(next, |(from, _)| floor(from.min(mark), DAY));
         let still =
             self.rolled.is_empty() && self.hour.is_empty() && self.day.is_empty() && self.judged.is_empty();
         if !still || first - next < 3 * DAY {
@@ -328,21 +295,9 @@ impl Evaluator {
         if self.at.is_none() {
             self.build_baselines(floor(t, DAY))?;
         }
-        let later = self.pending.split_off(&(t + 1));
-        let rows = std::mem::replace(&mut self.pending, later).into_values().flatten();
-        // Merged within a tick and segment first: panes of sparse traffic hold an event each, and every one of them would otherwise be
-        // merged into each coarser segment. Partitions bring rows in any order; the cap on segments admits them in this one.
-        let mut fresh: BTreeMap<(i64, Segment), Filling> = BTreeMap::new();
-        for row in rows {
-            self.held = self.held.saturating_sub(row.contents.held());
-            match fresh.entry((floor(row.start, self.tick), row.segment)) {
-                Entry::Occupied(mut e) => e.get_mut().merge(&row.contents)?,
-                Entry::Vacant(e) => {
-                    e.insert(row.contents);
-                }
-            }
-        }
-        for ((start, segment), contents) in fresh {
+        // Merged within a tick and segment so far: panes of sparse traffic hold an event each, and every one of them would otherwise be
+        // merged into each coarser segment. The cap on segments admits them in this order.
+        for ((start, segment), contents) in self.pending.take(t)? {
             self.take_up(PaneRow { start, close_at: t, segment, contents }, t, true)?;
         }
         self.rolled.settle_chunks();

@@ -232,7 +232,7 @@ impl EvaluatorTask {
                     quiet: c.quiet,
                     empty: c.next_offset == 0,
                     rows,
-                }),
+                })?,
                 None => self.partitions.entry(partition.0).or_default().read_to = epoch,
             }
         }
@@ -261,14 +261,13 @@ impl EvaluatorTask {
                     quiet: between.quiet,
                     empty: between.next_offset == 0,
                     rows,
-                });
+                })?;
             }
         }
-        self.take(c);
-        Ok(())
+        self.take(c)
     }
 
-    fn take(&mut self, c: Committed) {
+    fn take(&mut self, c: Committed) -> Result<(), TaskError> {
         let p = c.partition.0;
         let at = self.evaluator.at().unwrap_or(i64::MIN);
         let behind = c.rows.iter().any(|r| r.close_at <= at);
@@ -287,13 +286,14 @@ impl EvaluatorTask {
             Some(first)
                 if self.evaluator.at().is_some()
                     && first > at.saturating_add(FAR)
-                    && self.evaluator.held() > LITTLE =>
+                    && self.evaluator.pending().held() > LITTLE =>
             {
                 self.far.entry(first).or_default().push((p, c.epoch));
             }
-            _ => self.evaluator.offer(c.rows, after),
+            _ => self.evaluator.offer(c.rows, after)?,
         }
         self.dirty = true;
+        Ok(())
     }
 
     /// Reads what counts from `until` or earlier back in.
@@ -308,7 +308,7 @@ impl EvaluatorTask {
                 let Some((_, rows)) = self.commit_of(p, epoch.0)? else {
                     return Err(TaskError::Gone { partition: PartitionId(p), epoch });
                 };
-                self.evaluator.offer(rows, None);
+                self.evaluator.offer(rows, None)?;
             }
         }
         Ok(())
@@ -339,7 +339,7 @@ impl EvaluatorTask {
             Some(at) if !all_quiet => at + (TICKS as i64 + 1) * self.evaluator.tick_length(),
             _ => i64::MAX,
         })?;
-        if !self.evaluator.has_pending() {
+        if self.evaluator.pending().is_empty() {
             // With no row at hand the next one decides whether there is a gap.
             self.fetch(self.far.first_key_value().map_or(i64::MIN, |f| *f.0))?;
         }
@@ -377,19 +377,14 @@ impl EvaluatorTask {
 
     /// The tick to evaluate to when no partition is waited for: the last that any row counts from, within reach of the watermark.
     fn quiet_mark(&self) -> i64 {
-        let tick = self.evaluator.tick_length();
         let reached = self
             .partitions
             .values()
             .filter_map(|p| p.watermark)
             .max()
-            .or_else(|| self.evaluator.middle_pending());
+            .or_else(|| self.evaluator.pending().middle());
         let Some(reached) = reached else { return i64::MIN };
-        let Some(last) = self.evaluator.last_pending(reached.saturating_add(QUIET_REACH)) else {
-            return i64::MIN;
-        };
-        // The next tick at or after it.
-        -(-last).div_euclid(tick) * tick
+        self.evaluator.pending().last(reached.saturating_add(QUIET_REACH)).unwrap_or(i64::MIN)
     }
 
     /// Commits what was evaluated, publishes it, and returns the alerts that may leave now. `waiting` are alerts of earlier commits that

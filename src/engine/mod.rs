@@ -9,6 +9,7 @@ mod history;
 mod ingest;
 mod job;
 mod judge;
+mod pending;
 pub mod pins;
 mod progress;
 mod rolling;
