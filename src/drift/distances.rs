@@ -253,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn wide_weights_give_the_distance_of_narrow_ones() {
+        let (a, b) = ([(0.1, 3), (0.7, 2), (1.5, 9)], [(0.2, 1), (0.7, 5), (4.0, 2)]);
+        let wide = |list: [(f64, u64); 3]| list.map(|(x, weight)| (x, weight << 40));
+        let narrow = wasserstein(&a, &b, 2.0).unwrap();
+        let got = wasserstein(&wide(a), &wide(b), 2.0).unwrap();
+        assert!((got - narrow).abs() <= 1e-15 * narrow, "{got} instead of {narrow}");
+    }
+
+    #[test]
     fn a_grown_bin_contributes_upwards() {
         let signed = terms(&[50, 50], &[80, 20]);
         assert!(signed[0] > 0.0 && signed[1] < 0.0);

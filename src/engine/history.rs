@@ -137,7 +137,7 @@ pub fn hours_since(
         // The store is asked by this thread only: it answers one at a time to whoever simulates it.
         let read = some.iter().map(|(path, is_late)| Ok((path, *is_late, bytes_of(storage, path)?)));
         let read = read.collect::<Result<Vec<_>, EvaluateError>>()?;
-        let packed = parallel_from(2, &read, |(path, is_late, bytes)| {
+        let decoded = parallel_from(2, &read, |(path, is_late, bytes)| {
             let damaged = |e: PaneFileError| EvaluateError::History(format!("{path}: {e}"));
             let since = if *is_late { i64::MIN } else { from };
             let table = PaneTable::read_since(bytes.clone(), names, since).map_err(damaged)?;
@@ -151,7 +151,7 @@ pub fn hours_since(
             }
             Ok::<_, EvaluateError>(rows)
         });
-        for rows in packed {
+        for rows in decoded {
             all.extend(rows?);
         }
     }

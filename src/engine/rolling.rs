@@ -25,23 +25,24 @@ enum Chunk {
 
 impl Chunk {
     fn add(&mut self, more: &Filling) -> Result<(), PackedError> {
-        if let Self::Packed(p) = self {
-            *self = Self::Open(Filling::Sketches(p.unpack(|_| true)?));
-        }
         match self {
             Self::Open(filling) => filling.merge(more),
-            Self::Packed(_) => Ok(()),
+            Self::Packed(p) => {
+                let mut sum = p.unpack(|_| true)?;
+                more.add_to(&mut sum)?;
+                *self = Self::Open(Filling::Sketches(sum));
+                Ok(())
+            }
         }
     }
 
     fn pack_if_small(&mut self) {
-        if let Self::Open(f @ Filling::Sketches(_)) = self
-            && !judged(f.filled_buckets())
-            && let Filling::Sketches(c) = f
-        {
-            *self = Self::Packed(Packed::of(c));
-        } else if let Self::Open(Filling::Events(e)) = self {
-            e.shrink();
+        match self {
+            Self::Open(Filling::Events(e)) => e.shrink(),
+            Self::Open(Filling::Sketches(c)) if !judged(c.filled_buckets()) => {
+                *self = Self::Packed(Packed::of(c));
+            }
+            Self::Open(Filling::Sketches(_)) | Self::Packed(_) => {}
         }
     }
 

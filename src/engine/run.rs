@@ -178,7 +178,7 @@ pub fn run(
     let (evaluate_to, evaluate) = bounded::<Committed>(4);
     let (decode_to, to_decode) = unbounded::<Task>();
     // Decoding is this many chunks ahead at most.
-    let (spare_to, spare) = bounded::<Box<Decoded>>(4 * (cores + workers));
+    let (spare_to, spare) = bounded::<Box<Decoded>>(2 * cores + 2 * workers);
     while spare_to.try_send(Box::default()).is_ok() {}
     let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
         let mut queues = Vec::new();

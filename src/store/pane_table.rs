@@ -2,7 +2,7 @@
 
 use super::panes::{DEFINITIONS, FEATURES, Names, PAGE_BYTES, PaneFileError};
 use super::sound::{self, Pages};
-use crate::sketch::{DecodeError, Sketch, SketchId};
+use crate::sketch::{DecodeError, Sketch};
 use crate::window::{
     Contents, Definition, Definitions, Events, Filling, Pane, PaneRow, Segment, Written, packed,
 };
@@ -58,7 +58,6 @@ pub struct PaneTable {
     batches: Vec<Encoded>,
     segments: FxHashMap<Segment, Vec<Cell>>,
     features: usize,
-    sketch_ids: Arc<[SketchId]>,
     definitions: Definitions,
 }
 
@@ -66,7 +65,6 @@ impl PaneTable {
     fn new(names: &Names) -> Self {
         Self {
             features: names.features.len(),
-            sketch_ids: Arc::clone(&names.sketch_ids),
             definitions: Arc::clone(&names.definitions),
             ..Self::default()
         }
@@ -273,8 +271,8 @@ impl PaneTable {
                 }
             },
         };
-        for (slot, id) in contents.sketches.iter_mut().zip(&*self.sketch_ids) {
-            slot.take_if(|s| s.id != *id);
+        for (slot, now) in contents.sketches.iter_mut().zip(&*self.definitions) {
+            slot.take_if(|s| s.id != now.id);
         }
         Ok(contents.sketches.iter().any(Option::is_some).then_some(Filling::Sketches(contents)))
     }

@@ -8,7 +8,7 @@ pub use super::pane_table::PaneTable;
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
-use crate::sketch::{DecodeError, Sketch, SketchId, UnlikeSketches};
+use crate::sketch::{DecodeError, Sketch, UnlikeSketches};
 use crate::window::{Definitions, PackedError, Pane, PaneRow, Segment};
 use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -125,8 +125,6 @@ pub struct Names {
     pub dimensions: Vec<String>,
     /// What the features' sketches are made by now. Others that a file still holds are passed over when it is read: with another hashing
     /// key or definition a feature's history begins afresh. Without any, all are read.
-    pub sketch_ids: Arc<[SketchId]>,
-    /// What the features' sketches are made by now.
     pub definitions: Definitions,
 }
 
@@ -139,7 +137,6 @@ impl Names {
             groupings,
             features: features.iter().map(|f| Arc::from(f.name.as_str())).collect(),
             dimensions,
-            sketch_ids: Arc::default(),
             definitions: Arc::default(),
         }
     }
@@ -147,8 +144,7 @@ impl Names {
     /// The names of a job whose features' sketches are made so.
     #[must_use]
     pub fn with_definitions(self, definitions: &Definitions) -> Self {
-        let sketch_ids = definitions.iter().map(|d| d.id).collect();
-        Self { sketch_ids, definitions: Arc::clone(definitions), ..self }
+        Self { definitions: Arc::clone(definitions), ..self }
     }
 }
 

@@ -1,7 +1,10 @@
+//! Files of panes: what another job made, and what lies about itself.
+
 use super::*;
 use crate::config::features::builtin;
-use crate::sketch::{Body, RateSketch};
-use crate::window::{Contents, Definition, Filling};
+use crate::enrich::{Batch, Enricher, IdHasher, Plan};
+use crate::sketch::{Body, RateSketch, SketchId};
+use crate::window::{Contents, Definition, Filler, Filling};
 
 fn row(id: u64, start: i64) -> PaneRow {
     let mut rate = RateSketch::default();
@@ -42,6 +45,45 @@ fn what_another_definition_made_is_passed_over() {
 fn with_room(mut r: PaneRow, features: usize) -> PaneRow {
     r.contents.sketches.resize_with(features, || None);
     r
+}
+
+/// A filler for two features in this order, and a pane that it filled with one event.
+fn pane_of_one_event(features: [usize; 2], key: &str) -> (Filler, Names, Pane) {
+    let all = builtin();
+    let features = features.map(|f| all[f].clone()).to_vec();
+    let groupings = Arc::new(Groupings::new(&[vec![]]).unwrap());
+    let (dimensions, hasher) = (Vec::new(), IdHasher::new(key));
+    let plan = Arc::new(Plan { features: features.clone(), dimensions, hasher, vectors: None });
+    let filler = Filler::new(&plan, Arc::clone(&groupings));
+    let message = br#"{"request_id":"r","timestamp":"2026-01-12T06:00:00Z","pipeline_stage":"generate","prompt":{"text":"a castle"}}"#;
+    let mut batch = Batch::default();
+    let event = crate::event::decode(message, &mut Vec::new()).unwrap();
+    Enricher::new(plan).push(&event, &mut batch);
+    let mut contents = filler.nothing();
+    filler.add(&mut contents, &batch, 0);
+    let segment = Segment { grouping: 0, name: Arc::from("") };
+    let names = Names::new(groupings, &features).with_definitions(filler.definitions());
+    (filler, names, Pane { start: 0, close_at: 60, segment, contents })
+}
+
+#[test]
+fn events_are_read_by_a_job_whose_features_have_changed() {
+    let at = |name: &str| builtin().iter().position(|f| f.name == name).unwrap();
+    let (volume, length) = (at("volume"), at("prompt_length"));
+    let (_, names, pane) = pane_of_one_event([volume, length], "a key");
+    let file = to_parquet(&packed_batch(std::slice::from_ref(&pane), &names).unwrap()).unwrap();
+    let read_by = |names: &Names| decode_panes(file.clone().into(), names).unwrap();
+
+    let same = read_by(&names);
+    assert!(matches!(same[0].contents, Filling::Events(_)), "as they are");
+    assert_eq!(same, [pane]);
+
+    let (_, turned, want) = pane_of_one_event([length, volume], "a key");
+    let got: Vec<_> = read_by(&turned).into_iter().map(|p| p.contents.into_contents().unwrap()).collect();
+    assert_eq!(got, [want.contents.into_contents().unwrap()]);
+
+    let (_, other_key, _) = pane_of_one_event([volume, length], "another key");
+    assert_eq!(read_by(&other_key), [], "hashed by another key");
 }
 
 #[test]

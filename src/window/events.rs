@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Events up to which a segment's are kept one by one.
-pub const FEW: u32 = 8;
+const FEW: u32 = 8;
 
 /// The user's bits of an event that names none.
 const NO_USER: u8 = 64;

@@ -7,7 +7,7 @@ mod pane;
 mod partition;
 mod watermark;
 
-pub use events::{Definition, Definitions, Events, FEW};
+pub use events::{Definition, Definitions, Events};
 pub use filling::{Filling, Pane, Written};
 pub use packed::{Packed, PackedError, Part};
 pub use pane::{Contents, Filler, PaneRow, Segment, empty};
