@@ -6,8 +6,9 @@
 
 use super::evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
 use super::judge::{Judge, Tick};
-use super::pending::Pending;
-use super::rolling::{Rolled, parallel};
+use super::merging::Merging;
+use super::pending::{Pending, Place};
+use super::rolling::Rolled;
 use super::tick_rows::TickRows;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
@@ -17,6 +18,7 @@ use crate::store::panes::{self, PackedRows};
 use crate::store::rows::Verdict;
 use crate::window::{Contents, Filling, Packed, PackedError, Pane, PaneRow, Part, Segment, packed};
 use arrow::array::RecordBatch;
+use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -92,7 +94,7 @@ impl Evaluator {
             tick,
             at: state.at,
             pending: Pending::new(tick),
-            rolled: Rolled::new(&windows.rolling, tick),
+            rolled: Rolled::new(&windows.rolling),
             hour: BTreeMap::new(),
             day: BTreeMap::new(),
             admitted,
@@ -198,11 +200,8 @@ impl Evaluator {
     /// # Errors
     /// When their sketches were made by unlike definitions.
     pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
-        for row in rows {
-            let from = row.close_at.max(floor.unwrap_or(i64::MIN));
-            self.pending.add(from, row)?;
-        }
-        Ok(())
+        let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
+        Ok(self.pending.add(rows.into_iter().map(|row| (from(&row), row)))?)
     }
 
     /// Puts rows back that were taken up before a restart: `from` is when each counted from.
@@ -211,14 +210,15 @@ impl Evaluator {
     /// When their sketches were made by unlike definitions.
     pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
         let Some(at) = self.at else { return self.offer(rows, floor) };
-        for row in rows {
-            let from = row.close_at.max(floor.unwrap_or(i64::MIN));
-            if from > at {
-                self.pending.add(from, row)?;
-            } else {
-                let into_hour = from > crate::event::time::floor(at, HOUR);
-                self.take_up(row, at, into_hour)?;
-            }
+        let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
+        let (waiting, taken): (Vec<Pane>, Vec<Pane>) = rows.into_iter().partition(|row| from(row) > at);
+        self.pending.add(waiting.into_iter().map(|row| (from(&row), row)))?;
+        let hour = crate::event::time::floor(at, HOUR);
+        let (open, over): (Vec<Pane>, Vec<Pane>) = taken.into_iter().partition(|row| from(row) > hour);
+        for (rows, into_hour) in [(open, true), (over, false)] {
+            let mut again = Pending::new(self.tick);
+            again.add(rows.into_iter().map(|row| (at, row)))?;
+            self.take_up(again.take(at)?, at, into_hour)?;
         }
         Ok(())
     }
@@ -295,11 +295,8 @@ impl Evaluator {
         if self.at.is_none() {
             self.build_baselines(floor(t, DAY))?;
         }
-        // Merged within a tick and segment so far: panes of sparse traffic hold an event each, and every one of them would otherwise be
-        // merged into each coarser segment. The cap on segments admits them in this order.
-        for ((start, segment), contents) in self.pending.take(t)? {
-            self.take_up(PaneRow { start, close_at: t, segment, contents }, t, true)?;
-        }
+        let rows = self.pending.take(t)?;
+        self.take_up(rows, t, true)?;
         self.rolled.settle_chunks();
         if t % HOUR == 0 {
             self.close_hour(t)?;
@@ -312,20 +309,42 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Merges a row into every grouping that is made from its own.
-    fn take_up(&mut self, row: Pane, t: i64, into_hour: bool) -> Result<(), EvaluateError> {
+    /// Merges rows into every grouping that is made from their own, at tick `t`.
+    fn take_up(&mut self, rows: Vec<(Place, Filling)>, t: i64, into_hour: bool) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
-        let direct = row.segment.grouping as usize;
-        for (g, grouping) in settings.groupings.all.iter().enumerate() {
-            if grouping.parent != direct {
-                continue;
+        let mut made_of: FxHashMap<Place, Vec<usize>> = FxHashMap::default();
+        // The cap on segments admits them in the order of rows.
+        for (i, ((start, from), _)) in rows.iter().enumerate() {
+            let direct = from.grouping as usize;
+            for (g, grouping) in settings.groupings.all.iter().enumerate() {
+                if grouping.parent == direct {
+                    let name = self.admit(g, settings.groupings.coarser(direct, &from.name, g));
+                    made_of.entry((*start, Segment { grouping: g as u16, name })).or_default().push(i);
+                }
             }
-            let name = settings.groupings.coarser(direct, &row.segment.name, g);
-            let segment = Segment { grouping: g as u16, name: self.admit(g, name) };
+        }
+        let rolled = &self.rolled;
+        let sums = made_of.into_par_iter().map(|((start, segment), of)| {
+            let (first, more) = of.split_first().expect("every place is made of a row");
+            let mut sum = rows[*first].1.clone();
+            more.iter().try_for_each(|i| sum.merge(&rows[*i].1))?;
+            let chunk = rolled.reaches(start, t).then(|| sum.clone());
+            Ok((start, segment, chunk, sum))
+        });
+        let sums: Vec<_> = sums.collect::<Result<_, PackedError>>()?;
+        drop(rows);
+        let mut hours = Merging::new();
+        for (start, segment, chunk, sum) in sums {
             if into_hour {
-                merge_into(self.hour.entry(floor(row.start, HOUR)).or_default(), &segment, &row.contents)?;
+                let hour = self.hour.entry(floor(start, HOUR)).or_default();
+                hours.add((floor(start, HOUR), segment.clone()), sum, |(_, segment)| hour.remove(segment));
             }
-            self.rolled.add_pane(row.start, t, &segment, &row.contents)?;
+            if let Some(chunk) = chunk {
+                self.rolled.add_chunk(start, segment, chunk)?;
+            }
+        }
+        for ((hour, segment), sum) in hours.sums()? {
+            self.hour.entry(hour).or_default().insert(segment, sum);
         }
         Ok(())
     }
@@ -348,21 +367,21 @@ impl Evaluator {
     fn close_hour(&mut self, t: i64) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
         for (hour, segments) in std::mem::take(&mut self.hour) {
-            let segments = sorted(segments);
-            let mut rows: Vec<PaneRow> = Vec::with_capacity(segments.len());
-            for (segment, filling) in &segments {
+            let packed = sorted(segments).into_par_iter().map(|(segment, filling)| {
                 let mut contents = Contents::default();
                 filling.add_to(&mut contents)?;
-                rows.push(PaneRow { start: hour, close_at: t, segment: segment.clone(), contents });
-            }
+                let row = PaneRow { start: hour, close_at: t, segment: segment.clone(), contents };
+                Ok((row, (segment, Packed::of_filling(filling))))
+            });
+            let (rows, packed): (Vec<PaneRow>, Vec<_>) = packed.collect::<Result<_, PackedError>>()?;
             let batch = panes::batch(&rows, HOUR, &settings.names)?;
             self.waiting += batch.num_rows();
             self.outputs.hours.push((hour, batch));
             if floor(hour, DAY) < floor(t - 1, DAY) {
                 self.late_days.insert(floor(hour, DAY));
             }
-            for (segment, filling) in segments {
-                self.add_hour(hour, segment, Packed::of_filling(filling), true);
+            for (segment, packed) in packed {
+                self.add_hour(hour, segment, packed, true);
             }
         }
         Ok(self.rolled.settle(t)?)
@@ -423,17 +442,14 @@ impl Evaluator {
         let mut rows = PackedRows::new(&settings.names);
         for (day, segments) in std::mem::take(&mut self.day) {
             // Packed again at once: the sums of ten thousand segments would be most of the job's memory.
-            let segments = sorted(segments);
-            let sums = parallel(&segments, |(_, hours)| {
+            let sums = sorted(segments).into_par_iter().map(|(segment, hours)| {
                 let parts: Vec<Part<'_>> = hours.iter().map(|p| Part::Packed(p)).collect();
-                Part::sum(&parts, |_| true).map(|sum| {
-                    let mut bytes = Vec::new();
-                    packed::write(&sum, &mut bytes);
-                    bytes
-                })
+                let mut bytes = Vec::new();
+                packed::write(&Part::sum(&parts, |_| true)?, &mut bytes);
+                Ok((segment, bytes))
             });
-            for ((segment, _), sum) in segments.into_iter().zip(sums) {
-                rows.push(day, t, segment, &sum?);
+            for (segment, sum) in sums.collect::<Result<Vec<_>, PackedError>>()? {
+                rows.push(day, t, segment, &sum);
             }
         }
         if !rows.is_empty() {
@@ -478,19 +494,4 @@ fn sorted<T>(segments: FxHashMap<Segment, T>) -> Vec<(Segment, T)> {
     let mut v: Vec<_> = segments.into_iter().collect();
     v.sort_by(|a, b| a.0.cmp(&b.0));
     v
-}
-
-/// Merges what a segment holds into its slot.
-fn merge_into(
-    map: &mut FxHashMap<Segment, Filling>,
-    segment: &Segment,
-    filling: &Filling,
-) -> Result<(), PackedError> {
-    match map.get_mut(segment) {
-        Some(mine) => mine.merge(filling),
-        None => {
-            map.insert(segment.clone(), filling.clone());
-            Ok(())
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! Earlier days and hours, read back from committed files.
 
 use super::evaluation::{DayBatch, EvaluateError, Exclusion, History};
-use super::rolling::parallel_from;
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
 use crate::store::panes::{Names, PaneFileError, PaneTable};
 use crate::store::{Storage, StorageError};
@@ -9,6 +8,7 @@ use crate::window::{Packed, Pane, PaneRow, Segment};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -137,7 +137,7 @@ pub fn hours_since(
         // The store is asked by this thread only: it answers one at a time to whoever simulates it.
         let read = some.iter().map(|(path, is_late)| Ok((path, *is_late, bytes_of(storage, path)?)));
         let read = read.collect::<Result<Vec<_>, EvaluateError>>()?;
-        let decoded = parallel_from(2, &read, |(path, is_late, bytes)| {
+        let decoded = read.par_iter().map(|(path, is_late, bytes)| {
             let damaged = |e: PaneFileError| EvaluateError::History(format!("{path}: {e}"));
             let since = if *is_late { i64::MIN } else { from };
             let table = PaneTable::read_since(bytes.clone(), names, since).map_err(damaged)?;
@@ -151,9 +151,8 @@ pub fn hours_since(
             }
             Ok::<_, EvaluateError>(rows)
         });
-        for rows in decoded {
-            all.extend(rows?);
-        }
+        let rows: Vec<Vec<_>> = decoded.collect::<Result<_, EvaluateError>>()?;
+        all.extend(rows.into_iter().flatten());
     }
     Ok(all)
 }

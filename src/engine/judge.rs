@@ -1,7 +1,7 @@
 //! Judging a window: every segment and feature against its baselines, within the alarm budget.
 
 use super::evaluation::{EvaluateError, Settings};
-use super::rolling::{Parts, parallel};
+use super::rolling::Parts;
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;
@@ -12,6 +12,7 @@ use crate::event::time::HOUR;
 use crate::sketch::{Body, Sketch};
 use crate::store::rows::{Scores, Verdict, WindowRow};
 use crate::window::{Contents, Part, Segment};
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +79,7 @@ impl Judge {
         let s = &self.settings;
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
-        let compared = parallel(parts, |(segment, own)| {
+        let compared = parts.par_iter().map(|(segment, own)| {
             if Part::filled_buckets(own).count_ones() < MIN_WINDOW_BUCKETS as u32 {
                 return self.small(tick, segment, own);
             }
@@ -90,11 +91,11 @@ impl Judge {
                 .collect::<Result<_, _>>()?;
             self.full(tick, segment, own, finer, &sums.iter().collect::<Vec<_>>(), set)
         });
-        let all: Vec<OfSegment<'_>> = compared.into_iter().collect::<Result<_, EvaluateError>>()?;
+        let all: Vec<OfSegment<'_>> = compared.collect::<Result<_, EvaluateError>>()?;
         let alphas = self.alphas(tick, &all);
         for slice in all.chunks(SLICE) {
-            let finished = parallel(slice, |of| self.finish_segment(tick, of, alphas));
-            let rows: Vec<Vec<Judged>> = finished.into_iter().collect::<Result<_, EvaluateError>>()?;
+            let finished = slice.par_iter().map(|of| self.finish_segment(tick, of, alphas));
+            let rows: Vec<Vec<Judged>> = finished.collect::<Result<_, EvaluateError>>()?;
             take(rows.into_iter().flatten().collect())?;
         }
         Ok(())

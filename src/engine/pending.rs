@@ -1,6 +1,7 @@
 //! Panes that wait for the tick from which they count, merged as they come: what a tick will sum up is summed up by then, and takes a
 //! segment's room instead of that of every minute and partition.
 
+use super::merging::Merging;
 use crate::event::time::floor;
 use crate::window::{Filling, PackedError, Pane, Segment};
 use rustc_hash::FxHashMap;
@@ -30,6 +31,12 @@ struct Waiting {
     fillings: FxHashMap<Place, Filling>,
 }
 
+impl Waiting {
+    fn new(from: i64, start: i64) -> Self {
+        Self { from, start, rows: 0, held: 0, fillings: FxHashMap::default() }
+    }
+}
+
 impl Pending {
     /// Nothing waits yet; ticks are `tick` apart.
     #[must_use]
@@ -37,32 +44,32 @@ impl Pending {
         Self { tick, ticks: BTreeMap::new(), held: 0 }
     }
 
-    /// Adds a pane that counts from then on.
+    /// Adds panes, each with the time that it counts from.
     ///
     /// # Errors
-    /// When its sketches were made by another definition.
-    pub fn add(&mut self, from: i64, row: Pane) -> Result<(), PackedError> {
-        let tick = self.tick_of(from);
-        let waiting = self.ticks.entry(tick).or_insert_with(|| Waiting {
-            from,
-            start: row.start,
-            rows: 0,
-            held: 0,
-            fillings: FxHashMap::default(),
-        });
-        waiting.from = waiting.from.min(from);
-        waiting.start = waiting.start.min(row.start);
-        waiting.rows += 1;
-        let (before, after) = match waiting.fillings.entry((floor(row.start, self.tick), row.segment)) {
-            Entry::Occupied(mut e) => {
-                let before = e.get().held();
-                e.get_mut().merge(&row.contents)?;
-                (before, e.get().held())
-            }
-            Entry::Vacant(e) => (0, e.insert(row.contents).held()),
-        };
-        waiting.held = (waiting.held + after).saturating_sub(before);
-        self.held = (self.held + after).saturating_sub(before);
+    /// When their sketches were made by unlike definitions.
+    pub fn add(&mut self, rows: impl IntoIterator<Item = (i64, Pane)>) -> Result<(), PackedError> {
+        let mut merging = Merging::new();
+        for (from, row) in rows {
+            let tick = self.tick_of(from);
+            let waiting = self.ticks.entry(tick).or_insert_with(|| Waiting::new(from, row.start));
+            waiting.from = waiting.from.min(from);
+            waiting.start = waiting.start.min(row.start);
+            waiting.rows += 1;
+            let place = (floor(row.start, self.tick), row.segment);
+            merging.add((tick, place), row.contents, |(_, place)| {
+                let present = waiting.fillings.remove(place)?;
+                waiting.held = waiting.held.saturating_sub(present.held());
+                self.held = self.held.saturating_sub(present.held());
+                Some(present)
+            });
+        }
+        for ((tick, place), sum) in merging.sums()? {
+            let Some(waiting) = self.ticks.get_mut(&tick) else { continue };
+            waiting.held += sum.held();
+            self.held += sum.held();
+            waiting.fillings.insert(place, sum);
+        }
         Ok(())
     }
 
@@ -156,10 +163,13 @@ mod tests {
         ) {
             let mut orders = [Pending::new(10), Pending::new(10)];
             let add = |into: &mut Pending, &(start, later, s, session): &(i64, i64, usize, u64)| {
-                into.add(start + later, pane(start, ["a", "b", "c"][s], session)).unwrap();
+                into.add([(start + later, pane(start, ["a", "b", "c"][s], session))]).unwrap();
             };
             rows.iter().for_each(|r| add(&mut orders[0], r));
-            rows.iter().rev().for_each(|r| add(&mut orders[1], r));
+            let at_once = rows.iter().rev().map(|&(start, later, s, session)| {
+                (start + later, pane(start, ["a", "b", "c"][s], session))
+            });
+            orders[1].add(at_once).unwrap();
             let mut seen = 0;
             for t in (0..=340).step_by(10) {
                 let [a, b] = &mut orders;
@@ -183,9 +193,7 @@ mod tests {
     #[test]
     fn the_last_tick_is_that_of_a_row_which_counts_in_time() {
         let mut p = Pending::new(10);
-        for from in [5, 18, 20] {
-            p.add(from, pane(1, "a", 1)).unwrap();
-        }
+        p.add([5, 18, 20].map(|from| (from, pane(1, "a", 1)))).unwrap();
         assert_eq!(p.first(), Some((5, 1)));
         for (until, last) in [(4, None), (5, Some(10)), (17, Some(10)), (18, Some(20)), (99, Some(20))] {
             assert_eq!(p.last(until), last, "until {until}");

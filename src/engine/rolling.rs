@@ -4,7 +4,9 @@ use crate::config::Rolling;
 use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::event::time::{HOUR, floor};
 use crate::window::{Contents, Filling, Packed, PackedError, Part, Segment};
+use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -63,7 +65,6 @@ fn judged(buckets: u32) -> bool {
 /// Recent chunks and hours.
 #[derive(Debug)]
 pub struct Rolled {
-    tick: i64,
     fine: i64,
     long: i64,
     chunks: Slots<Chunk>,
@@ -78,9 +79,9 @@ pub struct Rolled {
 }
 
 impl Rolled {
-    /// For these windows, evaluated every `tick`.
+    /// For these windows.
     #[must_use]
-    pub fn new(windows: &[Rolling], tick: i64) -> Self {
+    pub fn new(windows: &[Rolling]) -> Self {
         let longest = |hourly: bool| {
             windows
                 .iter()
@@ -90,7 +91,6 @@ impl Rolled {
                 .unwrap_or(0)
         };
         Self {
-            tick,
             fine: longest(false),
             long: longest(true),
             chunks: Slots::new(),
@@ -113,27 +113,22 @@ impl Rolled {
         self.long
     }
 
-    /// Adds a pane that counts from tick `t` on.
+    /// Whether what starts then is in reach of a window of chunks that ends at `t` or later.
+    #[must_use]
+    pub fn reaches(&self, start: i64, t: i64) -> bool {
+        start >= t - self.fine
+    }
+
+    /// Adds what a segment holds of the chunk that begins at `start`, a tick.
     ///
     /// # Errors
     /// When its sketches were made by another definition.
-    pub fn add_pane(
-        &mut self,
-        start: i64,
-        t: i64,
-        segment: &Segment,
-        contents: &Filling,
-    ) -> Result<(), PackedError> {
-        if start < t - self.fine {
-            return Ok(());
-        }
-        let chunk = floor(start, self.tick);
-        self.touched.insert(chunk);
-        let segments = self.chunks.entry(chunk).or_default();
-        match segments.get_mut(segment) {
-            Some(mine) => mine.add(contents)?,
-            None => {
-                segments.insert(segment.clone(), Chunk::Open(contents.clone()));
+    pub fn add_chunk(&mut self, start: i64, segment: Segment, filling: Filling) -> Result<(), PackedError> {
+        self.touched.insert(start);
+        match self.chunks.entry(start).or_default().entry(segment) {
+            Entry::Occupied(mut e) => e.get_mut().add(&filling)?,
+            Entry::Vacant(e) => {
+                e.insert(Chunk::Open(filling));
             }
         }
         Ok(())
@@ -142,11 +137,9 @@ impl Rolled {
     /// Packs what is small of the chunks that a tick has added to.
     pub fn settle_chunks(&mut self) {
         for chunk in std::mem::take(&mut self.touched) {
-            self.chunks
-                .get_mut(&chunk)
-                .into_iter()
-                .flat_map(FxHashMap::values_mut)
-                .for_each(Chunk::pack_if_small);
+            let chunks: Vec<&mut Chunk> =
+                self.chunks.get_mut(&chunk).into_iter().flat_map(FxHashMap::values_mut).collect();
+            chunks.into_par_iter().for_each(Chunk::pack_if_small);
         }
     }
 
@@ -169,18 +162,15 @@ impl Rolled {
         let open = self.unsettled.split_off(&(t - BLOCK + 1));
         for (block, segments) in std::mem::replace(&mut self.unsettled, open) {
             let segments: Vec<Segment> = segments.into_iter().collect();
-            let sums = parallel(&segments, |segment| {
+            let sums = segments.into_par_iter().filter_map(|segment| {
                 let hours = self.hours.range(block..block + BLOCK);
                 let parts: Vec<Part<'_>> =
-                    hours.filter_map(|(_, s)| s.get(segment)).flatten().map(|p| Part::Packed(p)).collect();
-                judged(Part::filled_buckets(&parts)).then(|| Part::sum(&parts, |_| true)).transpose()
+                    hours.filter_map(|(_, s)| s.get(&segment)).flatten().map(|p| Part::Packed(p)).collect();
+                judged(Part::filled_buckets(&parts))
+                    .then(|| Part::sum(&parts, |_| true).map(|sum| (segment, sum)))
             });
-            let into = self.blocks.entry(block).or_default();
-            for (segment, sum) in segments.into_iter().zip(sums) {
-                if let Some(sum) = sum? {
-                    into.insert(segment, sum);
-                }
-            }
+            let sums: Vec<(Segment, Contents)> = sums.collect::<Result<_, PackedError>>()?;
+            self.blocks.entry(block).or_default().extend(sums);
         }
         Ok(())
     }
@@ -231,49 +221,6 @@ impl Rolled {
     }
 }
 
-/// Maps items on all cores, in order; small lists stay on this thread.
-pub fn parallel<'t, T: Sync, R: Send>(items: &'t [T], f: impl Fn(&'t T) -> R + Sync) -> Vec<R> {
-    parallel_from(16, items, f)
-}
-
-/// Maps items on all cores, in order; lists with fewer than `least` stay on this thread.
-pub fn parallel_from<'t, T: Sync, R: Send>(
-    least: usize,
-    items: &'t [T],
-    f: impl Fn(&'t T) -> R + Sync,
-) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    if threads == 1 || items.len() < least {
-        return items.iter().map(f).collect();
-    }
-    let share = items.len().div_ceil(threads * 4);
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let parts: Vec<&'t [T]> = items.chunks(share).collect();
-    let mut done: Vec<(usize, Vec<R>)> = std::thread::scope(|scope| {
-        let work = || {
-            let mut mine = Vec::new();
-            loop {
-                let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                match parts.get(i) {
-                    Some(part) => mine.push((i, part.iter().map(&f).collect::<Vec<R>>())),
-                    None => return mine,
-                }
-            }
-        };
-        let handles: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
-        for h in handles {
-            match h.join() {
-                Ok(part) => all.extend(part),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        all
-    });
-    done.sort_by_key(|d| d.0);
-    done.into_iter().flat_map(|d| d.1).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,8 +242,8 @@ mod tests {
         Contents { sketches: vec![Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }))] }
     }
 
-    fn rolled(length: i64, slide: i64, tick: i64) -> Rolled {
-        Rolled::new(&[Rolling::Full { length: Span(length), slide: Span(slide) }], tick)
+    fn rolled(length: i64, slide: i64) -> Rolled {
+        Rolled::new(&[Rolling::Full { length: Span(length), slide: Span(slide) }])
     }
 
     /// The parts of a segment's window, summed, and how many they were.
@@ -315,7 +262,7 @@ mod tests {
     #[test]
     fn a_window_of_blocks_is_the_sum_of_its_hours_also_with_late_ones() {
         for length in [6 * HOUR, 24 * HOUR] {
-            let mut r = rolled(length, HOUR, HOUR);
+            let mut r = rolled(length, HOUR);
             let (mut large, mut small) = (Vec::new(), Vec::new());
             for h in 1..=60 {
                 let (t, last) = (h * HOUR, (h - 1) * HOUR);
@@ -341,15 +288,15 @@ mod tests {
 
     #[test]
     fn chunks_are_packed_where_small_and_take_what_comes_later() {
-        let mut r = rolled(30 * MINUTE, 5 * MINUTE, 5 * MINUTE);
+        let mut r = rolled(30 * MINUTE, 5 * MINUTE);
         let mut kept = Vec::new();
         for step in 1..=20i64 {
             let t = step * 5 * MINUTE;
             for late in [0, 2] {
                 let start = (step - 1 - late).max(0) * 5 * MINUTE;
                 let c = contents((step * 10 + late) as u64, if step % 4 == 0 { 40 } else { 2 });
-                r.add_pane(start, t, &segment("a"), &Filling::Sketches(c.clone())).unwrap();
-                if start >= t - 30 * MINUTE {
+                if r.reaches(start, t) {
+                    r.add_chunk(start, segment("a"), Filling::Sketches(c.clone())).unwrap();
                     kept.push((start, c));
                 }
             }

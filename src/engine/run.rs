@@ -1,21 +1,19 @@
 //! The running job: one thread polls the source, decoders decode, workers sketch, one thread evaluates; channels between them are bounded.
 
-use super::decoding::{Decoded, Decoder, Outcome, Task, decode_all};
+use super::decoding::{Decoded, Decoder, Task, decode_all};
 use super::evaluating::{Alarm, Evaluating, Holding};
 use super::evaluator_task::TaskError;
+use super::feed::{Feed, Order, Queues, queue_length};
 use super::ingest::{Committed, IngestError, Owned};
 use super::job::Job;
 use super::progress::{Counts, Progress};
 use super::worker::Worker;
 use crate::alert::Outbox;
-use crate::source::{
-    Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, PositionError, Positions,
-    Source, SourceError, TimeRange,
-};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange};
+use crossbeam_channel::{bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -83,40 +81,13 @@ pub struct Options {
     pub outbox: Option<Outbox>,
 }
 
-/// Time before a partition that was lost to another process, and that the group still assigns to this one, is claimed again: where both
-/// believe to own it, one of them learns better within a few heartbeats.
-const RECLAIM: Duration = Duration::from_secs(2);
-
-/// Chunks of [`CHUNK_BYTES`] that wait for one worker, of those that `engine.queue` has room for.
-fn queue_length(queue: u64, workers: usize) -> usize {
-    let chunks = queue / CHUNK_BYTES as u64 / workers.max(1) as u64;
-    usize::try_from(chunks).unwrap_or(usize::MAX).clamp(2, 1024)
-}
-
-/// What the polling thread has to pass on.
-enum Work {
-    Assign(Box<Owned>),
-    Chunk(Chunk),
-    Quiet(PartitionId),
-    Drop(PartitionId),
-}
-
-/// What a worker is told.
-pub(super) enum Order {
-    Assign(Box<Owned>),
-    /// A chunk that is being decoded.
-    Chunk(Receiver<Outcome>),
-    Quiet(PartitionId),
-    Drop(PartitionId),
-}
-
 /// Claims partitions as they are assigned. Called back by the source while it polls.
 pub struct Claims {
     job: Arc<Job>,
     /// The same job with a store that is not waited for: whoever polls must poll on.
     hasty: Arc<Job>,
     topic: Arc<str>,
-    claimed: Claimed<Owned>,
+    pub(super) claimed: Claimed<Owned>,
 }
 
 impl Claims {
@@ -234,8 +205,7 @@ pub fn run(
         };
         let feed = Feed {
             claims,
-            queues: &queues,
-            decode: &decode_to,
+            queues: Queues { workers: &queues, decode: &decode_to },
             assigned: &assigned_to,
             lost: &lost,
             partitions: &partitions,
@@ -273,152 +243,4 @@ pub fn run(
         reasons,
         undelivered,
     })
-}
-
-/// The polling side.
-struct Feed<'a> {
-    claims: &'a Claims,
-    queues: &'a [Sender<Order>],
-    decode: &'a Sender<Task>,
-    assigned: &'a Sender<Holding>,
-    /// Partitions whose chain another process has taken.
-    lost: &'a Receiver<PartitionId>,
-    /// All partitions that exist; a topic may be given more.
-    partitions: &'a Mutex<Vec<PartitionId>>,
-    hints: &'a Receiver<(PartitionId, Offset)>,
-    recycled: &'a Receiver<Vec<u8>>,
-    progress: &'a Progress,
-}
-
-impl Feed<'_> {
-    fn poll_all(
-        &self,
-        source: &mut dyn Source,
-        stop: &AtomicBool,
-        failed: &AtomicBool,
-    ) -> Result<Finish, EngineError> {
-        // Work that a full queue did not take; its partition is paused, and polling goes on so that the group keeps this member.
-        let mut waiting: VecDeque<(PartitionId, Work)> = VecDeque::new();
-        let mut paused: BTreeSet<PartitionId> = BTreeSet::new();
-        let mut again: VecDeque<(Instant, PartitionId)> = VecDeque::new();
-        let mut shown = Instant::now();
-        loop {
-            if failed.load(Ordering::Relaxed) || stop.load(Ordering::Relaxed) {
-                return Ok(Finish::Stopped);
-            }
-            while let Some((p, work)) = waiting.pop_front() {
-                if let Some(back) = self.offer(p, work) {
-                    waiting.push_front((p, back));
-                    break;
-                }
-            }
-            for p in paused.clone() {
-                if !waiting.iter().any(|w| w.0 == p) {
-                    source.resume(p)?;
-                    paused.remove(&p);
-                }
-            }
-            while let Ok(buffer) = self.recycled.try_recv() {
-                source.recycle(buffer);
-            }
-            while let Ok((p, next)) = self.hints.try_recv() {
-                source.commit_hint(p, next);
-            }
-            again.extend(self.lost.try_iter().map(|p| (Instant::now() + RECLAIM, p)));
-            while let Some((_, p)) = again.pop_front_if(|(due, _)| *due <= Instant::now()) {
-                match source.again(p)? {
-                    Again::Reading => {
-                        tracing::info!(partition = %p, "the group still assigns it here: claiming it again")
-                    }
-                    Again::NotMine => {}
-                    Again::Never => return Err(EngineError::Taken(p)),
-                }
-            }
-            if shown.elapsed() > Duration::from_millis(200) {
-                shown = Instant::now();
-                self.progress.input_troubles.store(source.troubles(), Ordering::Relaxed);
-                *self.partitions.lock() = source.partitions();
-                self.progress.lag.store(source.lag().unwrap_or(0), Ordering::Relaxed);
-                *self.progress.input.lock() = source.total_bytes().map(|t| (source.read_bytes(), t));
-            }
-            let timeout =
-                if waiting.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(2) };
-            let polled = source.poll(timeout)?;
-            for owning in self.claims.claimed.take() {
-                let (id, work) = match owning {
-                    Owning::Claimed(owned) => {
-                        let _ = self.assigned.send(Holding::Mine(owned.id()));
-                        (owned.id(), Work::Assign(Box::new(owned)))
-                    }
-                    Owning::LetGo(p) => {
-                        let _ = self.assigned.send(Holding::NotMine(p));
-                        (p, Work::Drop(p))
-                    }
-                };
-                waiting.push_back((id, work));
-            }
-            match polled {
-                Polled::Nothing => {
-                    if !waiting.is_empty() {
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                }
-                Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
-                Polled::Idle(p) | Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p))),
-                // Said in order by the claims.
-                Polled::Revoked(_) => {}
-                Polled::Gap { partition, from, to } => {
-                    let lost = to.0.saturating_sub(from.0).unsigned_abs();
-                    Progress::add(&self.progress.gaps, lost);
-                    tracing::warn!(%partition, from = from.0, to = to.0, "records are gone (retention, or a topic made anew): counted as a gap");
-                }
-                Polled::Finished => {
-                    for (p, work) in waiting {
-                        let (order, task) = order(work);
-                        let _ = self.queue(p).send(order);
-                        task.map(|t| self.decode.send(t));
-                    }
-                    return Ok(Finish::InputEnded);
-                }
-            }
-            // More than a few chunks wait: hold their partitions back.
-            if waiting.len() > 4 {
-                for (p, _) in &waiting {
-                    if paused.insert(*p) {
-                        source.pause(*p)?;
-                    }
-                }
-            }
-        }
-    }
-
-    fn queue(&self, p: PartitionId) -> &Sender<Order> {
-        &self.queues[p.0.unsigned_abs() as usize % self.queues.len()]
-    }
-
-    /// Passes work on; it comes back where the worker's queue is full. A worker that is gone takes everything: its error is found when it
-    /// is joined.
-    fn offer(&self, p: PartitionId, work: Work) -> Option<Work> {
-        // Nobody else sends to it, so room that is there stays.
-        if self.queue(p).is_full() {
-            return Some(work);
-        }
-        let (order, task) = order(work);
-        let _ = self.queue(p).try_send(order);
-        task.map(|t| self.decode.send(t));
-        None
-    }
-}
-
-/// What a worker is told, and what is to be decoded for it meanwhile.
-fn order(work: Work) -> (Order, Option<Task>) {
-    match work {
-        Work::Assign(owned) => (Order::Assign(owned), None),
-        Work::Quiet(p) => (Order::Quiet(p), None),
-        Work::Drop(p) => (Order::Drop(p), None),
-        Work::Chunk(chunk) => {
-            let (to, from) = bounded(1);
-            (Order::Chunk(from), Some(Task { chunk, to }))
-        }
-    }
 }

@@ -1,10 +1,11 @@
 //! The sketching side of a running job: a thread that owns some of the partitions, takes their chunks in and commits them.
 
 use super::decoding::{Decoded, Outcome};
+use super::feed::Order;
 use super::ingest::{Committed, IngestError, Owned, Taken};
 use super::job::Job;
 use super::progress::Progress;
-use super::run::{EngineError, Order};
+use super::run::EngineError;
 use crate::source::{Offset, PartitionId};
 use crate::store::chain::ChainError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};

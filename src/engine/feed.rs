@@ -1,0 +1,254 @@
+//! The polling side of a running job: asks the source, passes on what it gives, holds it back where workers can't follow.
+
+use super::decoding::{Outcome, Task};
+use super::evaluating::Holding;
+use super::ingest::Owned;
+use super::progress::Progress;
+use super::run::{Claims, EngineError, Finish};
+use crate::source::{Again, CHUNK_BYTES, Chunk, Offset, Owning, PartitionId, Polled, Source};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Time before a partition that was lost to another process, and that the group still assigns to this one, is claimed again: where both
+/// believe to own it, one of them learns better within a few heartbeats.
+const RECLAIM: Duration = Duration::from_secs(2);
+
+/// Pieces of work that may wait for full queues before no more is asked for.
+const MANY_WAITING: usize = 4;
+
+/// Time that full queues keep the source from being asked before their partitions are paused. A client that pauses a partition throws
+/// away what it has fetched of it ahead, so that a worker which only writes its commit would cost a fetch; on the other hand it learns
+/// of a rebalance only when it is asked.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// Chunks of [`CHUNK_BYTES`] that wait for one worker, of those that `engine.queue` has room for.
+pub(super) fn queue_length(queue: u64, workers: usize) -> usize {
+    let chunks = queue / CHUNK_BYTES as u64 / workers.max(1) as u64;
+    usize::try_from(chunks).unwrap_or(usize::MAX).clamp(2, 1024)
+}
+
+/// What the polling thread has to pass on.
+enum Work {
+    Assign(Box<Owned>),
+    Chunk(Chunk),
+    Quiet(PartitionId),
+    Drop(PartitionId),
+}
+
+/// What a worker is told.
+pub(super) enum Order {
+    Assign(Box<Owned>),
+    /// A chunk that is being decoded.
+    Chunk(Receiver<Outcome>),
+    Quiet(PartitionId),
+    Drop(PartitionId),
+}
+
+/// The polling side.
+pub(super) struct Feed<'a> {
+    pub claims: &'a Claims,
+    pub queues: Queues<'a>,
+    pub assigned: &'a Sender<Holding>,
+    /// Partitions whose chain another process has taken.
+    pub lost: &'a Receiver<PartitionId>,
+    /// All partitions that exist; a topic may be given more.
+    pub partitions: &'a Mutex<Vec<PartitionId>>,
+    pub hints: &'a Receiver<(PartitionId, Offset)>,
+    pub recycled: &'a Receiver<Vec<u8>>,
+    pub progress: &'a Progress,
+}
+
+impl Feed<'_> {
+    /// Polls until the input ends or it is asked to stop.
+    ///
+    /// # Errors
+    /// When the source fails, or another process took a partition for good.
+    pub fn poll_all(
+        &self,
+        source: &mut dyn Source,
+        stop: &AtomicBool,
+        failed: &AtomicBool,
+    ) -> Result<Finish, EngineError> {
+        // Work that a full queue did not take, in order, and since when so much of it waits that no more is asked for.
+        let mut waiting: VecDeque<(PartitionId, Work)> = VecDeque::new();
+        let mut held: Option<Instant> = None;
+        let mut paused: BTreeSet<PartitionId> = BTreeSet::new();
+        let mut again: VecDeque<(Instant, PartitionId)> = VecDeque::new();
+        let mut shown = Instant::now();
+        loop {
+            if failed.load(Ordering::Relaxed) || stop.load(Ordering::Relaxed) {
+                return Ok(Finish::Stopped);
+            }
+            waiting = self.queues.offer_all(waiting);
+            for p in paused.clone() {
+                if !waiting.iter().any(|w| w.0 == p) {
+                    source.resume(p)?;
+                    paused.remove(&p);
+                }
+            }
+            while let Ok(buffer) = self.recycled.try_recv() {
+                source.recycle(buffer);
+            }
+            while let Ok((p, next)) = self.hints.try_recv() {
+                source.commit_hint(p, next);
+            }
+            again.extend(self.lost.try_iter().map(|p| (Instant::now() + RECLAIM, p)));
+            while let Some((_, p)) = again.pop_front_if(|(due, _)| *due <= Instant::now()) {
+                match source.again(p)? {
+                    Again::Reading => {
+                        tracing::info!(partition = %p, "the group still assigns it here: claiming it again")
+                    }
+                    Again::NotMine => {}
+                    Again::Never => return Err(EngineError::Taken(p)),
+                }
+            }
+            if shown.elapsed() > Duration::from_millis(200) {
+                shown = Instant::now();
+                self.progress.input_troubles.store(source.troubles(), Ordering::Relaxed);
+                *self.partitions.lock() = source.partitions();
+                self.progress.lag.store(source.lag().unwrap_or(0), Ordering::Relaxed);
+                *self.progress.input.lock() = source.total_bytes().map(|t| (source.read_bytes(), t));
+            }
+            if waiting.len() <= MANY_WAITING {
+                held = None;
+            } else if held.get_or_insert_with(Instant::now).elapsed() < HOLD {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            let timeout =
+                if waiting.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(2) };
+            let polled = source.poll(timeout)?;
+            for owning in self.claims.claimed.take() {
+                let (id, work) = match owning {
+                    Owning::Claimed(owned) => {
+                        let _ = self.assigned.send(Holding::Mine(owned.id()));
+                        (owned.id(), Work::Assign(Box::new(owned)))
+                    }
+                    Owning::LetGo(p) => {
+                        let _ = self.assigned.send(Holding::NotMine(p));
+                        (p, Work::Drop(p))
+                    }
+                };
+                waiting.push_back((id, work));
+            }
+            match polled {
+                Polled::Nothing => {
+                    if !waiting.is_empty() {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+                Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
+                Polled::Idle(p) | Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p))),
+                // Said in order by the claims.
+                Polled::Revoked(_) => {}
+                Polled::Gap { partition, from, to } => {
+                    let lost = to.0.saturating_sub(from.0).unsigned_abs();
+                    Progress::add(&self.progress.gaps, lost);
+                    tracing::warn!(%partition, from = from.0, to = to.0, "records are gone (retention, or a topic made anew): counted as a gap");
+                }
+                Polled::Finished => {
+                    self.queues.send_all(waiting);
+                    return Ok(Finish::InputEnded);
+                }
+            }
+            // A worker has stood still for long: hold its partitions back, and poll on so that the group keeps this member.
+            if held.is_some() {
+                for (p, _) in &waiting {
+                    if paused.insert(*p) {
+                        source.pause(*p)?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The way to the workers, and to the decoders that work ahead of them.
+pub(super) struct Queues<'a> {
+    pub workers: &'a [Sender<Order>],
+    pub decode: &'a Sender<Task>,
+}
+
+impl Queues<'_> {
+    fn worker(&self, p: PartitionId) -> usize {
+        p.0.unsigned_abs() as usize % self.workers.len()
+    }
+
+    fn of(&self, p: PartitionId) -> &Sender<Order> {
+        &self.workers[self.worker(p)]
+    }
+
+    /// Passes on what waits; what comes back waits on, in the same order. A full queue keeps back the work of its own worker only.
+    fn offer_all(&self, waiting: VecDeque<(PartitionId, Work)>) -> VecDeque<(PartitionId, Work)> {
+        let mut full = vec![false; self.workers.len()];
+        let keep = |(p, work)| {
+            let worker = self.worker(p);
+            let back = if full[worker] { Some(work) } else { self.offer(p, work) };
+            full[worker] = back.is_some();
+            back.map(|work| (p, work))
+        };
+        waiting.into_iter().filter_map(keep).collect()
+    }
+
+    /// Passes work on; it comes back where the worker's queue is full. A worker that is gone takes everything: its error is found when it
+    /// is joined.
+    fn offer(&self, p: PartitionId, work: Work) -> Option<Work> {
+        // Nobody else sends to it, so room that is there stays.
+        if self.of(p).is_full() {
+            return Some(work);
+        }
+        let (order, task) = order(work);
+        let _ = self.of(p).try_send(order);
+        task.map(|t| self.decode.send(t));
+        None
+    }
+
+    /// Passes all of it on, however long the workers take.
+    fn send_all(&self, waiting: VecDeque<(PartitionId, Work)>) {
+        for (p, work) in waiting {
+            let (order, task) = order(work);
+            let _ = self.of(p).send(order);
+            task.map(|t| self.decode.send(t));
+        }
+    }
+}
+
+/// What a worker is told, and what is to be decoded for it meanwhile.
+fn order(work: Work) -> (Order, Option<Task>) {
+    match work {
+        Work::Assign(owned) => (Order::Assign(owned), None),
+        Work::Quiet(p) => (Order::Quiet(p), None),
+        Work::Drop(p) => (Order::Drop(p), None),
+        Work::Chunk(chunk) => {
+            let (to, from) = bounded(1);
+            (Order::Chunk(from), Some(Task { chunk, to }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_keeps_back_the_work_of_its_own_worker_only_and_its_order() {
+        let (to, from): (Vec<_>, Vec<_>) = (0..2).map(|_| bounded(1)).unzip();
+        let (decode, _decoder) = bounded(1);
+        let queues = Queues { workers: &to, decode: &decode };
+        let quiet = |p| (PartitionId(p), Work::Quiet(PartitionId(p)));
+        let told = |worker: usize| match from[worker].try_recv() {
+            Ok(Order::Quiet(p)) => Some(p.0),
+            _ => None,
+        };
+        let waiting = queues.offer_all([quiet(0), quiet(2), quiet(1), quiet(4), quiet(3)].into());
+        assert_eq!(waiting.iter().map(|w| w.0.0).collect::<Vec<_>>(), [2, 4, 3]);
+        assert_eq!([told(0), told(1)], [Some(0), Some(1)]);
+        let waiting = queues.offer_all(waiting);
+        assert_eq!([told(0), told(1)], [Some(2), Some(3)]);
+        assert_eq!(queues.offer_all(waiting).len(), 0);
+        assert_eq!(told(0), Some(4));
+    }
+}
