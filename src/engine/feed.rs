@@ -4,8 +4,8 @@ use super::decoding::{Outcome, Task};
 use super::evaluating::Holding;
 use super::ingest::Owned;
 use super::progress::Progress;
-use super::run::{Claims, EngineError, Finish};
-use crate::source::{Again, CHUNK_BYTES, Chunk, Offset, Owning, PartitionId, Polled, Source};
+use super::run::{EngineError, Finish};
+use crate::source::{Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, Source};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// believe to own it, one of them learns better within a few heartbeats.
 const RECLAIM: Duration = Duration::from_secs(2);
 
-/// Pieces of work that may wait for full queues before no more is asked for.
+/// Pieces of work that may wait for a worker's full queue before no more is asked for.
 const MANY_WAITING: usize = 4;
 
 /// Time that full queues keep the source from being asked before their partitions are paused. A client that pauses a partition throws
@@ -49,7 +49,7 @@ pub(super) enum Order {
 
 /// The polling side.
 pub(super) struct Feed<'a> {
-    pub claims: &'a Claims,
+    pub claimed: &'a Claimed<Owned>,
     pub queues: Queues<'a>,
     pub assigned: &'a Sender<Holding>,
     /// Partitions whose chain another process has taken.
@@ -72,9 +72,9 @@ impl Feed<'_> {
         stop: &AtomicBool,
         failed: &AtomicBool,
     ) -> Result<Finish, EngineError> {
-        // Work that a full queue did not take, in order, and since when so much of it waits that no more is asked for.
+        // Work that a full queue did not take, in order, and since when so much of a worker's waits that no more is asked for.
         let mut waiting: VecDeque<(PartitionId, Work)> = VecDeque::new();
-        let mut held: Option<Instant> = None;
+        let mut held: Vec<Option<Instant>> = vec![None; self.queues.workers.len()];
         let mut paused: BTreeSet<PartitionId> = BTreeSet::new();
         let mut again: VecDeque<(Instant, PartitionId)> = VecDeque::new();
         let mut shown = Instant::now();
@@ -112,16 +112,24 @@ impl Feed<'_> {
                 self.progress.lag.store(source.lag().unwrap_or(0), Ordering::Relaxed);
                 *self.progress.input.lock() = source.total_bytes().map(|t| (source.read_bytes(), t));
             }
-            if waiting.len() <= MANY_WAITING {
-                held = None;
-            } else if held.get_or_insert_with(Instant::now).elapsed() < HOLD {
+            let crowds = self.queues.crowds(&waiting);
+            for (since, crowd) in held.iter_mut().zip(crowds) {
+                *since = (crowd > MANY_WAITING).then(|| since.unwrap_or_else(Instant::now));
+            }
+            if held.iter().flatten().any(|since| since.elapsed() < HOLD) {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
+            }
+            // Their workers stand still; polling goes on, so that the group keeps this member.
+            for (p, _) in waiting.iter().filter(|(p, _)| held[self.queues.worker(*p)].is_some()) {
+                if paused.insert(*p) {
+                    source.pause(*p)?;
+                }
             }
             let timeout =
                 if waiting.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(2) };
             let polled = source.poll(timeout)?;
-            for owning in self.claims.claimed.take() {
+            for owning in self.claimed.take() {
                 let (id, work) = match owning {
                     Owning::Claimed(owned) => {
                         let _ = self.assigned.send(Holding::Mine(owned.id()));
@@ -132,6 +140,8 @@ impl Feed<'_> {
                         (p, Work::Drop(p))
                     }
                 };
+                // It begins anew, unpaused.
+                paused.remove(&id);
                 waiting.push_back((id, work));
             }
             match polled {
@@ -152,14 +162,6 @@ impl Feed<'_> {
                 Polled::Finished => {
                     self.queues.send_all(waiting);
                     return Ok(Finish::InputEnded);
-                }
-            }
-            // A worker has stood still for long: hold its partitions back, and poll on so that the group keeps this member.
-            if held.is_some() {
-                for (p, _) in &waiting {
-                    if paused.insert(*p) {
-                        source.pause(*p)?;
-                    }
                 }
             }
         }
@@ -191,6 +193,13 @@ impl Queues<'_> {
             back.map(|work| (p, work))
         };
         waiting.into_iter().filter_map(keep).collect()
+    }
+
+    /// How much waits for each worker.
+    fn crowds(&self, waiting: &VecDeque<(PartitionId, Work)>) -> Vec<usize> {
+        let mut crowds = vec![0; self.workers.len()];
+        waiting.iter().for_each(|(p, _)| crowds[self.worker(*p)] += 1);
+        crowds
     }
 
     /// Passes work on; it comes back where the worker's queue is full. A worker that is gone takes everything: its error is found when it
@@ -232,6 +241,8 @@ fn order(work: Work) -> (Order, Option<Task>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::SourceError;
+    use crossbeam_channel::unbounded;
 
     #[test]
     fn a_full_queue_keeps_back_the_work_of_its_own_worker_only_and_its_order() {
@@ -250,5 +261,74 @@ mod tests {
         assert_eq!([told(0), told(1)], [Some(2), Some(3)]);
         assert_eq!(queues.offer_all(waiting).len(), 0);
         assert_eq!(told(0), Some(4));
+    }
+
+    /// A source with much to say of partition 0 and then as much of 1, which it says also while 0 is paused.
+    #[derive(Default)]
+    struct Talking {
+        said: [usize; 2],
+        paused: BTreeSet<i32>,
+        ever_paused: BTreeSet<i32>,
+    }
+
+    const MUCH: usize = 20;
+
+    impl Source for Talking {
+        fn partitions(&self) -> Vec<PartitionId> {
+            vec![PartitionId(0), PartitionId(1)]
+        }
+
+        fn poll(&mut self, _timeout: Duration) -> Result<Polled, SourceError> {
+            let next = (0..2).find(|p| self.said[*p] < MUCH && !self.paused.contains(&(*p as i32)));
+            Ok(next.map_or(Polled::Nothing, |p| {
+                self.said[p] += 1;
+                Polled::Idle(PartitionId(p as i32))
+            }))
+        }
+
+        fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+            self.paused.insert(partition.0);
+            self.ever_paused.insert(partition.0);
+            Ok(())
+        }
+
+        fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+            self.paused.remove(&partition.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_worker_that_stands_still_holds_back_its_partitions_after_a_while_and_no_others() {
+        let (to, from): (Vec<_>, Vec<_>) = [1, MUCH].map(bounded).into_iter().unzip();
+        let (decode, _decoder) = bounded(1);
+        let (assigned, _assigned) = unbounded();
+        let ((_lost, lost), (_hint, hints), (_recycle, recycled)) = (unbounded(), unbounded(), unbounded());
+        let (claimed, partitions, progress) = (Claimed::default(), Mutex::default(), Progress::default());
+        let (stop, failed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let feed = Feed {
+            claimed: &claimed,
+            queues: Queues { workers: &to, decode: &decode },
+            assigned: &assigned,
+            lost: &lost,
+            partitions: &partitions,
+            hints: &hints,
+            recycled: &recycled,
+            progress: &progress,
+        };
+        let mut source = Talking::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| feed.poll_all(&mut source, &stop, &failed).map(|_| ()).unwrap());
+            let quiet = |worker: usize| {
+                let told = from[worker].recv_timeout(Duration::from_secs(20));
+                matches!(told, Ok(Order::Quiet(p)) if p.0 == worker as i32)
+            };
+            let second = (0..MUCH).filter(|_| quiet(1)).count();
+            // The first one goes on, and all comes that waited.
+            let first = (0..MUCH).filter(|_| quiet(0)).count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!([first, second], [MUCH; 2]);
+        });
+        assert_eq!(source.ever_paused, [0].into());
     }
 }

@@ -87,7 +87,7 @@ pub struct Claims {
     /// The same job with a store that is not waited for: whoever polls must poll on.
     hasty: Arc<Job>,
     topic: Arc<str>,
-    pub(super) claimed: Claimed<Owned>,
+    claimed: Claimed<Owned>,
 }
 
 impl Claims {
@@ -204,7 +204,7 @@ pub fn run(
             })
         };
         let feed = Feed {
-            claims,
+            claimed: &claims.claimed,
             queues: Queues { workers: &queues, decode: &decode_to },
             assigned: &assigned_to,
             lost: &lost,

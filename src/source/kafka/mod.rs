@@ -34,6 +34,8 @@ const MESSAGES_PER_POLL: usize = 8 * super::CHUNK_MESSAGES;
 const JOIN_AGAIN: (usize, Duration) = (5, Duration::from_secs(600));
 /// Time between two attempts to learn where a partition starts.
 const PLACE_AGAIN: Duration = Duration::from_secs(1);
+/// The client is polled after so long also while chunks wait to be taken.
+const SERVE: Duration = Duration::from_secs(1);
 
 /// The client under this source.
 type Consuming = rdkafka::consumer::BaseConsumer<Context>;
@@ -93,6 +95,8 @@ pub struct KafkaSource {
     shut_out: VecDeque<Instant>,
     /// Whether the group has assigned partitions (or none) to this member.
     joined: bool,
+    /// When the client was last polled.
+    served: Instant,
 }
 
 impl KafkaSource {
@@ -114,6 +118,7 @@ impl KafkaSource {
         consumer.subscribe(&[&options.topic]).map_err(|e| kafka("can't subscribe", e))?;
         Ok(Self {
             consumer,
+            served: options.clock.now(),
             options,
             parts: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -192,7 +197,7 @@ impl KafkaSource {
             match change {
                 Change::Assigned(assigned) => {
                     self.joined = true;
-                    assigned.iter().for_each(|a| self.begin(a));
+                    assigned.iter().try_for_each(|a| self.begin(a))?;
                     self.refresh_partitions();
                 }
                 Change::Unplaced(p) => {
@@ -216,12 +221,15 @@ impl KafkaSource {
     }
 
     /// Reading of a partition begins.
-    fn begin(&mut self, a: &Assigned) {
+    fn begin(&mut self, a: &Assigned) -> Result<(), SourceError> {
         if let (Some(from), Some(to)) = (a.gone, a.next) {
             self.ready.push_back(gap(a.partition, from, to));
         }
         let part = Part::new(a, self.options.until_caught_up, self.options.clock.now());
         self.parts.insert(a.partition, part);
+        // The client does not forget a pause when a partition is taken away and comes back.
+        let one = self.one(a.partition, KafkaOffset::Invalid)?;
+        self.consumer.resume(&one).map_err(|e| kafka("can't resume", e))
     }
 
     /// Asks again where waiting partitions start, and begins to read those that know.
@@ -235,7 +243,7 @@ impl KafkaSource {
             };
             self.unplaced.remove(&partition);
             self.consumer.context().shared.lock().unplaced.remove(&partition);
-            self.begin(&start);
+            self.begin(&start)?;
             match self.consumer.rebalance_protocol() {
                 RebalanceProtocol::Cooperative => {
                     let offset = start.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
@@ -282,6 +290,7 @@ impl KafkaSource {
 
     /// Asks the client for messages: the first with patience, then all that wait. Ends early with a full chunk.
     fn gather(&mut self, timeout: Duration) -> Result<(), SourceError> {
+        self.served = self.options.clock.now();
         let mut troubles = Vec::new();
         let mut wait = timeout;
         let mut now = None;
@@ -500,12 +509,19 @@ impl Source for KafkaSource {
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<Polled, SourceError> {
-        if let Some(p) = self.next_ready() {
-            // Chunks of a burst wait here; the client must be polled again before long, and is, once they are taken.
-            return Ok(p);
+        // Chunks of a burst wait here, and may be taken slowly; the client tells of rebalances only when it is polled.
+        let served = self.options.clock.now().duration_since(self.served) < SERVE;
+        let mut wait = timeout;
+        match self.next_ready() {
+            Some(p) if served => return Ok(p),
+            Some(p) => {
+                self.ready.push_front(p);
+                wait = Duration::ZERO;
+            }
+            None => {}
         }
         self.place()?;
-        self.gather(timeout)?;
+        self.gather(wait)?;
         self.quiet_ones()?;
         match self.next_ready() {
             Some(p) => Ok(p),

@@ -394,6 +394,42 @@ fn a_partition_read_again_starts_where_positions_say_and_others_go_on() {
     }
 }
 
+#[test]
+fn a_partition_that_was_paused_when_it_was_taken_away_is_read_when_it_comes_back() {
+    let cluster = Cluster::new("events", 1);
+    cluster.produce(&crate::source::conformance::reference(1, 10));
+    let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(At([(0, 7)].into()))).unwrap();
+    assert_eq!(until(&mut source, offsets), [7, 8, 9]);
+    source.pause(PartitionId(0)).unwrap();
+    assert_eq!(source.again(PartitionId(0)).unwrap(), Again::Reading);
+    assert_eq!(until(&mut source, offsets), [7, 8, 9]);
+}
+
+#[test]
+fn the_client_is_polled_also_while_chunks_wait_to_be_taken() {
+    let cluster = Cluster::new("events", 2);
+    cluster.produce(&crate::source::conformance::reference(2, 10));
+    let time = Arc::new(Mutex::new(Instant::now()));
+    let clock = {
+        let time = Arc::clone(&time);
+        Clock::new(move || *time.lock())
+    };
+    let options = KafkaOptions { clock, ..cluster.options("g") };
+    let mut source = KafkaSource::connect(options, Arc::new(FromBeginning)).unwrap();
+    let mut n = 0;
+    until(&mut source, |p| {
+        n += offsets(p).map_or(0, |o| o.len());
+        (n == 20).then_some(())
+    });
+    source.ready.extend((0..3).map(|_| Polled::Idle(PartitionId(0))));
+    let served = source.served;
+    assert!(matches!(source.poll(Duration::ZERO).unwrap(), Polled::Idle(_)));
+    assert_eq!(source.served, served, "what waits is handed out");
+    *time.lock() += SERVE;
+    assert!(matches!(source.poll(Duration::ZERO).unwrap(), Polled::Idle(_)));
+    assert_eq!(source.served, served + SERVE);
+}
+
 /// The mock cluster knows no static members.
 #[test]
 fn a_static_member_that_was_shut_out_joins_anew() {
