@@ -218,7 +218,7 @@ impl Evaluator {
         for (rows, into_hour) in [(open, true), (over, false)] {
             let mut again = Pending::new(self.tick);
             again.add(rows.into_iter().map(|row| (at, row)))?;
-            self.take_up(again.take(at)?, at, into_hour)?;
+            self.take_up(again.take(again.tick_of(at))?, at, into_hour)?;
         }
         Ok(())
     }
@@ -261,7 +261,8 @@ impl Evaluator {
         let mut left = most;
         loop {
             let next = match (self.at, self.pending.first()) {
-                (Some(t), _) => t + self.tick,
+                // The last one may be of a configuration with other ticks.
+                (Some(t), _) => floor(t, self.tick) + self.tick,
                 (None, Some((from, start))) => floor(start.min(from), self.tick) + self.tick,
                 (None, None) => return Ok(true),
             };
@@ -315,6 +316,9 @@ impl Evaluator {
         let mut made_of: FxHashMap<Place, Vec<usize>> = FxHashMap::default();
         // The cap on segments admits them in the order of rows.
         for (i, ((start, from), _)) in rows.iter().enumerate() {
+            if !into_hour && !self.rolled.reaches(*start, t) {
+                continue;
+            }
             let direct = from.grouping as usize;
             for (g, grouping) in settings.groupings.all.iter().enumerate() {
                 if grouping.parent == direct {

@@ -79,3 +79,27 @@ fn a_time_range_leaves_the_rest_out() {
     let from = driftglass::event::time::parse("2026-01-06T00:00:00Z").unwrap();
     assert!(table(&out, "panes").iter().all(|b| times(b, "start").iter().all(|t| *t >= from)));
 }
+
+/// The evaluation stands at twenty past, and windows now end at full hours.
+#[test]
+fn windows_that_slide_by_more_than_before_go_on_at_their_own_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let all = std::fs::read_to_string(generated(d, 3_000, 2)).unwrap();
+    let (events, out) = (d.join("grows.jsonl"), d.join("out"));
+    let half = all.find("\"timestamp\":\"2026-01-06T12:17").and_then(|at| all[..at].rfind('\n')).unwrap() + 1;
+    let replay = |upto: usize, rolling: &str| {
+        std::fs::write(&events, &all[..upto]).unwrap();
+        let config = d.join("job.toml");
+        std::fs::write(&config, format!("[windows]\nrolling = [{rolling}]\n[[segments]]\nby = []\n"))
+            .unwrap();
+        ok(&["replay", "-c", text(&config), "-o", text(&out), text(&events), "-q"]);
+        let ends = table(&out, "windows").into_iter().flat_map(|b| times(&b, "window_end"));
+        ends.max().unwrap()
+    };
+    let at = |time: &str| driftglass::event::time::parse(time).unwrap();
+    assert_eq!(replay(half, "{ length = \"30m\", slide = \"5m\" }"), at("2026-01-06T12:20:00Z"));
+    assert_eq!(replay(all.len(), "{ length = \"6h\", slide = \"1h\" }"), at("2026-01-07T00:00:00Z"));
+    let hours = table(&out, "panes").into_iter().flat_map(|b| times(&b, "start"));
+    assert_eq!(hours.max(), Some(at("2026-01-06T23:00:00Z")));
+}
