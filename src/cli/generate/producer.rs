@@ -107,7 +107,9 @@ impl Producer {
         let mut config = ClientConfig::new();
         config
             .set("client.id", "driftglass-generate")
-            .set("acks", "1")
+            // A batch that is sent again must not come behind those after it: its events would be late.
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
             // Large batches: the topic is filled, nobody waits for a single message.
             .set("linger.ms", "20")
             .set("batch.num.messages", "10000")
