@@ -25,6 +25,8 @@ pub struct Part {
     pub high: Option<i64>,
     /// Messages that make the next chunk.
     pub gathered: MessageBuffer,
+    /// When the first of them came.
+    gathered_since: Instant,
     /// Held back.
     pub paused: bool,
     /// The client has read to the end and found nothing since.
@@ -46,6 +48,7 @@ impl Part {
             next: a.next,
             high: a.high,
             gathered: MessageBuffer::default(),
+            gathered_since: now,
             paused: false,
             at_end: false,
             ended: false,
@@ -65,6 +68,9 @@ impl Part {
         if self.end.is_some_and(|end| offset >= end) {
             return;
         }
+        if self.gathered.is_empty() {
+            self.gathered_since = now;
+        }
         self.gathered.push(offset, payload, time_us);
         self.at_end = false;
         self.idle_said = false;
@@ -76,6 +82,11 @@ impl Part {
     pub fn is_caught_up(&self) -> bool {
         let passed = self.end.is_some_and(|end| self.next.is_some_and(|n| n >= end));
         !self.ended && self.gathered.is_empty() && (passed || self.at_end)
+    }
+
+    /// Whether what was gathered has waited for more for long enough. A finite input waits for nothing.
+    pub fn is_due(&self, now: Instant, linger: Duration) -> bool {
+        self.end.is_some() || now.duration_since(self.gathered_since) >= linger
     }
 
     /// Whether it is worth asking the broker if there is more to read.

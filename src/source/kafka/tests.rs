@@ -74,7 +74,8 @@ impl Cluster {
     }
 
     fn options(&self, group: &str) -> KafkaOptions {
-        KafkaOptions::new(&self.brokers(), self.topic, group)
+        let linger = Duration::ZERO;
+        KafkaOptions { linger, ..KafkaOptions::new(&self.brokers(), self.topic, group) }
     }
 }
 
@@ -403,6 +404,36 @@ fn a_partition_that_was_paused_when_it_was_taken_away_is_read_when_it_comes_back
     source.pause(PartitionId(0)).unwrap();
     assert_eq!(source.again(PartitionId(0)).unwrap(), Again::Reading);
     assert_eq!(until(&mut source, offsets), [7, 8, 9]);
+}
+
+#[test]
+fn messages_are_gathered_for_a_while_and_come_before_silence_is_told() {
+    let cluster = Cluster::new("events", 1);
+    let time = Arc::new(Mutex::new(Instant::now()));
+    let clock = {
+        let time = Arc::clone(&time);
+        Clock::new(move || *time.lock())
+    };
+    let linger = Duration::from_secs(1);
+    let options = KafkaOptions { clock, linger, ..cluster.options("g") };
+    let mut source = KafkaSource::connect(options, Arc::new(FromBeginning)).unwrap();
+    let gathered = |source: &mut KafkaSource, offset: i64| {
+        cluster.send([(0, message(0, offset).into_bytes())].into_iter());
+        for _ in 0..1_200 {
+            assert!(matches!(source.poll(Duration::from_millis(20)).unwrap(), Polled::Nothing), "it waits");
+            if source.parts.get(&0).is_some_and(|p| p.next == Some(offset + 1) && p.at_end) {
+                return;
+            }
+        }
+        panic!("nothing came");
+    };
+    (0..3).for_each(|offset| gathered(&mut source, offset));
+    *time.lock() += linger;
+    assert_eq!(until(&mut source, offsets), [0, 1, 2]);
+    gathered(&mut source, 3);
+    *time.lock() += Duration::from_secs(61);
+    assert_eq!(offsets(source.poll(Duration::ZERO).unwrap()), Some(vec![3]));
+    until(&mut source, |p| matches!(p, Polled::Idle(_)).then_some(()));
 }
 
 #[test]
