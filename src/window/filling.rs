@@ -71,10 +71,7 @@ impl Filling {
     pub fn held(&self) -> usize {
         match self {
             Self::Events(e) => 64 + e.held(),
-            // Sketches grow with their events until the hashes of sessions are cut off.
-            Self::Sketches(c) => {
-                c.sketches.iter().flatten().map(|s| 384 + 24 * s.sessions().len().min(256)).sum()
-            }
+            Self::Sketches(c) => 512 * c.sketches.iter().flatten().count(),
         }
     }
 
