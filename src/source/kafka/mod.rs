@@ -3,16 +3,19 @@
 mod config;
 mod context;
 mod drain;
+mod options;
 mod partition;
 mod probe;
 #[cfg(test)]
 pub mod tests;
+mod trouble;
 
 pub use drain::{DrainStats, drain};
+pub use options::KafkaOptions;
 pub use probe::{Probed, probe};
 
 use super::Spare;
-use super::{Again, Clock, Offset, PartitionId, Polled, Positions, Source, SourceError};
+use super::{Again, Offset, PartitionId, Polled, Positions, Source, SourceError};
 use config::{client_config, creation_error};
 use context::{Assigned, Change, Context, kafka};
 use partition::{Idle, Part};
@@ -21,7 +24,6 @@ use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext, RebalanceProtocol
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
-use rdkafka::types::RDKafkaErrorCode as Code;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,9 +31,6 @@ use std::time::{Duration, Instant};
 /// Messages gathered in one call, over all partitions.
 const MESSAGES_PER_POLL: usize = 8 * super::CHUNK_MESSAGES;
 
-/// How often a member joins anew that the brokers have shut out in favour of another one with its `group.instance.id`, and within what
-/// time: after a broker's restart that other one may have been itself.
-const JOIN_AGAIN: (usize, Duration) = (5, Duration::from_secs(600));
 /// Time between two attempts to learn where a partition starts.
 const PLACE_AGAIN: Duration = Duration::from_secs(1);
 /// The client is polled after so long also while chunks wait to be taken.
@@ -39,51 +38,6 @@ const SERVE: Duration = Duration::from_secs(1);
 
 /// The client under this source.
 type Consuming = rdkafka::consumer::BaseConsumer<Context>;
-
-/// How a topic is read.
-#[derive(Clone)]
-pub struct KafkaOptions {
-    /// Bootstrap servers.
-    pub brokers: String,
-    /// The topic.
-    pub topic: String,
-    /// The consumer group.
-    pub group: String,
-    /// librdkafka's properties, passed through. May hold secrets: never logged.
-    pub properties: BTreeMap<String, String>,
-    /// Quiet time after which a partition that is read to its end is idle.
-    pub idle: Duration,
-    /// End at the offsets that the topic has now instead of waiting for more.
-    pub until_caught_up: bool,
-    /// Longer messages are cut to one byte more, which the decoder rejects as too large.
-    pub max_message: usize,
-    /// How long messages are gathered before they are handed out together: a few at a time cost twice the CPU, as every one then finds
-    /// its segments' sketches gone from the caches.
-    pub linger: Duration,
-    /// How long the brokers may take to answer at the start.
-    pub connect_timeout: Duration,
-    /// The clock that idle time is measured by.
-    pub clock: Clock,
-}
-
-impl KafkaOptions {
-    /// Options with the defaults of the configuration.
-    #[must_use]
-    pub fn new(brokers: &str, topic: &str, group: &str) -> Self {
-        Self {
-            brokers: brokers.to_owned(),
-            topic: topic.to_owned(),
-            group: group.to_owned(),
-            properties: BTreeMap::new(),
-            idle: Duration::from_secs(60),
-            until_caught_up: false,
-            max_message: 1 << 20,
-            linger: Duration::from_millis(500),
-            connect_timeout: Duration::from_secs(15),
-            clock: Clock::system(),
-        }
-    }
-}
 
 /// Reads a topic as a member of a consumer group.
 pub struct KafkaSource {
@@ -138,38 +92,6 @@ impl KafkaSource {
         let config = client_config(&options.brokers, &options.group, &options.properties)?;
         let context = Context::new(&options.topic, Arc::clone(positions));
         config.create_with_context(context).map_err(creation_error)
-    }
-
-    /// Joins the group as a new member, without the partitions that this one had.
-    fn join_anew(&mut self) -> Result<(), SourceError> {
-        let had: Vec<PartitionId> =
-            self.parts.keys().chain(self.unplaced.keys()).map(|p| PartitionId(*p)).collect();
-        had.iter().for_each(|p| self.positions.let_go(*p));
-        self.parts.clear();
-        self.unplaced.clear();
-        self.ready.retain(|p| about(p).is_none());
-        self.ready.push_front(Polled::Revoked(had));
-        self.joined = false;
-        let consumer = Self::consumer(&self.options, &self.positions)?;
-        {
-            let before = self.consumer.context().shared.lock();
-            let mut shared = consumer.context().shared.lock();
-            shared.partitions.clone_from(&before.partitions);
-            shared.troubles = before.troubles;
-        }
-        consumer.subscribe(&[&self.options.topic]).map_err(|e| kafka("can't subscribe", e))?;
-        self.consumer = consumer;
-        Ok(())
-    }
-
-    /// Whether a member that was shut out should try once more.
-    fn may_join_anew(&mut self) -> bool {
-        let now = self.options.clock.now();
-        self.shut_out.push_back(now);
-        while self.shut_out.front().is_some_and(|t| now.duration_since(*t) > JOIN_AGAIN.1) {
-            self.shut_out.pop_front();
-        }
-        self.shut_out.len() <= JOIN_AGAIN.0
     }
 
     /// The partitions that the topic has now, asked of the brokers.
@@ -262,29 +184,6 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Assigns all partitions that are read here again, each at its position; paused ones stay so.
-    fn assign_anew(&self) -> Result<(), SourceError> {
-        let mut list = TopicPartitionList::new();
-        for (&partition, part) in &self.parts {
-            let offset = part.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
-            list.add_partition_offset(&self.options.topic, partition, offset)
-                .map_err(|e| kafka("can't name a partition", e))?;
-        }
-        let again = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self
-                .consumer
-                .incremental_unassign(&list)
-                .and_then(|()| self.consumer.incremental_assign(&list)),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
-        };
-        again.map_err(|e| kafka("can't assign partitions again", e))?;
-        for (&partition, _) in self.parts.iter().filter(|(_, p)| p.paused || p.ended) {
-            let one = self.one(partition, KafkaOffset::Invalid)?;
-            self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))?;
-        }
-        Ok(())
-    }
-
     /// An assignment may mean that the topic has grown.
     fn refresh_partitions(&self) {
         if let Ok(all) = self.partitions_of(&self.options.topic) {
@@ -347,71 +246,6 @@ impl KafkaSource {
         {
             self.ready.push_back(Polled::Chunk(part.gathered.take(PartitionId(partition), &mut self.spare)));
         }
-    }
-
-    fn trouble(&mut self, e: KafkaError) -> Result<(), SourceError> {
-        let fatal = |e| Err(kafka("can't read on", e));
-        match e {
-            KafkaError::PartitionEOF(p) => {
-                if let Some(part) = self.parts.get_mut(&p) {
-                    part.at_end = true;
-                }
-                self.hand_out_due(p);
-                Ok(())
-            }
-            KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                self.find_gaps()
-            }
-            KafkaError::MessageConsumption(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                // It was there at the start; a broker that restarts may not know it for a while.
-                self.consumer.context().warn(&format!("{e}: waiting for the topic to be back"));
-                Ok(())
-            }
-            KafkaError::MessageConsumptionFatal(Code::FencedInstanceId) if self.may_join_anew() => {
-                tracing::warn!(
-                    topic = %self.options.topic,
-                    "kafka: another member with this group.instance.id was let in (a second process, or this one before the broker \
-                     restarted): joining anew"
-                );
-                self.join_anew()
-            }
-            KafkaError::MessageConsumptionFatal(_)
-            | KafkaError::MessageConsumption(
-                Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                | Code::SaslAuthenticationFailed,
-            ) => fatal(e),
-            // Expected to pass; the client's own callback has logged it.
-            _ => Ok(()),
-        }
-    }
-
-    /// A position is out of range; the client doesn't say whose. Every partition's position is checked, and reading starts anew
-    /// with those that are gone at the log's beginning.
-    fn find_gaps(&mut self) -> Result<(), SourceError> {
-        let mut beyond = Vec::new();
-        for (&partition, part) in &mut self.parts {
-            if let Some((low, high)) = self.consumer.context().watermarks(&self.consumer, partition) {
-                part.high = Some(high);
-                if part.next.is_some_and(|n| n > high) {
-                    beyond.push(PartitionId(partition));
-                } else if let Some(from) = part.next.filter(|n| *n < low) {
-                    if !part.gathered.is_empty() {
-                        let chunk = part.gathered.take(PartitionId(partition), &mut self.spare);
-                        self.ready.push_back(Polled::Chunk(chunk));
-                    }
-                    part.next = Some(low);
-                    self.ready.push_back(gap(partition, from, low));
-                }
-            }
-        }
-        // Either the log is a new one or the broker does not know its end yet: what is committed and the broker's next answers tell.
-        for partition in beyond {
-            self.again(partition)?;
-        }
-        // A partition in this state can't be sought in; only assigning it again makes the client fetch from it.
-        self.assign_anew()
     }
 
     /// Says which partitions have ended or gone idle.

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::source::conformance::{At, Record, message, records};
-use crate::source::{Chunk, FromBeginning, Payload, PositionError};
+use crate::source::{Chunk, Clock, FromBeginning, Payload, PositionError};
 use parking_lot::Mutex;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 /// A mock cluster with one topic.
 pub struct Cluster {
@@ -77,6 +78,13 @@ impl Cluster {
         let linger = Duration::ZERO;
         KafkaOptions { linger, ..KafkaOptions::new(&self.brokers(), self.topic, group) }
     }
+}
+
+/// A clock that stands still until it is set.
+fn standing_clock() -> (Arc<Mutex<Instant>>, Clock) {
+    let time = Arc::new(Mutex::new(Instant::now()));
+    let shown = Arc::clone(&time);
+    (time, Clock::new(move || *shown.lock()))
 }
 
 /// Polls until `done` has an answer.
@@ -220,11 +228,7 @@ fn a_cooperative_group_takes_only_what_moves() {
 fn idle_is_said_once_after_quiet_at_the_end_and_again_after_new_records() {
     let cluster = Cluster::new("events", 1);
     cluster.produce(&crate::source::conformance::reference(1, 3));
-    let time = Arc::new(Mutex::new(Instant::now()));
-    let clock = {
-        let time = Arc::clone(&time);
-        Clock::new(move || *time.lock())
-    };
+    let (time, clock) = standing_clock();
     let mut source =
         KafkaSource::connect(KafkaOptions { clock, ..cluster.options("g") }, Arc::new(FromBeginning))
             .unwrap();
@@ -409,11 +413,7 @@ fn a_partition_that_was_paused_when_it_was_taken_away_is_read_when_it_comes_back
 #[test]
 fn messages_are_gathered_for_a_while_and_come_before_silence_is_told() {
     let cluster = Cluster::new("events", 1);
-    let time = Arc::new(Mutex::new(Instant::now()));
-    let clock = {
-        let time = Arc::clone(&time);
-        Clock::new(move || *time.lock())
-    };
+    let (time, clock) = standing_clock();
     let linger = Duration::from_secs(1);
     let options = KafkaOptions { clock, linger, ..cluster.options("g") };
     let mut source = KafkaSource::connect(options, Arc::new(FromBeginning)).unwrap();
@@ -440,11 +440,7 @@ fn messages_are_gathered_for_a_while_and_come_before_silence_is_told() {
 fn the_client_is_polled_also_while_chunks_wait_to_be_taken() {
     let cluster = Cluster::new("events", 2);
     cluster.produce(&crate::source::conformance::reference(2, 10));
-    let time = Arc::new(Mutex::new(Instant::now()));
-    let clock = {
-        let time = Arc::clone(&time);
-        Clock::new(move || *time.lock())
-    };
+    let (time, clock) = standing_clock();
     let options = KafkaOptions { clock, ..cluster.options("g") };
     let mut source = KafkaSource::connect(options, Arc::new(FromBeginning)).unwrap();
     let mut n = 0;
