@@ -47,8 +47,8 @@ fn with_room(mut r: PaneRow, features: usize) -> PaneRow {
     r
 }
 
-/// A filler for two features in this order, and a pane that it filled with one event.
-fn pane_of_one_event(features: [usize; 2], key: &str) -> (Filler, Names, Pane) {
+/// The names of a job with two features in this order, and a pane of it with one event.
+fn pane_of_one_event(features: [usize; 2], key: &str) -> (Names, Pane) {
     let all = builtin();
     let features = features.map(|f| all[f].clone()).to_vec();
     let groupings = Arc::new(Groupings::new(&[vec![]]).unwrap());
@@ -63,14 +63,14 @@ fn pane_of_one_event(features: [usize; 2], key: &str) -> (Filler, Names, Pane) {
     filler.add(&mut contents, &batch, 0);
     let segment = Segment { grouping: 0, name: Arc::from("") };
     let names = Names::new(groupings, &features).with_definitions(filler.definitions());
-    (filler, names, Pane { start: 0, close_at: 60, segment, contents })
+    (names, Pane { start: 0, close_at: 60, segment, contents })
 }
 
 #[test]
 fn events_are_read_by_a_job_whose_features_have_changed() {
     let at = |name: &str| builtin().iter().position(|f| f.name == name).unwrap();
     let (volume, length) = (at("volume"), at("prompt_length"));
-    let (_, names, pane) = pane_of_one_event([volume, length], "a key");
+    let (names, pane) = pane_of_one_event([volume, length], "a key");
     let file = to_parquet(&packed_batch(std::slice::from_ref(&pane), &names).unwrap()).unwrap();
     let read_by = |names: &Names| decode_panes(file.clone().into(), names).unwrap();
 
@@ -78,11 +78,11 @@ fn events_are_read_by_a_job_whose_features_have_changed() {
     assert!(matches!(same[0].contents, Filling::Events(_)), "as they are");
     assert_eq!(same, [pane]);
 
-    let (_, turned, want) = pane_of_one_event([length, volume], "a key");
+    let (turned, want) = pane_of_one_event([length, volume], "a key");
     let got: Vec<_> = read_by(&turned).into_iter().map(|p| p.contents.into_contents().unwrap()).collect();
     assert_eq!(got, [want.contents.into_contents().unwrap()]);
 
-    let (_, other_key, _) = pane_of_one_event([volume, length], "another key");
+    let (other_key, _) = pane_of_one_event([volume, length], "another key");
     assert_eq!(read_by(&other_key), [], "hashed by another key");
 }
 
