@@ -6,7 +6,6 @@ use crate::event::time::floor;
 use crate::window::{Filling, PackedError, Pane, Segment};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
-use std::collections::hash_map::Entry;
 
 /// A stretch of a tick's length, by its start, and a segment.
 pub type Place = (i64, Segment);
@@ -85,21 +84,12 @@ impl Pending {
     /// When sketches were made by unlike definitions.
     pub fn take(&mut self, t: i64) -> Result<Vec<(Place, Filling)>, PackedError> {
         let later = self.ticks.split_off(&(t + 1));
-        let mut due = std::mem::replace(&mut self.ticks, later).into_values();
-        let Some(Waiting { held, mut fillings, .. }) = due.next() else { return Ok(Vec::new()) };
-        self.held = self.held.saturating_sub(held);
-        for more in due {
-            self.held = self.held.saturating_sub(more.held);
-            for (place, filling) in more.fillings {
-                match fillings.entry(place) {
-                    Entry::Occupied(mut e) => e.get_mut().merge(&filling)?,
-                    Entry::Vacant(e) => {
-                        e.insert(filling);
-                    }
-                }
-            }
+        let mut merging = Merging::new();
+        for due in std::mem::replace(&mut self.ticks, later).into_values() {
+            self.held = self.held.saturating_sub(due.held);
+            due.fillings.into_iter().for_each(|(place, filling)| merging.add(place, filling, |_| None));
         }
-        let mut sorted: Vec<_> = fillings.into_iter().collect();
+        let mut sorted = merging.sums()?;
         sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(sorted)
     }
