@@ -6,6 +6,7 @@
 
 mod category;
 pub mod codec;
+mod columns;
 mod common_tokens;
 mod distinct;
 pub mod fixed;

@@ -5,8 +5,8 @@
 //! libraries does not promise, and counts subtract. A quantile is off by at most [`RELATIVE_ERROR`].
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::sorted;
-use smallvec::SmallVec;
+use super::columns::Columns;
+use super::session::SESSION_BUCKETS;
 
 const MANTISSA_BITS: u32 = 7;
 const SHIFT: u32 = 52 - MANTISSA_BITS;
@@ -36,56 +36,49 @@ pub fn value_of(bucket: i32) -> f64 {
     if bucket < 0 { -middle } else { middle }
 }
 
-/// One entry: values of one bucket that came from sessions of one session bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
-    bucket: i32,
-    session: u8,
-    count: u64,
+/// A value bucket and a session bucket as one number, in the order of the pair.
+fn key(bucket: i32, session: u8) -> i32 {
+    bucket * SESSION_BUCKETS as i32 + i32::from(session)
 }
 
-impl Entry {
-    fn key(&self) -> (i32, u8) {
-        (self.bucket, self.session)
-    }
+fn bucket(key: i32) -> i32 {
+    key.div_euclid(SESSION_BUCKETS as i32)
+}
+
+fn session(key: i32) -> u8 {
+    key.rem_euclid(SESSION_BUCKETS as i32) as u8
 }
 
 /// Counts per value bucket and session bucket, sorted. A feature tested by its mean keeps all under session bucket 0;
 /// one tested by its shape keeps them apart, since the shares of a baseline's deciles need sub-sums.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quantiles {
-    entries: SmallVec<[Entry; 1]>,
+    counts: Columns<[i32; 4], [u64; 2]>,
 }
 
 impl Quantiles {
     /// Counts one value.
     pub fn add(&mut self, x: f64, session: u8) {
-        let bucket = bucket_of(x);
-        match self.entries.binary_search_by_key(&(bucket, session), Entry::key) {
-            Ok(i) => self.entries[i].count += 1,
-            Err(i) => self.entries.insert(i, Entry { bucket, session, count: 1 }),
-        }
+        *self.counts.at(key(bucket_of(x), session)) += 1;
     }
 
     /// Adds another's counts.
     pub fn merge(&mut self, other: &Self) {
-        sorted::merge(&mut self.entries, &other.entries, Entry::key, |e, o| {
-            e.count = e.count.saturating_add(o.count);
-        });
+        self.counts.merge(&other.counts, |n, o| *n = n.saturating_add(*o));
     }
 
     /// Takes off what was once added.
     pub fn subtract(&mut self, other: &Self) {
-        sorted::subtract(&mut self.entries, &other.entries, Entry::key, |e, o| {
-            e.count = e.count.saturating_sub(o.count);
-            e.count > 0
+        self.counts.subtract(&other.counts, |n, o| {
+            *n = n.saturating_sub(*o);
+            *n > 0
         });
     }
 
     /// Values counted.
     #[must_use]
     pub fn n(&self) -> u64 {
-        self.entries.iter().map(|e| e.count).sum()
+        self.counts.values().iter().sum()
     }
 
     /// The representative values in ascending order, each once, with its count.
@@ -93,19 +86,19 @@ impl Quantiles {
     pub fn values(&self) -> Vec<(f64, u64)> {
         let mut out: Vec<(f64, u64)> = Vec::new();
         let mut last = None;
-        for e in &self.entries {
+        for (k, n) in self.counts.iter() {
             match out.last_mut() {
-                Some(o) if last == Some(e.bucket) => o.1 += e.count,
-                _ => out.push((value_of(e.bucket), e.count)),
+                Some(o) if last == Some(bucket(k)) => o.1 += n,
+                _ => out.push((value_of(bucket(k)), n)),
             }
-            last = Some(e.bucket);
+            last = Some(bucket(k));
         }
         out
     }
 
     /// Representative value, session bucket and count of every entry, ascending by value.
     pub fn by_session(&self) -> impl Iterator<Item = (f64, u8, u64)> + '_ {
-        self.entries.iter().map(|e| (value_of(e.bucket), e.session, e.count))
+        self.counts.iter().map(|(k, n)| (value_of(bucket(k)), session(k), n))
     }
 
     /// The value below or at which the share `q` of the values lies (the inverse of the empirical distribution).
@@ -117,39 +110,40 @@ impl Quantiles {
         }
         let rank = ((q.clamp(0.0, 1.0) * n as f64).ceil() as u64).max(1);
         let mut seen = 0;
-        self.entries.iter().find_map(|e| {
-            seen += e.count;
-            (seen >= rank).then(|| value_of(e.bucket))
+        self.counts.iter().find_map(|(k, n)| {
+            seen += n;
+            (seen >= rank).then(|| value_of(bucket(k)))
         })
     }
 
     pub(super) fn write(&self, w: &mut Writer) {
-        w.uint(self.entries.len() as u64);
+        w.uint(self.counts.len() as u64);
         let mut last = 0;
-        for e in &self.entries {
-            w.int(i128::from(e.bucket) - last);
-            last = i128::from(e.bucket);
-            w.u8(e.session);
-            w.uint(e.count);
+        for (k, n) in self.counts.iter() {
+            w.int(i128::from(bucket(k)) - last);
+            last = i128::from(bucket(k));
+            w.u8(session(k));
+            w.uint(n);
         }
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let n = r.length()?;
-        let mut entries: SmallVec<[Entry; 1]> = SmallVec::with_capacity(n);
+        let mut counts = Columns::with_capacity(n);
         let mut last = 0;
         for _ in 0..n {
             let Some(bucket) = r.int()?.checked_add(last) else { return r.impossible("bucket") };
             last = bucket;
             let Ok(bucket) = i32::try_from(bucket) else { return r.impossible("bucket") };
             let (session, count) = (r.u8()?, r.uint()?);
-            let sorted = entries.last().is_none_or(|e| (e.bucket, e.session) < (bucket, session));
-            if !sorted || bucket.unsigned_abs() > LARGEST.unsigned_abs() || session >= 32 || count == 0 {
+            let possible = bucket.unsigned_abs() <= LARGEST.unsigned_abs()
+                && usize::from(session) < SESSION_BUCKETS
+                && count > 0;
+            if !possible || !counts.push(key(bucket, session), count) {
                 return r.impossible("bucket");
             }
-            entries.push(Entry { bucket, session, count });
         }
-        Ok(Self { entries })
+        Ok(Self { counts })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Adding one sorted list to another in place: what buckets, cells and hashes have in common.
+//! Adding one short sorted list to another in place: what a category's cells and hashes have in common. Long ones are [`super::columns`].
 
 use smallvec::{Array, SmallVec};
 use std::cmp::Ordering;
@@ -8,25 +8,17 @@ use std::ops::DerefMut;
 pub(super) trait List<T>: DerefMut<Target = [T]> {
     /// Makes room for `more` items and fills it.
     fn grow(&mut self, more: usize, filler: T);
-    /// Keeps the items that `keep` says.
-    fn keep(&mut self, keep: impl FnMut(&mut T) -> bool);
 }
 
 impl<T: Clone> List<T> for Vec<T> {
     fn grow(&mut self, more: usize, filler: T) {
         self.resize(self.len() + more, filler);
     }
-    fn keep(&mut self, keep: impl FnMut(&mut T) -> bool) {
-        self.retain_mut(keep);
-    }
 }
 
 impl<T: Clone, A: Array<Item = T>> List<T> for SmallVec<A> {
     fn grow(&mut self, more: usize, filler: T) {
         self.resize(self.len() + more, filler);
-    }
-    fn keep(&mut self, keep: impl FnMut(&mut T) -> bool) {
-        self.retain_mut(keep);
     }
 }
 
@@ -56,21 +48,6 @@ pub(super) fn merge<T: Copy, K: Ord>(
         }
     }
     insert_new(into, from, new, |a, b| key(a).cmp(&key(b)));
-}
-
-/// Takes `from` off `into`, both ascending by `key`: `take` takes one item off another and says whether anything is left. What only
-/// `from` has is passed over.
-pub(super) fn subtract<T, K: Ord>(
-    into: &mut impl List<T>,
-    from: &[T],
-    key: impl Fn(&T) -> K,
-    take: impl Fn(&mut T, &T) -> bool,
-) {
-    let mut theirs = from.iter().peekable();
-    into.keep(|mine| {
-        while theirs.next_if(|o| key(o) < key(mine)).is_some() {}
-        theirs.next_if(|o| key(o) == key(mine)).is_none_or(|o| take(mine, o))
-    });
 }
 
 /// Inserts the `new` items of `from` that `into` does not have, from the end on, so that every item moves once.

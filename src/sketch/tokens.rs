@@ -1,10 +1,10 @@
 //! Prompt tokens: full counts, the users behind each token, and the session-wise presence in fixed bins.
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::columns::Columns;
 use super::common_tokens::COMMON_TOKENS;
 use super::distinct::Distinct;
 use super::session::{BucketSums, SESSION_BUCKETS};
-use super::sorted;
 use std::sync::OnceLock;
 
 /// Bins of the session-wise test: the 256 most common tokens each have one, all others share 64 by hash.
@@ -40,13 +40,14 @@ pub struct TokenCount {
     pub users: u64,
 }
 
+type TokenCounts = Columns<[u32; 4], [TokenCount; 1]>;
+
 /// The sketch of a token feature.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenSketch {
-    /// Ascending by token.
-    tokens: Vec<(u32, TokenCount)>,
-    /// Events per (bin, session bucket) that hold a token of the bin; key bin·32 + bucket, ascending.
-    presence: Vec<(u16, u64)>,
+    tokens: TokenCounts,
+    /// Events per (bin, session bucket) that hold a token of the bin; key bin·32 + bucket.
+    presence: Columns<[u16; 8], [u64; 2]>,
     /// Events per session bucket; the sums are the tokens of these events.
     events: BucketSums,
     sessions: Distinct,
@@ -64,24 +65,16 @@ impl TokenSketch {
         for &t in tokens {
             let t = u32::from(t);
             if tokens.len() <= MANY_TOKENS {
-                match self.tokens.binary_search_by_key(&t, |c| c.0) {
-                    Ok(i) => {
-                        let c = &mut self.tokens[i].1;
-                        c.count += 1;
-                        c.users |= users;
-                    }
-                    Err(i) => self.tokens.insert(i, (t, TokenCount { count: 1, users })),
-                }
+                let c = self.tokens.at(t);
+                c.count += 1;
+                c.users |= users;
             }
             let bin = token_bin(t);
             let (word, bit) = (bin as usize / 64, 1u64 << (bin % 64));
             if seen[word] & bit == 0 {
                 seen[word] |= bit;
                 let cell = bin * SESSION_BUCKETS as u16 + u16::from(bucket);
-                match self.presence.binary_search_by_key(&cell, |c| c.0) {
-                    Ok(i) => self.presence[i].1 += 1,
-                    Err(i) => self.presence.insert(i, (cell, 1)),
-                }
+                *self.presence.at(cell) += 1;
             }
         }
         self.events.add(bucket, 1, tokens.len() as i128);
@@ -92,53 +85,38 @@ impl TokenSketch {
     fn count_many(&mut self, tokens: &[u16], users: u64) {
         let mut sorted = tokens.to_vec();
         sorted.sort_unstable();
-        let counts: Vec<(u32, TokenCount)> = sorted
-            .chunk_by(|a, b| a == b)
-            .map(|same| (u32::from(same[0]), TokenCount { count: same.len() as u64, users }))
-            .collect();
+        let mut counts = TokenCounts::default();
+        for same in sorted.chunk_by(|a, b| a == b) {
+            counts.push(u32::from(same[0]), TokenCount { count: same.len() as u64, users });
+        }
         self.merge_counts(&counts);
     }
 
-    fn merge_counts(&mut self, counts: &[(u32, TokenCount)]) {
-        sorted::merge(
-            &mut self.tokens,
-            counts,
-            |t| t.0,
-            |t, o| {
-                t.1.count += o.1.count;
-                t.1.users |= o.1.users;
-            },
-        );
+    fn merge_counts(&mut self, counts: &TokenCounts) {
+        self.tokens.merge(counts, |c, o| {
+            c.count += o.count;
+            c.users |= o.users;
+        });
     }
 
     /// Adds another's counts and unites the users and sessions.
     pub fn merge(&mut self, other: &Self) {
         self.merge_counts(&other.tokens);
-        sorted::merge(&mut self.presence, &other.presence, |c| c.0, |c, o| c.1 += o.1);
+        self.presence.merge(&other.presence, |n, o| *n += o);
         self.events.merge(&other.events);
         self.sessions.merge(&other.sessions);
     }
 
     /// Takes off what was once added; users and sessions stay as they are.
     pub fn subtract(&mut self, other: &Self) {
-        sorted::subtract(
-            &mut self.tokens,
-            &other.tokens,
-            |t| t.0,
-            |t, o| {
-                t.1.count = t.1.count.saturating_sub(o.1.count);
-                t.1.count > 0
-            },
-        );
-        sorted::subtract(
-            &mut self.presence,
-            &other.presence,
-            |c| c.0,
-            |c, o| {
-                c.1 = c.1.saturating_sub(o.1);
-                c.1 > 0
-            },
-        );
+        self.tokens.subtract(&other.tokens, |c, o| {
+            c.count = c.count.saturating_sub(o.count);
+            c.count > 0
+        });
+        self.presence.subtract(&other.presence, |n, o| {
+            *n = n.saturating_sub(*o);
+            *n > 0
+        });
         self.events.subtract(&other.events);
     }
 
@@ -157,19 +135,17 @@ impl TokenSketch {
     /// What is kept of one token.
     #[must_use]
     pub fn token(&self, token: u32) -> TokenCount {
-        self.tokens
-            .binary_search_by_key(&token, |t| t.0)
-            .map_or_else(|_| TokenCount::default(), |i| self.tokens[i].1)
+        self.tokens.get(token).unwrap_or_default()
     }
 
     /// All tokens, ascending.
     pub fn tokens(&self) -> impl Iterator<Item = (u32, TokenCount)> + '_ {
-        self.tokens.iter().copied()
+        self.tokens.iter()
     }
 
     /// Bin, session bucket and events of every cell in use, ascending.
     pub fn presence(&self) -> impl Iterator<Item = (usize, usize, u64)> + '_ {
-        self.presence.iter().map(|&(k, n)| (k as usize / SESSION_BUCKETS, k as usize % SESSION_BUCKETS, n))
+        self.presence.iter().map(|(k, n)| (k as usize / SESSION_BUCKETS, k as usize % SESSION_BUCKETS, n))
     }
 
     /// Events per session bucket.
@@ -187,7 +163,7 @@ impl TokenSketch {
     pub(super) fn write(&self, w: &mut Writer) {
         w.uint(self.tokens.len() as u64);
         let mut last = 0;
-        for &(t, c) in &self.tokens {
+        for (t, c) in self.tokens.iter() {
             w.uint(u64::from(t - last));
             last = t;
             w.uint(c.count);
@@ -195,7 +171,7 @@ impl TokenSketch {
         }
         w.uint(self.presence.len() as u64);
         let mut last = 0;
-        for &(k, n) in &self.presence {
+        for (k, n) in self.presence.iter() {
             w.uint(u64::from(k - last));
             last = k;
             w.uint(n);
@@ -205,34 +181,32 @@ impl TokenSketch {
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut out = Self::default();
-        let n = r.length()?;
         // Never more than there are bytes left.
-        out.tokens.reserve_exact(n);
+        let n = r.length()?;
+        let mut tokens = TokenCounts::with_capacity(n);
         let mut last = 0u32;
-        for i in 0..n {
-            let step = r.uint()?;
-            let next = u32::try_from(step).ok().and_then(|s| last.checked_add(s));
-            let Some(t) = next.filter(|_| i == 0 || step > 0) else { return r.impossible("token") };
+        for _ in 0..n {
+            let next = u32::try_from(r.uint()?).ok().and_then(|step| last.checked_add(step));
+            let Some(t) = next else { return r.impossible("token") };
             last = t;
-            out.tokens.push((t, TokenCount { count: r.uint()?, users: r.hash()? }));
+            if !tokens.push(t, TokenCount { count: r.uint()?, users: r.hash()? }) {
+                return r.impossible("token");
+            }
         }
         let n = r.length()?;
-        out.presence.reserve_exact(n);
+        let mut presence = Columns::with_capacity(n);
         let mut last = 0u16;
-        for i in 0..n {
-            let step = r.uint()?;
-            let next = u16::try_from(step).ok().and_then(|s| last.checked_add(s));
-            let Some(k) =
-                next.filter(|&k| (i == 0 || step > 0) && (k as usize) < TOKEN_BINS * SESSION_BUCKETS)
-            else {
+        for _ in 0..n {
+            let next = u16::try_from(r.uint()?).ok().and_then(|step| last.checked_add(step));
+            let Some(k) = next.filter(|&k| (k as usize) < TOKEN_BINS * SESSION_BUCKETS) else {
                 return r.impossible("presence cell");
             };
             last = k;
-            out.presence.push((k, r.uint()?));
+            if !presence.push(k, r.uint()?) {
+                return r.impossible("presence cell");
+            }
         }
-        out.events = BucketSums::read(r)?;
-        out.sessions = Distinct::read(r)?;
-        Ok(out)
+        let (events, sessions) = (BucketSums::read(r)?, Distinct::read(r)?);
+        Ok(Self { tokens, presence, events, sessions })
     }
 }

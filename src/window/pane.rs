@@ -131,36 +131,39 @@ impl Filler {
         Filling::Events(Events::new(Arc::clone(&self.definitions)))
     }
 
-    /// Adds row `i` of a batch to what a segment holds.
-    pub fn add(&self, filling: &mut Filling, batch: &Batch, i: usize) {
-        match filling {
-            Filling::Events(e) if e.has_room_for(1) && e.takes(batch, i) => e.push(batch, i),
-            Filling::Sketches(contents) => self.sketch(contents, batch, i),
-            Filling::Events(e) => {
-                let sum = e.contents(|_| true);
-                let mut contents =
-                    sum.expect("events that were pushed here read back, and have one definition");
-                self.sketch(&mut contents, batch, i);
-                *filling = Filling::Sketches(contents);
+    /// Adds rows of a batch, in their order, to what a segment holds.
+    pub fn add(&self, filling: &mut Filling, batch: &Batch, rows: &[u32]) {
+        for (done, &row) in rows.iter().enumerate() {
+            let i = row as usize;
+            match filling {
+                Filling::Events(e) if e.has_room_for(1) && e.takes(batch, i) => e.push(batch, i),
+                Filling::Events(e) => {
+                    let sum = e.contents(|_| true);
+                    let mut contents =
+                        sum.expect("events that were pushed here read back, and have one definition");
+                    self.sketch(&mut contents, batch, &rows[done..]);
+                    *filling = Filling::Sketches(contents);
+                    return;
+                }
+                Filling::Sketches(contents) => return self.sketch(contents, batch, &rows[done..]),
             }
         }
     }
 
-    /// Sketches row `i` of a batch into contents.
-    pub(super) fn sketch(&self, contents: &mut Contents, batch: &Batch, i: usize) {
-        let row = &batch.rows[i];
-        let id = &batch.ids[Batch::range(&row.request_id)];
-        let bucket = session_bucket(row.session);
-        if contents.sketches.len() < self.features.len() {
-            contents.sketches.resize_with(self.features.len(), || None);
+    /// Sketches rows of a batch into contents: feature by feature, so that one sketch is worked on at a time.
+    pub(super) fn sketch(&self, contents: &mut Contents, batch: &Batch, rows: &[u32]) {
+        let features = self.features.len();
+        if contents.sketches.len() < features {
+            contents.sketches.resize_with(features, || None);
         }
-        let values = &batch.values[i * self.features.len()..(i + 1) * self.features.len()];
-        for (((feature, sketch_id), slot), value) in
-            self.features.iter().zip(&mut contents.sketches).zip(values)
+        for (f, ((feature, sketch_id), slot)) in self.features.iter().zip(&mut contents.sketches).enumerate()
         {
-            if !matches!(value, Value::Missing) {
-                let sketch = slot.get_or_insert_with(|| Box::new(empty(feature.kind, *sketch_id)));
-                add_value(feature, &mut sketch.body, value, batch, row, bucket, id);
+            for &i in rows {
+                let (row, value) = (&batch.rows[i as usize], &batch.values[i as usize * features + f]);
+                if !matches!(value, Value::Missing) {
+                    let sketch = slot.get_or_insert_with(|| Box::new(empty(feature.kind, *sketch_id)));
+                    add_value(feature, &mut sketch.body, value, batch, row);
+                }
             }
         }
     }
@@ -179,15 +182,9 @@ pub fn empty(kind: Kind, id: SketchId) -> Sketch {
     Sketch { id, body }
 }
 
-fn add_value(
-    feature: &Feature,
-    body: &mut Body,
-    value: &Value,
-    batch: &Batch,
-    row: &Row,
-    bucket: u8,
-    id: &str,
-) {
+fn add_value(feature: &Feature, body: &mut Body, value: &Value, batch: &Batch, row: &Row) {
+    let bucket = session_bucket(row.session);
+    let id = &batch.ids[Batch::range(&row.request_id)];
     match (body, value) {
         (Body::Tokens(s), Value::Tokens(r)) => {
             s.add(&batch.tokens[Batch::range(r)], bucket, row.session, row.user)

@@ -117,6 +117,7 @@ impl Partition {
     /// Takes in a batch, in offset order. Rows that can't be placed are handed to `refused` by their index.
     pub fn ingest(&mut self, batch: &Batch, mut refused: impl FnMut(usize, Reject)) {
         let filler = Arc::clone(&self.filler);
+        let mut placed: Vec<((i64, i64), u32, u32)> = Vec::new();
         for i in 0..batch.rows.len() {
             let row = &batch.rows[i];
             let start = floor(row.time_us, self.times.pane);
@@ -137,10 +138,26 @@ impl Partition {
             self.counters.opted_out += u64::from(row.opt_out);
             self.counters.late += u64::from(late);
             for g in filler.groupings.direct() {
-                let id = self.segment(&filler, g, batch, i, (close_at, start));
-                let pane = self.open.entry((close_at, start)).or_default();
-                filler.add(pane.entry(id).or_insert_with(|| filler.nothing()), batch, i);
+                let pane = (close_at, start);
+                let id = self.segment(&filler, g, batch, i, pane);
+                // Open from now on: whether the pane has room for the next segment depends on it.
+                self.open.entry(pane).or_default().entry(id).or_insert_with(|| filler.nothing());
+                placed.push((pane, id, i as u32));
             }
+        }
+        // Segment by segment: a segment's sketches come into the processor's caches once, for all of its rows.
+        placed.sort_unstable();
+        let mut rows = Vec::new();
+        for of_segment in placed.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let (pane, id, _) = of_segment[0];
+            let filling = self
+                .open
+                .get_mut(&pane)
+                .and_then(|p| p.get_mut(&id))
+                .expect("the rows of a segment opened its pane above");
+            rows.clear();
+            rows.extend(of_segment.iter().map(|p| p.2));
+            filler.add(filling, batch, &rows);
         }
     }
 
