@@ -62,6 +62,8 @@ pub struct Shared {
     beyond: HashMap<i32, Instant>,
     /// Partitions' ends by the latest statistics.
     pub highs: HashMap<i32, i64>,
+    /// The broker that leads each partition by the latest statistics.
+    leaders: HashMap<i32, i32>,
     /// The client's last complaint.
     pub complaint: Option<String>,
     warned: Option<Instant>,
@@ -230,11 +232,26 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        let mut shared = self.shared.lock();
-        for (partition, p) in &topic.partitions {
-            if *partition >= 0 && p.hi_offset >= 0 {
-                shared.highs.insert(*partition, p.hi_offset);
+        let mut moved = Vec::new();
+        {
+            let mut shared = self.shared.lock();
+            for (partition, p) in topic.partitions.iter().filter(|(number, _)| **number >= 0) {
+                if p.hi_offset >= 0 {
+                    shared.highs.insert(*partition, p.hi_offset);
+                }
+                let was = shared.leaders.insert(*partition, p.leader);
+                moved.extend(was.filter(|was| *was != p.leader).map(|was| (*partition, was, p.leader)));
             }
+        }
+        // The client follows by itself and without a word.
+        for (partition, was, now) in moved {
+            self.warn(&match (was, now) {
+                (_, ..0) => {
+                    format!("partition {partition} has no leader: waiting for one (it was broker {was})")
+                }
+                (..0, _) => format!("partition {partition} has a leader again: broker {now}"),
+                _ => format!("partition {partition} is led by broker {now} now, before by {was}"),
+            });
         }
     }
 

@@ -9,6 +9,8 @@ mod probe;
 #[cfg(test)]
 pub mod tests;
 mod trouble;
+#[cfg(test)]
+mod trouble_tests;
 
 pub use drain::{DrainStats, drain};
 pub use options::KafkaOptions;

@@ -6,7 +6,7 @@ use crate::source::{Chunk, Clock, FromBeginning, Payload, PositionError};
 use parking_lot::Mutex;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
-use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaErrorCode as Code, RDKafkaRespErr};
 
 /// A mock cluster with one topic.
 pub struct Cluster {
@@ -55,9 +55,29 @@ pub fn messages(records: &[Record]) -> impl Iterator<Item = (i32, Vec<u8>)> {
 impl Cluster {
     /// A cluster of one broker.
     pub fn new(topic: &'static str, partitions: i32) -> Self {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic(topic, partitions, 1).unwrap();
+        Self::of(1, topic, partitions)
+    }
+
+    /// A cluster of several brokers, numbered from 1, each with a replica of all.
+    pub fn of(brokers: i32, topic: &'static str, partitions: i32) -> Self {
+        let cluster = MockCluster::new(brokers).unwrap();
+        cluster.create_topic(topic, partitions, brokers).unwrap();
         Self { cluster, topic }
+    }
+
+    /// Makes a broker the leader of a partition.
+    pub fn lead(&self, partition: i32, broker: i32) {
+        self.cluster.partition_leader(self.topic, partition, Some(broker)).unwrap();
+    }
+
+    /// Takes a broker down.
+    pub fn down(&self, broker: i32) {
+        self.cluster.broker_down(broker).unwrap();
+    }
+
+    /// Answers the next requests of a kind with errors.
+    pub fn fail(&self, requests: RDKafkaApiKey, errors: &[RDKafkaRespErr]) {
+        self.cluster.request_errors(requests, errors);
     }
 
     /// Its bootstrap servers.
@@ -74,7 +94,8 @@ impl Cluster {
         self.send(messages(records));
     }
 
-    fn options(&self, group: &str) -> KafkaOptions {
+    /// Options of a reader that hands out what comes at once.
+    pub fn options(&self, group: &str) -> KafkaOptions {
         let linger = Duration::ZERO;
         KafkaOptions { linger, ..KafkaOptions::new(&self.brokers(), self.topic, group) }
     }

@@ -45,8 +45,11 @@ impl KafkaSource {
                 | Code::ClusterAuthorizationFailed
                 | Code::SaslAuthenticationFailed,
             ) => fatal(e),
-            // Expected to pass; the client's own callback has logged it.
-            _ => Ok(()),
+            // Expected to pass: the client tries again.
+            e => {
+                self.consumer.context().warn(&format!("{e}: reading goes on when it has passed"));
+                Ok(())
+            }
         }
     }
 
