@@ -3,7 +3,6 @@
 use super::codec::{DecodeError, Reader, Writer};
 use super::distinct::Distinct;
 use super::session::{BucketSums, SESSION_BUCKETS};
-use super::sorted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ pub struct CategorySketch {
 
 fn bump(cells: &mut Vec<(u8, u64)>, bucket: u8, n: u64) {
     match cells.binary_search_by_key(&bucket, |c| c.0) {
-        Ok(i) => cells[i].1 += n,
+        Ok(i) => cells[i].1 = cells[i].1.saturating_add(n),
         Err(i) => cells.insert(i, (bucket, n)),
     }
 }
@@ -62,7 +61,7 @@ impl CategorySketch {
     pub fn merge(&mut self, other: &Self) {
         for (v, cells) in &other.values {
             match self.values.get_mut(v) {
-                Some(mine) => sorted::merge(mine, cells, |c| c.0, |c, o| c.1 += o.1),
+                Some(mine) => cells.iter().for_each(|(b, n)| bump(mine, *b, *n)),
                 None => {
                     self.values.insert(Arc::clone(v), cells.clone());
                 }

@@ -1,7 +1,7 @@
 //! Unions: distinct ids and example requests by the smallest hashes. They merge but do not subtract.
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::sorted;
+use super::columns::insert_new;
 use smallvec::SmallVec;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -53,7 +53,10 @@ impl Distinct {
         // What is left of the own hashes stays as far as it fits.
         let own = a.len().min(DISTINCT_K - new);
         self.hashes.truncate(own);
-        sorted::insert_new(&mut self.hashes, &b[..j], new, u64::cmp);
+        self.hashes.resize(own + new, 0);
+        // Keys without values.
+        let (mine, theirs) = (&mut [(); DISTINCT_K][..own + new], &[(); DISTINCT_K][..j]);
+        insert_new(&mut self.hashes, mine, own, (&b[..j], theirs));
     }
 
     /// The number of distinct ids, estimated from the largest hash kept once there are more than fit.

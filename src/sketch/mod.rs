@@ -13,7 +13,6 @@ pub mod fixed;
 mod quantile;
 mod scalar;
 mod session;
-mod sorted;
 mod tokens;
 mod vector;
 

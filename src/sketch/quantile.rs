@@ -38,6 +38,7 @@ pub fn value_of(bucket: i32) -> f64 {
 
 /// A value bucket and a session bucket as one number, in the order of the pair.
 fn key(bucket: i32, session: u8) -> i32 {
+    debug_assert!(usize::from(session) < SESSION_BUCKETS, "no session bucket: {session}");
     bucket * SESSION_BUCKETS as i32 + i32::from(session)
 }
 
@@ -78,7 +79,7 @@ impl Quantiles {
     /// Values counted.
     #[must_use]
     pub fn n(&self) -> u64 {
-        self.counts.values().iter().sum()
+        self.counts.values().iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
     /// The representative values in ascending order, each once, with its count.
@@ -88,7 +89,7 @@ impl Quantiles {
         let mut last = None;
         for (k, n) in self.counts.iter() {
             match out.last_mut() {
-                Some(o) if last == Some(bucket(k)) => o.1 += n,
+                Some(o) if last == Some(bucket(k)) => o.1 = o.1.saturating_add(n),
                 _ => out.push((value_of(bucket(k)), n)),
             }
             last = Some(bucket(k));
@@ -111,7 +112,7 @@ impl Quantiles {
         let rank = ((q.clamp(0.0, 1.0) * n as f64).ceil() as u64).max(1);
         let mut seen = 0;
         self.counts.iter().find_map(|(k, n)| {
-            seen += n;
+            seen = n.saturating_add(seen);
             (seen >= rank).then(|| value_of(bucket(k)))
         })
     }

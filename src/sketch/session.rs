@@ -42,7 +42,7 @@ impl BucketSums {
         let i = self.position(bucket);
         if self.uses(bucket) {
             let e = &mut self.entries[i];
-            e.n += n;
+            e.n = e.n.saturating_add(n);
             e.sum = e.sum.saturating_add(sum);
         } else {
             if self.entries.len() == self.entries.capacity() {
@@ -87,13 +87,13 @@ impl BucketSums {
     /// Events over all buckets.
     #[must_use]
     pub fn n(&self) -> u64 {
-        self.entries.iter().map(|e| e.n).sum()
+        self.entries.iter().fold(0, |sum, e| sum.saturating_add(e.n))
     }
 
     /// Sum over all buckets.
     #[must_use]
     pub fn sum(&self) -> i128 {
-        self.entries.iter().map(|e| e.sum).sum()
+        self.entries.iter().fold(0, |sum, e| sum.saturating_add(e.sum))
     }
 
     /// The buckets in use, as a bitmap.

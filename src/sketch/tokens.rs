@@ -87,14 +87,15 @@ impl TokenSketch {
         sorted.sort_unstable();
         let mut counts = TokenCounts::default();
         for same in sorted.chunk_by(|a, b| a == b) {
-            counts.push(u32::from(same[0]), TokenCount { count: same.len() as u64, users });
+            let above = counts.push(u32::from(same[0]), TokenCount { count: same.len() as u64, users });
+            debug_assert!(above, "sorted above");
         }
         self.merge_counts(&counts);
     }
 
     fn merge_counts(&mut self, counts: &TokenCounts) {
         self.tokens.merge(counts, |c, o| {
-            c.count += o.count;
+            c.count = c.count.saturating_add(o.count);
             c.users |= o.users;
         });
     }
@@ -102,7 +103,7 @@ impl TokenSketch {
     /// Adds another's counts and unites the users and sessions.
     pub fn merge(&mut self, other: &Self) {
         self.merge_counts(&other.tokens);
-        self.presence.merge(&other.presence, |n, o| *n += o);
+        self.presence.merge(&other.presence, |n, o| *n = n.saturating_add(*o));
         self.events.merge(&other.events);
         self.sessions.merge(&other.sessions);
     }

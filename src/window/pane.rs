@@ -184,7 +184,7 @@ pub fn empty(kind: Kind, id: SketchId) -> Sketch {
 
 fn add_value(feature: &Feature, body: &mut Body, value: &Value, batch: &Batch, row: &Row) {
     let bucket = session_bucket(row.session);
-    let id = &batch.ids[Batch::range(&row.request_id)];
+    let request = || (row.request, &batch.ids[Batch::range(&row.request_id)]);
     match (body, value) {
         (Body::Tokens(s), Value::Tokens(r)) => {
             s.add(&batch.tokens[Batch::range(r)], bucket, row.session, row.user)
@@ -195,13 +195,11 @@ fn add_value(feature: &Feature, body: &mut Body, value: &Value, batch: &Batch, r
             let by_session = feature.test == crate::config::features::Test::Shape;
             s.add(*x, feature.scaled(*x), bucket, row.session, by_session);
         }
-        (Body::Rate(s), Value::Flag(v)) => s.add(*v, bucket, row.session, (row.request, id)),
-        (Body::Rate(s), Value::Event) => {
-            s.count(bucket, row.session, (!row.opt_out).then_some((row.request, id)))
-        }
+        (Body::Rate(s), Value::Flag(v)) => s.add(*v, bucket, row.session, request()),
+        (Body::Rate(s), Value::Event) => s.count(bucket, row.session, (!row.opt_out).then(request)),
         (Body::Vector(s), Value::Vector(i)) => {
             let (unit, projected) = batch.vector(*i);
-            s.add(unit, projected, bucket, row.session, (row.request, id));
+            s.add(unit, projected, bucket, row.session, request());
         }
         // The configuration lets a feature read only from fields that fit its kind.
         _ => debug_assert!(false, "a value that does not fit the feature {}", feature.name),

@@ -11,11 +11,22 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Open panes (by start and closing time) beyond which events ahead of all of them are refused.
-const MAX_OPEN: usize = 10_000;
-/// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; a guard against hostile input, far above the
-/// cap that the evaluator keeps.
-const MAX_SEGMENTS: usize = 100_000;
+/// Guards against hostile input, far above what any job needs.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Open panes (by start and closing time) beyond which events ahead of all of them are refused.
+    panes: usize,
+    /// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; above the cap that the evaluator keeps.
+    segments: usize,
+    /// Names kept beyond twice those in use.
+    names: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { panes: 10_000, segments: 100_000, names: 1_000 }
+    }
+}
 
 /// What an operator wants to know of a partition's input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -54,7 +65,10 @@ pub struct Partition {
     segments: Vec<Segment>,
     /// Per grouping: segment name to its number.
     index: Vec<FxHashMap<Arc<str>, u32>>,
+    limits: Limits,
     scratch: String,
+    /// Pane, segment and row of what a batch adds.
+    placed: Vec<((i64, i64), u32, u32)>,
 }
 
 /// A partition's state at rest, apart from its open panes.
@@ -79,7 +93,9 @@ impl Partition {
             open: BTreeMap::new(),
             segments: Vec::new(),
             index,
+            limits: Limits::default(),
             scratch: String::new(),
+            placed: Vec::new(),
         }
     }
 
@@ -117,7 +133,7 @@ impl Partition {
     /// Takes in a batch, in offset order. Rows that can't be placed are handed to `refused` by their index.
     pub fn ingest(&mut self, batch: &Batch, mut refused: impl FnMut(usize, Reject)) {
         let filler = Arc::clone(&self.filler);
-        let mut placed: Vec<((i64, i64), u32, u32)> = Vec::new();
+        let mut placed = std::mem::take(&mut self.placed);
         for i in 0..batch.rows.len() {
             let row = &batch.rows[i];
             let start = floor(row.time_us, self.times.pane);
@@ -127,7 +143,7 @@ impl Partition {
             self.watermark.observe(row.time_us);
             let late = end <= mark;
             let close_at = if late { floor(mark, self.times.pane) + self.times.pane } else { end };
-            if self.open.len() >= MAX_OPEN && !self.open.contains_key(&(close_at, start)) {
+            if self.is_full(mark) && !self.open.contains_key(&(close_at, start)) {
                 let last = self.open.last_key_value().map_or(i64::MIN, |l| l.0.0);
                 if close_at > last {
                     refused(i, Reject::field(RejectReason::TooFarAhead, "timestamp"));
@@ -137,13 +153,16 @@ impl Partition {
             self.counters.events += 1;
             self.counters.opted_out += u64::from(row.opt_out);
             self.counters.late += u64::from(late);
+            let mut folded = false;
             for g in filler.groupings.direct() {
                 let pane = (close_at, start);
-                let id = self.segment(&filler, g, batch, i, pane);
+                let (id, as_other) = self.segment(&filler, g, batch, i, pane);
+                folded |= as_other;
                 // Open from now on: whether the pane has room for the next segment depends on it.
                 self.open.entry(pane).or_default().entry(id).or_insert_with(|| filler.nothing());
                 placed.push((pane, id, i as u32));
             }
+            self.counters.folded += u64::from(folded);
         }
         // Segment by segment: a segment's sketches come into the processor's caches once, for all of its rows.
         placed.sort_unstable();
@@ -159,27 +178,44 @@ impl Partition {
             rows.extend(of_segment.iter().map(|p| p.2));
             filler.add(filling, batch, &rows);
         }
+        placed.clear();
+        self.placed = placed;
     }
 
-    /// The number of row `i`'s segment in grouping `g`.
-    fn segment(&mut self, filler: &Filler, g: usize, batch: &Batch, i: usize, pane: (i64, i64)) -> u32 {
+    /// Whether no more panes may be opened. Those that the watermark has closed don't count, as when they are taken out depends on where
+    /// batches end.
+    fn is_full(&self, mark: i64) -> bool {
+        let most = self.limits.panes;
+        self.open.len() >= most
+            && self.open.range((mark.saturating_add(1), i64::MIN)..).nth(most - 1).is_some()
+    }
+
+    /// The number of row `i`'s segment in grouping `g`, and whether it is the one that takes what a pane has no room for.
+    fn segment(
+        &mut self,
+        filler: &Filler,
+        g: usize,
+        batch: &Batch,
+        i: usize,
+        pane: (i64, i64),
+    ) -> (u32, bool) {
         let grouping = &filler.groupings.all[g];
         let dims = &batch.dimensions[i * filler.groupings.dimensions.len()..];
-        let full = self.open.get(&pane).is_some_and(|p| p.len() >= MAX_SEGMENTS);
-        self.counters.folded += u64::from(full);
         let mut name = std::mem::take(&mut self.scratch);
-        name.clear();
-        for (column, &at) in grouping.columns.iter().zip(&grouping.positions) {
-            if !name.is_empty() {
-                name.push(',');
-            }
-            name.push_str(column);
-            name.push('=');
-            name.push_str(if full { segments::OTHER } else { dims[at].as_deref().unwrap_or(MISSING) });
+        let value = |at: usize| dims[at].as_deref().unwrap_or(MISSING);
+        let columns = || grouping.columns.iter().zip(&grouping.positions);
+        segment_name(&mut name, columns().map(|(column, &at)| (column.as_str(), value(at))));
+        let open = self.open.get(&pane).filter(|p| p.len() >= self.limits.segments);
+        let folded = open.is_some_and(|p| {
+            let known = self.index[g].get(name.as_str()).is_some_and(|id| p.contains_key(id));
+            !known && !grouping.columns.is_empty()
+        });
+        if folded {
+            segment_name(&mut name, columns().map(|(column, _)| (column.as_str(), segments::OTHER)));
         }
         let id = self.intern(g as u16, &name);
         self.scratch = name;
-        id
+        (id, folded)
     }
 
     fn intern(&mut self, grouping: u16, name: &str) -> u32 {
@@ -214,12 +250,24 @@ impl Partition {
             rows.extend(pane.into_iter().map(|(id, contents)| self.row(start, close_at, id, contents)));
             rows[from..].sort_by(|a: &Pane, b: &Pane| a.segment.cmp(&b.segment));
         }
-        if self.open.is_empty() {
-            // Names of segments that are gone would stay for ever otherwise.
-            self.segments.clear();
-            self.index.iter_mut().for_each(FxHashMap::clear);
+        if self.segments.len() > 2 * self.open_rows() + self.limits.names || self.open.is_empty() {
+            self.forget_names();
         }
         rows
+    }
+
+    /// Drops the names of segments that no open pane has: they would stay for ever otherwise.
+    fn forget_names(&mut self) {
+        let named = std::mem::take(&mut self.segments);
+        self.index.iter_mut().for_each(FxHashMap::clear);
+        for (at, pane) in std::mem::take(&mut self.open) {
+            let pane = pane.into_iter().map(|(id, contents)| {
+                let segment = &named[id as usize];
+                (self.intern(segment.grouping, &segment.name), contents)
+            });
+            let pane = pane.collect();
+            self.open.insert(at, pane);
+        }
     }
 
     /// Rows that [`Partition::open_panes`] would have.
@@ -243,3 +291,20 @@ impl Partition {
         PaneRow { start, close_at, segment: self.segments[id as usize].clone(), contents }
     }
 }
+
+/// `tenant=birch,region=eu`, from columns and values.
+fn segment_name<'n>(name: &mut String, parts: impl Iterator<Item = (&'n str, &'n str)>) {
+    name.clear();
+    for (column, value) in parts {
+        if !name.is_empty() {
+            name.push(',');
+        }
+        name.push_str(column);
+        name.push('=');
+        name.push_str(value);
+    }
+}
+
+#[cfg(test)]
+#[path = "partition_tests.rs"]
+mod tests;

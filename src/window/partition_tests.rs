@@ -1,0 +1,126 @@
+//! A partition is a function of its records: where batches end and when panes are taken out changes nothing.
+
+use super::*;
+use crate::config::features::{Kind, builtin};
+use crate::config::segments::Groupings;
+use crate::enrich::{Plan, Row, Value};
+use crate::event::Stage;
+use crate::event::time::MINUTE;
+use proptest::prelude::*;
+
+const START: i64 = 1_000 * MINUTE;
+
+/// A record: its minute, its tenant and its session.
+type Record = (i64, u16, u64);
+
+fn filler() -> Arc<Filler> {
+    let groupings = Arc::new(Groupings::new(&[vec!["tenant".into()], vec!["region".into()]]).unwrap());
+    let features = builtin().into_iter().filter(|f| f.kind == Kind::Volume).collect();
+    let dimensions = groupings.dimensions.clone();
+    let plan = Plan { features, dimensions, hasher: crate::enrich::IdHasher::new("a key"), vectors: None };
+    Arc::new(Filler::new(&plan, groupings))
+}
+
+fn batch(records: &[Record]) -> Batch {
+    let mut out = Batch::default();
+    for (minute, tenant, session) in records {
+        out.rows.push(Row {
+            time_us: START + minute * MINUTE,
+            stage: Stage::Generate,
+            session: session.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            user: None,
+            request: session.wrapping_mul(0x2545_f491_4f6c_dd1d),
+            request_id: 0..0,
+            opt_out: false,
+        });
+        out.values.push(Value::Event);
+        // Region and tenant, in the order of their columns.
+        out.dimensions.push(None);
+        out.dimensions.push(Some(format!("t{tenant}").into()));
+    }
+    out
+}
+
+/// What comes of records that are cut into batches behind these.
+struct Outcome {
+    panes: Vec<Pane>,
+    refused: Vec<usize>,
+    counters: Counters,
+    names: usize,
+}
+
+fn ingest(records: &[Record], cuts: &[usize], limits: Limits) -> Outcome {
+    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: 2 * MINUTE });
+    p.limits = limits;
+    let mut cuts: Vec<usize> =
+        cuts.iter().map(|c| c % (records.len() + 1)).chain([0, records.len()]).collect();
+    cuts.sort_unstable();
+    let (mut panes, mut refused, mut names) = (Vec::new(), Vec::new(), 0);
+    for cut in cuts.windows(2) {
+        p.ingest(&batch(&records[cut[0]..cut[1]]), |i, _| refused.push(cut[0] + i));
+        panes.extend(p.take_closed());
+        names = names.max(p.segments.len());
+    }
+    panes.extend(p.flush());
+    Outcome { panes, refused, counters: p.counters(), names }
+}
+
+/// Records that go on in time, some of them late and some ahead.
+fn records() -> impl Strategy<Value = Vec<Record>> {
+    let one = (0i64..12, -30i64..3, 0u16..8, 0u64..40);
+    prop::collection::vec(one, 0..250).prop_map(|steps| {
+        let at = |i: usize, jump: i64, off: i64| {
+            // Most are in time.
+            (i as i64 / 6 + if jump == 0 { off } else { 0 }).max(0)
+        };
+        steps
+            .iter()
+            .enumerate()
+            .map(|(i, (jump, off, tenant, session))| (at(i, *jump, *off), *tenant, *session))
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn where_batches_end_changes_nothing(
+        records in records(),
+        cuts in prop::collection::vec(0usize..250, 0..12),
+        panes in 2usize..12,
+        segments in 3usize..9,
+    ) {
+        let limits = Limits { panes, segments, names: 2 };
+        let (whole, cut) = (ingest(&records, &[], limits), ingest(&records, &cuts, limits));
+        prop_assert_eq!(&whole.refused, &cut.refused);
+        prop_assert_eq!(whole.counters, cut.counters);
+        prop_assert_eq!(whole.panes, cut.panes);
+    }
+}
+
+#[test]
+fn a_full_pane_folds_new_segments_and_counts_an_event_once() {
+    let mut records: Vec<Record> = (0..10).map(|i| (0, i % 10, u64::from(i))).collect();
+    records.push((0, 1, 77));
+    let got = ingest(&records, &[], Limits { panes: 10, segments: 5, names: 2 });
+    let n = |name: &str| {
+        let row = got.panes.iter().find(|p| &*p.segment.name == name)?;
+        Some(row.contents.clone().into_contents().unwrap().sketches[0].as_ref()?.n())
+    };
+    // Four tenants and the missing region have room; that of the last record is there already.
+    assert_eq!(
+        ["tenant=t0", "tenant=t1", "tenant=t2", "tenant=t3"].map(n),
+        [Some(1), Some(2), Some(1), Some(1)]
+    );
+    assert_eq!(["tenant=t4", "tenant=__other__", "region=__missing__"].map(n), [None, Some(6), Some(11)]);
+    assert_eq!(got.counters.folded, 6);
+}
+
+#[test]
+fn names_of_segments_that_are_gone_are_forgotten_while_others_are_open() {
+    let records: Vec<Record> = (0..3_000).map(|i| (i / 20, (i % 1_500) as u16, i as u64)).collect();
+    let every: Vec<usize> = (0..150).map(|i| i * 20).collect();
+    let got = ingest(&records, &every, Limits { panes: 100, segments: 100, names: 10 });
+    assert!(got.names < 500, "{} names are kept", got.names);
+    assert_eq!(got.panes.iter().filter(|p| p.segment.name.starts_with("tenant=")).count(), 3_000);
+    assert!(got.refused.is_empty());
+}
