@@ -69,7 +69,8 @@ def soak(table, picture):
         if column == "lag":
             # What is caught up with at the start would press everything else flat.
             panel.set_yscale("symlog", linthresh=100)
-        top = max([v for v in values if v > 0] or [1])
+        # A lag that stays 0 is a line at the bottom of a hundred, not an empty panel.
+        top = max([v for v in values if v > 0] + [100 if column == "lag" else 1])
         if column == "events_per_s":
             top = min(top, 3 * statistics.median([v for v in values if v > 0] or [1]))
         panel.set_ylim(0, 1.1 * top)
