@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -36,6 +37,9 @@ pub enum EngineError {
         "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
     )]
     Taken(PartitionId),
+    /// The system gives no more threads.
+    #[error("can't start a thread: {0}")]
+    NoThread(#[source] std::io::Error),
     /// A thread is gone.
     #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
     Thread(&'static str),
@@ -154,12 +158,13 @@ pub fn run(
     let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
         let mut queues = Vec::new();
         let (mut handles, mut decoders) = (Vec::new(), Vec::new());
-        for _ in 0..cores {
+        for n in 0..cores {
             let decoder = Decoder::new(job, options.range);
             let (tasks, spare, recycle) = (to_decode.clone(), spare.clone(), recycle_to.clone());
-            decoders.push(scope.spawn(move || decode_all(decoder, &tasks, &spare, &recycle)));
+            let decode = move || decode_all(decoder, &tasks, &spare, &recycle);
+            decoders.push(named(scope, format!("decoder-{n}"), decode)?);
         }
-        for _ in 0..workers {
+        for n in 0..workers {
             let (to, from) = bounded::<Order>(queue_length(config.engine.queue.0, workers));
             queues.push(to);
             let worker = Worker {
@@ -174,12 +179,13 @@ pub fn run(
                 stop: Arc::clone(&options.stop),
             };
             let failed = Arc::clone(&failed);
-            handles.push(scope.spawn(move || {
+            let work = move || {
                 let mut alarm = Alarm { failed: &failed, well: false };
                 let done = worker.work(&from);
                 alarm.well = done.is_ok();
                 done
-            }));
+            };
+            handles.push(named(scope, format!("worker-{n}"), work)?);
         }
         // What ends each side: the last of its senders.
         drop((hint_to, lost_to, recycle_to, spare_to, to_decode, spare));
@@ -187,7 +193,7 @@ pub fn run(
             let (job, progress, failed) =
                 (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed));
             let (outbox, stop, partitions) = (&outbox, Arc::clone(&options.stop), &partitions);
-            scope.spawn(move || {
+            let evaluate = move || {
                 let mut alarm = Alarm { failed: &failed, well: false };
                 let evaluating = Evaluating {
                     job: &job,
@@ -201,7 +207,8 @@ pub fn run(
                 let done = evaluating.run();
                 alarm.well = done.is_ok();
                 done
-            })
+            };
+            named(scope, "evaluator".to_owned(), evaluate)?
         };
         let feed = Feed {
             claimed: &claims.claimed,
@@ -243,4 +250,13 @@ pub fn run(
         reasons,
         undelivered,
     })
+}
+
+/// A thread under a name, by which `top -H` and profilers show it.
+fn named<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, EngineError> {
+    std::thread::Builder::new().name(name).spawn_scoped(scope, run).map_err(EngineError::NoThread)
 }
