@@ -87,6 +87,13 @@ impl CategorySketch {
         self.events.subtract(&other.events);
     }
 
+    /// Bytes of memory beside itself, about: of the map's nodes it counts what is used. A name is shared with whoever else has it.
+    pub(super) fn held(&self) -> usize {
+        let each = size_of::<(Arc<str>, Vec<(u8, u64)>)>();
+        let cells = self.values.values().map(|cells| each + cells.capacity() * size_of::<(u8, u64)>());
+        cells.sum::<usize>() + self.events.held() + self.sessions.held()
+    }
+
     /// Events counted.
     #[must_use]
     pub fn n(&self) -> u64 {

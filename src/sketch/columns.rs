@@ -64,6 +64,11 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
         self.keys.binary_search(&key).ok().map(|i| self.values[i])
     }
 
+    /// Bytes of memory beside itself.
+    pub fn held(&self) -> usize {
+        spilled(&self.keys) + spilled(&self.values)
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -126,6 +131,11 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
         self.keys.truncate(kept);
         self.values.truncate(kept);
     }
+}
+
+/// Bytes that a list takes outside of its owner.
+pub(super) fn spilled<A: Array>(list: &SmallVec<A>) -> usize {
+    if list.spilled() { list.capacity() * size_of::<A::Item>() } else { 0 }
 }
 
 /// Inserts what only the other has into columns whose first `mine` items are their own and which have grown by as many as are new: from

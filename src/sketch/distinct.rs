@@ -1,7 +1,7 @@
 //! Unions: distinct ids and example requests by the smallest hashes. They merge but do not subtract.
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::columns::insert_new;
+use super::columns::{insert_new, spilled};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -69,6 +69,11 @@ impl Distinct {
             }
             _ => self.hashes.len() as u64,
         }
+    }
+
+    /// Bytes of memory beside itself.
+    pub(super) fn held(&self) -> usize {
+        spilled(&self.hashes)
     }
 
     /// Hashes kept.
@@ -152,6 +157,12 @@ impl Examples {
         for (hash, id) in &other.kept {
             self.add(*hash, id);
         }
+    }
+
+    /// Bytes of memory beside itself; an id stands behind two counters.
+    pub(super) fn held(&self) -> usize {
+        self.kept.capacity() * size_of::<(u64, Arc<str>)>()
+            + self.kept.iter().map(|k| 2 * size_of::<usize>() + k.1.len()).sum::<usize>()
     }
 
     /// The request ids.

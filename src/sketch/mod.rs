@@ -156,6 +156,19 @@ impl Sketch {
         }
     }
 
+    /// About how many bytes of memory it takes, its own included.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let beside = match &self.body {
+            Body::Tokens(s) => s.held(),
+            Body::Category(s) => s.held(),
+            Body::Numeric(s) => s.held(),
+            Body::Rate(s) => s.held(),
+            Body::Vector(s) => s.held(),
+        };
+        size_of::<Self>() + beside
+    }
+
     /// Events per session bucket.
     #[must_use]
     pub fn events(&self) -> &BucketSums {

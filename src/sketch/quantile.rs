@@ -76,6 +76,11 @@ impl Quantiles {
         });
     }
 
+    /// Bytes of memory beside itself.
+    pub(super) fn held(&self) -> usize {
+        self.counts.held()
+    }
+
     /// Values counted.
     #[must_use]
     pub fn n(&self) -> u64 {

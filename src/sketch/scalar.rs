@@ -54,6 +54,11 @@ impl NumericSketch {
         self.events.subtract(&other.events);
     }
 
+    /// Bytes of memory beside itself.
+    pub(super) fn held(&self) -> usize {
+        self.quantiles.held() + self.events.held() + self.sessions.held()
+    }
+
     /// Values counted.
     #[must_use]
     pub fn n(&self) -> u64 {
@@ -162,6 +167,11 @@ impl RateSketch {
     /// Takes off the sums that were once added; sessions and examples stay as they are.
     pub fn subtract(&mut self, other: &Self) {
         self.events.subtract(&other.events);
+    }
+
+    /// Bytes of memory beside itself.
+    pub(super) fn held(&self) -> usize {
+        self.events.held() + self.sessions.held() + self.examples.held()
     }
 
     /// Events counted.

@@ -1,6 +1,7 @@
 //! Sub-sums by session bucket: what the cluster-robust test needs of a scalar.
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::columns::spilled;
 use smallvec::SmallVec;
 
 /// Number of session buckets; a session's bucket is the highest five bits of its keyed hash.
@@ -94,6 +95,11 @@ impl BucketSums {
     #[must_use]
     pub fn sum(&self) -> i128 {
         self.entries.iter().fold(0, |sum, e| sum.saturating_add(e.sum))
+    }
+
+    /// Bytes of memory beside itself.
+    pub(super) fn held(&self) -> usize {
+        spilled(&self.entries)
     }
 
     /// The buckets in use, as a bitmap.

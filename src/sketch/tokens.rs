@@ -121,6 +121,11 @@ impl TokenSketch {
         self.events.subtract(&other.events);
     }
 
+    /// Bytes of memory beside itself.
+    pub(super) fn held(&self) -> usize {
+        self.tokens.held() + self.presence.held() + self.events.held() + self.sessions.held()
+    }
+
     /// Events counted.
     #[must_use]
     pub fn n(&self) -> u64 {

@@ -87,6 +87,13 @@ impl VectorSketch {
         self.projected.retain(|_| bucket.next().is_some_and(|b| left & 1 << b != 0));
     }
 
+    /// Bytes of memory beside itself.
+    pub(super) fn held(&self) -> usize {
+        let components = self.sum.capacity() + self.projected.iter().map(|p| p.len()).sum::<usize>();
+        let samples = self.samples.kept.iter().map(Sampled::held).sum::<usize>();
+        components * size_of::<i64>() + samples + self.events.held() + self.sessions.held()
+    }
+
     /// Vectors counted.
     #[must_use]
     pub fn n(&self) -> u64 {
@@ -165,6 +172,13 @@ struct Sampled {
     hash: u64,
     id: Arc<str>,
     projected: Box<[i16]>,
+}
+
+impl Sampled {
+    fn held(&self) -> usize {
+        // Two counters stand before the text of an id that is shared.
+        size_of::<Self>() + 2 * size_of::<usize>() + self.id.len() + 2 * self.projected.len()
+    }
 }
 
 /// The vectors of the requests with the smallest hashes, so that every order and split picks the same ones.
