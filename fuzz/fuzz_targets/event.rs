@@ -13,7 +13,7 @@ use driftglass::enrich::vectors::inline;
 use driftglass::enrich::{Batch, Enricher, Source, Value};
 use driftglass::event::text::{MAX_REQUEST_ID, admissible};
 use driftglass::event::{Event, Prompt, Reject, RejectReason, VOCABULARY, decode, decode_within, time};
-use driftglass::window::{Events, Filling, Packed, Pane, Partition, Written};
+use driftglass::window::{Events, Filling, Packed, Pane, PaneRow, Partition, Written};
 use driftglass_fuzz::{DIMENSION, EVENTS, MIB, SAMPLE, bounded, same};
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
@@ -166,6 +166,11 @@ fn panes(batch: &Batch) {
     assert!(whole.counters().events == batch.rows.len() as u64);
     let (state, open) = (whole.state(), whole.open_panes());
     assert!(open.len() == whole.open_rows());
+    let open = open.into_iter().map(|PaneRow { start, close_at, segment, contents }| {
+        let contents = contents.clone();
+        Pane { start, close_at, segment, contents }
+    });
+    let open = open.collect();
     let mut restored = Partition::restore(Arc::clone(&SAMPLE.filler), SAMPLE.times, &state, open);
     assert!(restored.state() == state, "a state changed by a restart");
     let closed = whole.take_closed();

@@ -11,7 +11,7 @@
 
 use driftglass::sketch::{Body, NumericSketch, Sketch};
 use driftglass::store::panes::{decode_panes, packed_batch, to_parquet};
-use driftglass::window::{Events, Filling, Packed, Pane, Part, packed};
+use driftglass::window::{Events, Filling, Packed, Pane, packed};
 use driftglass_fuzz::{MIB, SAMPLE, bounded, contained, same};
 use libfuzzer_sys::fuzz_target;
 use std::hint::black_box;
@@ -125,9 +125,9 @@ fn pane(bytes: &[u8]) {
     let again = Packed::of(&contents);
     assert!(again.unpack(|_| true).is_ok_and(|back| same(&back, &contents)), "a pane changed by its bytes");
     assert!(again.filled_buckets() == contents.filled_buckets());
-    let parts = [Part::Packed(&again), Part::Whole(&contents)];
-    let sum = Part::sum(&parts, |_| true);
-    assert!(sum.is_ok_and(|sum| sum.filled_buckets() == contents.filled_buckets()));
+    let buckets = contents.filled_buckets();
+    let sum = Filling::sum(&[&Filling::Packed(again), &Filling::Sketches(contents)], |_| true);
+    assert!(sum.is_ok_and(|sum| sum.filled_buckets() == buckets));
 }
 
 /// Events that were kept one by one.

@@ -67,7 +67,7 @@ impl BenchScore {
         for row in rows {
             let sides = sides.entry(row.segment).or_default();
             let side = if row.start < cut { &mut sides.0 } else { &mut sides.1 };
-            row.contents.add_to(side).map_err(CliError::failed)?;
+            row.contents.add_to(side, |_| true).map_err(CliError::failed)?;
         }
         let pairs: Vec<Pair<'_>> = sides.values().flat_map(|(b, w)| pairs(&job, b, w)).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -119,6 +119,19 @@ impl Groupings {
     }
 }
 
+/// Writes a segment's name, `tenant=birch,region=eu`, from columns and values, in place of what stood there.
+pub fn write_name<'n>(name: &mut String, parts: impl Iterator<Item = (&'n str, &'n str)>) {
+    name.clear();
+    for (column, value) in parts {
+        if !name.is_empty() {
+            name.push(',');
+        }
+        name.push_str(column);
+        name.push('=');
+        name.push_str(value);
+    }
+}
+
 /// The value of each dimension of a segment: `tenant=birch` gives `("tenant", "birch")`.
 pub fn parts(segment: &str) -> impl Iterator<Item = (&str, &str)> {
     segment.split(',').filter_map(|p| p.split_once('='))

@@ -12,11 +12,11 @@ use super::rolling::Rolled;
 use super::tick_rows::TickRows;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
-use crate::config::segments::OTHER;
+use crate::config::segments::{OTHER, write_name};
 use crate::event::time::{DAY, HOUR, floor};
 use crate::store::panes::{self, PackedRows};
 use crate::store::rows::Verdict;
-use crate::window::{Contents, Filling, Packed, PackedError, Pane, PaneRow, Part, Segment, packed};
+use crate::window::{Contents, Filling, PackedError, Pane, PaneRow, Segment, packed};
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -37,7 +37,7 @@ pub struct Evaluator {
     /// Rows of the current hour, by the hour that they belong to.
     hour: BTreeMap<i64, FxHashMap<Segment, Filling>>,
     /// Hours of the current day, by the day that they belong to.
-    day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Packed>>>>,
+    day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Filling>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
     folded: u64,
     judged: BTreeMap<(Segment, usize), (u32, u32)>,
@@ -227,7 +227,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn restore_hours(&mut self, rows: Vec<PaneRow<Packed>>) -> Result<(), EvaluateError> {
+    pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluateError> {
         let Some(at) = self.at else { return Ok(()) };
         for row in rows {
             if row.close_at <= at {
@@ -365,17 +365,20 @@ impl Evaluator {
         }
         self.folded += 1;
         let columns = &self.settings.groupings.all[grouping].columns;
-        columns.iter().map(|c| format!("{c}={OTHER}")).collect::<Vec<_>>().join(",").into()
+        let mut other = name;
+        write_name(&mut other, columns.iter().map(|c| (c.as_str(), OTHER)));
+        other.into()
     }
 
     fn close_hour(&mut self, t: i64) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
         for (hour, segments) in std::mem::take(&mut self.hour) {
-            let packed = sorted(segments).into_par_iter().map(|(segment, filling)| {
+            let packed = sorted(segments).into_par_iter().map(|(segment, mut filling)| {
                 let mut contents = Contents::default();
-                filling.add_to(&mut contents)?;
+                filling.add_to(&mut contents, |_| true)?;
+                filling.pack();
                 let row = PaneRow { start: hour, close_at: t, segment: segment.clone(), contents };
-                Ok((row, (segment, Packed::of_filling(filling))))
+                Ok((row, (segment, filling)))
             });
             let (rows, packed): (Vec<PaneRow>, Vec<_>) = packed.collect::<Result<_, PackedError>>()?;
             let batch = panes::batch(&rows, HOUR, &settings.names)?;
@@ -391,7 +394,7 @@ impl Evaluator {
         Ok(self.rolled.settle(t)?)
     }
 
-    fn add_hour(&mut self, hour: i64, segment: Segment, packed: Packed, of_this_day: bool) {
+    fn add_hour(&mut self, hour: i64, segment: Segment, packed: Filling, of_this_day: bool) {
         let packed = Arc::new(packed);
         self.rolled.add_hour(hour, &segment, Arc::clone(&packed));
         if of_this_day {
@@ -447,9 +450,9 @@ impl Evaluator {
         for (day, segments) in std::mem::take(&mut self.day) {
             // Packed again at once: the sums of ten thousand segments would be most of the job's memory.
             let sums = sorted(segments).into_par_iter().map(|(segment, hours)| {
-                let parts: Vec<Part<'_>> = hours.iter().map(|p| Part::Packed(p)).collect();
+                let parts: Vec<&Filling> = hours.iter().map(Arc::as_ref).collect();
                 let mut bytes = Vec::new();
-                packed::write(&Part::sum(&parts, |_| true)?, &mut bytes);
+                packed::write(&Filling::sum(&parts, |_| true)?, &mut bytes);
                 Ok((segment, bytes))
             });
             for (segment, sum) in sums.collect::<Result<Vec<_>, PackedError>>()? {

@@ -4,7 +4,7 @@ use super::evaluation::{DayBatch, EvaluateError, Exclusion, History};
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
 use crate::store::panes::{Names, PaneFileError, PaneTable};
 use crate::store::{Storage, StorageError};
-use crate::window::{Packed, Pane, PaneRow, Segment};
+use crate::window::{Filling, Packed, Pane, PaneRow, Segment};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -121,7 +121,7 @@ pub fn hours_since(
     from: i64,
     late: (&BTreeSet<i64>, i64),
     names: &Names,
-) -> Result<Vec<PaneRow<Packed>>, EvaluateError> {
+) -> Result<Vec<Pane>, EvaluateError> {
     let date = crate::event::time::date;
     let (first, late_dates) = (date(from), late.0.iter().map(|d| date(*d)).collect::<Vec<_>>());
     let mut files = Vec::new();
@@ -157,8 +157,8 @@ pub fn hours_since(
     Ok(all)
 }
 
-fn packed(row: PaneRow) -> PaneRow<Packed> {
-    let contents = Packed::of(&row.contents);
+fn packed(row: PaneRow) -> Pane {
+    let contents = Filling::Packed(Packed::of(&row.contents));
     PaneRow { start: row.start, close_at: row.close_at, segment: row.segment, contents }
 }
 

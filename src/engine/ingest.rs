@@ -17,6 +17,7 @@ use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
 use crate::store::vectors::VectorRow;
 use crate::window::{Pane, Partition, PartitionState};
+use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ const ENOUGH: usize = 1_000;
 /// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are still in the processor's caches, and
 /// that the evaluation of what closed begins early.
 const MANY_BYTES: usize = 3 << 20;
+/// Bytes of closed panes that never wait: a minute of dense traffic takes megabytes.
+const MOST_BYTES: usize = 24 << 20;
 /// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
 
@@ -409,6 +412,7 @@ impl Owned {
     pub fn is_full(&self) -> bool {
         // A commit writes the open panes too: it should not be mostly these.
         (self.closed_bytes >= MANY_BYTES && self.closed.len() >= 2 * self.state.open_rows())
+            || self.closed_bytes >= MOST_BYTES
             || self.rejects.len() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
     }
@@ -445,18 +449,20 @@ impl Owned {
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
-        let write = |folder: &str, rows: &[Pane]| -> Result<Option<String>, PaneFileError> {
-            if rows.is_empty() {
+        let write = |folder: &str, rows: RecordBatch| -> Result<Option<String>, PaneFileError> {
+            if rows.num_rows() == 0 {
                 return Ok(None);
             }
             let path = format!("{folder}/{}/partition={:05}/{stem}.parquet", job.name, id.0);
-            let bytes = panes::to_parquet(&panes::packed_batch(rows, names)?)?;
-            job.storage.put(&path, bytes)?;
+            job.storage.put(&path, panes::to_parquet(&rows)?)?;
             Ok(Some(path))
         };
-        let panes_file = write("_panes", &self.closed).map_err(files)?;
+        let closed = panes::packed_batch(&self.closed, names).map_err(files)?;
+        let panes_file = write("_panes", closed).map_err(files)?;
         reached("partition.commit.panes");
-        let open_file = write("_open", &self.state.open_panes()).map_err(files)?;
+        self.state.pack_older();
+        let open = panes::packed_batch(&self.state.open_panes(), names).map_err(files)?;
+        let open_file = write("_open", open).map_err(files)?;
         let mut stager = Stager::new(&job.storage, format!("p{:05}-{stem}", id.0));
         stager.rejects(&self.rejects).map_err(files)?;
         stager.vectors(&self.vectors).map_err(files)?;

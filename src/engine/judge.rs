@@ -1,7 +1,7 @@
 //! Judging a window: every segment and feature against its baselines, within the alarm budget.
 
 use super::evaluation::{EvaluateError, Settings};
-use super::rolling::Parts;
+use super::rolling::{Parts, filled_buckets};
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;
@@ -11,7 +11,7 @@ use crate::enrich::token_text;
 use crate::event::time::HOUR;
 use crate::sketch::{Body, Sketch};
 use crate::store::rows::{Scores, Verdict, WindowRow};
-use crate::window::{Contents, Part, Segment};
+use crate::window::{Contents, Filling, Segment};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ const SLICE: usize = 512;
 /// A segment's window, compared. What was merged for it is gone again: of ten thousand segments it would be most of the job's memory.
 struct OfSegment<'r> {
     segment: &'r Segment,
-    parts: &'r [Part<'r>],
+    parts: &'r [&'r Filling],
     /// Too few sessions for any test.
     small: bool,
     rows: Vec<Row>,
@@ -80,14 +80,14 @@ impl Judge {
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
         let compared = parts.par_iter().map(|(segment, own)| {
-            if Part::filled_buckets(own).count_ones() < MIN_WINDOW_BUCKETS as u32 {
+            if filled_buckets(own).count_ones() < MIN_WINDOW_BUCKETS as u32 {
                 return self.small(tick, segment, own);
             }
             let finer = children.get(segment);
             let of = |c: &Child| at.get(&c.segment).map_or(&[][..], |i| parts[*i].1.as_slice());
             let sums: Vec<Contents> = finer
                 .iter()
-                .map(|c| Part::sum(of(c), |f| s.features[f].stratify.is_some()))
+                .map(|c| Filling::sum(of(c), |f| s.features[f].stratify.is_some()))
                 .collect::<Result<_, _>>()?;
             self.full(tick, segment, own, finer, &sums.iter().collect::<Vec<_>>(), set)
         });
@@ -114,7 +114,7 @@ impl Judge {
             .collect();
         if rows.iter().any(|r| r.0.verdict == Some(Verdict::Drift)) {
             // Merged once more for what a drift is explained by: few segments drift.
-            let contents = Part::sum(of.parts, |_| true)?;
+            let contents = Filling::sum(of.parts, |_| true)?;
             for (row, about) in rows.iter_mut().zip(&of.rows) {
                 self.explain(&mut row.0, about, &contents);
             }
@@ -143,10 +143,10 @@ impl Judge {
         &self,
         tick: &Tick,
         segment: &'r Segment,
-        parts: &'r [Part<'r>],
+        parts: &'r [&'r Filling],
     ) -> Result<OfSegment<'r>, EvaluateError> {
         let volume = |f: usize| self.settings.features[f].kind == Kind::Volume;
-        let contents = Part::sum(parts, volume)?;
+        let contents = Filling::sum(parts, volume)?;
         let sketches = contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
         let rows =
             sketches.map(|(f, s)| Row { feature: f, now: self.now(tick, f, s), baseline: None }).collect();
@@ -157,12 +157,12 @@ impl Judge {
         &self,
         tick: &Tick,
         segment: &'r Segment,
-        parts: &'r [Part<'r>],
+        parts: &'r [&'r Filling],
         finer: &[Child],
         sums: &[&Contents],
         set: &BaselineSet,
     ) -> Result<OfSegment<'r>, EvaluateError> {
-        let contents = Part::sum(parts, |_| true)?;
+        let contents = Filling::sum(parts, |_| true)?;
         let baselines = set.get(segment).map_err(EvaluateError::History)?;
         let mut rows = Vec::new();
         for (f, sketch) in contents.sketches.iter().enumerate() {

@@ -168,7 +168,7 @@ mod tests {
                 prop_assert!(taken.is_sorted_by(|x, y| x.0 < y.0));
                 let n = |f: &Filling| match f {
                     Filling::Sketches(c) => c.sketches[0].as_ref().unwrap().n(),
-                    Filling::Events(_) => 0,
+                    Filling::Events(_) | Filling::Packed(_) => 0,
                 };
                 let due = rows.iter().filter(|r| (t - 10..t).contains(&(r.0 + r.1 - 1))).count() as u64;
                 let got: u64 = taken.iter().map(|(_, f)| n(f)).sum();

@@ -3,7 +3,7 @@
 use crate::config::Rolling;
 use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::event::time::{HOUR, floor};
-use crate::window::{Contents, Filling, Packed, PackedError, Part, Segment};
+use crate::window::{Filling, PackedError, Segment};
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::hash_map::Entry;
@@ -15,46 +15,24 @@ type Slots<T> = BTreeMap<i64, FxHashMap<Segment, T>>;
 /// Hours are merged to blocks of this length, so that a day's window has about eight parts instead of 24.
 const BLOCK: i64 = 4 * HOUR;
 
-/// A segment's parts of a window, in no particular order: a sum is the same in any.
-pub type Parts<'r> = (&'r Segment, Vec<Part<'r>>);
+/// Bytes of a segment's chunk up to which it stays as it is.
+const HANDY: usize = 64 << 10;
 
-/// A segment's chunk. Where too few sessions fill it for any test it is packed, as most are in a wide grouping.
-#[derive(Debug)]
-enum Chunk {
-    Open(Filling),
-    Packed(Packed),
+/// A segment's parts of a window, in no particular order: a sum is the same in any.
+pub type Parts<'r> = (&'r Segment, Vec<&'r Filling>);
+
+/// Packs a segment's chunk where too few sessions fill it for any test, as in most of a wide grouping, or where it is large: reading it back
+/// for each window is little beside what filling it took.
+fn pack_unless_handy(chunk: &mut Filling) {
+    let handy = matches!(chunk, Filling::Sketches(_)) && judged(chunk.filled_buckets());
+    if !handy || chunk.held() > HANDY {
+        chunk.pack();
+    }
 }
 
-impl Chunk {
-    fn add(&mut self, more: &Filling) -> Result<(), PackedError> {
-        match self {
-            Self::Open(filling) => filling.merge(more),
-            Self::Packed(p) => {
-                let mut sum = p.unpack(|_| true)?;
-                more.add_to(&mut sum)?;
-                *self = Self::Open(Filling::Sketches(sum));
-                Ok(())
-            }
-        }
-    }
-
-    fn pack_if_small(&mut self) {
-        match self {
-            Self::Open(Filling::Events(e)) => e.shrink(),
-            Self::Open(Filling::Sketches(c)) if !judged(c.filled_buckets()) => {
-                *self = Self::Packed(Packed::of(c));
-            }
-            Self::Open(Filling::Sketches(_)) | Self::Packed(_) => {}
-        }
-    }
-
-    fn part(&self) -> Part<'_> {
-        match self {
-            Self::Open(Filling::Events(e)) => Part::Events(e),
-            Self::Open(Filling::Sketches(c)) => Part::Whole(c),
-            Self::Packed(p) => Part::Packed(p),
-        }
-    }
+/// Which session buckets any event of the parts filled, as a bitmap.
+pub fn filled_buckets(parts: &[&Filling]) -> u32 {
+    parts.iter().fold(0, |all, part| all | part.filled_buckets())
 }
 
 /// Whether sessions fill so many buckets that a window of them is judged.
@@ -67,13 +45,13 @@ fn judged(buckets: u32) -> bool {
 pub struct Rolled {
     fine: i64,
     long: i64,
-    chunks: Slots<Chunk>,
+    chunks: Slots<Filling>,
     /// Chunks that something was added to since the last tick.
     touched: BTreeSet<i64>,
     /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked. A second entry came late.
-    hours: Slots<Vec<Arc<Packed>>>,
+    hours: Slots<Vec<Arc<Filling>>>,
     /// Of segments large enough to be judged by a block alone.
-    blocks: Slots<Contents>,
+    blocks: Slots<Filling>,
     /// Segments of blocks that lack something which came since.
     unsettled: BTreeMap<i64, FxHashSet<Segment>>,
 }
@@ -126,25 +104,25 @@ impl Rolled {
     pub fn add_chunk(&mut self, start: i64, segment: Segment, filling: Filling) -> Result<(), PackedError> {
         self.touched.insert(start);
         match self.chunks.entry(start).or_default().entry(segment) {
-            Entry::Occupied(mut e) => e.get_mut().add(&filling)?,
+            Entry::Occupied(mut e) => e.get_mut().merge(&filling)?,
             Entry::Vacant(e) => {
-                e.insert(Chunk::Open(filling));
+                e.insert(filling);
             }
         }
         Ok(())
     }
 
-    /// Packs what is small of the chunks that a tick has added to.
+    /// Packs the chunks that a tick has added to.
     pub fn settle_chunks(&mut self) {
         for chunk in std::mem::take(&mut self.touched) {
-            let chunks: Vec<&mut Chunk> =
+            let chunks: Vec<&mut Filling> =
                 self.chunks.get_mut(&chunk).into_iter().flat_map(FxHashMap::values_mut).collect();
-            chunks.into_par_iter().for_each(Chunk::pack_if_small);
+            chunks.into_par_iter().for_each(pack_unless_handy);
         }
     }
 
     /// Adds an hour, or what came late to one.
-    pub fn add_hour(&mut self, hour: i64, segment: &Segment, contents: Arc<Packed>) {
+    pub fn add_hour(&mut self, hour: i64, segment: &Segment, contents: Arc<Filling>) {
         if self.long == 0 {
             return;
         }
@@ -164,12 +142,12 @@ impl Rolled {
             let segments: Vec<Segment> = segments.into_iter().collect();
             let sums = segments.into_par_iter().filter_map(|segment| {
                 let hours = self.hours.range(block..block + BLOCK);
-                let parts: Vec<Part<'_>> =
-                    hours.filter_map(|(_, s)| s.get(&segment)).flatten().map(|p| Part::Packed(p)).collect();
-                judged(Part::filled_buckets(&parts))
-                    .then(|| Part::sum(&parts, |_| true).map(|sum| (segment, sum)))
+                let parts: Vec<&Filling> =
+                    hours.filter_map(|(_, s)| s.get(&segment)).flatten().map(Arc::as_ref).collect();
+                judged(filled_buckets(&parts))
+                    .then(|| Filling::sum(&parts, |_| true).map(|sum| (segment, Filling::Sketches(sum))))
             });
-            let sums: Vec<(Segment, Contents)> = sums.collect::<Result<_, PackedError>>()?;
+            let sums: Vec<(Segment, Filling)> = sums.collect::<Result<_, PackedError>>()?;
             self.blocks.entry(block).or_default().extend(sums);
         }
         Ok(())
@@ -192,16 +170,16 @@ impl Rolled {
     /// The parts of the window `[start, end)`, by segment, sorted.
     #[must_use]
     pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<Parts<'_>> {
-        let mut parts: FxHashMap<&Segment, Vec<Part<'_>>> = FxHashMap::default();
+        let mut parts: FxHashMap<&Segment, Vec<&Filling>> = FxHashMap::default();
         if slide % HOUR != 0 {
             for (segment, chunk) in self.chunks.range(start..end).flat_map(|s| s.1) {
-                parts.entry(segment).or_default().push(chunk.part());
+                parts.entry(segment).or_default().push(chunk);
             }
         } else {
             let usable = |block: i64| block + BLOCK <= end && !self.unsettled.contains_key(&block);
             for (_, sums) in self.blocks.range(start..end).filter(|(block, _)| usable(**block)) {
                 for (segment, sum) in sums {
-                    parts.entry(segment).or_default().push(Part::Whole(sum));
+                    parts.entry(segment).or_default().push(sum);
                 }
             }
             for (&hour, segments) in self.hours.range(start..end) {
@@ -210,7 +188,7 @@ impl Rolled {
                 for (segment, packed) in segments {
                     if !merged.is_some_and(|m| m.contains_key(segment)) {
                         let of = parts.entry(segment).or_default();
-                        of.extend(packed.iter().map(|p| Part::Packed(p)));
+                        of.extend(packed.iter().map(Arc::as_ref));
                     }
                 }
             }
@@ -227,6 +205,7 @@ mod tests {
     use crate::config::units::Span;
     use crate::event::time::MINUTE;
     use crate::sketch::{Body, RateSketch, Sketch, SketchId};
+    use crate::window::{Contents, Packed};
 
     fn segment(name: &str) -> Segment {
         Segment { grouping: 0, name: name.into() }
@@ -250,7 +229,7 @@ mod tests {
     fn sum(r: &Rolled, name: &str, start: i64, end: i64, slide: i64) -> (Contents, usize) {
         let parts = r.window(start, end, slide);
         let own = parts.iter().find(|p| *p.0 == segment(name)).map_or(&[][..], |p| p.1.as_slice());
-        (Part::sum(own, |_| true).unwrap(), own.len())
+        (Filling::sum(own, |_| true).unwrap(), own.len())
     }
 
     fn naive<'c>(hours: impl Iterator<Item = &'c (i64, Contents)>, start: i64, end: i64) -> Contents {
@@ -267,7 +246,7 @@ mod tests {
             for h in 1..=60 {
                 let (t, last) = (h * HOUR, (h - 1) * HOUR);
                 let mut add = |kept: &mut Vec<(i64, Contents)>, name: &str, hour: i64, c: Contents| {
-                    r.add_hour(hour, &segment(name), Arc::new(Packed::of(&c)));
+                    r.add_hour(hour, &segment(name), Arc::new(Filling::Packed(Packed::of(&c))));
                     kept.push((hour, c));
                 };
                 add(&mut large, "large", last, contents(h as u64, 40));

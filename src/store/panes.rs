@@ -9,7 +9,7 @@ use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::{DecodeError, Sketch, UnlikeSketches};
-use crate::window::{Definitions, PackedError, Pane, PaneRow, Segment};
+use crate::window::{Definitions, Filling, PackedError, Pane, PaneRow, Segment};
 use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -18,6 +18,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use thiserror::Error;
@@ -224,13 +225,16 @@ impl<'n> PackedRows<'n> {
 ///
 /// # Errors
 /// Arrow's.
-pub fn packed_batch(rows: &[Pane], names: &Names) -> Result<RecordBatch, PaneFileError> {
+pub fn packed_batch<F: Borrow<Filling>>(
+    rows: &[PaneRow<F>],
+    names: &Names,
+) -> Result<RecordBatch, PaneFileError> {
     let (mut out, mut bytes) = (PackedRows::new(names), Vec::new());
     let definitions = serde_json::to_string(&*names.definitions);
     out.definitions = Some(definitions.map_err(|e| ArrowError::ExternalError(Box::new(e)))?);
     for r in rows {
         bytes.clear();
-        r.contents.write(&mut bytes);
+        r.contents.borrow().write(&mut bytes);
         out.push(r.start, r.close_at, r.segment.clone(), &bytes);
     }
     out.finish()

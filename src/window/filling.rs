@@ -1,7 +1,8 @@
-//! What a segment's stretch of time holds: its events while they are few, their sketches after.
+//! What a segment's stretch of time holds: its events while they are few, their sketches after, and the bytes of these where nothing is
+//! expected to be added. A sum of fillings is the same whichever way each is held.
 
 use super::events::Events;
-use super::packed::PackedError;
+use super::packed::{Packed, PackedError};
 use super::pane::{Contents, PaneRow};
 use crate::sketch::codec::DecodeError;
 
@@ -15,45 +16,81 @@ pub enum Filling {
     Events(Events),
     /// The sketches of any number.
     Sketches(Contents),
+    /// The same as bytes, which take a tenth of the room.
+    Packed(Packed),
 }
 
 impl Filling {
     /// Adds another stretch, or another partition's part of the same one.
     ///
     /// # Errors
-    /// When sketches of one feature were made by different definitions.
+    /// When sketches of one feature were made by different definitions, or packed ones are damaged.
     pub fn merge(&mut self, other: &Self) -> Result<(), PackedError> {
         match (&mut *self, other) {
-            (Self::Events(a), Self::Events(b)) if a.has_room_for(b.count()) && a.is_like(b) => a.append(b),
-            (Self::Events(a), _) => {
-                let mut sum = a.contents(|_| true)?;
-                other.add_to(&mut sum)?;
-                *self = Self::Sketches(sum);
+            (Self::Events(a), Self::Events(b)) if a.has_room_for(b.count()) && a.is_like(b) => {
+                a.append(b);
+                Ok(())
             }
-            (Self::Sketches(a), _) => other.add_to(a)?,
+            _ => other.add_to(self.sketches()?, |_| true),
         }
-        Ok(())
     }
 
-    /// Adds itself to a sum.
+    /// Its sketches, which it holds from now on.
+    ///
+    /// # Errors
+    /// When bytes are damaged, which packing and reading them rules out.
+    pub(super) fn sketches(&mut self) -> Result<&mut Contents, PackedError> {
+        match self {
+            Self::Sketches(_) => {}
+            Self::Events(e) => *self = Self::Sketches(e.contents(|_| true)?),
+            Self::Packed(p) => *self = Self::Sketches(p.unpack(|_| true)?),
+        }
+        match self {
+            Self::Sketches(c) => Ok(c),
+            Self::Events(_) | Self::Packed(_) => unreachable!("made sketches of above"),
+        }
+    }
+
+    /// Adds the wanted features to a sum.
     ///
     /// # Errors
     /// As [`Filling::merge`].
-    pub fn add_to(&self, sum: &mut Contents) -> Result<(), PackedError> {
+    pub fn add_to(&self, sum: &mut Contents, wanted: impl Fn(usize) -> bool) -> Result<(), PackedError> {
         match self {
-            Self::Events(e) => e.add_to(sum, &|_| true),
-            Self::Sketches(c) => Ok(sum.merge(c)?),
+            Self::Events(e) => e.add_to(sum, &wanted),
+            Self::Sketches(c) => Ok(sum.merge_wanted(c, &wanted)?),
+            Self::Packed(p) => Ok(sum.absorb(p.unpack(wanted)?)?),
         }
+    }
+
+    /// Several stretches as one; of the features only those that `wanted` names.
+    ///
+    /// # Errors
+    /// As [`Filling::merge`].
+    pub fn sum(parts: &[&Self], wanted: impl Fn(usize) -> bool) -> Result<Contents, PackedError> {
+        let mut sum = Contents::default();
+        parts.iter().try_for_each(|part| part.add_to(&mut sum, &wanted))?;
+        Ok(sum)
     }
 
     /// Its sketches.
     ///
     /// # Errors
-    /// When the events' bytes are damaged, which reading them rules out.
+    /// When bytes are damaged, which packing and reading them rules out.
     pub fn into_contents(self) -> Result<Contents, PackedError> {
         match self {
             Self::Events(e) => e.contents(|_| true),
             Self::Sketches(c) => Ok(c),
+            Self::Packed(p) => p.unpack(|_| true),
+        }
+    }
+
+    /// Takes as little room as it can: sketches become bytes, few events no more than they are.
+    pub fn pack(&mut self) {
+        match self {
+            Self::Events(e) => e.shrink(),
+            Self::Sketches(c) => *self = Self::Packed(Packed::of(c)),
+            Self::Packed(_) => {}
         }
     }
 
@@ -63,16 +100,19 @@ impl Filling {
         match self {
             Self::Events(e) => e.filled_buckets(),
             Self::Sketches(c) => c.filled_buckets(),
+            Self::Packed(p) => p.filled_buckets(),
         }
     }
 
     /// About how many bytes of memory it holds.
     #[must_use]
     pub fn held(&self) -> usize {
-        match self {
-            Self::Events(e) => 64 + e.held(),
-            Self::Sketches(c) => 512 * c.sketches.iter().flatten().count(),
-        }
+        let beside = match self {
+            Self::Events(e) => e.held(),
+            Self::Sketches(c) => c.held(),
+            Self::Packed(p) => p.bytes().len(),
+        };
+        size_of::<Self>() + beside
     }
 
     /// Appends it as bytes, the first of which tells [`Filling::read`] what follows.
@@ -81,6 +121,10 @@ impl Filling {
             Self::Sketches(c) => {
                 out.push(SKETCHES);
                 super::packed::write(c, out);
+            }
+            Self::Packed(p) => {
+                out.push(SKETCHES);
+                out.extend_from_slice(p.bytes());
             }
             Self::Events(e) => {
                 out.push(EVENTS);

@@ -65,10 +65,22 @@ proptest! {
         let mut backwards = MADE.filler.nothing();
         parts.iter().rev().for_each(|p| backwards.merge(&filled(p)).unwrap());
         prop_assert_eq!(merged.filled_buckets(), want.filled_buckets());
-        let packed: Vec<Packed> = parts.iter().map(|p| Packed::of_filling(filled(p))).collect();
-        let of: Vec<Part<'_>> = packed.iter().map(Part::Packed).collect();
-        let summed = Part::sum(&of, |_| true).unwrap();
-        for got in [merged.into_contents().unwrap(), backwards.into_contents().unwrap(), summed] {
+        let packed = |p: &Vec<usize>| {
+            let mut one = filled(p);
+            one.pack();
+            one
+        };
+        let packs: Vec<Filling> = parts.iter().map(packed).collect();
+        let summed = Filling::sum(&packs.iter().collect::<Vec<_>>(), |_| true).unwrap();
+        // Each is packed before the next is added.
+        let mut repacked = MADE.filler.nothing();
+        for p in &packs {
+            repacked.merge(p).unwrap();
+            repacked.pack();
+        }
+        prop_assert_eq!(repacked.filled_buckets(), want.filled_buckets());
+        let sums = [merged, backwards, repacked].map(|f| f.into_contents().unwrap());
+        for got in sums.into_iter().chain([summed]) {
             let present = |c: &Contents| c.sketches.iter().flatten().cloned().collect::<Vec<_>>();
             prop_assert_eq!(present(&got), present(&want));
         }
@@ -105,10 +117,16 @@ fn events_take_a_fraction_of_the_room_of_sketches() {
 
 #[test]
 fn wanted_features_only_are_summed() {
-    let events = Packed::of_filling(filled(&[1, 2, 3]));
-    let some = events.unpack(|f| f == 0).unwrap();
-    assert_eq!(some.sketches.iter().flatten().count(), 1);
-    assert_eq!(some.sketches[0], events.unpack(|_| true).unwrap().sketches[0]);
+    let few = filled(&[1, 2, 3]);
+    let sketches = Filling::Sketches(few.clone().into_contents().unwrap());
+    let mut packed = sketches.clone();
+    packed.pack();
+    assert!(matches!(packed, Filling::Packed(_)));
+    for part in [few, sketches, packed] {
+        let some = Filling::sum(&[&part], |f| f == 0).unwrap();
+        assert_eq!(some.sketches.iter().flatten().count(), 1);
+        assert_eq!(some.sketches[0], part.into_contents().unwrap().sketches[0]);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod watermark;
 
 pub use events::{Definition, Definitions, Events};
 pub use filling::{Filling, Pane, Written};
-pub use packed::{Packed, PackedError, Part};
+pub use packed::{Packed, PackedError};
 pub use pane::{Contents, Filler, PaneRow, Segment, empty};
 pub use partition::{Counters, Partition, PartitionState, Times};
 pub use watermark::{MEDIAN_OF, Watermark, WatermarkState};

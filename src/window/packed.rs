@@ -3,8 +3,6 @@
 //!
 //! The sessions of a segment's features are mostly the same ones, so they are written once for all sketches that have them.
 
-use super::events::Events;
-use super::filling::Filling;
 use super::pane::Contents;
 use crate::sketch::codec::{DecodeError, Reader, Writer};
 use crate::sketch::{Sketch, UnlikeSketches};
@@ -21,18 +19,13 @@ pub enum PackedError {
     Unlike(#[from] UnlikeSketches),
 }
 
-/// What one segment holds, packed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Packed {
-    /// Few events, as they are.
-    Events(Events),
-    /// Sketches.
-    Sketches {
-        /// Which session buckets any event filled, as a bitmap.
-        buckets: u32,
-        /// As [`write()`] wrote them.
-        bytes: Box<[u8]>,
-    },
+/// Sketches as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// Which session buckets any event filled, as a bitmap.
+    buckets: u32,
+    /// As [`write()`] wrote them.
+    bytes: Box<[u8]>,
 }
 
 impl Packed {
@@ -41,28 +34,19 @@ impl Packed {
     pub fn of(contents: &Contents) -> Self {
         let mut bytes = Vec::new();
         write(contents, &mut bytes);
-        Self::Sketches { buckets: contents.filled_buckets(), bytes: bytes.into() }
-    }
-
-    /// Packs what a segment holds.
-    #[must_use]
-    pub fn of_filling(filling: Filling) -> Self {
-        match filling {
-            Filling::Events(mut e) => {
-                e.shrink();
-                Self::Events(e)
-            }
-            Filling::Sketches(c) => Self::of(&c),
-        }
+        Self { buckets: contents.filled_buckets(), bytes: bytes.into() }
     }
 
     /// Which session buckets any event filled, as a bitmap.
     #[must_use]
     pub fn filled_buckets(&self) -> u32 {
-        match self {
-            Self::Events(e) => e.filled_buckets(),
-            Self::Sketches { buckets, .. } => *buckets,
-        }
+        self.buckets
+    }
+
+    /// What [`write()`] wrote.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The sketches of the features that are wanted.
@@ -70,21 +54,7 @@ impl Packed {
     /// # Errors
     /// When the bytes are damaged.
     pub fn unpack(&self, wanted: impl Fn(usize) -> bool) -> Result<Contents, PackedError> {
-        match self {
-            Self::Events(e) => e.contents(wanted),
-            Self::Sketches { bytes, .. } => Ok(read(bytes, |f| Some(f).filter(|f| wanted(*f)))?),
-        }
-    }
-
-    /// Adds the wanted features to a sum.
-    ///
-    /// # Errors
-    /// When the bytes are damaged, or sketches of one feature were made by different definitions.
-    pub fn add_to(&self, sum: &mut Contents, wanted: &impl Fn(usize) -> bool) -> Result<(), PackedError> {
-        match self {
-            Self::Events(e) => e.add_to(sum, wanted),
-            Self::Sketches { .. } => Ok(sum.absorb(self.unpack(wanted)?)?),
-        }
+        Ok(read(&self.bytes, |f| Some(f).filter(|f| wanted(*f)))?)
     }
 }
 
@@ -124,46 +94,6 @@ pub fn read(bytes: &[u8], place: impl Fn(usize) -> Option<usize>) -> Result<Cont
         out.sketches[to] = Some(Box::new(Sketch::decode_sharing(sketch, &shared)?));
     }
     Ok(out)
-}
-
-/// A part of a window: as it is, or packed.
-#[derive(Debug, Clone, Copy)]
-pub enum Part<'a> {
-    /// As it is.
-    Whole(&'a Contents),
-    /// Few events.
-    Events(&'a Events),
-    /// Packed.
-    Packed(&'a Packed),
-}
-
-impl Part<'_> {
-    /// Which session buckets any event of the parts filled, as a bitmap.
-    #[must_use]
-    pub fn filled_buckets(parts: &[Self]) -> u32 {
-        let of = |p: &Self| match p {
-            Self::Whole(c) => c.filled_buckets(),
-            Self::Events(e) => e.filled_buckets(),
-            Self::Packed(p) => p.filled_buckets(),
-        };
-        parts.iter().map(of).fold(0, |all, b| all | b)
-    }
-
-    /// Parts of a window as one; of the features only those that `wanted` names.
-    ///
-    /// # Errors
-    /// When packed bytes are damaged, or sketches of one feature were made by different definitions.
-    pub fn sum(parts: &[Self], wanted: impl Fn(usize) -> bool) -> Result<Contents, PackedError> {
-        let mut sum = Contents::default();
-        for part in parts {
-            match part {
-                Self::Whole(c) => sum.merge_wanted(c, &wanted)?,
-                Self::Events(e) => e.add_to(&mut sum, &wanted)?,
-                Self::Packed(p) => p.add_to(&mut sum, &wanted)?,
-            }
-        }
-        Ok(sum)
-    }
 }
 
 #[cfg(test)]
@@ -215,16 +145,6 @@ mod tests {
         let once = packed(&twice).len();
         twice.sketches.push(twice.sketches[0].clone());
         assert!(packed(&twice).len() < once + 40 * 8);
-    }
-
-    #[test]
-    fn whole_and_packed_parts_sum_alike() {
-        let all = contents();
-        let packed = Packed::of(&all);
-        let whole = Part::sum(&[Part::Whole(&all), Part::Whole(&all)], |_| true).unwrap();
-        let mixed = Part::sum(&[Part::Packed(&packed), Part::Whole(&all)], |_| true).unwrap();
-        assert_eq!(whole, mixed);
-        assert_eq!(whole.sketches[0].as_ref().unwrap().n(), 80);
     }
 
     #[test]

@@ -79,6 +79,13 @@ impl Contents {
         }
     }
 
+    /// About how many bytes of memory its sketches take.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let places = self.sketches.capacity() * size_of::<Option<Box<Sketch>>>();
+        places + self.sketches.iter().flatten().map(|s| s.held()).sum::<usize>()
+    }
+
     /// Which session buckets any event filled, as a bitmap.
     #[must_use]
     pub fn filled_buckets(&self) -> u32 {
@@ -137,15 +144,12 @@ impl Filler {
             let i = row as usize;
             match filling {
                 Filling::Events(e) if e.has_room_for(1) && e.takes(batch, i) => e.push(batch, i),
-                Filling::Events(e) => {
-                    let sum = e.contents(|_| true);
-                    let mut contents =
-                        sum.expect("events that were pushed here read back, and have one definition");
-                    self.sketch(&mut contents, batch, &rows[done..]);
-                    *filling = Filling::Sketches(contents);
-                    return;
+                _ => {
+                    let contents = filling.sketches();
+                    let contents =
+                        contents.expect("what was pushed and packed here reads back, and has one definition");
+                    return self.sketch(contents, batch, &rows[done..]);
                 }
-                Filling::Sketches(contents) => return self.sketch(contents, batch, &rows[done..]),
             }
         }
     }

@@ -204,14 +204,14 @@ impl Partition {
         let mut name = std::mem::take(&mut self.scratch);
         let value = |at: usize| dims[at].as_deref().unwrap_or(MISSING);
         let columns = || grouping.columns.iter().zip(&grouping.positions);
-        segment_name(&mut name, columns().map(|(column, &at)| (column.as_str(), value(at))));
+        segments::write_name(&mut name, columns().map(|(column, &at)| (column.as_str(), value(at))));
         let open = self.open.get(&pane).filter(|p| p.len() >= self.limits.segments);
         let folded = open.is_some_and(|p| {
             let known = self.index[g].get(name.as_str()).is_some_and(|id| p.contains_key(id));
             !known && !grouping.columns.is_empty()
         });
         if folded {
-            segment_name(&mut name, columns().map(|(column, _)| (column.as_str(), segments::OTHER)));
+            segments::write_name(&mut name, columns().map(|(column, _)| (column.as_str(), segments::OTHER)));
         }
         let id = self.intern(g as u16, &name);
         self.scratch = name;
@@ -276,32 +276,27 @@ impl Partition {
         self.open.values().map(FxHashMap::len).sum()
     }
 
-    /// Copies of the open panes, for a checkpoint.
+    /// The open panes, for a checkpoint.
     #[must_use]
-    pub fn open_panes(&self) -> Vec<Pane> {
+    pub fn open_panes(&self) -> Vec<PaneRow<&Filling>> {
         let panes = self.open.iter();
         panes
             .flat_map(|(&(close_at, start), p)| {
-                p.iter().map(move |(id, c)| self.row(start, close_at, *id, c.clone()))
+                p.iter().map(move |(id, c)| self.row(start, close_at, *id, c))
             })
             .collect()
     }
 
-    fn row(&self, start: i64, close_at: i64, id: u32, contents: Filling) -> Pane {
-        PaneRow { start, close_at, segment: self.segments[id as usize].clone(), contents }
+    /// Packs the panes that little is still added to: all but the newest. Of dense traffic they are most of a job's memory, and a
+    /// checkpoint writes them as bytes anyway.
+    pub fn pack_older(&mut self) {
+        let newest = self.open.keys().map(|(_, start)| *start).max().unwrap_or_default();
+        let older = self.open.iter_mut().filter(|((_, start), _)| *start < newest);
+        older.flat_map(|(_, pane)| pane.values_mut()).for_each(Filling::pack);
     }
-}
 
-/// `tenant=birch,region=eu`, from columns and values.
-fn segment_name<'n>(name: &mut String, parts: impl Iterator<Item = (&'n str, &'n str)>) {
-    name.clear();
-    for (column, value) in parts {
-        if !name.is_empty() {
-            name.push(',');
-        }
-        name.push_str(column);
-        name.push('=');
-        name.push_str(value);
+    fn row<C>(&self, start: i64, close_at: i64, id: u32, contents: C) -> PaneRow<C> {
+        PaneRow { start, close_at, segment: self.segments[id as usize].clone(), contents }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A partition is a function of its records: where batches end and when panes are taken out changes nothing.
+//! A partition is a function of its records: where batches end, when panes are taken out and which of them are packed changes nothing.
 
 use super::*;
 use crate::config::features::{Kind, builtin};
@@ -43,7 +43,7 @@ fn batch(records: &[Record]) -> Batch {
 
 /// What comes of records that are cut into batches behind these.
 struct Outcome {
-    panes: Vec<Pane>,
+    panes: Vec<PaneRow>,
     refused: Vec<usize>,
     counters: Counters,
     names: usize,
@@ -60,8 +60,14 @@ fn ingest(records: &[Record], cuts: &[usize], limits: Limits) -> Outcome {
         p.ingest(&batch(&records[cut[0]..cut[1]]), |i, _| refused.push(cut[0] + i));
         panes.extend(p.take_closed());
         names = names.max(p.segments.len());
+        p.pack_older();
     }
     panes.extend(p.flush());
+    let sketches = |Pane { start, close_at, segment, contents }: Pane| {
+        let contents = contents.into_contents().unwrap();
+        PaneRow { start, close_at, segment, contents }
+    };
+    let panes = panes.into_iter().map(sketches).collect();
     Outcome { panes, refused, counters: p.counters(), names }
 }
 
@@ -98,13 +104,40 @@ proptest! {
 }
 
 #[test]
+fn older_panes_are_packed_and_take_what_comes_late() {
+    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: 10 * MINUTE });
+    let records: Vec<Record> = (0..4).flat_map(|m| (0..20).map(move |s| (m, 0, 20 * m as u64 + s))).collect();
+    let add = |p: &mut Partition, records: &[Record]| p.ingest(&batch(records), |_, _| panic!("refused"));
+    let packed = |p: &Partition| {
+        let of_tenant = |r: &PaneRow<&Filling>| r.segment.name.starts_with("tenant=");
+        let mut all = p.open_panes().into_iter().filter(of_tenant).collect::<Vec<_>>();
+        all.sort_by_key(|r| r.start);
+        all.iter().map(|r| matches!(r.contents, Filling::Packed(_))).collect::<Vec<_>>()
+    };
+    add(&mut p, &records);
+    p.pack_older();
+    assert_eq!(packed(&p), [true, true, true, false]);
+    add(&mut p, &[(0, 0, 1_000)]);
+    assert_eq!(packed(&p), [false, true, true, false]);
+    p.pack_older();
+    let mut rows = p.flush();
+    rows.sort_by_key(|r| r.start);
+    let n: Vec<u64> = rows
+        .into_iter()
+        .filter(|r| r.segment.name.starts_with("tenant="))
+        .filter_map(|r| Some(r.contents.into_contents().unwrap().sketches[0].as_ref()?.n()))
+        .collect();
+    assert_eq!(n, [21, 20, 20, 20]);
+}
+
+#[test]
 fn a_full_pane_folds_new_segments_and_counts_an_event_once() {
     let mut records: Vec<Record> = (0..10).map(|i| (0, i % 10, u64::from(i))).collect();
     records.push((0, 1, 77));
     let got = ingest(&records, &[], Limits { panes: 10, segments: 5, names: 2 });
     let n = |name: &str| {
         let row = got.panes.iter().find(|p| &*p.segment.name == name)?;
-        Some(row.contents.clone().into_contents().unwrap().sketches[0].as_ref()?.n())
+        Some(row.contents.sketches[0].as_ref()?.n())
     };
     // Four tenants and the missing region have room; that of the last record is there already.
     assert_eq!(
