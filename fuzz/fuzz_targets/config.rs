@@ -78,6 +78,8 @@ fn used(config: &Config) {
         let event = decode(event.as_bytes(), &mut Vec::new()).expect("a plain event decodes");
         enricher.push(&event, &mut batch);
     }
-    partition.ingest(&batch, |_, _| panic!("a plain event was refused"));
+    partition
+        .ingest(&batch, |_, _| panic!("a plain event was refused"))
+        .expect("panes that were filled here are sound");
     assert!(!partition.flush().is_empty());
 }

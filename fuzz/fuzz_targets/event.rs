@@ -162,7 +162,9 @@ fn place_vectors(batch: &mut Batch) {
 
 fn panes(batch: &Batch) {
     let mut whole = Partition::new(Arc::clone(&SAMPLE.filler), SAMPLE.times);
-    whole.ingest(batch, |_, _| panic!("a partition with few panes refused an event"));
+    whole
+        .ingest(batch, |_, _| panic!("a partition with few panes refused an event"))
+        .expect("panes that were filled here are sound");
     assert!(whole.counters().events == batch.rows.len() as u64);
     let (state, open) = (whole.state(), whole.open_panes());
     assert!(open.len() == whole.open_rows());

@@ -89,7 +89,9 @@ fn partition(state: &PartitionState) {
     let mut partition = restore(state);
     let once = partition.state();
     assert!(restore(&once).state() == once, "a state changed by a second restart");
-    partition.ingest(&BATCH, |_, _| panic!("a partition with few panes refused an event"));
+    partition
+        .ingest(&BATCH, |_, _| panic!("a partition with few panes refused an event"))
+        .expect("panes that were filled here are sound");
     let panes = partition.take_closed().len() + partition.open_rows();
     assert!(panes > 0, "events left no pane");
     partition.flush();

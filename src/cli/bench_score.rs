@@ -152,7 +152,7 @@ fn panes(job: &Job, input: &Path) -> Result<Vec<Pane>, CliError> {
             enricher.push(&event, &mut batch);
         }
         if batch.rows.len() >= 1_000 || read == 0 {
-            partition.ingest(&batch, |_, _| {});
+            partition.ingest(&batch, |_, _| {}).map_err(CliError::failed)?;
             batch.clear();
             rows.extend(partition.take_closed());
         }

@@ -107,14 +107,11 @@ impl Groupings {
             return segment.to_owned();
         }
         let mut out = String::new();
-        for (dim, part) in self.all[from].by.iter().zip(segment.split(',')) {
-            if self.all[to].by.contains(dim) {
-                if !out.is_empty() {
-                    out.push(',');
-                }
-                out.push_str(part);
-            }
-        }
+        let dimensions = self.all[from].by.iter().zip(parts(segment));
+        write_name(
+            &mut out,
+            dimensions.filter(|(dim, _)| self.all[to].by.contains(dim)).map(|(_, part)| part),
+        );
         out
     }
 }

@@ -311,8 +311,15 @@ impl Evaluator {
     }
 
     /// Merges rows into every grouping that is made from their own, at tick `t`.
-    fn take_up(&mut self, rows: Vec<(Place, Filling)>, t: i64, into_hour: bool) -> Result<(), EvaluateError> {
+    fn take_up(
+        &mut self,
+        mut rows: Vec<(Place, Filling)>,
+        t: i64,
+        into_hour: bool,
+    ) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
+        // Read back once: each is merged into several groupings.
+        rows.par_iter_mut().try_for_each(|(_, filling)| filling.unpack())?;
         let mut made_of: FxHashMap<Place, Vec<usize>> = FxHashMap::default();
         // The cap on segments admits them in the order of rows.
         for (i, ((start, from), _)) in rows.iter().enumerate() {

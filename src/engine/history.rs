@@ -4,7 +4,7 @@ use super::evaluation::{DayBatch, EvaluateError, Exclusion, History};
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
 use crate::store::panes::{Names, PaneFileError, PaneTable};
 use crate::store::{Storage, StorageError};
-use crate::window::{Filling, Packed, Pane, PaneRow, Segment};
+use crate::window::{Filling, Pane, PaneRow, Segment};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -158,7 +158,8 @@ pub fn hours_since(
 }
 
 fn packed(row: PaneRow) -> Pane {
-    let contents = Filling::Packed(Packed::of(&row.contents));
+    let mut contents = Filling::Sketches(row.contents);
+    contents.pack();
     PaneRow { start: row.start, close_at: row.close_at, segment: row.segment, contents }
 }
 

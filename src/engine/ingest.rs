@@ -28,10 +28,10 @@ const RECENT: usize = 10_000;
 /// Recent messages before the share says anything.
 const ENOUGH: usize = 1_000;
 /// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are still in the processor's caches, and
-/// that the evaluation of what closed begins early.
-const MANY_BYTES: usize = 3 << 20;
-/// Bytes of closed panes that never wait: a minute of dense traffic takes megabytes.
-const MOST_BYTES: usize = 24 << 20;
+/// that the evaluation of what closed begins early. But a commit writes the open panes too, and should not be mostly these.
+const MANY_BYTES: usize = 8 << 20;
+/// Bytes of closed panes that wait only if the open ones take more: a minute of dense traffic takes megabytes.
+const MOST_BYTES: usize = 32 << 20;
 /// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
 
@@ -234,6 +234,7 @@ impl Owned {
                 }
             };
             owned.state = Partition::restore(Arc::clone(&job.filler), job.times, &c.state, open);
+            owned.state.pack_others();
             owned.sampler = Sampler::restore(&c.sampler);
             owned.next_offset = c.next_offset;
             owned.newest = c.newest;
@@ -357,7 +358,8 @@ impl Owned {
         Progress::add(&progress.bytes, decoded.bytes);
         let before = self.state.counters();
         let mut refused = Vec::new();
-        self.state.ingest(&decoded.batch, |i, reject| refused.push((decoded.offsets[i], reject)));
+        let taken = self.state.ingest(&decoded.batch, |i, reject| refused.push((decoded.offsets[i], reject)));
+        taken.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?;
         for (offset, reject) in refused {
             self.reject(self.newest, offset, reject, true, progress);
         }
@@ -410,9 +412,8 @@ impl Owned {
     /// Whether a commit is due whatever the time: memory fills.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        // A commit writes the open panes too: it should not be mostly these.
         (self.closed_bytes >= MANY_BYTES && self.closed.len() >= 2 * self.state.open_rows())
-            || self.closed_bytes >= MOST_BYTES
+            || (self.closed_bytes >= MOST_BYTES && self.closed_bytes >= self.state.held())
             || self.rejects.len() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
     }
@@ -460,7 +461,7 @@ impl Owned {
         let closed = panes::packed_batch(&self.closed, names).map_err(files)?;
         let panes_file = write("_panes", closed).map_err(files)?;
         reached("partition.commit.panes");
-        self.state.pack_older();
+        self.state.pack_others();
         let open = panes::packed_batch(&self.state.open_panes(), names).map_err(files)?;
         let open_file = write("_open", open).map_err(files)?;
         let mut stager = Stager::new(&job.storage, format!("p{:05}-{stem}", id.0));

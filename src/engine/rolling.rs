@@ -112,7 +112,7 @@ impl Rolled {
         Ok(())
     }
 
-    /// Packs the chunks that a tick has added to.
+    /// Packs the chunks that a tick has added to, but for the handy ones.
     pub fn settle_chunks(&mut self) {
         for chunk in std::mem::take(&mut self.touched) {
             let chunks: Vec<&mut Filling> =

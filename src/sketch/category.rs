@@ -87,11 +87,12 @@ impl CategorySketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself, about: of the map's nodes it counts what is used. A name is shared with whoever else has it.
+    /// Bytes of memory beside itself, about: of the map's nodes it counts what is used, and names as if nobody shared them.
     pub(super) fn held(&self) -> usize {
-        let each = size_of::<(Arc<str>, Vec<(u8, u64)>)>();
-        let cells = self.values.values().map(|cells| each + cells.capacity() * size_of::<(u8, u64)>());
-        cells.sum::<usize>() + self.events.held() + self.sessions.held()
+        let each = size_of::<(Arc<str>, Vec<(u8, u64)>)>() + 2 * size_of::<usize>();
+        let values = self.values.iter();
+        let values = values.map(|(v, cells)| each + v.len() + cells.capacity() * size_of::<(u8, u64)>());
+        values.sum::<usize>() + self.events.held() + self.sessions.held()
     }
 
     /// Events counted.

@@ -89,7 +89,8 @@ impl VectorSketch {
 
     /// Bytes of memory beside itself.
     pub(super) fn held(&self) -> usize {
-        let components = self.sum.capacity() + self.projected.iter().map(|p| p.len()).sum::<usize>();
+        // A list is two words beside its components.
+        let components = self.sum.capacity() + self.projected.iter().map(|p| 2 + p.len()).sum::<usize>();
         let samples = self.samples.kept.iter().map(Sampled::held).sum::<usize>();
         components * size_of::<i64>() + samples + self.events.held() + self.sessions.held()
     }

@@ -60,7 +60,7 @@ fn pane_of_one_event(features: [usize; 2], key: &str) -> (Names, Pane) {
     let event = crate::event::decode(message, &mut Vec::new()).unwrap();
     Enricher::new(plan).push(&event, &mut batch);
     let mut contents = filler.nothing();
-    filler.add(&mut contents, &batch, &[0]);
+    filler.add(&mut contents, &batch, &[0]).unwrap();
     let segment = Segment { grouping: 0, name: Arc::from("") };
     let names = Names::new(groupings, &features).with_definitions(filler.definitions());
     (names, Pane { start: 0, close_at: 60, segment, contents })

@@ -16,7 +16,7 @@ pub enum Filling {
     Events(Events),
     /// The sketches of any number.
     Sketches(Contents),
-    /// The same as bytes, which take a tenth of the room.
+    /// The same as bytes, which take a fraction of the room.
     Packed(Packed),
 }
 
@@ -35,15 +35,25 @@ impl Filling {
         }
     }
 
+    /// Sketches instead of their bytes.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    pub fn unpack(&mut self) -> Result<(), PackedError> {
+        if let Self::Packed(p) = self {
+            *self = Self::Sketches(p.unpack(|_| true)?);
+        }
+        Ok(())
+    }
+
     /// Its sketches, which it holds from now on.
     ///
     /// # Errors
     /// When bytes are damaged, which packing and reading them rules out.
     pub(super) fn sketches(&mut self) -> Result<&mut Contents, PackedError> {
-        match self {
-            Self::Sketches(_) => {}
-            Self::Events(e) => *self = Self::Sketches(e.contents(|_| true)?),
-            Self::Packed(p) => *self = Self::Sketches(p.unpack(|_| true)?),
+        self.unpack()?;
+        if let Self::Events(e) = self {
+            *self = Self::Sketches(e.contents(|_| true)?);
         }
         match self {
             Self::Sketches(c) => Ok(c),

@@ -38,8 +38,8 @@ fn filled(rows: &[usize]) -> Filling {
     let mut out = MADE.filler.nothing();
     let rows: Vec<u32> = rows.iter().map(|i| (i % MADE.batch.rows.len()) as u32).collect();
     let (first, second) = rows.split_at(rows.iter().sum::<u32>() as usize % (rows.len() + 1));
-    MADE.filler.add(&mut out, &MADE.batch, first);
-    MADE.filler.add(&mut out, &MADE.batch, second);
+    MADE.filler.add(&mut out, &MADE.batch, first).unwrap();
+    MADE.filler.add(&mut out, &MADE.batch, second).unwrap();
     out
 }
 

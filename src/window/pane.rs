@@ -2,6 +2,7 @@
 
 use super::events::{Definition, Definitions, Events};
 use super::filling::Filling;
+use super::packed::PackedError;
 use crate::config::features::{Feature, Kind};
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Plan, Row, Value};
@@ -139,19 +140,21 @@ impl Filler {
     }
 
     /// Adds rows of a batch, in their order, to what a segment holds.
-    pub fn add(&self, filling: &mut Filling, batch: &Batch, rows: &[u32]) {
+    ///
+    /// # Errors
+    /// When what it holds are damaged bytes.
+    pub fn add(&self, filling: &mut Filling, batch: &Batch, rows: &[u32]) -> Result<(), PackedError> {
         for (done, &row) in rows.iter().enumerate() {
             let i = row as usize;
             match filling {
                 Filling::Events(e) if e.has_room_for(1) && e.takes(batch, i) => e.push(batch, i),
                 _ => {
-                    let contents = filling.sketches();
-                    let contents =
-                        contents.expect("what was pushed and packed here reads back, and has one definition");
-                    return self.sketch(contents, batch, &rows[done..]);
+                    self.sketch(filling.sketches()?, batch, &rows[done..]);
+                    break;
                 }
             }
         }
+        Ok(())
     }
 
     /// Sketches rows of a batch into contents: feature by feature, so that one sketch is worked on at a time.

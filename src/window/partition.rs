@@ -1,6 +1,7 @@
 //! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
 
 use super::filling::{Filling, Pane};
+use super::packed::PackedError;
 use super::pane::{Filler, PaneRow, Segment};
 use super::watermark::{Watermark, WatermarkState};
 use crate::config::segments::{self, MISSING};
@@ -131,7 +132,14 @@ impl Partition {
     }
 
     /// Takes in a batch, in offset order. Rows that can't be placed are handed to `refused` by their index.
-    pub fn ingest(&mut self, batch: &Batch, mut refused: impl FnMut(usize, Reject)) {
+    ///
+    /// # Errors
+    /// When what a pane holds can't be added to: it was read back from a damaged checkpoint.
+    pub fn ingest(
+        &mut self,
+        batch: &Batch,
+        mut refused: impl FnMut(usize, Reject),
+    ) -> Result<(), PackedError> {
         let filler = Arc::clone(&self.filler);
         let mut placed = std::mem::take(&mut self.placed);
         for i in 0..batch.rows.len() {
@@ -176,10 +184,11 @@ impl Partition {
                 .expect("the rows of a segment opened its pane above");
             rows.clear();
             rows.extend(of_segment.iter().map(|p| p.2));
-            filler.add(filling, batch, &rows);
+            filler.add(filling, batch, &rows)?;
         }
         placed.clear();
         self.placed = placed;
+        Ok(())
     }
 
     /// Whether no more panes may be opened. Those that the watermark has closed don't count, as when they are taken out depends on where
@@ -287,12 +296,20 @@ impl Partition {
             .collect()
     }
 
-    /// Packs the panes that little is still added to: all but the newest. Of dense traffic they are most of a job's memory, and a
-    /// checkpoint writes them as bytes anyway.
-    pub fn pack_older(&mut self) {
-        let newest = self.open.keys().map(|(_, start)| *start).max().unwrap_or_default();
-        let older = self.open.iter_mut().filter(|((_, start), _)| *start < newest);
-        older.flat_map(|(_, pane)| pane.values_mut()).for_each(Filling::pack);
+    /// Packs the panes that little is added to by now: all but that in which most of the recent events fall and the one after. Of dense
+    /// traffic they are most of a job's memory, and a checkpoint writes them as bytes anyway.
+    pub fn pack_others(&mut self) {
+        let Some(median) = self.watermark.median() else { return };
+        let current = floor(median, self.times.pane);
+        let filled = current..=current.saturating_add(self.times.pane);
+        let others = self.open.iter_mut().filter(|((_, start), _)| !filled.contains(start));
+        others.flat_map(|(_, pane)| pane.values_mut()).for_each(Filling::pack);
+    }
+
+    /// About how many bytes of memory the open panes take.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.open.values().flat_map(FxHashMap::values).map(Filling::held).sum()
     }
 
     fn row<C>(&self, start: i64, close_at: i64, id: u32, contents: C) -> PaneRow<C> {

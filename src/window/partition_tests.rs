@@ -57,10 +57,10 @@ fn ingest(records: &[Record], cuts: &[usize], limits: Limits) -> Outcome {
     cuts.sort_unstable();
     let (mut panes, mut refused, mut names) = (Vec::new(), Vec::new(), 0);
     for cut in cuts.windows(2) {
-        p.ingest(&batch(&records[cut[0]..cut[1]]), |i, _| refused.push(cut[0] + i));
+        p.ingest(&batch(&records[cut[0]..cut[1]]), |i, _| refused.push(cut[0] + i)).unwrap();
         panes.extend(p.take_closed());
         names = names.max(p.segments.len());
-        p.pack_older();
+        p.pack_others();
     }
     panes.extend(p.flush());
     let sketches = |Pane { start, close_at, segment, contents }: Pane| {
@@ -104,22 +104,28 @@ proptest! {
 }
 
 #[test]
-fn older_panes_are_packed_and_take_what_comes_late() {
+fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
     let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: 10 * MINUTE });
-    let records: Vec<Record> = (0..4).flat_map(|m| (0..20).map(move |s| (m, 0, 20 * m as u64 + s))).collect();
-    let add = |p: &mut Partition, records: &[Record]| p.ingest(&batch(records), |_, _| panic!("refused"));
-    let packed = |p: &Partition| {
-        let of_tenant = |r: &PaneRow<&Filling>| r.segment.name.starts_with("tenant=");
-        let mut all = p.open_panes().into_iter().filter(of_tenant).collect::<Vec<_>>();
-        all.sort_by_key(|r| r.start);
-        all.iter().map(|r| matches!(r.contents, Filling::Packed(_))).collect::<Vec<_>>()
+    let add = |p: &mut Partition, records: &[Record]| {
+        p.ingest(&batch(records), |_, _| panic!("refused")).unwrap();
     };
-    add(&mut p, &records);
-    p.pack_older();
-    assert_eq!(packed(&p), [true, true, true, false]);
+    let packed = |p: &Partition| {
+        let all = p.open_panes().into_iter().filter(|r| r.segment.name.starts_with("tenant="));
+        let mut all: Vec<_> =
+            all.map(|r| ((r.start - START) / MINUTE, matches!(r.contents, Filling::Packed(_)))).collect();
+        all.sort_unstable();
+        all
+    };
+    add(&mut p, &(0..4).flat_map(|m| (0..20).map(move |s| (m, 0, 20 * m as u64 + s))).collect::<Vec<_>>());
+    // A producer whose clock is an hour ahead: its pane is not the one that is being filled.
+    add(&mut p, &(0..10).map(|s| (60, 0, s)).chain((0..10).map(|s| (3, 0, 200 + s))).collect::<Vec<_>>());
+    let before = p.held();
+    p.pack_others();
+    assert_eq!(packed(&p), [(0, true), (1, true), (2, true), (3, false), (60, true)]);
+    assert!(p.held() < before, "{} bytes were {before}", p.held());
     add(&mut p, &[(0, 0, 1_000)]);
-    assert_eq!(packed(&p), [false, true, true, false]);
-    p.pack_older();
+    assert_eq!(packed(&p), [(0, false), (1, true), (2, true), (3, false), (60, true)]);
+    p.pack_others();
     let mut rows = p.flush();
     rows.sort_by_key(|r| r.start);
     let n: Vec<u64> = rows
@@ -127,7 +133,7 @@ fn older_panes_are_packed_and_take_what_comes_late() {
         .filter(|r| r.segment.name.starts_with("tenant="))
         .filter_map(|r| Some(r.contents.into_contents().unwrap().sketches[0].as_ref()?.n()))
         .collect();
-    assert_eq!(n, [21, 20, 20, 20]);
+    assert_eq!(n, [21, 20, 20, 30, 10]);
 }
 
 #[test]

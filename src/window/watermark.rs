@@ -50,6 +50,12 @@ impl Watermark {
         }
     }
 
+    /// Where most of the recent events stand, which no single clock can move; `None` before there are enough.
+    #[must_use]
+    pub fn median(&self) -> Option<i64> {
+        (self.median != i64::MIN).then_some(self.median)
+    }
+
     /// The watermark, in microseconds.
     #[must_use]
     pub fn get(&self) -> i64 {
