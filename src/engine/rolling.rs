@@ -266,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_stays_as_it_is_while_it_is_judged_and_handy() {
+        let packed = |events: u64, sketches: usize| {
+            let mut c = contents(1, events);
+            let one = c.sketches[0].clone();
+            c.sketches = vec![one; sketches];
+            let mut chunk = Filling::Sketches(c);
+            pack_unless_handy(&mut chunk);
+            matches!(chunk, Filling::Packed(_))
+        };
+        assert_eq!([packed(40, 1), packed(2, 1), packed(40, 200)], [false, true, true]);
+    }
+
+    #[test]
     fn chunks_are_packed_where_small_and_take_what_comes_later() {
         let mut r = rolled(30 * MINUTE, 5 * MINUTE);
         let mut kept = Vec::new();

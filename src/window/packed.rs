@@ -1,5 +1,5 @@
-//! Contents as bytes: what long windows keep of an hour and internal files of a pane. A tenth of the room that sketches take in memory;
-//! what is not asked for is passed over without being read.
+//! Contents as bytes: what long windows keep of an hour, internal files of a pane and a partition of panes that hardly an event falls in any
+//! more. A fraction of the room that sketches take in memory; what is not asked for is passed over without being read.
 //!
 //! The sessions of a segment's features are mostly the same ones, so they are written once for all sketches that have them.
 
