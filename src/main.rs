@@ -18,7 +18,7 @@ fn main() -> std::process::ExitCode {
 }
 
 /// Has this process' memory in small pages. mimalloc asks for huge ones, and the kernel then goes on for hours making them of pages that are
-/// hardly used: a job's memory grew by a third, for a few per cent of time. Where the kernel can't, memory is as it was.
+/// hardly used: a job's memory grew by a quarter within an hour, to save a few per cent of time. Where the kernel can't, memory is as it was.
 fn small_pages() {
     // SAFETY: sets a flag of this process; all arguments are integers, as the manual asks for, and no memory is touched.
     #[cfg(target_os = "linux")]
