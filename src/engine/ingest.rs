@@ -29,7 +29,7 @@ const RECENT: usize = 10_000;
 const ENOUGH: usize = 1_000;
 /// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are still in the processor's caches, and
 /// that the evaluation of what closed begins early. But a commit writes the open panes too, and should not be mostly these.
-const MANY_BYTES: usize = 8 << 20;
+const MANY_BYTES: usize = 3 << 20;
 /// Bytes of closed panes that wait only if the open ones take more: a minute of dense traffic takes megabytes.
 const MOST_BYTES: usize = 32 << 20;
 /// Rejected messages after which a commit is due.
