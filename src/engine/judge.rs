@@ -1,11 +1,10 @@
 //! Judging a window: every segment and feature against its baselines, within the alarm budget.
 
 use super::evaluation::{EvaluateError, Settings};
-use super::rolling::{Parts, filled_buckets};
+use super::rolling::{Parts, judged};
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;
-use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::drift::{Dimensions, Side, alpha};
 use crate::enrich::token_text;
 use crate::event::time::HOUR;
@@ -80,7 +79,7 @@ impl Judge {
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
         let compared = parts.par_iter().map(|(segment, own)| {
-            if filled_buckets(own).count_ones() < MIN_WINDOW_BUCKETS as u32 {
+            if !judged(Filling::buckets_of(own)) {
                 return self.small(tick, segment, own);
             }
             let finer = children.get(segment);

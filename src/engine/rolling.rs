@@ -30,13 +30,8 @@ fn pack_unless_handy(chunk: &mut Filling) {
     }
 }
 
-/// Which session buckets any event of the parts filled, as a bitmap.
-pub fn filled_buckets(parts: &[&Filling]) -> u32 {
-    parts.iter().fold(0, |all, part| all | part.filled_buckets())
-}
-
 /// Whether sessions fill so many buckets that a window of them is judged.
-fn judged(buckets: u32) -> bool {
+pub(super) fn judged(buckets: u32) -> bool {
     buckets.count_ones() >= MIN_WINDOW_BUCKETS as u32
 }
 
@@ -144,7 +139,7 @@ impl Rolled {
                 let hours = self.hours.range(block..block + BLOCK);
                 let parts: Vec<&Filling> =
                     hours.filter_map(|(_, s)| s.get(&segment)).flatten().map(Arc::as_ref).collect();
-                judged(filled_buckets(&parts))
+                judged(Filling::buckets_of(&parts))
                     .then(|| Filling::sum(&parts, |_| true).map(|sum| (segment, Filling::Sketches(sum))))
             });
             let sums: Vec<(Segment, Filling)> = sums.collect::<Result<_, PackedError>>()?;

@@ -83,6 +83,12 @@ impl Filling {
         Ok(sum)
     }
 
+    /// Which session buckets any event of several stretches filled, as a bitmap.
+    #[must_use]
+    pub fn buckets_of(parts: &[&Self]) -> u32 {
+        parts.iter().fold(0, |all, part| all | part.filled_buckets())
+    }
+
     /// Its sketches.
     ///
     /// # Errors
