@@ -10,7 +10,7 @@
 #![no_main]
 
 use driftglass::sketch::{Body, NumericSketch, Sketch};
-use driftglass::store::panes::{decode_panes, packed_batch, to_parquet};
+use driftglass::store::panes::{all_to_parquet, decode_panes, packed_batches};
 use driftglass::window::{Events, Filling, Packed, Pane, packed};
 use driftglass_fuzz::{MIB, SAMPLE, bounded, contained, same};
 use libfuzzer_sys::fuzz_target;
@@ -145,11 +145,11 @@ fn events(bytes: &[u8]) {
 
 fn file(bytes: &[u8]) {
     let Some(Ok(rows)) = contained(|| decode_panes(bytes.to_vec().into(), &SAMPLE.names)) else { return };
-    if rows.iter().any(|r| has_vectors(&r.contents)) {
+    if rows.is_empty() || rows.iter().any(|r| has_vectors(&r.contents)) {
         return;
     }
-    let batch = packed_batch(&rows, &SAMPLE.names).expect("rows that were read become a batch");
-    let file = to_parquet(&batch).expect("and the batch a file");
+    let batches = packed_batches(&rows, &SAMPLE.names).expect("rows that were read become batches");
+    let file = all_to_parquet(&batches).expect("and the batches a file");
     let back = decode_panes(file.into(), &SAMPLE.names).expect("which reads");
     assert!(back.len() == rows.len() && back.iter().zip(&rows).all(alike), "rows changed by their file");
 }

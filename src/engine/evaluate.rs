@@ -23,6 +23,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Segments whose hours are made into rows at a time: as sketches and as rows at once, those of all would be most of the job's memory,
+/// and more bytes than a column of a record batch can count.
+const HOURS_AT_ONCE: usize = 4096;
+
 /// The evaluator.
 pub struct Evaluator {
     settings: Arc<Settings>,
@@ -380,22 +384,26 @@ impl Evaluator {
     fn close_hour(&mut self, t: i64) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
         for (hour, segments) in std::mem::take(&mut self.hour) {
-            let packed = sorted(segments).into_par_iter().map(|(segment, mut filling)| {
-                let mut contents = Contents::default();
-                filling.add_to(&mut contents, |_| true)?;
-                filling.pack();
-                let row = PaneRow { start: hour, close_at: t, segment: segment.clone(), contents };
-                Ok((row, (segment, filling)))
-            });
-            let (rows, packed): (Vec<PaneRow>, Vec<_>) = packed.collect::<Result<_, PackedError>>()?;
-            let batch = panes::batch(&rows, HOUR, &settings.names)?;
-            self.waiting += batch.num_rows();
-            self.outputs.hours.push((hour, batch));
+            let mut segments = sorted(segments);
+            while !segments.is_empty() {
+                let some = segments.drain(..segments.len().min(HOURS_AT_ONCE)).collect::<Vec<_>>();
+                let packed = some.into_par_iter().map(|(segment, mut filling)| {
+                    let mut contents = Contents::default();
+                    filling.add_to(&mut contents, |_| true)?;
+                    filling.pack();
+                    let row = PaneRow { start: hour, close_at: t, segment: segment.clone(), contents };
+                    Ok((row, (segment, filling)))
+                });
+                let (rows, packed): (Vec<PaneRow>, Vec<_>) = packed.collect::<Result<_, PackedError>>()?;
+                let batch = panes::batch(&rows, HOUR, &settings.names)?;
+                self.waiting += batch.num_rows();
+                self.outputs.hours.push((hour, batch));
+                for (segment, packed) in packed {
+                    self.add_hour(hour, segment, packed, true);
+                }
+            }
             if floor(hour, DAY) < floor(t - 1, DAY) {
                 self.late_days.insert(floor(hour, DAY));
-            }
-            for (segment, packed) in packed {
-                self.add_hour(hour, segment, packed, true);
             }
         }
         Ok(self.rolled.settle(t)?)
@@ -463,12 +471,11 @@ impl Evaluator {
                 Ok((segment, bytes))
             });
             for (segment, sum) in sums.collect::<Result<Vec<_>, PackedError>>()? {
-                rows.push(day, t, segment, &sum);
+                rows.push(day, t, segment, &sum)?;
             }
         }
-        if !rows.is_empty() {
-            self.outputs.days.push(DayBatch { close_at: t, rows: rows.finish()? });
-        }
+        let batches = rows.finish()?;
+        self.outputs.days.extend(batches.into_iter().map(|rows| DayBatch { close_at: t, rows }));
         let judged = std::mem::take(&mut self.judged);
         if self.settings.config.baselines.exclude_drifted {
             for ((segment, feature), (judged, drifted)) in judged {

@@ -75,7 +75,7 @@ pub struct Exclusion {
     pub decided_at: i64,
 }
 
-/// Days that were closed by one tick, as rows of `_days`.
+/// Days that were closed by one tick, or a part of them, as rows of `_days`.
 #[derive(Debug)]
 pub struct DayBatch {
     /// The tick.

@@ -450,19 +450,19 @@ impl Owned {
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
-        let write = |folder: &str, rows: RecordBatch| -> Result<Option<String>, PaneFileError> {
-            if rows.num_rows() == 0 {
+        let write = |folder: &str, rows: Vec<RecordBatch>| -> Result<Option<String>, PaneFileError> {
+            if rows.is_empty() {
                 return Ok(None);
             }
             let path = format!("{folder}/{}/partition={:05}/{stem}.parquet", job.name, id.0);
-            job.storage.put(&path, panes::to_parquet(&rows)?)?;
+            job.storage.put(&path, panes::all_to_parquet(&rows)?)?;
             Ok(Some(path))
         };
-        let closed = panes::packed_batch(&self.closed, names).map_err(files)?;
+        let closed = panes::packed_batches(&self.closed, names).map_err(files)?;
         let panes_file = write("_panes", closed).map_err(files)?;
         reached("partition.commit.panes");
         self.state.pack_others();
-        let open = panes::packed_batch(&self.state.open_panes(), names).map_err(files)?;
+        let open = panes::packed_batches(&self.state.open_panes(), names).map_err(files)?;
         let open_file = write("_open", open).map_err(files)?;
         let mut stager = Stager::new(&job.storage, format!("p{:05}-{stem}", id.0));
         stager.rejects(&self.rejects).map_err(files)?;

@@ -99,18 +99,18 @@ pub fn writer_properties() -> WriterProperties {
 /// # Errors
 /// Parquet's.
 pub fn to_parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
-    all_to_parquet(&[batch])
+    all_to_parquet(std::slice::from_ref(batch))
 }
 
 /// Record batches of one schema as a Parquet file; of none an empty file without columns.
 ///
 /// # Errors
 /// Parquet's.
-pub fn all_to_parquet(batches: &[&RecordBatch]) -> Result<Vec<u8>, ParquetError> {
-    let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), |b| b.schema());
+pub fn all_to_parquet<B: Borrow<RecordBatch>>(batches: &[B]) -> Result<Vec<u8>, ParquetError> {
+    let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), |b| b.borrow().schema());
     let mut out = Vec::new();
     let mut w = ArrowWriter::try_new(&mut out, schema, Some(writer_properties()))?;
-    batches.iter().try_for_each(|b| w.write(b))?;
+    batches.iter().try_for_each(|b| w.write(b.borrow()))?;
     w.close()?;
     Ok(out)
 }
@@ -166,11 +166,17 @@ pub(super) const FEATURES: &str = "driftglass.features";
 /// [`Filling::write`] wrote.
 pub(super) const DEFINITIONS: &str = "driftglass.definitions";
 
-/// Rows with what a segment holds packed in one column, as they become a record batch.
+/// Bytes of a column after which a record batch ends: Arrow counts those of a column in 31 bits.
+const MOST_IN_A_BATCH: usize = 1 << 30;
+
+/// Rows with what a segment holds packed in one column, as they become record batches.
 #[derive(Debug)]
 pub struct PackedRows<'n> {
     names: &'n Names,
     definitions: Option<String>,
+    /// Bytes after which a batch ends.
+    most: usize,
+    full: Vec<RecordBatch>,
     places: Vec<(i64, i64, Segment)>,
     sketches: BinaryBuilder,
 }
@@ -179,28 +185,50 @@ impl<'n> PackedRows<'n> {
     /// No rows yet.
     #[must_use]
     pub fn new(names: &'n Names) -> Self {
-        Self { names, definitions: None, places: Vec::new(), sketches: BinaryBuilder::new() }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        let most = MOST_IN_A_BATCH;
+        Self {
+            names,
+            definitions: None,
+            most,
+            full: Vec::new(),
+            places: Vec::new(),
+            sketches: BinaryBuilder::new(),
+        }
     }
 
     /// Appends a row: its start, the time that it counts from, and what [`crate::window::packed::write`] wrote.
-    pub fn push(&mut self, start: i64, close_at: i64, segment: Segment, sketches: &[u8]) {
-        self.places.push((start, close_at, segment));
-        self.sketches.append_value(sketches);
-    }
-
-    /// The record batch.
     ///
     /// # Errors
     /// Arrow's.
-    pub fn finish(mut self) -> Result<RecordBatch, PaneFileError> {
+    pub fn push(
+        &mut self,
+        start: i64,
+        close_at: i64,
+        segment: Segment,
+        sketches: &[u8],
+    ) -> Result<(), PaneFileError> {
+        if !self.places.is_empty() && self.sketches.values_slice().len() + sketches.len() > self.most {
+            self.end_batch()?;
+        }
+        self.places.push((start, close_at, segment));
+        self.sketches.append_value(sketches);
+        Ok(())
+    }
+
+    /// The record batches, of one schema; none without rows.
+    ///
+    /// # Errors
+    /// Arrow's.
+    pub fn finish(mut self) -> Result<Vec<RecordBatch>, PaneFileError> {
+        if !self.places.is_empty() {
+            self.end_batch()?;
+        }
+        Ok(self.full)
+    }
+
+    fn end_batch(&mut self) -> Result<(), PaneFileError> {
         let mut metadata = HashMap::from([(FEATURES.to_owned(), self.names.features.join("\n"))]);
-        metadata.extend(self.definitions.take().map(|d| (DEFINITIONS.to_owned(), d)));
+        metadata.extend(self.definitions.clone().map(|d| (DEFINITIONS.to_owned(), d)));
         let schema = Schema::new(vec![
             timestamp("start", false),
             timestamp("as_of", false),
@@ -217,25 +245,27 @@ impl<'n> PackedRows<'n> {
             texts(self.places.iter().map(|p| Some(&p.2.name))),
             Arc::new(self.sketches.finish()),
         ];
-        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+        self.full.push(RecordBatch::try_new(Arc::new(schema), columns)?);
+        self.places.clear();
+        Ok(())
     }
 }
 
-/// Panes as a record batch: what a segment holds in one column, its events or its sketches.
+/// Panes as record batches: what a segment holds in one column, its events or its sketches.
 ///
 /// # Errors
 /// Arrow's.
-pub fn packed_batch<F: Borrow<Filling>>(
+pub fn packed_batches<F: Borrow<Filling>>(
     rows: &[PaneRow<F>],
     names: &Names,
-) -> Result<RecordBatch, PaneFileError> {
+) -> Result<Vec<RecordBatch>, PaneFileError> {
     let (mut out, mut bytes) = (PackedRows::new(names), Vec::new());
     let definitions = serde_json::to_string(&*names.definitions);
     out.definitions = Some(definitions.map_err(|e| ArrowError::ExternalError(Box::new(e)))?);
     for r in rows {
         bytes.clear();
         r.contents.borrow().write(&mut bytes);
-        out.push(r.start, r.close_at, r.segment.clone(), &bytes);
+        out.push(r.start, r.close_at, r.segment.clone(), &bytes)?;
     }
     out.finish()
 }

@@ -34,8 +34,8 @@ fn what_another_definition_made_is_passed_over() {
         segment,
         contents: Filling::Sketches(contents),
     });
-    let packed = packed_batch(&as_panes, &names).unwrap();
-    let files = [to_parquet(&packed).unwrap(), encode(&rows, 60, &names).unwrap()];
+    let packed = packed_batches(&as_panes, &names).unwrap();
+    let files = [all_to_parquet(&packed).unwrap(), encode(&rows, 60, &names).unwrap()];
     for file in files {
         let read = decode(file.into(), &names).unwrap();
         assert_eq!(read, [row(2, 0), row(2, 60)].map(|r| with_room(r, read[0].contents.sketches.len())));
@@ -71,7 +71,7 @@ fn events_are_read_by_a_job_whose_features_have_changed() {
     let at = |name: &str| builtin().iter().position(|f| f.name == name).unwrap();
     let (volume, length) = (at("volume"), at("prompt_length"));
     let (names, pane) = pane_of_one_event([volume, length], "a key");
-    let file = to_parquet(&packed_batch(std::slice::from_ref(&pane), &names).unwrap()).unwrap();
+    let file = all_to_parquet(&packed_batches(std::slice::from_ref(&pane), &names).unwrap()).unwrap();
     let read_by = |names: &Names| decode_panes(file.clone().into(), names).unwrap();
 
     let same = read_by(&names);
@@ -84,6 +84,25 @@ fn events_are_read_by_a_job_whose_features_have_changed() {
 
     let (other_key, _) = pane_of_one_event([volume, length], "another key");
     assert_eq!(read_by(&other_key), [], "hashed by another key");
+}
+
+#[test]
+fn rows_of_more_bytes_than_a_batch_takes_become_several_of_one_file() {
+    let names = names();
+    let rows = [row(1, 0), row(1, 60), row(1, 120)];
+    let mut bytes = Vec::new();
+    crate::window::packed::write(&rows[0].contents, &mut bytes);
+    let mut packed = PackedRows { most: 2 * bytes.len(), ..PackedRows::new(&names) };
+    for r in &rows {
+        bytes.clear();
+        crate::window::packed::write(&r.contents, &mut bytes);
+        packed.push(r.start, r.close_at, r.segment.clone(), &bytes).unwrap();
+    }
+    let batches = packed.finish().unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [2, 1]);
+    let read = decode(all_to_parquet(&batches).unwrap().into(), &names).unwrap();
+    assert_eq!(read, rows.map(|r| with_room(r, read[0].contents.sketches.len())));
+    assert!(PackedRows::new(&names).finish().unwrap().is_empty());
 }
 
 #[test]
