@@ -5,7 +5,8 @@
 //! - a message is refused with a reason, or is an event whose values keep their promises (times, ids, finite numbers, tokens);
 //! - decoding holds memory in proportion to the message, and so does all that follows;
 //! - nothing but admitted names, hashed ids and tokens goes on, and of a user who opted out nothing but volume;
-//! - a partition that was stopped and restored gives the same panes, and these come back from their bytes.
+//! - a partition that was stopped and restored gives the same panes, and these come back from their bytes;
+//! - so does one whose open panes were packed between batches.
 #![no_main]
 
 use driftglass::config::features::Kind;
@@ -180,6 +181,29 @@ fn panes(batch: &Batch) {
     let rest = whole.flush();
     assert!(rest == restored.flush(), "open panes are others after a restart");
     closed.iter().chain(&rest).for_each(check_pane);
+    packed_between(batch);
+}
+
+/// Panes that were packed before more was added to them are those that never were.
+fn packed_between(batch: &Batch) {
+    let [plain, packed] = [false, true].map(|pack| {
+        let mut partition = Partition::new(Arc::clone(&SAMPLE.filler), SAMPLE.times);
+        for _ in 0..2 {
+            partition
+                .ingest(batch, |_, _| panic!("a partition with few panes refused an event"))
+                .expect("panes that were filled and packed here are sound");
+            if pack {
+                partition.pack_others();
+            }
+        }
+        partition.flush()
+    });
+    assert!(plain.len() == packed.len());
+    for (a, b) in plain.into_iter().zip(packed) {
+        assert!((a.start, a.close_at, &a.segment) == (b.start, b.close_at, &b.segment));
+        let [a, b] = [a, b].map(|row| row.contents.into_contents().expect("what was filled here is sound"));
+        assert!(same(&a, &b), "a pane that was packed in between is another");
+    }
 }
 
 fn check_pane(row: &Pane) {
