@@ -35,6 +35,12 @@ const MOST_BYTES: usize = 32 << 20;
 /// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
 
+/// Whether panes that closed, so many rows and bytes of them, should be committed before their time; `open_bytes` are looked up where it
+/// depends on them.
+fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl FnOnce() -> usize) -> bool {
+    (bytes >= MANY_BYTES && rows >= 2 * open_rows) || (bytes >= MOST_BYTES && bytes >= open_bytes())
+}
+
 /// What one commit of a partition says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PartitionCommit {
@@ -412,10 +418,15 @@ impl Owned {
     /// Whether a commit is due whatever the time: memory fills.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        (self.closed_bytes >= MANY_BYTES && self.closed.len() >= 2 * self.state.open_rows())
-            || (self.closed_bytes >= MOST_BYTES && self.closed_bytes >= self.state.held())
+        panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.held())
             || self.rejects.len() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
+    }
+
+    /// About how many bytes of memory the open panes take.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.state.held()
     }
 
     /// Whether anything came since the last commit.
@@ -502,5 +513,20 @@ impl Owned {
             empty: self.next_offset == 0,
             rows: std::mem::take(&mut self.closed),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_due_when_what_closed_outweighs_what_it_writes_besides() {
+        let due = |rows, bytes, open_rows, open_bytes| panes_are_due(rows, bytes, open_rows, || open_bytes);
+        assert!(due(200, MANY_BYTES, 100, usize::MAX), "sparse traffic: few rows are open");
+        assert!(!due(200, MANY_BYTES - 1, 0, 0), "too little closed");
+        assert!(!due(199, MANY_BYTES, 100, 0), "most of what it writes would be open panes");
+        assert!(due(10, MOST_BYTES, 100, MOST_BYTES), "dense traffic: a row is large");
+        assert!(!due(10, MOST_BYTES, 100, MOST_BYTES + 1));
     }
 }
