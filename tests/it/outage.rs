@@ -105,6 +105,7 @@ fn an_output_in_a_bucket_that_is_away_for_a_while_loses_nothing() {
     let mut command = driftglass();
     line.lead(&mut command);
     let mut job = stage.start(command, "away", &bucket.url("away"));
+    let mut failures = 0.0;
     // Once while it mostly reads, once while it mostly evaluates.
     for (began, with) in [("it reads", READ), ("it judges", JUDGED)] {
         job.until(began, WHOLE, |j| above_zero(j, with));
@@ -114,8 +115,9 @@ fn an_output_in_a_bucket_that_is_away_for_a_while_loses_nothing() {
         std::thread::sleep(AWAY.saturating_sub(cut.elapsed()));
         assert!(waits(&job), "it says so until the end of the outage:\n{}", job.tail());
         let away = cut.elapsed();
+        failures = job.metric(FAILURES).unwrap_or(failures);
         line.mend();
-        let back = job.until("it is well again", SOON, well);
+        let back = job.until_or_done("it is well again", SOON, well);
         say(&format!(
             "while {began} its bucket was away for {:.1} s: it said so after {:.1} s and was well {:.1} s after the end",
             away.as_secs_f64(),
@@ -123,7 +125,6 @@ fn an_output_in_a_bucket_that_is_away_for_a_while_loses_nothing() {
             back.as_secs_f64()
         ));
     }
-    let mut failures = 0.0;
     let status = job.ends(WHOLE, |j| failures = j.metric(FAILURES).unwrap_or(failures));
     assert!(status.success(), "{status}:\n{}", job.tail());
 
@@ -201,7 +202,7 @@ fn a_full_disk_is_waited_for_and_nothing_is_lost() {
     std::thread::sleep(Duration::from_secs(6));
     assert!(waits(&job), "there is no more room than before:\n{}", job.tail());
     disk.free();
-    let back = job.until("it is well again", SOON, well);
+    let back = job.until_or_done("it is well again", SOON, well);
     job.ends_well(WHOLE);
 
     let got = disk.seen.join("out");

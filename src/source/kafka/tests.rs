@@ -294,7 +294,10 @@ fn a_second_member_takes_partitions_over_and_starts_where_positions_say() {
     let mut got: Vec<Record> = Vec::new();
     for _ in 0..1_200 {
         if let Polled::Revoked(ps) = first.poll(Duration::from_millis(20)).unwrap() {
-            revoked = ps;
+            // A slow machine may see its session end, too, and then what was left to it is taken back as well.
+            if revoked.is_empty() {
+                revoked = ps;
+            }
         }
         if let Polled::Chunk(c) = second.poll(Duration::from_millis(20)).unwrap() {
             got.extend(records(&c));

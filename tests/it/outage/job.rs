@@ -58,11 +58,36 @@ impl Job {
     }
 
     /// Waits until something holds while the process runs; returns how long that took.
-    pub fn until(&mut self, what: &str, limit: Duration, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+    pub fn until(&mut self, what: &str, limit: Duration, holds: impl FnMut(&Self) -> bool) -> Duration {
+        self.wait(what, limit, holds, false)
+    }
+
+    /// The same of a job that reads to an end and may reach it, well, between two looks.
+    pub fn until_or_done(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        holds: impl FnMut(&Self) -> bool,
+    ) -> Duration {
+        self.wait(what, limit, holds, true)
+    }
+
+    fn wait(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut(&Self) -> bool,
+        may_be_done: bool,
+    ) -> Duration {
         let began = Instant::now();
         while !holds(self) {
             if let Some(status) = self.child.try_wait().expect("a child can be asked") {
-                panic!("it ended ({status}) before {what}:\n{}", self.tail());
+                assert!(
+                    may_be_done && status.success(),
+                    "it ended ({status}) before {what}:\n{}",
+                    self.tail()
+                );
+                break;
             }
             assert!(began.elapsed() < limit, "not within {limit:?}: {what}:\n{}", self.tail());
             std::thread::sleep(LOOK);
