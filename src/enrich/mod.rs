@@ -4,6 +4,7 @@
 
 mod batch;
 pub mod hash;
+mod language;
 mod prompt;
 pub mod reference;
 pub mod vectors;

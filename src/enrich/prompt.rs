@@ -1,5 +1,6 @@
 //! Prompt text to CLIP tokens, length and language, through caches: words repeat, and so do whole prompts.
 
+use super::language;
 use instant_clip_tokenizer::{Token, Tokenizer};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, LazyLock};
@@ -16,10 +17,6 @@ pub const MAX_TEXT: usize = 4 << 10;
 const MAX_PIECE: usize = 256;
 /// Longest word that is cached; longer ones are rare and take room.
 const MAX_WORD: usize = 32;
-/// Bytes of a prompt that decide its language.
-const LANGUAGE_BYTES: usize = 160;
-/// Letters below which a text has no language.
-const LETTERS: usize = 4;
 
 /// The tokenizer's name; goes into the id of token sketches.
 pub const TOKENIZER_NAME: &str = "clip-bpe-49408";
@@ -63,7 +60,7 @@ impl PromptReader {
         let read = Arc::new(Read {
             tokens: self.tokens.as_slice().into(),
             length: u32::try_from(text.chars().count()).unwrap_or(u32::MAX),
-            language: language(text),
+            language: language::of(text),
         });
         if self.prompts.len() >= MAX_PROMPTS {
             self.prompts.clear();
@@ -94,54 +91,6 @@ impl PromptReader {
             self.words.insert(word.into(), self.tokens[from..].into());
         }
     }
-}
-
-/// The language of a text, or `und`. Plain ASCII is told by `whichlang`, which reads a prompt in a microsecond and does well on short
-/// ones; with letters beyond it `whatlang` is asked first, which knows many more languages and says where it is not sure.
-fn language(text: &str) -> &'static str {
-    let head = &text[..text.floor_char_boundary(LANGUAGE_BYTES)];
-    if head.chars().filter(|c| c.is_alphabetic()).nth(LETTERS - 1).is_none() {
-        return "und";
-    }
-    if head.chars().any(|c| !c.is_ascii() && c.is_alphabetic()) {
-        match whatlang::detect(head) {
-            Some(info) if info.is_reliable() => return two_letters(info.lang().code()),
-            Some(info) if info.script() != whatlang::Script::Latin => return "und",
-            _ => {}
-        }
-    }
-    two_letters(whichlang::detect_language(head).three_letter_code())
-}
-
-/// The ISO 639-1 code, where there is one that events are likely to use; else the ISO 639-3 code itself.
-fn two_letters(code: &'static str) -> &'static str {
-    const CODES: [(&str, &str); 24] = [
-        ("eng", "en"),
-        ("deu", "de"),
-        ("fra", "fr"),
-        ("spa", "es"),
-        ("ita", "it"),
-        ("por", "pt"),
-        ("nld", "nl"),
-        ("rus", "ru"),
-        ("ukr", "uk"),
-        ("pol", "pl"),
-        ("swe", "sv"),
-        ("dan", "da"),
-        ("fin", "fi"),
-        ("ces", "cs"),
-        ("tur", "tr"),
-        ("ell", "el"),
-        ("ara", "ar"),
-        ("heb", "he"),
-        ("hin", "hi"),
-        ("jpn", "ja"),
-        ("kor", "ko"),
-        ("cmn", "zh"),
-        ("vie", "vi"),
-        ("tha", "th"),
-    ];
-    CODES.iter().find(|c| c.0 == code).map_or(code, |c| c.1)
 }
 
 /// The text of a token as people read it: a token that ends a word stands bare, one that begins or continues a word has a hyphen
@@ -200,21 +149,6 @@ mod tests {
         assert_eq!(token_text(997).as_deref(), Some("there"));
         assert_eq!(token_of("there"), Some(997));
         assert_eq!(token_text(60_000), None);
-    }
-
-    #[test]
-    fn languages_are_told_apart() {
-        let mut r = PromptReader::default();
-        assert_eq!(
-            r.read("ein kleines Mädchen läuft mit ihrem Hund durch den verschneiten Wald am Abend").language,
-            "de"
-        );
-        assert_eq!(r.read("the quick brown fox jumps over the lazy dog while the children are watching them from the old bridge").language, "en");
-        assert_eq!(r.read("a portrait of a woman in a garden, oil painting").language, "en");
-        assert_eq!(r.read("“A portrait of a woman” – in the style of the old masters").language, "en");
-        assert_eq!(r.read("mała dziewczynka biegnie z psem przez zaśnieżony las").language, "pl");
-        assert_eq!(r.read("夕焼けの海辺を歩く少女のイラスト").language, "ja");
-        assert_eq!(r.read("1234 ::: ---").language, "und");
     }
 
     #[test]
