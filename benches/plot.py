@@ -13,6 +13,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  after the choice of what draws
 
 BLUE, RED = "#1f5fa8", "#b5442e"
+SHADES = ("#9db8d6", "#d9c58b", "#a9c9a4", "#d3a79c")
+PARTS = {
+    "open_panes_mib": "open panes", "waiting_panes_mib": "panes that wait", "chunks_mib": "chunks", "hours_mib": "hours",
+}
 AXES = {
     "partitions": "partitions", "segments": "live segments", "windows": "rolling windows", "history": "days of history",
 }
@@ -66,6 +70,10 @@ def soak(table, picture):
         values = [number(r[column]) for r in table]
         panel.plot(minutes, values, color=BLUE, linewidth=1)
         panel.set_ylabel(label)
+        parts = PARTS if column == "rss_mib" and table and all(p in table[0] for p in PARTS) else {}
+        if parts:
+            panel.stackplot(minutes, *([number(r[p]) for r in table] for p in parts), colors=SHADES, labels=parts.values())
+            panel.legend(loc="lower right", ncols=len(parts), fontsize="small", title="of it, as the job weighs its state")
         if column == "lag":
             # What is caught up with at the start would press everything else flat.
             panel.set_yscale("symlog", linthresh=100)

@@ -20,7 +20,8 @@ SETTLED = 600.0
 START, END = 60.0, 120.0
 # Time from the call to the first event, in which broker, generator and job get ready.
 READY = 20.0
-COLUMNS = ("seconds", "rss_mib", "lag", "events_total", "events_per_s", "evaluated", "behind_s", "cpu_s")
+PARTS = ("open_panes", "waiting_panes", "chunks", "hours")
+COLUMNS = ("seconds", "rss_mib", "lag", "events_total", "events_per_s", "evaluated", "behind_s", "cpu_s", *(f"{p}_mib" for p in PARTS))
 PLACE = re.compile(rb'"session_id":"([^"]+)".*?"timestamp":"([^"]+)"')
 
 binary, kafka_sh, work, broker, topic, minutes, rate, table, history_days, history_events = sys.argv[1:]
@@ -196,6 +197,9 @@ def watch(process, port, feeder):
                 "gaps": seen.get("driftglass_gap_offsets_total", 0), "late": seen.get("driftglass_late_events_total", 0),
                 "failures": seen.get("driftglass_storage_failures_total", 0),
             }
+            for part in PARTS:
+                bytes_of = seen.get(f'driftglass_state_bytes{{part="{part}"}}', 0.0)
+                sample[f"{part}_mib"] = round(bytes_of / 2**20, 2)
             sample["live"] = time.time() >= feeder.start_at + EVERY
             if sample["live"] and number % 12 == 0:
                 sample["weight"] = weight()

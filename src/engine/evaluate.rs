@@ -8,6 +8,7 @@ use super::evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Se
 use super::judge::{Judge, Tick};
 use super::merging::Merging;
 use super::pending::{Pending, Place};
+use super::progress::EvaluatorBytes;
 use super::rolling::Rolled;
 use super::tick_rows::TickRows;
 use crate::alert::AlertBook;
@@ -190,6 +191,14 @@ impl Evaluator {
     #[must_use]
     pub fn pending(&self) -> &Pending {
         &self.pending
+    }
+
+    /// About how many bytes of memory its state takes: panes that wait for their tick, chunks, and hours with the current one.
+    #[must_use]
+    pub fn held(&self) -> EvaluatorBytes {
+        let (chunks, hours) = self.rolled.held();
+        let current: usize = self.hour.values().flat_map(FxHashMap::values).map(Filling::held).sum();
+        EvaluatorBytes { waiting_panes: self.pending.held(), chunks, hours: hours + current }
     }
 
     /// Length of a tick, microseconds.

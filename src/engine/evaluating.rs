@@ -3,7 +3,7 @@
 use super::evaluator_task::{EvaluatorTask, TaskError};
 use super::ingest::Committed;
 use super::job::Job;
-use super::progress::Progress;
+use super::progress::{EvaluatorBytes, Progress};
 use super::run::writer;
 use crate::alert::{AlertRow, Outbox};
 use crate::source::PartitionId;
@@ -198,6 +198,7 @@ impl Evaluating<'_> {
                 tracing::warn!(%chain, %epoch, "another process evaluates now; this one goes on reading its partitions");
                 Progress::add(&self.progress.evaluator_lost, 1);
                 self.progress.evaluates.store(0, Ordering::Relaxed);
+                *self.progress.evaluator_bytes.lock() = EvaluatorBytes::default();
                 part.role = None;
                 part.again = Some(Instant::now() + RECLAIM);
                 Ok(None)

@@ -430,6 +430,7 @@ impl EvaluatorTask {
         Progress::add(&self.progress.alerts, outputs.alerts.len() as u64);
         let firing = outputs.alerts.iter().filter(|a| a.state == crate::alert::AlertState::Firing).count();
         Progress::add(&self.progress.firing, firing as u64);
+        *self.progress.evaluator_bytes.lock() = self.evaluator.held();
         reached("evaluator.commit.done");
         Ok(outputs.alerts)
     }

@@ -28,5 +28,5 @@ pub use evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Setti
 pub use evaluator_task::EvaluatorCommit;
 pub use ingest::PartitionCommit;
 pub use job::{Job, JobError, JobKind, compile_rules};
-pub use progress::{Counts, Progress};
+pub use progress::{Counts, EvaluatorBytes, Progress};
 pub use run::{Claims, EngineError, Finish, Options, Summary, run};

@@ -1,10 +1,22 @@
 //! What a job has done so far, shared between its threads and whoever shows it.
 
+use crate::source::PartitionId;
 use crate::store::vectors::VectorRow;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// About how many bytes of memory the evaluator's state takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EvaluatorBytes {
+    /// Committed panes that wait for their tick.
+    pub waiting_panes: usize,
+    /// What windows that slide in parts of an hour are merged from.
+    pub chunks: usize,
+    /// What the others are merged from, the current hour included.
+    pub hours: usize,
+}
 
 /// Counters of a running job; cheap to bump from any thread.
 #[derive(Debug, Default)]
@@ -57,6 +69,10 @@ pub struct Progress {
     pub vectors: AtomicU64,
     /// Images refused, by reason.
     pub refused_vectors: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// About how many bytes of memory each partition's open panes took at its last commit.
+    pub open_panes: Mutex<BTreeMap<PartitionId, usize>>,
+    /// What the evaluator's state took at its last commit.
+    pub evaluator_bytes: Mutex<EvaluatorBytes>,
 }
 
 /// A copy of the counters.

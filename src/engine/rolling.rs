@@ -10,7 +10,31 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-type Slots<T> = BTreeMap<i64, FxHashMap<Segment, T>>;
+/// What segments hold, by the start of the chunk, hour or block.
+type Slots<T> = BTreeMap<i64, Slot<T>>;
+
+#[derive(Debug)]
+struct Slot<T> {
+    segments: FxHashMap<Segment, T>,
+    /// Bytes of memory, as last weighed.
+    held: usize,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { segments: FxHashMap::default(), held: 0 }
+    }
+}
+
+impl Slot<Filling> {
+    fn weigh(&mut self) {
+        self.held = self.segments.values().map(Filling::held).sum();
+    }
+}
+
+fn held<T>(slots: &Slots<T>) -> usize {
+    slots.values().map(|s| s.held).sum()
+}
 
 /// Hours are merged to blocks of this length, so that a day's window has about eight parts instead of 24.
 const BLOCK: i64 = 4 * HOUR;
@@ -98,7 +122,7 @@ impl Rolled {
     /// When its sketches were made by another definition.
     pub fn add_chunk(&mut self, start: i64, segment: Segment, filling: Filling) -> Result<(), PackedError> {
         self.touched.insert(start);
-        match self.chunks.entry(start).or_default().entry(segment) {
+        match self.chunks.entry(start).or_default().segments.entry(segment) {
             Entry::Occupied(mut e) => e.get_mut().merge(&filling)?,
             Entry::Vacant(e) => {
                 e.insert(filling);
@@ -109,10 +133,11 @@ impl Rolled {
 
     /// Packs the chunks that a tick has added to, but for the handy ones.
     pub fn settle_chunks(&mut self) {
-        for chunk in std::mem::take(&mut self.touched) {
-            let chunks: Vec<&mut Filling> =
-                self.chunks.get_mut(&chunk).into_iter().flat_map(FxHashMap::values_mut).collect();
+        for start in std::mem::take(&mut self.touched) {
+            let Some(slot) = self.chunks.get_mut(&start) else { continue };
+            let chunks: Vec<&mut Filling> = slot.segments.values_mut().collect();
             chunks.into_par_iter().for_each(pack_unless_handy);
+            slot.weigh();
         }
     }
 
@@ -121,7 +146,9 @@ impl Rolled {
         if self.long == 0 {
             return;
         }
-        self.hours.entry(hour).or_default().entry(segment.clone()).or_default().push(contents);
+        let slot = self.hours.entry(hour).or_default();
+        slot.held += contents.held();
+        slot.segments.entry(segment.clone()).or_default().push(contents);
         if self.long > BLOCK {
             self.unsettled.entry(floor(hour, BLOCK)).or_default().insert(segment.clone());
         }
@@ -138,12 +165,14 @@ impl Rolled {
             let sums = segments.into_par_iter().filter_map(|segment| {
                 let hours = self.hours.range(block..block + BLOCK);
                 let parts: Vec<&Filling> =
-                    hours.filter_map(|(_, s)| s.get(&segment)).flatten().map(Arc::as_ref).collect();
+                    hours.filter_map(|(_, s)| s.segments.get(&segment)).flatten().map(Arc::as_ref).collect();
                 judged(Filling::buckets_of(&parts))
                     .then(|| Filling::sum(&parts, |_| true).map(|sum| (segment, Filling::Sketches(sum))))
             });
             let sums: Vec<(Segment, Filling)> = sums.collect::<Result<_, PackedError>>()?;
-            self.blocks.entry(block).or_default().extend(sums);
+            let slot = self.blocks.entry(block).or_default();
+            slot.segments.extend(sums);
+            slot.weigh();
         }
         Ok(())
     }
@@ -152,6 +181,12 @@ impl Rolled {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty() && self.hours.is_empty()
+    }
+
+    /// About how many bytes of memory chunks take, as of the last tick, and how many hours and blocks.
+    #[must_use]
+    pub fn held(&self) -> (usize, usize) {
+        (held(&self.chunks), held(&self.hours) + held(&self.blocks))
     }
 
     /// Drops what no window ending at `t` or later can reach.
@@ -167,21 +202,21 @@ impl Rolled {
     pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<Parts<'_>> {
         let mut parts: FxHashMap<&Segment, Vec<&Filling>> = FxHashMap::default();
         if slide % HOUR != 0 {
-            for (segment, chunk) in self.chunks.range(start..end).flat_map(|s| s.1) {
+            for (segment, chunk) in self.chunks.range(start..end).flat_map(|s| &s.1.segments) {
                 parts.entry(segment).or_default().push(chunk);
             }
         } else {
             let usable = |block: i64| block + BLOCK <= end && !self.unsettled.contains_key(&block);
             for (_, sums) in self.blocks.range(start..end).filter(|(block, _)| usable(**block)) {
-                for (segment, sum) in sums {
+                for (segment, sum) in &sums.segments {
                     parts.entry(segment).or_default().push(sum);
                 }
             }
-            for (&hour, segments) in self.hours.range(start..end) {
+            for (&hour, slot) in self.hours.range(start..end) {
                 let block = floor(hour, BLOCK);
                 let merged = self.blocks.get(&block).filter(|_| block >= start && usable(block));
-                for (segment, packed) in segments {
-                    if !merged.is_some_and(|m| m.contains_key(segment)) {
+                for (segment, packed) in &slot.segments {
+                    if !merged.is_some_and(|m| m.segments.contains_key(segment)) {
                         let of = parts.entry(segment).or_default();
                         of.extend(packed.iter().map(Arc::as_ref));
                     }
@@ -292,5 +327,28 @@ mod tests {
             let (got, _) = sum(&r, "a", t - 30 * MINUTE, t, 5 * MINUTE);
             assert_eq!(got, naive(kept.iter(), t - 30 * MINUTE, t), "step {step}");
         }
+    }
+
+    #[test]
+    fn its_weight_is_that_of_what_it_keeps() {
+        let mut r = rolled(24 * HOUR, HOUR);
+        r.fine = HOUR;
+        let packed = |seed| Filling::Packed(Packed::of(&contents(seed, 40)));
+        let (a, b) = (packed(1), packed(2));
+        r.add_hour(0, &segment("a"), Arc::new(a.clone()));
+        r.add_hour(0, &segment("a"), Arc::new(b.clone()));
+        assert_eq!(r.held(), (0, a.held() + b.held()));
+        for _ in 0..2 {
+            r.settle(BLOCK).unwrap();
+            let block = Filling::sum(&[&a, &b], |_| true).unwrap();
+            assert_eq!(r.held(), (0, a.held() + b.held() + Filling::Sketches(block).held()));
+        }
+        r.add_chunk(0, segment("a"), a.clone()).unwrap();
+        r.settle_chunks();
+        assert_eq!(r.held().0, a.held());
+        r.forget(2 * HOUR);
+        assert_eq!(r.held().0, 0);
+        r.forget(25 * HOUR);
+        assert_eq!(r.held(), (0, 0));
     }
 }

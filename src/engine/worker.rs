@@ -100,6 +100,7 @@ impl Worker {
     fn drop(&mut self, p: PartitionId) {
         if self.owned.remove(&p).is_some() {
             self.progress.owned.fetch_sub(1, Ordering::Relaxed);
+            self.progress.open_panes.lock().remove(&p);
         }
     }
 
@@ -108,6 +109,7 @@ impl Worker {
         match owned.commit(quiet) {
             Ok(committed) => {
                 *since = Instant::now();
+                self.progress.open_panes.lock().insert(p, owned.held());
                 let _ = self.hints.send((p, owned.next_offset()));
                 let _ = self.evaluator.send(committed);
                 Ok(())

@@ -4,6 +4,7 @@ use crate::engine::{Job, Progress};
 use axum::http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
@@ -128,6 +129,24 @@ impl Watched {
         family(to, "driftglass_vectors_refused", "Images refused, by reason", refused)
     }
 
+    fn state(&self, to: &mut DescriptorEncoder<'_>) -> Done {
+        let open_panes = self.progress.open_panes.lock().values().sum();
+        let s = *self.progress.evaluator_bytes.lock();
+        let parts: [(&str, usize); 4] = [
+            ("open_panes", open_panes),
+            ("waiting_panes", s.waiting_panes),
+            ("chunks", s.chunks),
+            ("hours", s.hours),
+        ];
+        let help = "Memory that the state takes as of the last commit, about, by what it is";
+        let mut encoder = to.encode_descriptor("driftglass_state_bytes", help, None, MetricType::Gauge)?;
+        for (part, bytes) in parts {
+            let value = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
+            value.encode(encoder.encode_family(&[("part", part)])?)?;
+        }
+        Ok(())
+    }
+
     fn infos(&self, to: &mut DescriptorEncoder<'_>) -> Done {
         info(to, "driftglass_build", "The program", &[("version", env!("CARGO_PKG_VERSION"))])?;
         match self.job.embedder.as_ref().and_then(|e| e.runs()) {
@@ -144,7 +163,8 @@ impl Collector for Watched {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Done {
         self.infos(&mut encoder)?;
         self.counters(&mut encoder)?;
-        self.reasons(&mut encoder)
+        self.reasons(&mut encoder)?;
+        self.state(&mut encoder)
     }
 }
 
@@ -154,7 +174,6 @@ fn one(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: &impl Enco
 }
 
 fn info(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, labels: &[(&str, &str)]) -> Done {
-    use prometheus_client::metrics::MetricType;
     let mut encoder: MetricEncoder<'_> = to.encode_descriptor(name, help, None, MetricType::Info)?;
     encoder.encode_info(&labels)
 }
@@ -165,7 +184,6 @@ fn family(
     help: &str,
     by_reason: impl Iterator<Item = (String, u64)>,
 ) -> Done {
-    use prometheus_client::metrics::MetricType;
     let mut encoder = to.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (reason, n) in by_reason {
         let labels = [("reason", reason)];

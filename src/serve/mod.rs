@@ -70,6 +70,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::engine::{Job, JobKind, Progress};
+    use crate::source::PartitionId;
     use crate::store::Storage;
     use std::io::{Read, Write};
 
@@ -90,6 +91,8 @@ mod tests {
         Progress::add(&progress.events, 7);
         progress.reasons.lock().insert("not_json", 3);
         progress.evaluated_to.store(1_768_197_600_500_000, std::sync::atomic::Ordering::Relaxed);
+        progress.open_panes.lock().extend([(PartitionId(0), 30), (PartitionId(4), 12)]);
+        progress.evaluator_bytes.lock().hours = 9;
         let bound = start("127.0.0.1:0", Watched::new(job, progress), runtime.handle()).unwrap();
         let page = get(bound, "/metrics");
         assert!(page.starts_with("HTTP/1.1 200") && page.contains("application/openmetrics-text"), "{page}");
@@ -98,6 +101,8 @@ mod tests {
             "driftglass_rejected_total{reason=\"not_json\"} 3\n",
             "driftglass_evaluated_timestamp_seconds 1768197600.5\n",
             "driftglass_storage_failing 0\n",
+            "driftglass_state_bytes{part=\"open_panes\"} 42\n",
+            "driftglass_state_bytes{part=\"hours\"} 9\n",
             "driftglass_build_info{version=\"",
             "# EOF\n",
         ] {
