@@ -66,8 +66,12 @@ impl Plan {
     /// The id of a feature's sketches.
     #[must_use]
     pub fn sketch_id(&self, feature: &Feature) -> SketchId {
-        let tokenizer = if feature.kind == Kind::Tokens { TOKENIZER_NAME } else { "" };
-        let mut text = format!("1|{}|{tokenizer}|{:016x}", feature.definition, self.hasher.key_id());
+        let reader = match feature.from {
+            From::Tokens => TOKENIZER_NAME,
+            From::Text(Text::Language) => language::READER,
+            _ => "",
+        };
+        let mut text = format!("1|{}|{reader}|{:016x}", feature.definition, self.hasher.key_id());
         if let Some(made_by) = self.vectors.as_ref().and_then(|v| v.made_by(feature.from)) {
             text = format!("{text}|{made_by}");
         }
