@@ -24,9 +24,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Segments whose hours are made into rows at a time: as sketches and as rows at once, those of all would be most of the job's memory,
-/// and more bytes than a column of a record batch can count.
-const HOURS_AT_ONCE: usize = 4096;
+/// Segments whose hours are made into rows at a time: unpacked at once, those of all would be most of the job's memory. Few
+/// in this crate's tests, so that they see several.
+const HOURS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
 
 /// The evaluator.
 pub struct Evaluator {
@@ -193,12 +193,20 @@ impl Evaluator {
         &self.pending
     }
 
-    /// About how many bytes of memory its state takes: panes that wait for their tick, chunks, and hours with the current one.
+    /// About how many bytes of memory its state takes: panes that wait for their tick, chunks, and hours, those of the current day
+    /// included. Baselines and rows that wait for their commit are not weighed.
     #[must_use]
     pub fn held(&self) -> EvaluatorBytes {
         let (chunks, hours) = self.rolled.held();
         let current: usize = self.hour.values().flat_map(FxHashMap::values).map(Filling::held).sum();
-        EvaluatorBytes { waiting_panes: self.pending.held(), chunks, hours: hours + current }
+        let days = self.day.values().flat_map(FxHashMap::values).flatten();
+        // Those that no window keeps. Where windows last a day and more there are none: no need to look at each.
+        let of_day_alone: usize = if self.rolled.long_length() >= DAY {
+            0
+        } else {
+            days.filter(|hour| Arc::strong_count(hour) == 1).map(|hour| hour.held()).sum()
+        };
+        EvaluatorBytes { waiting_panes: self.pending.held(), chunks, hours: hours + current + of_day_alone }
     }
 
     /// Length of a tick, microseconds.
@@ -404,9 +412,10 @@ impl Evaluator {
                     Ok((row, (segment, filling)))
                 });
                 let (rows, packed): (Vec<PaneRow>, Vec<_>) = packed.collect::<Result<_, PackedError>>()?;
-                let batch = panes::batch(&rows, HOUR, &settings.names)?;
-                self.waiting += batch.num_rows();
-                self.outputs.hours.push((hour, batch));
+                for batch in panes::batches(&rows, HOUR, &settings.names)? {
+                    self.waiting += batch.num_rows();
+                    self.outputs.hours.push((hour, batch));
+                }
                 for (segment, packed) in packed {
                     self.add_hour(hour, segment, packed, true);
                 }

@@ -95,7 +95,8 @@ impl PaneTable {
         let needed = (0..file.metadata().num_row_groups())
             .filter(|i| last_start(file.metadata().row_group(*i)).is_none_or(|last| last >= from))
             .collect();
-        for b in file.with_row_groups(needed).with_batch_size(8192).build()? {
+        let at_once = rows_at_once(file.metadata().row_groups());
+        for b in file.with_row_groups(needed).with_batch_size(at_once).build()? {
             table.add(&b?, packed.as_ref(), names)?;
         }
         Ok(table)
@@ -306,6 +307,16 @@ impl PaneTable {
         segments.sort();
         segments
     }
+}
+
+/// Rows that are read at a time: fewer where they are large, since Arrow counts the bytes of a column in 31 bits.
+fn rows_at_once(groups: &[RowGroupMetaData]) -> usize {
+    let of_group = |g: &RowGroupMetaData| {
+        let largest = g.columns().iter().map(|c| c.uncompressed_size().max(1) as u64).max().unwrap_or(1);
+        // A sixteenth of what a column may hold, since rows are of unlike sizes.
+        (u64::try_from(g.num_rows()).unwrap_or(0) << 27) / largest
+    };
+    groups.iter().map(of_group).min().unwrap_or(u64::MAX).clamp(1, 8192) as usize
 }
 
 /// The newest start in a row group, where its statistics tell.

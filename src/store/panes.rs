@@ -10,7 +10,7 @@ use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::{DecodeError, Sketch, UnlikeSketches};
 use crate::window::{Definitions, Filling, PackedError, Pane, PaneRow, Segment};
-use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch};
+use arrow::array::{ArrayRef, BinaryArray, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
@@ -166,15 +166,16 @@ pub(super) const FEATURES: &str = "driftglass.features";
 /// [`Filling::write`] wrote.
 pub(super) const DEFINITIONS: &str = "driftglass.definitions";
 
-/// Bytes of a column after which a record batch ends: Arrow counts those of a column in 31 bits.
-const MOST_IN_A_BATCH: usize = 1 << 30;
+/// Bytes of a column before which a record batch ends: Arrow counts them in 31 bits. Few in this crate's tests, so that
+/// they see several.
+const MOST_IN_A_BATCH: usize = if cfg!(test) { 8 << 10 } else { 1 << 30 };
 
 /// Rows with what a segment holds packed in one column, as they become record batches.
 #[derive(Debug)]
 pub struct PackedRows<'n> {
     names: &'n Names,
     definitions: Option<String>,
-    /// Bytes after which a batch ends.
+    /// Bytes before which a batch ends, unless a row alone is larger.
     most: usize,
     full: Vec<RecordBatch>,
     places: Vec<(i64, i64, Segment)>,
@@ -275,22 +276,57 @@ pub fn packed_batches<F: Borrow<Filling>>(
 /// # Errors
 /// Parquet's or Arrow's.
 pub fn encode(rows: &[PaneRow], length: i64, names: &Names) -> Result<Vec<u8>, PaneFileError> {
-    Ok(to_parquet(&batch(rows, length, names)?)?)
+    let mut batches = batches(rows, length, names)?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(schema(&names.dimensions)));
+    }
+    Ok(all_to_parquet(&batches)?)
 }
 
-/// Rows as a record batch of [`schema`], one row per sketch.
+/// Rows as record batches of [`schema`], one row per sketch; none without any.
 ///
 /// # Errors
 /// Arrow's.
-pub fn batch(rows: &[PaneRow], length: i64, names: &Names) -> Result<RecordBatch, PaneFileError> {
-    let flat: Vec<(&PaneRow, usize, &Sketch)> = rows
+pub fn batches(rows: &[PaneRow], length: i64, names: &Names) -> Result<Vec<RecordBatch>, PaneFileError> {
+    batches_of(rows, length, names, MOST_IN_A_BATCH)
+}
+
+fn batches_of(
+    rows: &[PaneRow],
+    length: i64,
+    names: &Names,
+    most: usize,
+) -> Result<Vec<RecordBatch>, PaneFileError> {
+    let flat: Vec<Flat<'_>> = rows
         .iter()
         .flat_map(|r| {
             r.contents.sketches.iter().enumerate().filter_map(move |(i, s)| s.as_deref().map(|s| (r, i, s)))
         })
         .collect();
-    let mut bytes = BinaryBuilder::new();
-    flat.iter().for_each(|(_, _, s)| bytes.append_value(s.encode()));
+    let (mut out, mut from, mut bytes) = (Vec::new(), 0, BinaryBuilder::new());
+    for (i, (.., sketch)) in flat.iter().enumerate() {
+        let encoded = sketch.encode();
+        if i > from && bytes.values_slice().len() + encoded.len() > most {
+            out.push(batch(&flat[from..i], bytes.finish(), length, names)?);
+            from = i;
+        }
+        bytes.append_value(encoded);
+    }
+    if from < flat.len() {
+        out.push(batch(&flat[from..], bytes.finish(), length, names)?);
+    }
+    Ok(out)
+}
+
+/// A row of the table: whose it is, its feature and the sketch.
+type Flat<'r> = (&'r PaneRow, usize, &'r Sketch);
+
+fn batch(
+    flat: &[Flat<'_>],
+    sketches: BinaryArray,
+    length: i64,
+    names: &Names,
+) -> Result<RecordBatch, PaneFileError> {
     let grouping = |r: &PaneRow| &names.groupings.all[r.segment.grouping as usize].name;
     let mut c: Vec<ArrayRef> = vec![
         timestamps(flat.iter().map(|(r, ..)| Some(r.start))),
@@ -305,7 +341,7 @@ pub fn batch(rows: &[PaneRow], length: i64, names: &Names) -> Result<RecordBatch
     c.push(texts(flat.iter().map(|(_, i, _)| Some(&names.features[*i]))));
     c.push(counts(flat.iter().map(|(_, _, s)| s.n())));
     c.push(texts(flat.iter().map(|(_, _, s)| Some(s.id.to_string()))));
-    c.push(Arc::new(bytes.finish()));
+    c.push(Arc::new(sketches));
     Ok(RecordBatch::try_new(schema(&names.dimensions), c)?)
 }
 

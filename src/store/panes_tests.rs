@@ -106,6 +106,18 @@ fn rows_of_more_bytes_than_a_batch_takes_become_several_of_one_file() {
 }
 
 #[test]
+fn sketches_of_more_bytes_than_a_batch_takes_become_several_of_one_file() {
+    let names = names();
+    let rows = [row(1, 0), row(1, 60), row(1, 120)];
+    let of = |row: &PaneRow| row.contents.sketches[0].as_ref().unwrap().encode().len();
+    let batches = batches_of(&rows, 60, &names, of(&rows[0]) + of(&rows[1])).unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [2, 1]);
+    let in_one = decode(encode(&rows, 60, &names).unwrap().into(), &names).unwrap();
+    assert_eq!(decode(all_to_parquet(&batches).unwrap().into(), &names).unwrap(), in_one);
+    assert!(decode(encode(&[], 60, &names).unwrap().into(), &names).unwrap().is_empty());
+}
+
+#[test]
 fn a_page_that_lies_about_itself_is_refused_at_once() {
     let (counts, types) = (
         include_bytes!("../../fixtures/fuzz/sketch/found-page-header").as_slice(),
