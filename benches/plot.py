@@ -70,10 +70,10 @@ def soak(table, picture):
         values = [number(r[column]) for r in table]
         panel.plot(minutes, values, color=BLUE, linewidth=1)
         panel.set_ylabel(label)
-        parts = PARTS if column == "rss_mib" and table and all(p in table[0] for p in PARTS) else {}
+        parts = PARTS if column == "rss_mib" and table and all(table[-1].get(p) for p in PARTS) else {}
         if parts:
             panel.stackplot(minutes, *([number(r[p]) for r in table] for p in parts), colors=SHADES, labels=parts.values())
-            panel.legend(loc="lower right", ncols=len(parts), fontsize="small", title="of it, as the job weighs its state")
+            panel.legend(loc="center right", ncols=len(parts), fontsize="small", title="of it, as the job weighs its state")
         if column == "lag":
             # What is caught up with at the start would press everything else flat.
             panel.set_yscale("symlog", linthresh=100)

@@ -198,8 +198,8 @@ def watch(process, port, feeder):
                 "failures": seen.get("driftglass_storage_failures_total", 0),
             }
             for part in PARTS:
-                bytes_of = seen.get(f'driftglass_state_bytes{{part="{part}"}}', 0.0)
-                sample[f"{part}_mib"] = round(bytes_of / 2**20, 2)
+                bytes_of = seen.get(f'driftglass_state_bytes{{part="{part}"}}')
+                sample[f"{part}_mib"] = "" if bytes_of is None else round(bytes_of / 2**20, 2)
             sample["live"] = time.time() >= feeder.start_at + EVERY
             if sample["live"] and number % 12 == 0:
                 sample["weight"] = weight()

@@ -162,6 +162,7 @@ impl EvaluatorTask {
             swept: 0,
         };
         task.restore().map_err(|e| task.chain.or_lost(e))?;
+        *task.progress.evaluator_bytes.lock() = task.evaluator.held();
         reached("evaluator.claim.restored");
         Ok((task, alerts))
     }

@@ -338,17 +338,23 @@ mod tests {
         r.add_hour(0, &segment("a"), Arc::new(a.clone()));
         r.add_hour(0, &segment("a"), Arc::new(b.clone()));
         assert_eq!(r.held(), (0, a.held() + b.held()));
+        let block = |parts: &[&Filling]| Filling::Sketches(Filling::sum(parts, |_| true).unwrap()).held();
+        r.settle(BLOCK).unwrap();
+        assert_eq!(r.held(), (0, a.held() + b.held() + block(&[&a, &b])));
+        let late = packed(3);
+        r.add_hour(HOUR, &segment("a"), Arc::new(late.clone()));
+        r.settle(BLOCK).unwrap();
+        let hours = a.held() + b.held() + late.held();
+        assert_eq!(r.held(), (0, hours + block(&[&a, &b, &late])), "the block anew, not once more");
         for _ in 0..2 {
-            r.settle(BLOCK).unwrap();
-            let block = Filling::sum(&[&a, &b], |_| true).unwrap();
-            assert_eq!(r.held(), (0, a.held() + b.held() + Filling::Sketches(block).held()));
+            r.add_chunk(0, segment("a"), a.clone()).unwrap();
+            r.settle_chunks();
+            let weighed = r.chunks[&0].segments[&segment("a")].held();
+            assert_eq!(r.held().0, weighed);
         }
-        r.add_chunk(0, segment("a"), a.clone()).unwrap();
-        r.settle_chunks();
-        assert_eq!(r.held().0, a.held());
         r.forget(2 * HOUR);
         assert_eq!(r.held().0, 0);
-        r.forget(25 * HOUR);
+        r.forget(26 * HOUR);
         assert_eq!(r.held(), (0, 0));
     }
 }

@@ -33,6 +33,7 @@ impl Worker {
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
                 Ok(Order::Assign(owned)) => {
+                    self.progress.open_panes.lock().insert(owned.id(), owned.held());
                     if self.owned.insert(owned.id(), (owned, Instant::now())).is_none() {
                         self.progress.owned.fetch_add(1, Ordering::Relaxed);
                     }

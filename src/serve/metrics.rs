@@ -138,7 +138,7 @@ impl Watched {
             ("chunks", s.chunks),
             ("hours", s.hours),
         ];
-        let help = "Memory that the state takes as of the last commit, about, by what it is";
+        let help = "Approximate memory of the state as of the last commit, by part";
         let mut encoder = to.encode_descriptor("driftglass_state_bytes", help, None, MetricType::Gauge)?;
         for (part, bytes) in parts {
             let value = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
