@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every figure that has a goal, one after the other in one run: the first table of docs/performance.md.
+# Every figure of streams that has a goal, one after the other in one run: the first table of docs/performance.md. (Images: embed.sh.)
 #
-#   benches/all.sh FILE.jsonl [RUNS]      RUNS (default 5) rounds of each; medians; about 20 minutes on two cores
+#   benches/all.sh FILE.jsonl [RUNS]      RUNS (default 5) rounds of each; medians; some minutes on two cores
 #
 # FILE is what replay.sh and parquet.sh read; the others generate what they need. Leave the machine alone meanwhile.
 # DRIFTGLASS_BIN   the binary, else the release build under CARGO_TARGET_DIR or target/
@@ -14,6 +14,7 @@ runs=${2:-5}
 bin=${DRIFTGLASS_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/driftglass}
 [[ -x $bin ]] || { echo "all.sh: no binary at $bin: cargo build --release, or set DRIFTGLASS_BIN" >&2; exit 2; }
 [[ -f $file ]] || { echo "all.sh: no file $file" >&2; exit 2; }
+case $file in *.jsonl) ;; *) echo "all.sh: an uncompressed .jsonl, please" >&2; exit 2 ;; esac
 export DRIFTGLASS_BIN=$bin
 
 work=$(mktemp -d)
