@@ -355,3 +355,28 @@ impl Layout {
         Ok(Some(Self { features, kept }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::panes::to_parquet;
+    use arrow::array::BinaryArray;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    #[test]
+    fn large_rows_are_read_fewer_at_a_time() {
+        let at_once = |size: usize| {
+            let rows: Vec<Vec<u8>> = (0..4u8).map(|i| vec![i; size]).collect();
+            let column = BinaryArray::from_iter_values(&rows);
+            let schema = Schema::new(vec![Field::new("sketches", DataType::Binary, false)]);
+            let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(column)]).unwrap();
+            let file = bytes::Bytes::from(to_parquet(&batch).unwrap());
+            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).unwrap();
+            rows_at_once(metadata.metadata().row_groups())
+        };
+        assert_eq!(at_once(100), 8192);
+        // 2^27 bytes, of which some are the pages' own.
+        assert!((2000..=2048).contains(&at_once(1 << 16)), "{}", at_once(1 << 16));
+        assert_eq!(rows_at_once(&[]), 8192);
+    }
+}
