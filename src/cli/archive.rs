@@ -2,12 +2,13 @@
 
 use super::common::{runtime, stop_signal};
 use super::live::Shown;
+use super::show::refused_fields;
 use super::{CliError, ConfigFile, Global};
 use crate::config::units::Span;
 use crate::engine::{Job, JobKind, Progress};
 use crate::enrich::{Enricher, Plan};
 use crate::event::archive::Place;
-use crate::event::decode_within;
+use crate::event::{Reject, RejectReason, decode_within};
 use crate::source::{
     Chunk, Claimed, Inputs, JsonlSource, KafkaOptions, KafkaSource, Offset, Owning, PartitionId, Payload,
     Polled, PositionError, Positions, Source, SourceError, resolve,
@@ -395,7 +396,8 @@ impl Worker {
                     events += 1;
                     owned.newest = owned.newest.max(event.time_us);
                     let clean = self.enricher.clean(&event);
-                    Progress::add(&self.progress.mistyped, mistyped.len() as u64);
+                    let left_out = |f: &&'static str| Reject::field(RejectReason::MistypedField, f);
+                    self.progress.count_fields(mistyped.iter().map(left_out));
                     let place = Place {
                         topic: &self.topic,
                         partition: p.0,
@@ -438,7 +440,7 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
             serde_json::json!({
                 "archive": url, "seconds": seconds, "messages": c.messages, "events": wrote.rows, "files": wrote.files,
                 "bytes": wrote.bytes, "rejected": c.rejected, "reasons": reasons, "mistyped_fields": c.mistyped_fields,
-                "gaps": c.gaps,
+                "fields": c.fields, "gaps": c.gaps,
             })
         );
         return Ok(());
@@ -463,12 +465,11 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
             reasons.join(", ")
         );
     }
-    for (n, what) in
-        [(c.mistyped_fields, "optional fields of the wrong type left out"), (c.gaps, "offsets lost")]
-    {
-        if n > 0 {
-            text += &format!("; {} {what}", HumanCount(n));
-        }
+    for (reason, fields) in &c.fields {
+        text += &format!("; {} left out", refused_fields(reason, fields));
+    }
+    if c.gaps > 0 {
+        text += &format!("; {} offsets lost", HumanCount(c.gaps));
     }
     println!("{text}");
     Ok(())

@@ -3,10 +3,12 @@
 use super::{CliError, Global};
 use crate::alert::{AlertRow, AlertState, alerts_from_batch};
 use crate::engine::Summary;
+use crate::event::RejectReason;
 use crate::event::time::text;
 use crate::store::Storage;
 use indicatif::HumanCount;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::collections::BTreeMap;
 use std::io::Write;
 
 /// Prints a job's summary.
@@ -40,8 +42,10 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
         let reasons: Vec<String> = c.refused_vectors.iter().map(|(r, n)| format!("{r} {n}")).collect();
         text += &format!(", {} refused ({})", HumanCount(refused), reasons.join(", "));
     }
+    for (reason, fields) in &c.fields {
+        text += &format!("; {}", refused_fields(reason, fields));
+    }
     for (n, what) in [
-        (c.mistyped_fields, "optional fields of the wrong type"),
         (c.late, "late events"),
         (c.gaps, "offsets lost"),
         (s.undelivered, "alerts not delivered"),
@@ -51,6 +55,24 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
         }
     }
     writeln!(out, "{text}").map_err(CliError::failed)
+}
+
+/// How many fields were refused for one reason, and which: the most frequent ones, since a line should stay a line.
+pub fn refused_fields(reason: &str, fields: &BTreeMap<&'static str, u64>) -> String {
+    const NAMED: usize = 3;
+    let what = if reason == RejectReason::MistypedField.name() {
+        "optional fields of the wrong type".to_owned()
+    } else {
+        format!("fields {reason}")
+    };
+    let mut all: Vec<_> = fields.iter().collect();
+    all.sort_by_key(|(field, n)| (std::cmp::Reverse(**n), **field));
+    let mut named: Vec<String> =
+        all.iter().take(NAMED).map(|(field, n)| format!("{field} {}", HumanCount(**n))).collect();
+    if all.len() > NAMED {
+        named.push(format!("and {} more", all.len() - NAMED));
+    }
+    format!("{} {what} ({})", HumanCount(fields.values().sum()), named.join(", "))
 }
 
 /// All rows of `alerts` in an output.
@@ -93,4 +115,18 @@ pub fn fired(rows: &[AlertRow]) -> Result<(), CliError> {
         writeln!(out, "no alert fired").map_err(CliError::failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_the_fields_that_are_refused_most() {
+        let fields = BTreeMap::from([("a", 1), ("b", 1200), ("c", 3), ("d", 3), ("e", 2)]);
+        let said = refused_fields("out_of_range", &fields);
+        assert_eq!(said, "1,209 fields out_of_range (b 1,200, c 3, d 3, and 2 more)");
+        let said = refused_fields("mistyped_field", &BTreeMap::from([("prompt.text", 30)]));
+        assert_eq!(said, "30 optional fields of the wrong type (prompt.text 30)");
+    }
 }

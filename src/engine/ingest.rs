@@ -8,7 +8,7 @@ use super::sweep;
 use crate::embed::{Ask, EmbedError, Embedder, NOT_RECORDED, Wanted};
 use crate::enrich::vectors::VectorPlan;
 use crate::enrich::{Batch, Source};
-use crate::event::Reject;
+use crate::event::{Reject, RejectReason};
 use crate::source::{Offset, PartitionId};
 use crate::steps::reached;
 use crate::store::StorageError;
@@ -19,7 +19,7 @@ use crate::store::vectors::VectorRow;
 use crate::window::{Pane, Partition, PartitionState};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -34,6 +34,8 @@ const MANY_BYTES: usize = 3 << 20;
 const MOST_BYTES: usize = 32 << 20;
 /// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
+/// Rows of one refused field and reason that a commit holds; further ones are counted only.
+const FIELD_ROWS: usize = 1_000;
 
 /// Whether panes that closed, so many rows and bytes of them, should be committed before their time; `open_bytes` are looked up where it
 /// depends on them.
@@ -179,6 +181,8 @@ pub struct Owned {
     /// About how many bytes of memory these hold.
     closed_bytes: usize,
     rejects: Vec<RejectRow>,
+    /// Rows of refused fields among these, by field and reason.
+    field_rows: BTreeMap<(Option<&'static str>, RejectReason), usize>,
     sampler: Sampler,
     vectors: Vec<VectorRow>,
     /// The open panes' file of the last commit, to be removed after the next.
@@ -217,6 +221,7 @@ impl Owned {
             closed: Vec::new(),
             closed_bytes: 0,
             rejects: Vec::new(),
+            field_rows: BTreeMap::new(),
             sampler: Sampler::default(),
             vectors: Vec::new(),
             open_file: None,
@@ -350,8 +355,7 @@ impl Owned {
     }
 
     fn take_in(&mut self, decoded: &Decoded, progress: &Progress) -> Result<(), IngestError> {
-        let mistyped = decoded.refused.iter().filter(|r| !r.fatal).count();
-        Progress::add(&progress.mistyped, mistyped as u64);
+        progress.count_fields(decoded.refused.iter().filter(|r| !r.fatal).map(|r| r.reject));
         for r in &decoded.refused {
             let time = r.record_time_us.unwrap_or(self.newest.max(r.newest));
             self.reject(time, r.offset, r.reject, r.fatal, progress);
@@ -383,6 +387,12 @@ impl Owned {
         if fatal {
             Progress::add(&progress.rejected, 1);
             *progress.reasons.lock().entry(reject.reason.name()).or_default() += 1;
+        } else {
+            let rows = self.field_rows.entry((reject.field, reject.reason)).or_default();
+            if *rows >= FIELD_ROWS {
+                return;
+            }
+            *rows += 1;
         }
         self.rejects.push(RejectRow {
             time,
@@ -419,7 +429,9 @@ impl Owned {
     #[must_use]
     pub fn is_full(&self) -> bool {
         panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.held())
-            || self.rejects.len() >= MANY_ROWS
+            // Those of fields are bounded by themselves: a field that is always wrong must not cost a commit for
+            // every thousand events.
+            || self.rejects.len() - self.field_rows.values().sum::<usize>() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
     }
 
@@ -501,6 +513,7 @@ impl Owned {
             let _ = job.storage.delete(&old);
         }
         self.rejects.clear();
+        self.field_rows.clear();
         self.vectors.clear();
         self.closed_bytes = 0;
         self.dirty = false;

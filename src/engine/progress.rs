@@ -1,5 +1,6 @@
 //! What a job has done so far, shared between its threads and whoever shows it.
 
+use crate::event::{Reject, RejectReason};
 use crate::source::PartitionId;
 use crate::store::vectors::VectorRow;
 use parking_lot::Mutex;
@@ -65,6 +66,8 @@ pub struct Progress {
     pub input: Mutex<Option<(u64, u64)>>,
     /// Rejections by reason.
     pub reasons: Mutex<BTreeMap<&'static str, u64>>,
+    /// Fields that were refused without their message, by path and reason.
+    pub fields: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     /// Images whose vector was had.
     pub vectors: AtomicU64,
     /// Images refused, by reason.
@@ -88,6 +91,8 @@ pub struct Counts {
     pub rejected: u64,
     /// Optional fields of the wrong type.
     pub mistyped_fields: u64,
+    /// Fields that were refused without their message: by reason, and then by path.
+    pub fields: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     /// Late events.
     pub late: u64,
     /// Offsets lost.
@@ -124,9 +129,26 @@ impl Progress {
         }
     }
 
+    /// Counts fields that were refused without their message.
+    pub fn count_fields(&self, refused: impl Iterator<Item = Reject>) {
+        let mut refused = refused.peekable();
+        if refused.peek().is_none() {
+            return;
+        }
+        let mut fields = self.fields.lock();
+        for r in refused {
+            Self::add(&self.mistyped, u64::from(r.reason == RejectReason::MistypedField));
+            *fields.entry((r.field.unwrap_or_default(), r.reason.name())).or_default() += 1;
+        }
+    }
+
     /// Copies the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        let mut fields: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for ((field, reason), n) in &*self.fields.lock() {
+            fields.entry(*reason).or_default().insert(*field, *n);
+        }
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let at = self.evaluated_to.load(Ordering::Relaxed);
         Counts {
@@ -135,6 +157,7 @@ impl Progress {
             events: get(&self.events),
             rejected: get(&self.rejected),
             mistyped_fields: get(&self.mistyped),
+            fields,
             late: get(&self.late),
             gaps: get(&self.gaps),
             windows: get(&self.windows),
@@ -145,5 +168,31 @@ impl Progress {
             refused_vectors: self.refused_vectors.lock().clone(),
             evaluated_to: (at != 0).then(|| crate::event::time::text(at)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_fields_are_counted_by_reason_and_path() {
+        let progress = Progress::default();
+        let of = |reason, field| Reject::field(reason, field);
+        progress.count_fields(std::iter::empty());
+        progress.count_fields(
+            [
+                of(RejectReason::MistypedField, "tenant"),
+                of(RejectReason::TooLarge, "tenant"),
+                of(RejectReason::MistypedField, "region"),
+                of(RejectReason::MistypedField, "tenant"),
+            ]
+            .into_iter(),
+        );
+        let counts = progress.counts();
+        assert_eq!(counts.mistyped_fields, 3);
+        let json = serde_json::to_value(&counts.fields).unwrap();
+        let expected = serde_json::json!({ "mistyped_field": { "region": 1, "tenant": 2 }, "too_large": { "tenant": 1 } });
+        assert_eq!(json, expected);
     }
 }

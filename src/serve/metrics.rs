@@ -124,9 +124,22 @@ impl Watched {
         let rejected = self.progress.reasons.lock().clone();
         let rejected = rejected.into_iter().map(|(reason, n)| (reason.to_owned(), n));
         family(to, "driftglass_rejected", "Messages refused, by reason", rejected)?;
+        self.fields(to)?;
         let refused = self.progress.refused_vectors.lock().clone();
         let refused = refused.into_iter().map(|(reason, n)| (reason.to_string(), n));
         family(to, "driftglass_vectors_refused", "Images refused, by reason", refused)
+    }
+
+    fn fields(&self, to: &mut DescriptorEncoder<'_>) -> Done {
+        let fields = self.progress.fields.lock().clone();
+        let help = "Fields refused without their message, by field and reason";
+        let mut encoder =
+            to.encode_descriptor("driftglass_fields_refused", help, None, MetricType::Counter)?;
+        for ((field, reason), n) in fields {
+            let labels = [("field", field), ("reason", reason)];
+            ConstCounter::new(n).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 
     fn state(&self, to: &mut DescriptorEncoder<'_>) -> Done {
