@@ -2,7 +2,7 @@
 //!
 //! Messages of one input are separated by the byte 0x1e. Checked is that
 //!
-//! - a message is refused with a reason, or is an event whose values keep their promises (times, ids, finite numbers, tokens);
+//! - a message is refused with a reason, or is an event whose values keep their promises (times, ids, numbers in range, tokens);
 //! - decoding holds memory in proportion to the message, and so does all that follows;
 //! - nothing but admitted names, hashed ids and tokens goes on, and of a user who opted out nothing but volume;
 //! - a partition that was stopped and restored gives the same panes, and these come back from their bytes;
@@ -13,7 +13,9 @@ use driftglass::config::features::Kind;
 use driftglass::enrich::vectors::inline;
 use driftglass::enrich::{Batch, Enricher, Source, Value};
 use driftglass::event::text::{MAX_REQUEST_ID, admissible};
-use driftglass::event::{Event, Prompt, Reject, RejectReason, VOCABULARY, decode, decode_within, time};
+use driftglass::event::{
+    Event, Num, Prompt, Ranges, Reject, RejectReason, VOCABULARY, decode, decode_within, time,
+};
 use driftglass::window::{Events, Filling, Packed, Pane, PaneRow, Partition, Written};
 use driftglass_fuzz::{DIMENSION, EVENTS, MIB, SAMPLE, bounded, same};
 use libfuzzer_sys::fuzz_target;
@@ -64,8 +66,9 @@ fn events(data: &[u8], enricher: &mut Enricher) {
         let decoded =
             bounded(64 * 1024 + 32 * message.len(), || decode_within(message, MAX_MESSAGE, &mut mistyped));
         match decoded {
-            Ok(event) => {
+            Ok(mut event) => {
                 check_event(&event, &mistyped);
+                check_ranges(&mut event);
                 enricher.push(&event, &mut batch);
                 check_row(&event, &batch);
             }
@@ -104,6 +107,15 @@ fn check_event(event: &Event<'_>, mistyped: &[&str]) {
     }
     let once = mistyped.iter().enumerate().all(|(i, field)| !mistyped[..i].contains(field));
     assert!(once, "a field was reported twice");
+}
+
+/// What a job takes in of its numbers.
+fn check_ranges(event: &mut Event<'_>) {
+    Ranges::default().check(event, |_| {});
+    for field in Num::ALL {
+        let x = event.nums[*field as usize];
+        assert!(x.is_nan() || field.range().contains(x), "a number outside of its range");
+    }
 }
 
 /// The row that an event became, which is the last one.

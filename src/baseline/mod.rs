@@ -2,6 +2,8 @@
 
 mod accept;
 mod centroid;
+#[cfg(test)]
+mod outliers_tests;
 mod prepared;
 mod set;
 mod strata;

@@ -2,8 +2,9 @@
 
 use super::{CliError, Global};
 use crate::config::Config;
+use crate::config::features::ranges;
 use crate::enrich::{Batch, DEFAULT_KEY, Enricher, IdHasher, Plan, Value};
-use crate::event::{Reject, RejectReason, decode};
+use crate::event::{Ranges, Reject, RejectReason, decode, repair};
 use crate::source::{FromBeginning, Inputs, JsonlSource, Payload, Polled, Source, resolve};
 use indicatif::HumanCount;
 use jsonschema::error::ValidationErrorKind;
@@ -27,8 +28,8 @@ struct Found {
     events: u64,
     /// Messages that would be rejected, by field (where one is to blame) and reason.
     rejected: Counted,
-    /// Optional fields of the wrong type, which count as missing.
-    left_out: BTreeMap<&'static str, u64>,
+    /// Optional fields that count as missing, by field and reason.
+    left_out: BTreeMap<(&'static str, &'static str), u64>,
     /// Departures from the schema, by field and keyword.
     schema: Counted,
     /// Events that carry each feature.
@@ -80,6 +81,7 @@ struct Checker {
     schema: jsonschema::Validator,
     plan: Arc<Plan>,
     enricher: Enricher,
+    ranges: Ranges,
     batch: Batch,
     found: Found,
 }
@@ -90,13 +92,15 @@ impl Checker {
         let schema = jsonschema::validator_for(&schema).map_err(|e| CliError::failed(e.to_string()))?;
         let features = config.feature_set().map_err(CliError::usage)?;
         let found = Found { carried: vec![0; features.len()], ..Found::default() };
+        let ranges = ranges(&features);
         let plan = Arc::new(Plan {
             features,
             dimensions: Vec::new(),
             hasher: IdHasher::new(DEFAULT_KEY),
             vectors: None,
         });
-        Ok(Self { schema, enricher: Enricher::new(Arc::clone(&plan)), plan, batch: Batch::default(), found })
+        let enricher = Enricher::new(Arc::clone(&plan));
+        Ok(Self { schema, plan, enricher, ranges, batch: Batch::default(), found })
     }
 
     fn message(&mut self, message: &[u8], max: usize) {
@@ -109,15 +113,19 @@ impl Checker {
             decode(message, &mut mistyped)
         };
         for field in mistyped {
-            *found.left_out.entry(field).or_default() += 1;
+            *found.left_out.entry((field, RejectReason::MistypedField.name())).or_default() += 1;
         }
         match decoded {
             Err(r) => {
                 let field = r.field.unwrap_or_default().to_owned();
                 *found.rejected.entry((field, r.reason.name())).or_default() += 1;
             }
-            Ok(event) => {
+            Ok(mut event) => {
                 found.events += 1;
+                self.ranges.check(&mut event, |field| {
+                    let reason = RejectReason::OutOfRange.name();
+                    *found.left_out.entry((field.path(), reason)).or_default() += 1;
+                });
                 self.batch.clear();
                 self.enricher.push(&event, &mut self.batch);
                 for (n, v) in found.carried.iter_mut().zip(&self.batch.values) {
@@ -125,7 +133,12 @@ impl Checker {
                 }
             }
         }
-        if let Ok(value) = serde_json::from_slice::<serde_json::Value>(message) {
+        // Without the values that can't be represented, which the schema then finds to be of another type.
+        let value = serde_json::from_slice::<serde_json::Value>(message).ok().or_else(|| {
+            let repaired = repair(std::str::from_utf8(message).ok()?)?;
+            serde_json::from_str(&repaired).ok()
+        });
+        if let Some(value) = value {
             let mut seen: Vec<(String, &'static str)> =
                 self.schema.iter_errors(&value).map(|e| departure(&e)).collect();
             seen.sort();
@@ -180,8 +193,8 @@ impl Found {
         for ((field, reason), count) in &self.rejected {
             n(&mut out, "rejected", field, reason, *count);
         }
-        for (field, count) in &self.left_out {
-            n(&mut out, "left out", field, "mistyped_field", *count);
+        for ((field, reason), count) in &self.left_out {
+            n(&mut out, "left out", field, reason, *count);
         }
         for ((field, what), count) in &self.schema {
             n(&mut out, "schema", field, what, *count);
@@ -201,8 +214,10 @@ impl Found {
         let counted = |c: &Counted, why: &str| -> Vec<serde_json::Value> {
             c.iter().map(|((field, w), n)| json!({ "field": field, why: w, "messages": n })).collect()
         };
-        let left_out: Vec<_> =
-            self.left_out.iter().map(|(f, n)| json!({ "field": f, "messages": n })).collect();
+        let left_out = self.left_out.iter();
+        let left_out: Vec<_> = left_out
+            .map(|((field, reason), n)| json!({ "field": field, "reason": reason, "messages": n }))
+            .collect();
         let carried: BTreeMap<&str, u64> =
             features.iter().copied().zip(self.carried.iter().copied()).collect();
         json!({
@@ -243,11 +258,16 @@ mod tests {
                 r#"{{"request_id":"r","timestamp":"2026-01-12T06:00:00Z","pipeline_stage":"generate","metrics":{{"latency_ms":"{secret}"}},"{secret}":1}}"#
             ),
             secret,
+            r#"{"request_id":"r","timestamp":"2026-01-12T06:00:00Z","pipeline_stage":"generate","tenant":"\ud83d","metrics":{"cost_usd":-5}}"#,
         ]);
-        assert_eq!((found.messages, found.events), (3, 1));
+        assert_eq!((found.messages, found.events), (4, 2));
+        assert_eq!(found.left_out[&("tenant", "mistyped_field")], 1);
+        assert_eq!(found.schema[&("tenant".to_owned(), "has another type")], 1);
+        assert_eq!(found.left_out[&("metrics.cost_usd", "out_of_range")], 1);
+        assert_eq!(found.schema[&("metrics.cost_usd".to_owned(), "is out of range")], 1);
         assert_eq!(found.rejected[&("timestamp".to_owned(), "missing_field")], 1);
         assert_eq!(found.rejected[&(String::new(), "not_json")], 1);
-        assert_eq!(found.left_out["metrics.latency_ms"], 1);
+        assert_eq!(found.left_out[&("metrics.latency_ms", "mistyped_field")], 1);
         assert_eq!(found.schema[&("timestamp".to_owned(), "is missing")], 1);
         assert_eq!(found.schema[&("metrics.latency_ms".to_owned(), "has another type")], 1);
         let names: Vec<String> =
@@ -255,6 +275,6 @@ mod tests {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         assert!(!found.text(&names).contains(secret) && !found.json(&names).contains(secret));
         let volume = names.iter().position(|n| *n == "volume").unwrap();
-        assert_eq!(found.carried[volume], 1);
+        assert_eq!(found.carried[volume], 2);
     }
 }

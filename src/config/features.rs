@@ -1,6 +1,6 @@
 //! Features: what is watched, each declared in one place by name, kind, stages and where it comes from.
 
-use crate::event::{Flag, Num, Stage, Stages, Text};
+use crate::event::{Bounds, Flag, Num, Ranges, Stage, Stages, Text};
 use serde::{Deserialize, Serialize};
 
 /// What a feature is, and so which sketch and which statistics it has.
@@ -138,6 +138,10 @@ pub struct Feature {
     pub log: Option<f64>,
     /// How a number is judged.
     pub test: Test,
+    /// The bounds that its mean takes a number beyond them for, so that a single one can't carry it away.
+    pub clip: Option<Bounds>,
+    /// The range that the configuration gives to its field; `None`: the schema's.
+    pub range: Option<Bounds>,
     /// What is tolerated.
     pub tolerance: Tolerance,
     /// A dimension within whose values the mean is compared, so that a change of mix is no drift of the feature.
@@ -156,12 +160,48 @@ pub fn scaled(log: Option<f64>, x: f64) -> f64 {
     }
 }
 
+/// A number as a mean takes it.
+#[must_use]
+pub fn clipped(clip: Option<Bounds>, x: f64) -> f64 {
+    clip.map_or(x, |bounds| bounds.clip(x))
+}
+
 impl Feature {
-    /// A number on the test's scale.
+    /// The same with a range of its field and bounds of clipping that the configuration gives. Only means clip.
     #[must_use]
-    pub fn scaled(&self, x: f64) -> f64 {
-        scaled(self.log, x)
+    pub fn bounded(mut self, range: Option<Bounds>, clip: Option<Bounds>) -> Self {
+        self.range = range;
+        self.clip = clip.filter(|_| (self.kind, self.test) == (Kind::Numeric, Test::Mean));
+        self.definition = self.define();
+        self
     }
+
+    /// What its sketches are made by. Bounds stand in it only where there are any, so that the history of a feature
+    /// goes on that never had one.
+    fn define(&self) -> String {
+        let Self { name, kind, from, log, test, .. } = self;
+        let stages: Vec<_> =
+            Stage::ALL.iter().filter(|s| self.stages.contains(**s)).map(|s| s.name()).collect();
+        let mut out = format!("{name}|{kind:?}|{from:?}|{}|{log:?}|{test:?}", stages.join("+"));
+        for (what, bounds) in [("clip", self.clip), ("range", self.range)] {
+            if let Some(Bounds { low, high }) = bounds {
+                out += &format!("|{what} {low:?} {high:?}");
+            }
+        }
+        out
+    }
+}
+
+/// The ranges of an event's numbers: the schema's, or what features say instead.
+#[must_use]
+pub fn ranges(features: &[Feature]) -> Ranges {
+    let mut out = Ranges::default();
+    for f in features {
+        if let (From::Num(field), Some(range)) = (f.from, f.range) {
+            out.set(field, range);
+        }
+    }
+    out
 }
 
 struct Builtin(&'static str, Kind, From, &'static [Stage], Option<f64>, Test, f64, f64);
@@ -252,7 +292,7 @@ fn from_row(row: Builtin, prefix: Option<Stage>) -> Feature {
     feature(name, kind, from, stages, log, test, Tolerance { absolute, relative })
 }
 
-/// A feature with its definition's text.
+/// A feature with its definition's text, and the bounds of clipping that its field has by itself.
 #[must_use]
 pub fn feature(
     name: String,
@@ -263,19 +303,21 @@ pub fn feature(
     test: Test,
     tolerance: Tolerance,
 ) -> Feature {
-    let stage_names: Vec<_> = Stage::ALL.iter().filter(|s| stages.contains(s)).map(|s| s.name()).collect();
-    let definition = format!("{name}|{kind:?}|{from:?}|{}|{log:?}|{test:?}", stage_names.join("+"));
-    Feature {
+    let clip = if let From::Num(field) = from { field.clip() } else { None };
+    let made = Feature {
         name,
         kind,
         from,
         stages: stages.iter().copied().collect(),
         log,
         test,
+        clip: None,
+        range: None,
         tolerance,
         stratify: None,
-        definition,
-    }
+        definition: String::new(),
+    };
+    made.bounded(None, clip)
 }
 
 #[cfg(test)]
@@ -292,6 +334,26 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
+    fn a_definition_names_bounds_only_where_there_are_any() {
+        let all = builtin();
+        let of = |name: &str| all.iter().find(|f| f.name == name).unwrap().clone();
+        // As before there were any: their history goes on.
+        assert_eq!(
+            of("aesthetic").definition,
+            "aesthetic|Numeric|Num(Aesthetic)|ingest+preprocess+generate+upscale+postprocess+deliver|None|Mean"
+        );
+        assert_eq!(
+            of("prompt_length").definition,
+            "prompt_length|Numeric|Num(PromptLength)|generate|None|Shape"
+        );
+        assert_eq!(of("accepted").clip, None);
+        assert_eq!(of("steps").definition, "steps|Numeric|Num(Steps)|generate|None|Mean|clip 0.0 300.0");
+        let wide = Some(Bounds { low: 0.0, high: 100.0 });
+        assert!(of("aesthetic").bounded(wide, None).definition.ends_with("|Mean|range 0.0 100.0"));
+        assert_eq!(of("prompt_length").bounded(None, wide).clip, None, "its shape is judged, not its mean");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::Config;
 use super::features::{self, Feature, From, Kind, Test, Tolerance};
-use crate::event::Stage;
+use crate::event::{Bounds, Num, Stage};
+use std::collections::BTreeMap;
 use std::path::Path;
 use thiserror::Error;
 
@@ -217,6 +218,7 @@ impl Config {
         if self.embedding.is_some() {
             all.extend(features::of_embeddings());
         }
+        let mut ranges: BTreeMap<Num, Bounds> = BTreeMap::new();
         for e in &self.features {
             let key = format!("features.{}", e.name);
             let old = all.iter().position(|f| f.name == e.name);
@@ -282,12 +284,46 @@ impl Config {
                     relative: e.tolerance_share.unwrap_or(tolerance.relative),
                 },
             );
+            let (range, clip) = (bounds(&key, "range", e.range)?, bounds(&key, "clip", e.clip)?);
+            if let Some(range) = range {
+                let From::Num(field) = from else {
+                    return Err(wrong(&key, "`range` is for numbers"));
+                };
+                if ranges.insert(field, range).is_some_and(|other| other != range) {
+                    let field = field.path();
+                    return Err(wrong(&key, format!("another feature gives {field} another `range`")));
+                }
+            }
+            if clip.is_some() && (made.kind, made.test) != (Kind::Numeric, Test::Mean) {
+                return Err(wrong(&key, "`clip` is for numbers that are judged by their mean"));
+            }
+            // What was set before holds on, unless the feature reads another field now.
+            let before = before.filter(|f| f.from == from).and_then(|f| f.clip);
+            let clip = clip.or(before).or(made.clip);
+            let made = made.bounded(None, clip);
             match old {
                 Some(i) => all[i] = Feature { stratify: all[i].stratify, ..made },
                 None => all.push(made),
             }
         }
+        // A range is the field's: it holds for all features that read it.
+        for f in &mut all {
+            let From::Num(field) = f.from else { continue };
+            if let Some(range) = ranges.get(&field) {
+                *f = f.clone().bounded(Some(*range), f.clip);
+            }
+        }
         Ok(all)
+    }
+}
+
+fn bounds(key: &str, name: &str, given: Option<[f64; 2]>) -> Result<Option<Bounds>, ConfigError> {
+    match given {
+        None => Ok(None),
+        Some([low, high]) if low.is_finite() && high.is_finite() && low < high => {
+            Ok(Some(Bounds { low, high }))
+        }
+        Some(_) => Err(wrong(key, format!("`{name}` is two numbers, the lower one first"))),
     }
 }
 
@@ -312,6 +348,14 @@ mod tests {
             ("[[features]]\nname = \"latency_ms\"\nlog = nan", "`log`"),
             ("[[features]]\nname = \"latency_ms\"\ntolerance = inf", "`tolerance`"),
             ("[[features]]\nname = \"latency_ms\"\ntolerance_share = -0.1", "`tolerance_share`"),
+            ("[[features]]\nname = \"latency_ms\"\nclip = [1.0, 1.0]", "`clip`"),
+            ("[[features]]\nname = \"latency_ms\"\nrange = [0.0, inf]", "`range`"),
+            ("[[features]]\nname = \"sampler\"\nrange = [0.0, 1.0]", "is for numbers"),
+            ("[[features]]\nname = \"prompt_length\"\nclip = [0.0, 1.0]", "judged by their mean"),
+            (
+                "[[features]]\nname = \"a\"\nfrom = \"metrics.rps\"\nrange = [0, 5]\n[[features]]\nname = \"b\"\nfrom = \"metrics.rps\"\nrange = [0, 9]",
+                "another `range`",
+            ),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
@@ -387,5 +431,26 @@ mod tests {
         assert!(f.iter().any(|f| f.name == "gpu_util" && f.kind == Kind::Numeric));
         assert!(!f.iter().any(|f| f.name == "cfg"));
         assert_eq!(f.iter().find(|f| f.name == "aesthetic").unwrap().tolerance.absolute, 0.5);
+    }
+
+    #[test]
+    fn a_range_is_the_field_s_and_a_clip_the_feature_s() {
+        let c = read(
+            "[[features]]\nname = \"aesthetic\"\nrange = [0, 100]\n[[features]]\nname = \"mine\"\nfrom = \"quality.aesthetic\"\nclip = [1, 99]\n[[features]]\nname = \"gpu\"\nfrom = \"resources.gpu_mem_mb\"\n[[features]]\nname = \"steps\"\nfrom = \"outcome.rerolls\"\ntolerance = 0.5\n",
+        )
+        .unwrap();
+        let all = c.feature_set().unwrap();
+        let of = |name: &str| all.iter().find(|f| f.name == name).unwrap();
+        let hundred = Bounds { low: 0.0, high: 100.0 };
+        assert_eq!((of("aesthetic").range, of("aesthetic").clip), (Some(hundred), None));
+        assert_eq!(
+            (of("mine").range, of("mine").clip),
+            (Some(hundred), Some(Bounds { low: 1.0, high: 99.0 }))
+        );
+        assert_eq!(of("gpu").clip, Num::GpuMem.clip(), "its field's");
+        assert_eq!(of("steps").clip, Num::Rerolls.clip(), "no longer that of the field that it read before");
+        let mut ranges = crate::event::Ranges::default();
+        ranges.set(Num::Aesthetic, hundred);
+        assert_eq!(features::ranges(&all), ranges);
     }
 }

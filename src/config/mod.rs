@@ -233,6 +233,10 @@ pub struct FeatureEntry {
     pub log: Option<f64>,
     /// How a number is judged.
     pub test: Option<Test>,
+    /// The range of its field, outside of which a number counts as missing.
+    pub range: Option<[f64; 2]>,
+    /// The bounds that its mean takes a number beyond them for.
+    pub clip: Option<[f64; 2]>,
     /// Tolerated change.
     pub tolerance: Option<f64>,
     /// Tolerated change as a share of the baseline's value.

@@ -5,10 +5,11 @@
 
 use super::ingest::IngestError;
 use super::job::Job;
+use crate::config::features::ranges;
 use crate::enrich::hash::short_hash;
 use crate::enrich::{Batch, Enricher, Plan};
 use crate::event::archive::ArchiveReader;
-use crate::event::{Event, Reject, RejectReason, decode_within};
+use crate::event::{Event, Ranges, Reject, RejectReason, decode_within};
 use crate::source::{Chunk, PartitionId, Payload, TimeRange};
 use crossbeam_channel::{Receiver, Sender};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,12 +84,22 @@ impl Decoded {
             (chunk.partition, chunk.len() as u64, chunk.bytes as u64);
     }
 
-    fn push(&mut self, event: &Event<'_>, offset: i64, range: TimeRange, enricher: &mut Enricher) {
-        if range.contains(event.time_us) {
-            self.newest = self.newest.max(event.time_us);
-            enricher.push(event, &mut self.batch);
-            self.offsets.push(offset);
-        }
+    /// Takes an event in, without the numbers that lie outside of their ranges.
+    fn push(
+        &mut self,
+        mut event: Event<'_>,
+        (offset, record_time_us): (i64, Option<i64>),
+        ranges: &Ranges,
+        enricher: &mut Enricher,
+    ) {
+        let newest = self.newest;
+        ranges.check(&mut event, |field| {
+            let reject = Reject::field(RejectReason::OutOfRange, field.path());
+            self.refused.push(Refused { record_time_us, newest, offset, reject, fatal: false });
+        });
+        self.newest = newest.max(event.time_us);
+        enricher.push(&event, &mut self.batch);
+        self.offsets.push(offset);
     }
 }
 
@@ -97,6 +108,7 @@ pub struct Decoder {
     plan: Arc<Plan>,
     max_message: usize,
     range: TimeRange,
+    ranges: Ranges,
     enricher: Enricher,
     mistyped: Vec<&'static str>,
     /// Messages with these bytes crash it.
@@ -112,6 +124,7 @@ impl Decoder {
             plan: Arc::clone(&job.plan),
             max_message: job.settings.config.input.max_message.0 as usize,
             range,
+            ranges: ranges(&job.plan.features),
             enricher: Enricher::new(Arc::clone(&job.plan)),
             mistyped: Vec::new(),
             #[cfg(test)]
@@ -188,7 +201,10 @@ impl Decoder {
                     };
                     out.good.push(decoded.is_ok());
                     match decoded {
-                        Ok(event) => out.push(&event, s.offset, self.range, &mut self.enricher),
+                        Ok(event) if !self.range.contains(event.time_us) => {}
+                        Ok(event) => {
+                            out.push(event, (s.offset, s.record_time_us), &self.ranges, &mut self.enricher);
+                        }
                         Err(reject) => out.refused.push(refuse(reject, true)),
                     }
                     let field =
@@ -204,8 +220,11 @@ impl Decoder {
                     message: e.to_string(),
                 })?;
                 for i in 0..rows.num_rows() {
-                    let offset = reader.offset(i);
-                    out.push(&reader.event(i), offset, self.range, &mut self.enricher);
+                    let (offset, event) = (reader.offset(i), reader.event(i));
+                    if self.range.contains(event.time_us) {
+                        let at = (offset, reader.record_time_us(i));
+                        out.push(event, at, &self.ranges, &mut self.enricher);
+                    }
                     out.next_offset = Some(offset + 1);
                 }
             }

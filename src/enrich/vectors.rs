@@ -6,7 +6,7 @@ use super::batch::{Batch, Candidate, Source, Value};
 use super::hash::short_hash;
 use super::reference::Reference;
 use crate::config::features::{Feature, From};
-use crate::event::{Event, Num};
+use crate::event::{Event, Num, repair};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -151,8 +151,17 @@ impl VectorPlan {
         if share >= self.rate {
             return None;
         }
-        let Ok(artifacts) = serde_json::from_str::<Artifacts<'_>>(json) else {
-            return Some(Source::Unreadable);
+        let repaired;
+        let artifacts = match serde_json::from_str::<Artifacts<'_>>(json) {
+            Ok(artifacts) => artifacts,
+            Err(_) => {
+                // What nobody reads, a key or a text that can't be, must not cost the image.
+                repaired = repair(json);
+                match repaired.as_deref().map(serde_json::from_str) {
+                    Some(Ok(artifacts)) => artifacts,
+                    _ => return Some(Source::Unreadable),
+                }
+            }
         };
         let mut keep = |text: &str| {
             let from = addresses.len() as u32;

@@ -43,6 +43,10 @@ fn a_vector_in_the_event_comes_before_its_file_and_that_before_the_image() {
     assert_eq!(source(&plan, &image.replace("i.png", ""), 0), Some(("image", "t.png".into())));
     assert_eq!(source(&plan, "{}", 0), None);
     assert_eq!(source(&plan, r#"{"image_uri":7}"#, 0), Some(("unreadable", String::new())));
+    let unread = r#"{"\ud83d":1e999,"image_id":"\ud83d","image_uri":"i.png"}"#;
+    assert_eq!(source(&plan, unread, 0), Some(("image", "i.png".into())), "what nobody reads costs nothing");
+    let cut = r#"{"image_uri":"i.png\ud83d"}"#;
+    assert_eq!(source(&plan, cut, 0), Some(("unreadable", String::new())));
     let nothing = VectorPlan { takes: Takes::default(), ..plan };
     assert_eq!(source(&nothing, &none, 0), None, "what can't be followed is no candidate");
 }
@@ -103,6 +107,7 @@ fn what_is_no_vector_is_refused_with_its_reason() {
     }
     assert_eq!(inline("[1, 0.5]"), Ok(vec![1.0, 0.5]));
     assert_eq!(inline("[1, null]"), Err("not_a_vector"));
+    assert_eq!(inline("[1, 1e400]"), Err("not_a_vector"));
 }
 
 #[test]

@@ -182,7 +182,9 @@ impl ArchiveBuilder {
         self.seed.append_option(event.seed.filter(|_| kept));
         for (&field, column) in Num::ALL.iter().zip(&mut self.nums) {
             let mut value = event.nums[field as usize];
-            if field == Num::PromptLength && value.is_nan() {
+            // Numbers stay as they came, whatever their range: a replay checks them, perhaps against another one. But
+            // the length that a replay would compute from the text has to be here.
+            if field == Num::PromptLength && !field.range().contains(value) && clean.read.is_some() {
                 value = clean.read.as_ref().map_or(f64::NAN, |r| f64::from(r.length));
             }
             column.append_option(Some(value).filter(|v| kept && !v.is_nan()));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Config;
 use crate::enrich::{Batch, Enricher, IdHasher, Plan, Value};
-use crate::event::decode;
+use crate::event::{Ranges, decode};
 
 const FULL: &str = r#"{"request_id":"r-1","session_id":"SESSION-7","user_id_hash":"USER-9","timestamp":"2026-01-12T06:00:00.123456Z",
  "pipeline_stage":"generate","region":"eu","tenant":"birch","traffic_source":"web","prompt":{"text":"zebra apple zebra mango on the beach"},
@@ -25,6 +25,9 @@ fn messages() -> Vec<String> {
         ),
         change("zebra apple zebra mango on the beach", ""),
         change("birch", "white birch"),
+        change(r#""prompt":{"#, r#""prompt":{"length":-3,"#),
+        change("812.5", "-86400000"),
+        change(r#""aesthetic":5.5"#, r#""aesthetic":57.5"#),
     ]
 }
 
@@ -52,6 +55,12 @@ fn archived(messages: &[String]) -> RecordBatch {
     }
     assert_eq!(builder.len(), messages.len());
     builder.finish().unwrap()
+}
+
+/// An event as a job takes it in: without the numbers that lie outside of their ranges.
+fn checked(mut event: Event<'_>) -> Event<'_> {
+    Ranges::default().check(&mut event, |_| {});
+    event
 }
 
 /// What panes are made of, with tokens sorted.
@@ -90,13 +99,13 @@ fn a_replay_of_the_archive_fills_the_same_panes() {
     let (mut from_json, mut from_archive) = (Batch::default(), Batch::default());
     let mut e = enricher();
     for m in &messages {
-        e.push(&decode(m.as_bytes(), &mut Vec::new()).unwrap(), &mut from_json);
+        e.push(&checked(decode(m.as_bytes(), &mut Vec::new()).unwrap()), &mut from_json);
     }
     let rows = archived(&messages);
     let reader = ArchiveReader::new(&rows).unwrap();
     let mut e = enricher();
     for row in 0..reader.len() {
-        e.push(&reader.event(row), &mut from_archive);
+        e.push(&checked(reader.event(row)), &mut from_archive);
         assert_eq!((reader.partition(row), reader.offset(row)), (3, 100 + row as i64));
         assert_eq!(reader.record_time_us(row), Some((100 + row as i64) * 7));
     }

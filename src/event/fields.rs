@@ -1,5 +1,7 @@
 //! The fields of the reference event that features, segments and the archive can draw on, each declared once.
 
+use super::ranges::Bounds;
+
 /// Declares a field enum with its dotted paths in the event.
 macro_rules! fields {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $path:literal,)+ }) => {
@@ -28,27 +30,57 @@ macro_rules! fields {
     };
 }
 
-fields! {
-    /// Numbers.
-    Num {
-        PromptLength = "prompt.length",
-        Steps = "params.steps",
-        Cfg = "params.cfg",
-        GpuMem = "resources.gpu_mem_mb",
-        BatchSize = "resources.batch_size",
-        Latency = "metrics.latency_ms",
-        Rps = "metrics.rps",
-        GpuUtil = "metrics.gpu_util",
-        Cost = "metrics.cost_usd",
-        QueueWait = "metrics.queue_wait_ms",
-        ModelLoad = "metrics.model_load_ms",
-        SafetyCheck = "metrics.safety_check_ms",
-        CdnUpload = "metrics.cdn_upload_ms",
-        ClipI = "quality.clip_i",
-        Aesthetic = "quality.aesthetic",
-        StyleDistance = "quality.style_distance",
-        Rerolls = "outcome.rerolls",
-    }
+/// Declares the numbers: path, range, and the bounds at which a mean clips them where the range alone lets a
+/// single value carry it away.
+macro_rules! numbers {
+    ($($variant:ident = $path:literal in $low:literal..=$high:literal
+        $(clip $from:literal..=$to:literal)?,)+) => {
+        fields! {
+            /// Numbers.
+            Num { $($variant = $path,)+ }
+        }
+
+        impl Num {
+            /// What the schema lets it be; outside it counts as missing.
+            #[must_use]
+            pub fn range(self) -> Bounds {
+                let (low, high) = match self { $(Self::$variant => ($low, $high),)+ };
+                Bounds { low, high }
+            }
+
+            /// The bounds at which a feature that is tested by its mean clips it, unless it has others; `None`: the
+            /// range is narrow enough.
+            #[must_use]
+            pub fn clip(self) -> Option<Bounds> {
+                match self {
+                    $(Self::$variant => None$(.or(Some(Bounds { low: $from, high: $to })))?,)+
+                }
+            }
+        }
+    };
+}
+
+// Ranges are far beyond what services send: what lies outside is no measurement. Bounds of clipping lie where a
+// value may still be meant, and yet one of some thousands does not hide a change of the others by two standard
+// deviations (a test in `baseline/outliers_tests.rs` says so).
+numbers! {
+    PromptLength = "prompt.length" in 0.0..=1e7 clip 0.0..=1e4,
+    Steps = "params.steps" in 0.0..=1e4 clip 0.0..=300.0,
+    Cfg = "params.cfg" in -100.0..=1e3 clip -50.0..=50.0,
+    GpuMem = "resources.gpu_mem_mb" in 0.0..=1e7 clip 0.0..=1e6,
+    BatchSize = "resources.batch_size" in 0.0..=1e4 clip 0.0..=256.0,
+    Latency = "metrics.latency_ms" in 0.0..=1e9 clip 0.0..=3.6e6,
+    Rps = "metrics.rps" in 0.0..=1e6 clip 0.0..=1e3,
+    GpuUtil = "metrics.gpu_util" in 0.0..=1.0,
+    Cost = "metrics.cost_usd" in 0.0..=1e6 clip 0.0..=100.0,
+    QueueWait = "metrics.queue_wait_ms" in 0.0..=1e9 clip 0.0..=8.64e7,
+    ModelLoad = "metrics.model_load_ms" in 0.0..=1e9 clip 0.0..=3.6e6,
+    SafetyCheck = "metrics.safety_check_ms" in 0.0..=1e9 clip 0.0..=3.6e6,
+    CdnUpload = "metrics.cdn_upload_ms" in 0.0..=1e9 clip 0.0..=3.6e6,
+    ClipI = "quality.clip_i" in -1.0..=1.0,
+    Aesthetic = "quality.aesthetic" in 0.0..=10.0,
+    StyleDistance = "quality.style_distance" in 0.0..=2.0,
+    Rerolls = "outcome.rerolls" in 0.0..=1e4 clip 0.0..=100.0,
 }
 
 fields! {

@@ -3,13 +3,17 @@
 pub mod archive;
 mod decode;
 mod fields;
+mod ranges;
 mod raw;
+mod repair;
 pub mod text;
 pub mod time;
 
 pub use decode::{Reject, RejectReason, decode, decode_within};
 pub use fields::{Flag, Num, Stage, Stages, Text, column, dimension};
+pub use ranges::{Bounds, Ranges};
 pub use raw::VOCABULARY;
+pub use repair::repair;
 
 use std::borrow::Cow;
 
@@ -92,6 +96,38 @@ impl<'a> Event<'a> {
             failed: false,
             artifacts: None,
             opt_out: false,
+        }
+    }
+
+    /// The same with texts of its own, for when the message does not last.
+    #[must_use]
+    pub fn into_owned(self) -> Event<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let id = |id| match id {
+            Id::Missing => Id::Missing,
+            Id::Raw(text) => Id::Raw(own(text)),
+            Id::Hashed(hash) => Id::Hashed(hash),
+        };
+        Event {
+            request_id: own(self.request_id),
+            request_hash: self.request_hash,
+            time_us: self.time_us,
+            stage: self.stage,
+            session: id(self.session),
+            user: id(self.user),
+            prompt: match self.prompt {
+                Prompt::Missing => Prompt::Missing,
+                Prompt::Text(text) => Prompt::Text(own(text)),
+                Prompt::Tokens(tokens) => Prompt::Tokens(Cow::Owned(tokens.into_owned())),
+            },
+            loras: self.loras.map(|all| all.into_iter().map(own).collect()),
+            seed: self.seed,
+            nums: self.nums,
+            flags: self.flags,
+            texts: self.texts.map(|text| text.map(own)),
+            failed: self.failed,
+            artifacts: self.artifacts.map(own),
+            opt_out: self.opt_out,
         }
     }
 }

@@ -78,7 +78,9 @@ fn tolerated_fixtures_break_the_schema_only_in_the_field_they_name() {
     let validator = validator();
     for line in TOLERATED.lines() {
         let case: Value = serde_json::from_str(line).unwrap();
-        let message: Value = serde_json::from_str(case["message"].as_str().unwrap()).unwrap();
+        let message = case["message"].as_str().unwrap();
+        let repaired = crate::event::repair(message);
+        let message: Value = serde_json::from_str(repaired.as_deref().unwrap_or(message)).unwrap();
         let path = format!("/{}", case["field"].as_str().unwrap().replace('.', "/"));
         let errors: Vec<String> =
             validator.iter_errors(&message).map(|e| e.instance_path().to_string()).collect();

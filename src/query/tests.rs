@@ -4,7 +4,7 @@ use super::functions::aligned_counts;
 use super::shell::{Script, execute};
 use super::*;
 use crate::baseline::{About, Prepared};
-use crate::config::features::{Feature, Kind, Test, builtin};
+use crate::config::features::{Feature, Kind, Test, builtin, scaled};
 use crate::config::segments::Groupings;
 use crate::drift::{Contributor, Scores, Side, Verdict};
 use crate::enrich::token_of;
@@ -55,9 +55,9 @@ fn hour(i: u64) -> Vec<Sketch> {
         let sampled = if e % (3 + i) == 0 { "ddim" } else { "euler" };
         sampler.add(&[Arc::from(sampled)], bucket, session);
         let ms = 900.0 + (e % 100) as f64 * (10.0 + i as f64);
-        latency.add(ms, features[2].scaled(ms), bucket, session, features[2].test == Test::Shape);
+        latency.add(ms, ms, scaled(features[2].log, ms), bucket, session, features[2].test == Test::Shape);
         let characters = 20.0 + ((e * 7 + i * 30) % 200) as f64;
-        length.add(characters, characters, bucket, session, features[3].test == Test::Shape);
+        length.add(characters, characters, characters, bucket, session, features[3].test == Test::Shape);
         error.add(e % 20 == 0, bucket, session, (e, "r"));
     }
     (0..30).for_each(|_| tokens.add(&[token("zebra")], 3, 3 << 59, Some(11)));

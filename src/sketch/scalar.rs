@@ -20,11 +20,12 @@ pub struct NumericSketch {
 }
 
 impl NumericSketch {
-    /// Counts a value `x`, which is `scaled` on the test's scale; `by_session` keeps its quantile bucket apart by session bucket.
-    pub fn add(&mut self, x: f64, scaled: f64, bucket: u8, session: u64, by_session: bool) {
-        let (sum, sum_sq) = (to_fixed(x), to_fixed(x * x));
+    /// Counts a value `x`, which the mean takes for `clipped` and the test for `scaled`; `by_session` keeps its quantile bucket apart
+    /// by session bucket.
+    pub fn add(&mut self, x: f64, clipped: f64, scaled: f64, bucket: u8, session: u64, by_session: bool) {
+        let (sum, sum_sq) = (to_fixed(clipped), to_fixed(clipped * clipped));
         // Most features are tested on their own scale.
-        let same = scaled.to_bits() == x.to_bits();
+        let same = scaled.to_bits() == clipped.to_bits();
         let (test, test_sq) =
             if same { (sum, sum_sq) } else { (to_fixed(scaled), to_fixed(scaled * scaled)) };
         self.sum = self.sum.saturating_add(sum);
@@ -65,26 +66,26 @@ impl NumericSketch {
         self.events.n()
     }
 
-    /// Sum of the values.
+    /// Sum of the values, clipped as the feature has it.
     #[must_use]
     pub fn sum(&self) -> f64 {
         to_float(self.sum)
     }
 
-    /// Mean of the values.
+    /// Mean of the values, clipped as the feature has it.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
         (self.n() > 0).then(|| self.sum() / self.n() as f64)
     }
 
-    /// Standard deviation of the values (of the population).
+    /// Standard deviation of the clipped values (of the population).
     #[must_use]
     pub fn sd(&self) -> Option<f64> {
         let mean = self.mean()?;
         Some((to_float(self.sum_sq) / self.n() as f64 - mean * mean).max(0.0).sqrt())
     }
 
-    /// The values' quantiles.
+    /// The quantiles of the values as they came.
     #[must_use]
     pub fn quantiles(&self) -> &Quantiles {
         &self.quantiles

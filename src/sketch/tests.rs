@@ -53,9 +53,14 @@ fn add(sketch: &mut Sketch, e: &Seen) {
     match &mut sketch.body {
         Body::Tokens(s) => s.add(&e.tokens, b, e.session, e.user),
         Body::Category(s) => s.add(&[Arc::from(format!("c{}", e.category))], b, e.session),
-        Body::Numeric(s) => {
-            s.add(e.number, (e.number.abs() + 1000.0).ln(), b, e.session, e.request.is_multiple_of(2))
-        }
+        Body::Numeric(s) => s.add(
+            e.number,
+            e.number,
+            (e.number.abs() + 1000.0).ln(),
+            b,
+            e.session,
+            e.request.is_multiple_of(2),
+        ),
         Body::Rate(s) => {
             s.add(
                 e.holds,

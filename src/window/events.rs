@@ -6,8 +6,9 @@
 
 use super::packed::PackedError;
 use super::pane::{Contents, empty};
-use crate::config::features::{Feature, Kind, Test, scaled};
+use crate::config::features::{Feature, Kind, Test, clipped, scaled};
 use crate::enrich::{Batch, Value};
+use crate::event::Bounds;
 use crate::sketch::codec::{DecodeError, Reader, Writer};
 use crate::sketch::{Body, SketchId, UnlikeSketches, session_bucket};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub struct Definition {
     pub id: SketchId,
     /// `Some(c)`: tested as ln(x + c).
     pub log: Option<f64>,
+    /// The bounds at which its mean clips numbers.
+    pub clip: Option<Bounds>,
     /// Tested by its shape, so that quantiles are kept by session bucket.
     pub by_session: bool,
 }
@@ -37,7 +40,8 @@ impl Definition {
     /// The definition of a feature whose sketches have this id.
     #[must_use]
     pub fn new(feature: &Feature, id: SketchId) -> Self {
-        Self { kind: feature.kind, id, log: feature.log, by_session: feature.test == Test::Shape }
+        let by_session = feature.test == Test::Shape;
+        Self { kind: feature.kind, id, log: feature.log, clip: feature.clip, by_session }
     }
 }
 
@@ -326,7 +330,8 @@ fn add(body: &mut Body, definition: &Definition, value: &Read<'_, '_>, head: &He
     let (bucket, session) = (head.bucket, head.session);
     match (body, value) {
         (Body::Numeric(s), Read::Num(x)) => {
-            s.add(*x, scaled(definition.log, *x), bucket, session, definition.by_session);
+            let mean = clipped(definition.clip, *x);
+            s.add(*x, mean, scaled(definition.log, mean), bucket, session, definition.by_session);
         }
         (Body::Rate(s), Read::Flag(NAMED)) => s.count(bucket, session, Some(head.request)),
         (Body::Rate(s), Read::Flag(COUNTED)) => s.count(bucket, session, None),

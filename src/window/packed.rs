@@ -107,7 +107,7 @@ mod tests {
             let session = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             rate.add(i % 3 == 0, (i % 32) as u8, session, (i, "r"));
             if i % 2 == 0 {
-                number.add(i as f64, i as f64, (i % 32) as u8, session, false);
+                number.add(i as f64, i as f64, i as f64, (i % 32) as u8, session, false);
             }
         }
         let of = |body| Some(Box::new(Sketch { id: SketchId(3), body }));

@@ -3,7 +3,7 @@
 use super::events::{Definition, Definitions, Events};
 use super::filling::Filling;
 use super::packed::PackedError;
-use crate::config::features::{Feature, Kind};
+use crate::config::features::{Feature, Kind, clipped, scaled};
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Plan, Row, Value};
 use crate::sketch::{
@@ -200,7 +200,8 @@ fn add_value(feature: &Feature, body: &mut Body, value: &Value, batch: &Batch, r
         (Body::Category(s), Value::Names(r)) => s.add(&batch.names[Batch::range(r)], bucket, row.session),
         (Body::Numeric(s), Value::Num(x)) => {
             let by_session = feature.test == crate::config::features::Test::Shape;
-            s.add(*x, feature.scaled(*x), bucket, row.session, by_session);
+            let mean = clipped(feature.clip, *x);
+            s.add(*x, mean, scaled(feature.log, mean), bucket, row.session, by_session);
         }
         (Body::Rate(s), Value::Flag(v)) => s.add(*v, bucket, row.session, request()),
         (Body::Rate(s), Value::Event) => s.count(bucket, row.session, (!row.opt_out).then(request)),
