@@ -106,7 +106,8 @@ fn one_value_at_the_end_of_its_range_hides_nothing_that_follows() {
 #[test]
 fn without_bounds_the_same_value_hides_it() {
     let all = builtin();
-    let latency = all.iter().find(|f| f.name == "steps").unwrap().clone().bounded(None, None);
+    let steps = all.iter().find(|f| f.name == "steps").unwrap().clone().bounded(None, None);
     let high = Num::Steps.range().high;
-    assert!(p_after(&latency, Some(high), -2.0) > 1e-3, "{:e}", p_after(&latency, Some(high), -2.0));
+    let p = p_after(&steps, Some(high), -2.0);
+    assert!(p > 1e-3, "{p:e}");
 }

@@ -90,6 +90,7 @@ mod tests {
         let progress = Arc::new(Progress::default());
         Progress::add(&progress.events, 7);
         progress.reasons.lock().insert("not_json", 3);
+        progress.fields.lock().insert(("quality.aesthetic", "out_of_range"), 5);
         progress.evaluated_to.store(1_768_197_600_500_000, std::sync::atomic::Ordering::Relaxed);
         progress.open_panes.lock().extend([(PartitionId(0), 30), (PartitionId(4), 12)]);
         progress.evaluator_bytes.lock().hours = 9;
@@ -99,6 +100,7 @@ mod tests {
         for line in [
             "driftglass_events_total 7\n",
             "driftglass_rejected_total{reason=\"not_json\"} 3\n",
+            "driftglass_fields_refused_total{field=\"quality.aesthetic\",reason=\"out_of_range\"} 5\n",
             "driftglass_evaluated_timestamp_seconds 1768197600.5\n",
             "driftglass_storage_failing 0\n",
             "driftglass_state_bytes{part=\"open_panes\"} 42\n",
