@@ -395,7 +395,8 @@ impl Worker {
                     events += 1;
                     owned.newest = owned.newest.max(event.time_us);
                     let clean = self.enricher.clean(&event);
-                    Progress::add(&self.progress.mistyped, mistyped.len() as u64);
+                    let left_out = mistyped.len() + clean.refused.paths().count();
+                    Progress::add(&self.progress.mistyped, left_out as u64);
                     let place = Place {
                         topic: &self.topic,
                         partition: p.0,

@@ -7,7 +7,7 @@ use crate::embed::style::{self, StyleFile};
 use crate::embed::{EmbedError, Embedder, vector_plan};
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::VectorPlan;
-use crate::event::text::admissible;
+use crate::event::text::looks_like_code;
 use crate::store::Storage;
 use crate::store::vectors::{Resolved, read_vectors};
 use clap::{Args, Subcommand};
@@ -156,7 +156,7 @@ fn build(
     images: &[PathBuf],
     global: &Global,
 ) -> Result<(), CliError> {
-    if !admissible(name) || name.contains('/') {
+    if !looks_like_code(name) || name.contains('/') {
         return Err(CliError::usage(format!("{name:?} is no name: use letters, digits and . _ : @ + -")));
     }
     let (found, plan) = embedded(config, storage, images, global)?;

@@ -8,7 +8,7 @@ use super::job::Job;
 use crate::enrich::hash::short_hash;
 use crate::enrich::{Batch, Enricher, Plan};
 use crate::event::archive::ArchiveReader;
-use crate::event::{Event, Reject, RejectReason, decode_within};
+use crate::event::{Event, NameFields, Reject, RejectReason, decode_within};
 use crate::source::{Chunk, PartitionId, Payload, TimeRange};
 use crossbeam_channel::{Receiver, Sender};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,12 +83,21 @@ impl Decoded {
             (chunk.partition, chunk.len() as u64, chunk.bytes as u64);
     }
 
-    fn push(&mut self, event: &Event<'_>, offset: i64, range: TimeRange, enricher: &mut Enricher) {
-        if range.contains(event.time_us) {
-            self.newest = self.newest.max(event.time_us);
-            enricher.push(event, &mut self.batch);
-            self.offsets.push(offset);
+    /// Takes an event in where it lies within `range`; returns its fields that held what is no name.
+    fn push(
+        &mut self,
+        event: &Event<'_>,
+        offset: i64,
+        range: TimeRange,
+        enricher: &mut Enricher,
+    ) -> NameFields {
+        if !range.contains(event.time_us) {
+            return NameFields::default();
         }
+        self.newest = self.newest.max(event.time_us);
+        enricher.push(event, &mut self.batch);
+        self.offsets.push(offset);
+        enricher.refused()
     }
 }
 
@@ -187,13 +196,18 @@ impl Decoder {
                         fatal,
                     };
                     out.good.push(decoded.is_ok());
+                    let mut names = NameFields::default();
                     match decoded {
-                        Ok(event) => out.push(&event, s.offset, self.range, &mut self.enricher),
+                        Ok(event) => names = out.push(&event, s.offset, self.range, &mut self.enricher),
                         Err(reject) => out.refused.push(refuse(reject, true)),
                     }
                     let field =
                         |f: &&'static str| refuse(Reject::field(RejectReason::MistypedField, f), false);
                     out.refused.extend(self.mistyped.iter().map(field));
+                    if !names.is_empty() {
+                        let name = |f| refuse(Reject::field(RejectReason::RefusedName, f), false);
+                        out.refused.extend(names.paths().map(name));
+                    }
                     out.next_offset = Some(s.offset + 1);
                 }
                 out.fingerprint = spans.last().map(|l| short_hash(&buffer[l.start as usize..l.end as usize]));
@@ -205,7 +219,15 @@ impl Decoder {
                 })?;
                 for i in 0..rows.num_rows() {
                     let offset = reader.offset(i);
-                    out.push(&reader.event(i), offset, self.range, &mut self.enricher);
+                    let names = out.push(&reader.event(i), offset, self.range, &mut self.enricher);
+                    let (record_time_us, newest) = (reader.record_time_us(i), out.newest);
+                    out.refused.extend(names.paths().map(|f| Refused {
+                        record_time_us,
+                        newest,
+                        offset,
+                        reject: Reject::field(RejectReason::RefusedName, f),
+                        fatal: false,
+                    }));
                     out.next_offset = Some(offset + 1);
                 }
             }

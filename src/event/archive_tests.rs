@@ -34,6 +34,7 @@ fn enricher() -> Enricher {
         features,
         dimensions: Text::ALL.to_vec(),
         hasher: IdHasher::new("k"),
+        hidden: crate::event::NameFields::default(),
         vectors: None,
     }))
 }

@@ -8,7 +8,7 @@ pub mod text;
 pub mod time;
 
 pub use decode::{Reject, RejectReason, decode, decode_within};
-pub use fields::{Flag, Num, Stage, Stages, Text, column, dimension};
+pub use fields::{Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension};
 pub use raw::VOCABULARY;
 
 use std::borrow::Cow;
@@ -37,7 +37,8 @@ pub enum Prompt<'a> {
     Tokens(Cow<'a, [u16]>),
 }
 
-/// One event, decoded and borrowed from its message. Texts are as they came: [`text::admit`] stands between them and any output.
+/// One event, decoded and borrowed from its message. Names are as they came: [`text`] stands
+/// between them and any output.
 #[derive(Debug, Clone)]
 pub struct Event<'a> {
     /// The request.
@@ -70,6 +71,8 @@ pub struct Event<'a> {
     pub artifacts: Option<Cow<'a, str>>,
     /// The user opted out: the event counts in volume only.
     pub opt_out: bool,
+    /// Its names are those of an archive: written already, so with our escapes and hashes.
+    pub archived: bool,
 }
 
 impl<'a> Event<'a> {
@@ -92,6 +95,7 @@ impl<'a> Event<'a> {
             failed: false,
             artifacts: None,
             opt_out: false,
+            archived: false,
         }
     }
 }
