@@ -60,7 +60,7 @@ pub fn accepted(excluded: &Excluded, accepts: &[Accept], day: i64, features: &[A
     for ((segment, feature), days) in excluded {
         let until = heeded
             .iter()
-            .filter(|(s, f, _)| f.is_none_or(|f| f == *feature) && s.is_match(&*segment.name))
+            .filter(|(s, f, _)| f.is_none_or(|f| f == *feature) && s.is_match(&segment.name))
             .map(|a| a.2)
             .max();
         let left: Vec<i64> = days.iter().copied().filter(|d| until.is_none_or(|u| *d >= u)).collect();
@@ -122,7 +122,9 @@ mod tests {
 
     #[test]
     fn a_segment_can_be_named_whatever_its_name_means_in_a_glob() {
-        for name in [r"tenant=a\, b\=c", "tenant=[eu] Acme*", "tenant=a[b", "tenant={x", "tenant=Müller & Söhne"] {
+        for name in
+            [r"tenant=a\, b\=c", "tenant=[eu] Acme*", "tenant=a[b", "tenant={x", "tenant=Müller & Söhne"]
+        {
             assert!(Segments::new(name).is_match(name), "{name}");
             assert!(!Segments::new(name).is_match("tenant=birch"), "{name}");
         }

@@ -246,7 +246,7 @@ impl Wanted {
     }
 
     fn wants(&self, segment: &Segment, feature: usize) -> bool {
-        self.feature.is_none_or(|f| f == feature) && self.segments.is_match(&*segment.name)
+        self.feature.is_none_or(|f| f == feature) && self.segments.is_match(&segment.name)
     }
 }
 

@@ -272,3 +272,49 @@ impl Enricher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::features::builtin;
+
+    fn id(name: &str, hidden: &[NameField]) -> SketchId {
+        let hidden = hidden.iter().copied().collect();
+        let features: Vec<Feature> = builtin();
+        let feature = features.iter().find(|f| f.name == name).unwrap().clone();
+        Plan { features, dimensions: Vec::new(), hasher: IdHasher::new("k"), hidden, vectors: None }
+            .sketch_id(&feature)
+    }
+
+    /// What the id was while one word stood for all names that were not admitted.
+    fn before(name: &str) -> SketchId {
+        let feature = builtin().into_iter().find(|f| f.name == name).unwrap();
+        let reader = match feature.from {
+            From::Tokens => TOKENIZER_NAME,
+            From::Text(Text::Language) => language::READER,
+            _ => "",
+        };
+        let key = IdHasher::new("k").key_id();
+        SketchId(hash::short_hash(format!("1|{}|{reader}|{key:016x}", feature.definition).as_bytes()))
+    }
+
+    #[test]
+    fn what_counts_names_starts_afresh_and_nothing_else_does() {
+        for name in ["sampler", "loras", "style_collection", "language", "error_code"] {
+            assert_ne!(id(name, &[]), before(name), "{name}");
+        }
+        for name in ["volume", "prompt_tokens", "latency_ms", "nsfw", "prompt_length"] {
+            assert_eq!(id(name, &[]), before(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn hashing_a_field_is_another_definition_of_the_features_that_read_it() {
+        let hidden = [NameField::Text(Text::Sampler), NameField::Loras];
+        for (name, changes) in
+            [("sampler", true), ("loras", true), ("language", false), ("latency_ms", false)]
+        {
+            assert_eq!(id(name, &hidden) != id(name, &[]), changes, "{name}");
+        }
+    }
+}
