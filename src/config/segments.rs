@@ -144,7 +144,8 @@ pub fn name_of<'n>(parts: impl IntoIterator<Item = (&'n str, &'n str)>) -> Strin
 }
 
 fn push_escaped(name: &mut String, mut text: &str) {
-    while let Some(at) = text.find(['=', ',', '\\']) {
+    // Byte by byte, since this is done for every event.
+    while let Some(at) = text.bytes().position(|b| matches!(b, b'=' | b',' | b'\\')) {
         name.push_str(&text[..at]);
         name.push('\\');
         name.push_str(&text[at..=at]);
