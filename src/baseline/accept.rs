@@ -17,8 +17,9 @@ pub struct Accept {
     pub at: i64,
 }
 
-/// Which segments a pattern means: the one of that very name, and those that it matches as a glob. A name may hold what means something
-/// else in a glob (`\`, `[`), and still must be possible to name.
+/// Which segments a pattern means: the one of that very name, and those that it matches as a glob.
+/// A name may hold what means something else in a glob (`\`, `[`), and still must be possible to
+/// name.
 #[derive(Debug, Clone)]
 pub struct Segments {
     name: String,
@@ -41,8 +42,9 @@ impl Segments {
 
 /// The exclusions that are left for the baselines of the day that begins at `day`. `features` are the job's names, by index.
 ///
-/// Only what was accepted at or before `day` counts, so that a replay, which sees every accept from its start, builds the same
-/// baselines as the job that ran on while they came. An accept whose pattern fits no segment or whose feature is gone changes nothing.
+/// Only what was accepted at or before `day` counts, so that a replay, which sees every accept from
+/// its start, builds the same baselines as the job that ran on while they came. An accept whose
+/// pattern fits no segment or whose feature is gone changes nothing.
 #[must_use]
 pub fn accepted(excluded: &Excluded, accepts: &[Accept], day: i64, features: &[Arc<str>]) -> Excluded {
     let heeded: Vec<(Segments, Option<usize>, i64)> = accepts

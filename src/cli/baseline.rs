@@ -81,8 +81,9 @@ enum Action {
 /// Which segments and features.
 #[derive(Debug, Clone, Args)]
 struct Pick {
-    /// Segments, by name or as a glob: "tenant=birch", "tenant=*", "*" for all, "" for the whole stream. A name is written as the
-    /// column `segment` has it: a comma, an equals sign or a backslash of a value behind a backslash
+    /// Segments, by name or as a glob: "tenant=birch", "tenant=*", "*" for all, "" for the whole
+    /// stream. A name is written as the column `segment` has it: a comma, an equals sign or a
+    /// backslash of a value behind a backslash
     #[arg(long, value_name = "SEGMENT")]
     segment: Option<String>,
     /// One feature

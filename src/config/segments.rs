@@ -121,8 +121,8 @@ impl Groupings {
     }
 }
 
-/// Writes a segment's name, `tenant=birch,region=eu`, from columns and values, in place of what stood there. A `=`, `,` or `\` of
-/// theirs stands behind a backslash. [`parts`] is the way back.
+/// Writes a segment's name, `tenant=birch,region=eu`, from columns and values, in place of what
+/// stood there. A `=`, `,` or `\` of theirs stands behind a backslash. [`parts`] is the way back.
 pub fn write_name<'n>(name: &mut String, parts: impl Iterator<Item = (&'n str, &'n str)>) {
     name.clear();
     for (column, value) in parts {

@@ -85,7 +85,8 @@ pub fn load(storage: &Storage, model: &str) -> Result<Vec<Style>, EmbedError> {
         }
         let mut centroid = Vec::new();
         if Reference::unit(&style.centroid, &mut centroid) {
-            // As events write it: it is compared with their style collections and stands where names stand.
+            // As events write it: it is compared with their style collections and stands where
+            // names stand.
             out.push(Style { name: Arc::from(&*escape(&style.name)), centroid });
         }
     }
@@ -114,7 +115,8 @@ pub fn remove(storage: &Storage, name: &str) -> Result<bool, EmbedError> {
     Ok(there)
 }
 
-/// A style's file. A name that no path could hold as it is has its hash there; the file says the name.
+/// A style's file. A name that no path could hold as it is has its hash there; the file says the
+/// name.
 fn path(name: &str) -> String {
     if looks_like_code(name) && !name.contains('/') {
         format!("{FOLDER}/{name}.json")

@@ -83,7 +83,8 @@ impl Decoded {
             (chunk.partition, chunk.len() as u64, chunk.bytes as u64);
     }
 
-    /// Takes an event in where it lies within `range`; returns its fields that held what is no name.
+    /// Takes an event in where it lies within `range`; returns its fields that held what is no
+    /// name.
     fn push(
         &mut self,
         event: &Event<'_>,

@@ -1,4 +1,5 @@
-//! Keyed hashes of ids and names: what is stored of a session, a user, a request or a hidden name says nothing without the key.
+//! Keyed hashes of ids and names: what is stored of a session, a user, a request or a hidden name
+//! says nothing without the key.
 
 /// Hashes ids under the configured key (BLAKE3, keyed, cut to 64 bits; each kind of id has a key of its own).
 #[derive(Debug, Clone)]
@@ -51,7 +52,8 @@ impl IdHasher {
         keyed(&self.request, id)
     }
 
-    /// The hash of a name in its normal form ([`crate::event::text::normal`]), for where it is not written as text.
+    /// The hash of a name in its normal form ([`crate::event::text::normal`]), for where it is not
+    /// written as text.
     #[must_use]
     pub fn name(&self, name: &str) -> u64 {
         keyed(&self.name, name)

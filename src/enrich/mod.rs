@@ -1,4 +1,5 @@
-//! From a decoded event to what may be kept: tokens instead of text, hashes instead of ids, names, values by feature.
+//! From a decoded event to what may be kept: tokens instead of text, hashes instead of ids, names,
+//! values by feature.
 //!
 //! This is where privacy is decided. Whatever leaves this room may be written.
 
@@ -118,7 +119,8 @@ impl Enricher {
         Self { plan, names, refused, other: Arc::from(OTHER), prompts }
     }
 
-    /// What stands for a value of a field, and notes whether it is a name; `None` where there is nothing but space.
+    /// What stands for a value of a field, and notes whether it is a name; `None` where there is
+    /// nothing but space.
     fn name(&mut self, raw: &str, field: NameField, event: &Event<'_>) -> Option<Arc<str>> {
         let way = Way { archived: event.archived, hidden: self.plan.hidden.contains(field) };
         let Known { text, refused } = self.names.get(raw, way, &self.plan.hasher);
@@ -128,20 +130,23 @@ impl Enricher {
         text
     }
 
-    /// A text of an event as it is written; the language, where the event doesn't say it, as it was read of the prompt.
+    /// A text of an event as it is written; the language, where the event doesn't say it, as it was
+    /// read of the prompt.
     fn text(&mut self, field: Text, event: &Event<'_>, ids: &Ids) -> Option<Arc<str>> {
         let read = || ids.read.as_ref().filter(|_| field == Text::Language).map(|r| r.language);
         let raw = event.texts[field as usize].as_deref().or_else(read)?;
         self.name(raw, NameField::Text(field), event)
     }
 
-    /// The fields that held what is no name in the event that was pushed last: their hashes stand for them.
+    /// The fields that held what is no name in the event that was pushed last: their hashes stand
+    /// for them.
     #[must_use]
     pub fn refused(&self) -> NameFields {
         self.refused
     }
 
-    /// What an archive keeps of an event: as [`Enricher::push`] would read it, whether or not a feature or a segment does.
+    /// What an archive keeps of an event: as [`Enricher::push`] would read it, whether or not a
+    /// feature or a segment does.
     pub fn clean(&mut self, event: &Event<'_>) -> Clean {
         self.refused = NameFields::default();
         let mut out = Clean { ids: self.ids(event), ..Clean::default() };
@@ -158,7 +163,8 @@ impl Enricher {
         out
     }
 
-    /// Hashes the ids and reads the prompt. Of an event whose user opted out neither session nor user nor prompt is even read.
+    /// Hashes the ids and reads the prompt. Of an event whose user opted out neither session nor
+    /// user nor prompt is even read.
     fn ids(&mut self, event: &Event<'_>) -> Ids {
         let h = &self.plan.hasher;
         let hash = |id: &Id<'_>, f: &dyn Fn(&str) -> u64| match id {
@@ -207,7 +213,8 @@ impl Enricher {
         if let Some(vectors) = plan.vectors.as_ref().filter(|_| !event.opt_out) {
             let row = out.rows.len() as u32 - 1;
             if let Some(source) = vectors.source(event, ids.request, &mut out.addresses) {
-                // Compared with the names of styles and never written: as text, whatever its field is written as.
+                // Compared with the names of styles and never written: as text, whatever its field
+                // is written as.
                 let way = Way { archived: event.archived, hidden: false };
                 let collection = event.texts[Text::StyleCollection as usize].as_deref();
                 let collection = collection.and_then(|c| self.names.get(c, way, &plan.hasher).text);

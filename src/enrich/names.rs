@@ -9,7 +9,8 @@ use std::sync::Arc;
 const MAX_VALUES: usize = 1 << 16;
 /// Bytes of raw text kept per table; past that it starts anew.
 const MAX_BYTES: usize = 8 << 20;
-/// Longest value that is kept, in bytes: a longer one is no name, and a text of that length hardly comes twice.
+/// Longest value that is kept, in bytes: a longer one is no name, and a text of that length hardly
+/// comes twice.
 const MAX_KEPT: usize = 2048;
 
 /// How a field's values are read and written.
@@ -56,7 +57,8 @@ struct Table {
     bytes: usize,
 }
 
-/// All values seen of late; a table for each way, since one raw value is written differently by each.
+/// All values seen of late; a table for each way, since one raw value is written differently by
+/// each.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     tables: [Table; 4],

@@ -4,8 +4,8 @@
 //! fields of [`super::Text`] and `model.loras`) and request ids. All other text of an event stays in the process: prompt text
 //! becomes tokens, session and user ids become keyed hashes, everything else is not read.
 //!
-//! A name is written as its *text*: itself, or behind a backslash where it could be taken for one of our own words. What is no
-//! name is written as a hash, so that two unlike values stay two.
+//! A name is written as its *text*: itself, or behind a backslash where it could be taken for one
+//! of our own words. What is no name is written as a hash, so that two unlike values stay two.
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use std::borrow::Cow;
@@ -18,7 +18,8 @@ pub const MAX_REQUEST_ID: usize = 128;
 const MAX_CODE: usize = 64;
 /// Stands in archives of earlier versions for every value that they did not admit.
 const NOT_ADMITTED_THEN: &str = "__invalid__";
-/// Words of ours that stand where a name may stand. A name that is one of them is written behind a backslash.
+/// Words of ours that stand where a name may stand. A name that is one of them is written behind a
+/// backslash.
 const OURS: [&str; 4] = ["__missing__", "__other__", "(new)", NOT_ADMITTED_THEN];
 /// Hexadecimal digits of a hash that stands for a value.
 const HASH_DIGITS: usize = 16;
@@ -26,8 +27,8 @@ const HASH_DIGITS: usize = 16;
 /// Canonical composition (NFC); the tables are compiled in.
 static NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
 
-/// Whether a text is one that people give to jobs, features and pins: 1 to 64 of `A–Z a–z 0–9 . _ : / @ + -` and letters of other
-/// scripts, no spaces.
+/// Whether a text is one that people give to jobs, features and pins: 1 to 64 of `A–Z a–z 0–9 . _ :
+/// / @ + -` and letters of other scripts, no spaces.
 #[must_use]
 pub fn looks_like_code(value: &str) -> bool {
     let fits = |c: char| {
@@ -36,15 +37,16 @@ pub fn looks_like_code(value: &str) -> bool {
     !value.is_empty() && value.len() <= MAX_CODE && value.chars().all(fits)
 }
 
-/// A raw value without space around it, in NFC: the form in which names are compared. An empty one counts as missing.
+/// A raw value without space around it, in NFC: the form in which names are compared. An empty one
+/// counts as missing.
 #[must_use]
 pub fn normal(raw: &str) -> Cow<'_, str> {
     let raw = raw.trim();
     if raw.is_ascii() { Cow::Borrowed(raw) } else { NFC.normalize(raw) }
 }
 
-/// Whether a value in its [`normal`] form is a name: 1 to 128 characters of any script, none of which breaks a line, controls a
-/// terminal or turns the direction of the text around it.
+/// Whether a value in its [`normal`] form is a name: 1 to 128 characters of any script, none of
+/// which breaks a line, controls a terminal or turns the direction of the text around it.
 #[must_use]
 pub fn is_name(normal: &str) -> bool {
     // Every character takes a byte at least.
@@ -58,7 +60,8 @@ fn breaks_text(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A name's text: behind a backslash where it begins like a hash or a backslash, or is a word of ours.
+/// A name's text: behind a backslash where it begins like a hash or a backslash, or is a word of
+/// ours.
 #[must_use]
 pub fn escape(name: &str) -> Cow<'_, str> {
     if name.starts_with(['#', '\\']) || OURS.contains(&name) {
@@ -94,13 +97,15 @@ pub fn is_admitted(text: &str) -> bool {
     is_hashed(text) || (is_name(name) && normal(name) == name && escape(name) == text)
 }
 
-/// The value of an archive's column that is to be read as a name: what an earlier version did not admit is not known any more.
+/// The value of an archive's column that is to be read as a name: what an earlier version did not
+/// admit is not known any more.
 #[must_use]
 pub(crate) fn archived(text: &str) -> &str {
     if text == NOT_ADMITTED_THEN { "" } else { unescape(text) }
 }
 
-/// The request id, or where it breaks the rules (1 to 128 of `A–Z a–z 0–9 . _ : / @ + -`) a name made of its keyed hash.
+/// The request id, or where it breaks the rules (1 to 128 of `A–Z a–z 0–9 . _ : / @ + -`) a name
+/// made of its keyed hash.
 #[must_use]
 pub fn admit_request_id(id: &str, hash: u64) -> Cow<'_, str> {
     let fits = !id.is_empty()

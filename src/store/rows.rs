@@ -171,7 +171,8 @@ pub fn contributors<'a>(values: impl Iterator<Item = &'a [Contributor]>) -> Arra
     Arc::new(b.finish())
 }
 
-/// The value of a dimension column in a segment's name: the name's text, without the segment's escapes.
+/// The value of a dimension column in a segment's name: the name's text, without the segment's
+/// escapes.
 #[must_use]
 pub fn dimension_value<'a>(segment: &'a str, column: &str) -> Option<Cow<'a, str>> {
     parts(segment).find(|(k, _)| *k == column).map(|(_, v)| v)

@@ -1,5 +1,5 @@
-//! Names as services write them: with spaces, brackets, other scripts and separators. They stay apart, and what is no name is found
-//! nowhere but as its hash.
+//! Names as services write them: with spaces, brackets, other scripts and separators. They stay
+//! apart, and what is no name is found nowhere but as its hash.
 
 use crate::support::*;
 use arrow::array::AsArray;
@@ -194,7 +194,8 @@ const FIELDS: [&str; 13] = [
 fn what_is_no_name_is_found_nowhere_and_still_keeps_its_identity() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    // In the first half of the sessions a sentence in every name field, in one of the others an escape sequence.
+    // In the first half of the sessions a sentence in every name field, in one of the others an
+    // escape sequence.
     let events = events(|e, day, s| {
         for field in FIELDS {
             let value = if s % 2 == 0 { sentence(field) } else { format!("{field} as usual") };
