@@ -213,11 +213,7 @@ impl Enricher {
         if let Some(vectors) = plan.vectors.as_ref().filter(|_| !event.opt_out) {
             let row = out.rows.len() as u32 - 1;
             if let Some(source) = vectors.source(event, ids.request, &mut out.addresses) {
-                // Compared with the names of styles and never written: as text, whatever its field
-                // is written as.
-                let way = Way { archived: event.archived, hidden: false };
-                let collection = event.texts[Text::StyleCollection as usize].as_deref();
-                let collection = collection.and_then(|c| self.names.get(c, way, &plan.hasher).text);
+                let collection = self.text(Text::StyleCollection, event, &ids);
                 out.candidates.push(Candidate { row, source, collection });
             }
         }
