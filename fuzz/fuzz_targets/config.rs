@@ -70,7 +70,13 @@ fn used(config: &Config) {
     }
     let hasher = IdHasher::new(&config.privacy.key);
     let dimensions = groupings.dimensions.clone();
-    let plan = Arc::new(Plan { features, dimensions, hasher, vectors: None });
+    let plan = Arc::new(Plan {
+        features,
+        dimensions,
+        hasher,
+        hidden: driftglass::event::NameFields::default(),
+        vectors: None,
+    });
     let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
     let mut partition = Partition::new(Arc::new(Filler::new(&plan, groupings)), times);
     let (mut enricher, mut batch) = (Enricher::new(plan), Batch::default());

@@ -172,6 +172,7 @@ pub static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
         features,
         dimensions: groupings.dimensions.clone(),
         hasher: IdHasher::new("a key for samples"),
+        hidden: driftglass::event::NameFields::default(),
         vectors: Some(Arc::new(vectors)),
     });
     let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));

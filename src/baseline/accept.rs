@@ -17,17 +17,41 @@ pub struct Accept {
     pub at: i64,
 }
 
+/// Which segments a pattern means: the one of that very name, and those that it matches as a glob.
+/// A name may hold what means something else in a glob (`\`, `[`), and still must be possible to
+/// name.
+#[derive(Debug, Clone)]
+pub struct Segments {
+    name: String,
+    glob: Option<GlobMatcher>,
+}
+
+impl Segments {
+    /// What a pattern means; one that is no glob means the segment of its name.
+    #[must_use]
+    pub fn new(pattern: &str) -> Self {
+        Self { name: pattern.to_owned(), glob: Glob::new(pattern).ok().map(|g| g.compile_matcher()) }
+    }
+
+    /// Whether it means the segment of this name.
+    #[must_use]
+    pub fn is_match(&self, segment: &str) -> bool {
+        self.name == segment || self.glob.as_ref().is_some_and(|g| g.is_match(segment))
+    }
+}
+
 /// The exclusions that are left for the baselines of the day that begins at `day`. `features` are the job's names, by index.
 ///
-/// Only what was accepted at or before `day` counts, so that a replay, which sees every accept from its start, builds the same
-/// baselines as the job that ran on while they came. An accept whose pattern can't be read or whose feature is gone changes nothing.
+/// Only what was accepted at or before `day` counts, so that a replay, which sees every accept from
+/// its start, builds the same baselines as the job that ran on while they came. An accept whose
+/// pattern fits no segment or whose feature is gone changes nothing.
 #[must_use]
 pub fn accepted(excluded: &Excluded, accepts: &[Accept], day: i64, features: &[Arc<str>]) -> Excluded {
-    let heeded: Vec<(GlobMatcher, Option<usize>, i64)> = accepts
+    let heeded: Vec<(Segments, Option<usize>, i64)> = accepts
         .iter()
         .filter(|a| a.at <= day)
         .filter_map(|a| {
-            let segments = Glob::new(&a.segment).ok()?.compile_matcher();
+            let segments = Segments::new(&a.segment);
             match &a.feature {
                 None => Some((segments, None, a.at)),
                 Some(f) => Some((segments, Some(features.iter().position(|k| **k == **f)?), a.at)),
@@ -38,7 +62,7 @@ pub fn accepted(excluded: &Excluded, accepts: &[Accept], day: i64, features: &[A
     for ((segment, feature), days) in excluded {
         let until = heeded
             .iter()
-            .filter(|(s, f, _)| f.is_none_or(|f| f == *feature) && s.is_match(&*segment.name))
+            .filter(|(s, f, _)| f.is_none_or(|f| f == *feature) && s.is_match(&segment.name))
             .map(|a| a.2)
             .max();
         let left: Vec<i64> = days.iter().copied().filter(|d| until.is_none_or(|u| *d >= u)).collect();
@@ -96,6 +120,17 @@ mod tests {
         assert_eq!(left(&[accept("tenant=*", None, 9)], 9), all[..1]);
         let latest = [accept("*", None, 9), accept("*", None, 4)];
         assert_eq!(left(&latest, 9), [], "the latest of several counts");
+    }
+
+    #[test]
+    fn a_segment_can_be_named_whatever_its_name_means_in_a_glob() {
+        for name in
+            [r"tenant=a\, b\=c", "tenant=[eu] Acme*", "tenant=a[b", "tenant={x", "tenant=Müller & Söhne"]
+        {
+            assert!(Segments::new(name).is_match(name), "{name}");
+            assert!(!Segments::new(name).is_match("tenant=birch"), "{name}");
+        }
+        assert!(Segments::new("tenant=*").is_match(r"tenant=a\, b\=c"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod prepared;
 mod set;
 mod strata;
 
-pub use accept::{Accept, accepted};
+pub use accept::{Accept, Segments, accepted};
 pub use prepared::{About, Compared, Prepared, Strata, side};
 pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe, leaves};
 pub use strata::{Child, Children, strata};

@@ -397,7 +397,9 @@ impl Worker {
                     owned.newest = owned.newest.max(event.time_us);
                     let clean = self.enricher.clean(&event);
                     let left_out = |f: &&'static str| Reject::field(RejectReason::MistypedField, f);
-                    self.progress.count_fields(mistyped.iter().map(left_out));
+                    let names = clean.refused.paths();
+                    let names = names.map(|f| Reject::field(RejectReason::RefusedName, f));
+                    self.progress.count_fields(mistyped.iter().map(left_out).chain(names));
                     let place = Place {
                         topic: &self.topic,
                         partition: p.0,

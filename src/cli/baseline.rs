@@ -2,9 +2,10 @@
 
 use super::common::{runtime, storage, time};
 use super::{CliError, ConfigFile, Global};
-use crate::baseline::{Accept, side};
+use crate::baseline::{Accept, Segments, side};
 use crate::config::Config;
 use crate::config::features::{Feature, Kind};
+use crate::config::segments::parts;
 use crate::engine::Job;
 use crate::engine::pins::{self, Held, PinError};
 use crate::enrich::token_text;
@@ -13,7 +14,7 @@ use crate::sketch::{Body, Sketch};
 use crate::store::panes::Names;
 use crate::window::Segment;
 use clap::{Args, Subcommand};
-use globset::{Glob, GlobMatcher};
+use globset::Glob;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -80,7 +81,9 @@ enum Action {
 /// Which segments and features.
 #[derive(Debug, Clone, Args)]
 struct Pick {
-    /// Segments, as a glob: "tenant=birch", "tenant=*", "*" for all, "" for the whole stream
+    /// Segments, by name or as a glob: "tenant=birch", "tenant=*", "*" for all, "" for the whole
+    /// stream. A name is written as the column `segment` has it: a comma, an equals sign or a
+    /// backslash of a value behind a backslash
     #[arg(long, value_name = "SEGMENT")]
     segment: Option<String>,
     /// One feature
@@ -222,15 +225,18 @@ fn list(job: &Job, global: &Global) -> Result<(), CliError> {
 
 /// Which segments and features a pick wants.
 struct Wanted {
-    segments: GlobMatcher,
+    segments: Segments,
     feature: Option<usize>,
 }
 
 impl Wanted {
     fn new(pattern: &str, feature: Option<&str>, names: &Names) -> Result<Self, CliError> {
-        let segments = Glob::new(pattern)
-            .map_err(|e| CliError::usage(format!("--segment {pattern:?} is no glob: {}", e.kind())))?
-            .compile_matcher();
+        if let Err(e) = Glob::new(pattern)
+            && parts(pattern).next().is_none()
+        {
+            return Err(CliError::usage(format!("--segment {pattern:?} is no glob: {}", e.kind())));
+        }
+        let segments = Segments::new(pattern);
         let feature = match feature {
             None => None,
             Some(f) => Some(names.features.iter().position(|k| **k == *f).ok_or_else(|| {
@@ -241,7 +247,7 @@ impl Wanted {
     }
 
     fn wants(&self, segment: &Segment, feature: usize) -> bool {
-        self.feature.is_none_or(|f| f == feature) && self.segments.is_match(&*segment.name)
+        self.feature.is_none_or(|f| f == feature) && self.segments.is_match(&segment.name)
     }
 }
 

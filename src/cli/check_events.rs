@@ -4,7 +4,7 @@ use super::{CliError, Global};
 use crate::config::Config;
 use crate::config::features::ranges;
 use crate::enrich::{Batch, DEFAULT_KEY, Enricher, IdHasher, Plan, Value};
-use crate::event::{Ranges, Reject, RejectReason, decode, repair};
+use crate::event::{Ranges, Reject, RejectReason, Text, decode, repair};
 use crate::source::{FromBeginning, Inputs, JsonlSource, Payload, Polled, Source, resolve};
 use indicatif::HumanCount;
 use jsonschema::error::ValidationErrorKind;
@@ -30,6 +30,8 @@ struct Found {
     rejected: Counted,
     /// Optional fields that count as missing, by field and reason.
     left_out: BTreeMap<(&'static str, &'static str), u64>,
+    /// Fields with what is no name, whose hash stands for it.
+    refused: BTreeMap<&'static str, u64>,
     /// Departures from the schema, by field and keyword.
     schema: Counted,
     /// Events that carry each feature.
@@ -95,8 +97,10 @@ impl Checker {
         let ranges = ranges(&features);
         let plan = Arc::new(Plan {
             features,
-            dimensions: Vec::new(),
+            // Every name is looked at, whether or not a segment or a feature reads it.
+            dimensions: Text::ALL.to_vec(),
             hasher: IdHasher::new(DEFAULT_KEY),
+            hidden: config.hidden_fields().map_err(CliError::usage)?,
             vectors: None,
         });
         let enricher = Enricher::new(Arc::clone(&plan));
@@ -128,6 +132,9 @@ impl Checker {
                 });
                 self.batch.clear();
                 self.enricher.push(&event, &mut self.batch);
+                for field in self.enricher.refused().paths() {
+                    *found.refused.entry(field).or_default() += 1;
+                }
                 for (n, v) in found.carried.iter_mut().zip(&self.batch.values) {
                     *n += u64::from(*v != Value::Missing);
                 }
@@ -196,6 +203,9 @@ impl Found {
         for ((field, reason), count) in &self.left_out {
             n(&mut out, "left out", field, reason, *count);
         }
+        for (field, count) in &self.refused {
+            n(&mut out, "hashed", field, "refused_name", *count);
+        }
         for ((field, what), count) in &self.schema {
             n(&mut out, "schema", field, what, *count);
         }
@@ -218,11 +228,15 @@ impl Found {
         let left_out: Vec<_> = left_out
             .map(|((field, reason), n)| json!({ "field": field, "reason": reason, "messages": n }))
             .collect();
+        let by_field = |c: &BTreeMap<&'static str, u64>| -> Vec<serde_json::Value> {
+            c.iter().map(|(f, n)| json!({ "field": f, "messages": n })).collect()
+        };
         let carried: BTreeMap<&str, u64> =
             features.iter().copied().zip(self.carried.iter().copied()).collect();
         json!({
             "messages": self.messages, "events": self.events, "rejected": counted(&self.rejected, "reason"),
-            "left_out": left_out, "schema": counted(&self.schema, "departure"), "features": carried,
+            "left_out": left_out, "refused_names": by_field(&self.refused),
+            "schema": counted(&self.schema, "departure"), "features": carried,
         })
         .to_string()
     }
@@ -247,6 +261,29 @@ mod tests {
             found.rejected.is_empty() && found.left_out.is_empty() && found.schema.is_empty(),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn names_that_are_none_are_counted_by_field() {
+        let event = |more: &str| {
+            format!(
+                r#"{{"request_id":"r","timestamp":"2026-01-12T06:00:00Z","pipeline_stage":"generate",{more}}}"#
+            )
+        };
+        let long = "a secret prompt ".repeat(10);
+        let found = checked(&[
+            &event(&format!(r#""error":{{"code":{long:?}}},"params":{{"sampler":{long:?}}}"#)),
+            &event(&format!(r#""region":"a\nb","model":{{"loras":["fine (v1.2)",{long:?},{long:?}]}}"#)),
+            &event(r#""params":{"sampler":"DPM++ 2M Karras"}"#),
+        ]);
+        let expected = [("error.code", 1), ("model.loras", 1), ("params.sampler", 1), ("region", 1)];
+        assert_eq!(found.refused.clone().into_iter().collect::<Vec<_>>(), expected);
+        assert!(
+            found.left_out.is_empty() && found.text(&[]).contains("hashed    error.code"),
+            "{}",
+            found.text(&[])
+        );
+        assert!(!found.text(&[]).contains("secret") && !found.json(&[]).contains("secret"));
     }
 
     #[test]

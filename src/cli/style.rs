@@ -7,7 +7,7 @@ use crate::embed::style::{self, StyleFile};
 use crate::embed::{EmbedError, Embedder, vector_plan};
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::VectorPlan;
-use crate::event::text::admissible;
+use crate::event::text::{is_name, normal};
 use crate::store::Storage;
 use crate::store::vectors::{Resolved, read_vectors};
 use clap::{Args, Subcommand};
@@ -96,7 +96,7 @@ impl Style {
             Action::List { config } => list(&storage(&config.read()?, &runtime)?, global),
             Action::Drop { config, name } => {
                 let storage = storage(&config.read()?, &runtime)?;
-                if !style::remove(&storage, &name).map_err(classify)? {
+                if !style::remove(&storage, &normal(&name)).map_err(classify)? {
                     return Err(CliError::usage(format!("there is no style {name:?} in {}", storage.url())));
                 }
                 println!("dropped {name}; a job that runs keeps it until it starts again");
@@ -156,8 +156,12 @@ fn build(
     images: &[PathBuf],
     global: &Global,
 ) -> Result<(), CliError> {
-    if !admissible(name) || name.contains('/') {
-        return Err(CliError::usage(format!("{name:?} is no name: use letters, digits and . _ : @ + -")));
+    // In the form that the names of events are compared in.
+    let name = &*normal(name);
+    if !is_name(name) {
+        return Err(CliError::usage(format!(
+            "{name:?} is no name of a style: use 1 to 128 characters on one line"
+        )));
     }
     let (found, plan) = embedded(config, storage, images, global)?;
     let reasons = refusals(&found);

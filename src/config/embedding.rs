@@ -145,7 +145,7 @@ impl Embedding {
             _ if !(1..=1024).contains(&self.batch) => wrong("embedding.batch", "lies between 1 and 1024"),
             _ if self.concurrency == 0 => wrong("embedding.concurrency", "must be above 0"),
             _ if self.timeout.0 <= 0 => wrong("embedding.timeout", "must be above 0"),
-            _ if !crate::event::text::admissible(&self.name) => {
+            _ if !crate::event::text::looks_like_code(&self.name) => {
                 wrong("embedding.name", "a name has 1 to 64 letters, digits and . _ : / @ + -")
             }
             _ => None,

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::features::{self, Feature, From, Kind, Test, Tolerance};
-use crate::event::{Bounds, Num, Stage};
+use crate::event::{Bounds, NameField, NameFields, Num, Stage};
 use std::collections::BTreeMap;
 use std::path::Path;
 use thiserror::Error;
@@ -194,6 +194,7 @@ fn check(c: &Config) -> Result<(), ConfigError> {
         return Err(wrong(key, message));
     }
     c.groupings()?;
+    c.hidden_fields()?;
     c.feature_set()?;
     let mut names = std::collections::BTreeSet::new();
     for r in &c.rules {
@@ -209,6 +210,26 @@ fn units_name(us: i64) -> String {
 }
 
 impl Config {
+    /// The fields whose names are always written as their keyed hash.
+    ///
+    /// # Errors
+    /// When an entry names no field that holds names.
+    pub fn hidden_fields(&self) -> Result<NameFields, ConfigError> {
+        let field = |name: &String| {
+            NameField::from_name(name).ok_or_else(|| {
+                let near = NameField::all()
+                    .map(NameField::path)
+                    .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+                let near = near.unwrap_or_default();
+                wrong(
+                    "privacy.hash_fields",
+                    format!("{name:?} is no field that holds names; did you mean {near:?}?"),
+                )
+            })
+        };
+        self.privacy.hash_fields.iter().map(field).collect()
+    }
+
     /// The features: the built-in ones with the configuration's changes and additions.
     ///
     /// # Errors
@@ -252,7 +273,7 @@ impl Config {
             if !from.fits(kind) {
                 return Err(wrong(&key, format!("a {} feature can't be read from that field", kind.name())));
             }
-            if !crate::event::text::admissible(&e.name) {
+            if !crate::event::text::looks_like_code(&e.name) {
                 return Err(wrong(&key, "a name has 1 to 64 letters, digits and . _ : / @ + -"));
             }
             let stages: Vec<Stage> = match (&e.stages, old) {
@@ -419,6 +440,25 @@ mod tests {
         assert!(e.contains("windows.rolling"), "{e}");
         let e = read("[[features]]\nname = \"x\"\nfrom = \"metrics.latency\"\n").unwrap_err().to_string();
         assert!(e.contains("metrics.latency_ms"), "{e}");
+    }
+
+    #[test]
+    fn fields_to_hash_are_named_by_path_or_column() {
+        let hidden = |list: &str| read(&format!("[privacy]\nhash_fields = {list}\n"));
+        let c = hidden(r#"["tenant", "model_version", "params.sampler", "model.loras"]"#).unwrap();
+        let paths: Vec<_> = c.hidden_fields().unwrap().paths().collect();
+        assert_eq!(paths, ["tenant", "model.version", "params.sampler", "model.loras"]);
+        assert!(read("").unwrap().hidden_fields().unwrap().is_empty());
+        for (wrong, near) in
+            [("tenat", "tenant"), ("params.samplr", "params.sampler"), ("model.lora", "model.loras")]
+        {
+            let e = hidden(&format!("[{wrong:?}]")).unwrap_err().to_string();
+            assert!(
+                e.starts_with("privacy.hash_fields: ") && e.contains(&format!("did you mean {near:?}")),
+                "{e}"
+            );
+        }
+        assert!(hidden(r#"["metrics.latency_ms"]"#).is_err(), "numbers are no names");
     }
 
     #[test]

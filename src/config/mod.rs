@@ -109,11 +109,13 @@ pub struct Privacy {
     pub key: String,
     /// Distinct users below which a token is not shown as text.
     pub min_users: u32,
+    /// Fields whose names are always written as their keyed hash: dotted paths or columns.
+    pub hash_fields: Vec<String>,
 }
 
 impl Default for Privacy {
     fn default() -> Self {
-        Self { key: String::new(), min_users: 5 }
+        Self { key: String::new(), min_users: 5, hash_fields: Vec::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Segments: the groupings a job watches, which of them are made from which, and the names of segments.
 
 use crate::event::{Text, column, dimension};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The groupings without configuration: the whole stream, the three dimensions that incidents usually lie in, and the pairs with
@@ -107,36 +108,101 @@ impl Groupings {
             return segment.to_owned();
         }
         let mut out = String::new();
-        let dimensions = self.all[from].by.iter().zip(parts(segment));
-        write_name(
-            &mut out,
-            dimensions.filter(|(dim, _)| self.all[to].by.contains(dim)).map(|(_, part)| part),
-        );
+        // Copied as they stand there, escapes and all.
+        for (dimension, part) in self.all[from].by.iter().zip(raw_parts(segment)) {
+            if self.all[to].by.contains(dimension) {
+                if !out.is_empty() {
+                    out.push(',');
+                }
+                out.push_str(part);
+            }
+        }
         out
     }
 }
 
-/// Writes a segment's name, `tenant=birch,region=eu`, from columns and values, in place of what stood there.
+/// Writes a segment's name, `tenant=birch,region=eu`, from columns and values, in place of what
+/// stood there. A `=`, `,` or `\` of theirs stands behind a backslash. [`parts`] is the way back.
 pub fn write_name<'n>(name: &mut String, parts: impl Iterator<Item = (&'n str, &'n str)>) {
     name.clear();
     for (column, value) in parts {
         if !name.is_empty() {
             name.push(',');
         }
-        name.push_str(column);
+        push_escaped(name, column);
         name.push('=');
-        name.push_str(value);
+        push_escaped(name, value);
     }
 }
 
+/// A segment's name as [`write_name`] makes it.
+#[must_use]
+pub fn name_of<'n>(parts: impl IntoIterator<Item = (&'n str, &'n str)>) -> String {
+    let mut name = String::new();
+    write_name(&mut name, parts.into_iter());
+    name
+}
+
+fn push_escaped(name: &mut String, mut text: &str) {
+    // Byte by byte, since this is done for every event.
+    while let Some(at) = text.bytes().position(|b| matches!(b, b'=' | b',' | b'\\')) {
+        name.push_str(&text[..at]);
+        name.push('\\');
+        name.push_str(&text[at..=at]);
+        text = &text[at + 1..];
+    }
+    name.push_str(text);
+}
+
 /// The value of each dimension of a segment: `tenant=birch` gives `("tenant", "birch")`.
-pub fn parts(segment: &str) -> impl Iterator<Item = (&str, &str)> {
-    segment.split(',').filter_map(|p| p.split_once('='))
+pub fn parts(segment: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    raw_parts(segment).filter_map(|part| {
+        let (column, value) = split_at(part, b'=');
+        Some((plain(column), plain(value?)))
+    })
+}
+
+/// The parts of a segment's name between its commas, with their escapes.
+fn raw_parts(segment: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(segment).filter(|s| !s.is_empty());
+    std::iter::from_fn(move || {
+        let (part, behind) = split_at(rest?, b',');
+        rest = behind;
+        Some(part)
+    })
+}
+
+/// What stands before the first `mark` that is not escaped, and what stands behind it.
+fn split_at(text: &str, mark: u8) -> (&str, Option<&str>) {
+    let mut escaped = false;
+    for (i, b) in text.bytes().enumerate() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b if b == mark => return (&text[..i], Some(&text[i + 1..])),
+            _ => {}
+        }
+    }
+    (text, None)
+}
+
+/// A text without the backslashes that escape what is behind them.
+fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn of(lists: &[&[&str]]) -> Groupings {
         Groupings::new(&lists.iter().map(|l| l.iter().map(|s| (*s).to_owned()).collect()).collect::<Vec<_>>())
@@ -151,7 +217,39 @@ mod tests {
         let fine = "model_version=M2,region=eu,tenant=birch";
         assert_eq!(g.coarser(2, fine, 1), "tenant=birch");
         assert_eq!(g.coarser(2, fine, 0), "");
-        assert_eq!(parts(fine).last(), Some(("tenant", "birch")));
+        assert_eq!(parts(fine).last(), Some(("tenant".into(), "birch".into())));
+    }
+
+    #[test]
+    fn what_separates_is_escaped_in_values() {
+        let odd = [("model_version", "a=b, c"), ("region", "\\#1"), ("tenant", "Müller & Söhne")];
+        let name = name_of(odd);
+        assert_eq!(name, r"model_version=a\=b\, c,region=\\#1,tenant=Müller & Söhne");
+        let g = of(&[&[], &["tenant"], &["region", "model_version"], &["region", "model_version", "tenant"]]);
+        assert_eq!(g.coarser(3, &name, 1), "tenant=Müller & Söhne");
+        assert_eq!(g.coarser(3, &name, 2), name_of(odd.into_iter().take(2)));
+        assert_eq!(g.coarser(3, &name, 0), "");
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_parses_back(dimensions in prop::collection::vec((any::<String>(), any::<String>()), 0..4)) {
+            let name = name_of(dimensions.iter().map(|(c, v)| (c.as_str(), v.as_str())));
+            let back: Vec<_> = parts(&name).map(|(c, v)| (c.into_owned(), v.into_owned())).collect();
+            prop_assert_eq!(back, dimensions);
+        }
+
+        #[test]
+        fn names_of_few_characters_parse_back(dimensions in prop::collection::vec(("[a=,\\\\]{0,4}", "[a=,\\\\]{0,4}"), 0..4)) {
+            let name = name_of(dimensions.iter().map(|(c, v)| (c.as_str(), v.as_str())));
+            let back: Vec<_> = parts(&name).map(|(c, v)| (c.into_owned(), v.into_owned())).collect();
+            prop_assert_eq!(back, dimensions);
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_parse(text in any::<String>()) {
+            parts(&text).for_each(drop);
+        }
     }
 
     #[test]

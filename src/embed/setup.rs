@@ -11,6 +11,7 @@ use crate::config::{Embedding, Provider};
 use crate::enrich::hash::short_hash;
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::{Head, Takes, VectorPlan};
+use crate::event::text::escape;
 use crate::store::panes::PaneFileError;
 use crate::store::{Storage, StorageError};
 use std::path::Path;
@@ -96,7 +97,7 @@ pub fn vector_plan(config: &Embedding, storage: &Storage) -> Result<VectorPlan, 
         fits("embedding.dimension", &format!("the style {}", s.name), s.centroid.len())?;
     }
     let target = config.target.as_deref().map(|name| {
-        styles.iter().position(|s| *s.name == *name).ok_or_else(|| {
+        styles.iter().position(|s| *s.name == *escape(name)).ok_or_else(|| {
             let known: Vec<&str> = styles.iter().map(|s| s.name.as_ref()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             value(

@@ -1,8 +1,10 @@
 //! Named styles: centroids of chosen images, kept in the job's output, that images are measured against.
 
 use super::setup::EmbedError;
+use crate::enrich::hash::short_hash;
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::Style;
+use crate::event::text::{escape, looks_like_code};
 use crate::store::Storage;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -83,7 +85,9 @@ pub fn load(storage: &Storage, model: &str) -> Result<Vec<Style>, EmbedError> {
         }
         let mut centroid = Vec::new();
         if Reference::unit(&style.centroid, &mut centroid) {
-            out.push(Style { name: Arc::from(style.name), centroid });
+            // As events write it: it is compared with their style collections and stands where
+            // names stand.
+            out.push(Style { name: Arc::from(&*escape(&style.name)), centroid });
         }
     }
     out.sort_by(|a, b| a.name.cmp(&b.name));
@@ -111,8 +115,14 @@ pub fn remove(storage: &Storage, name: &str) -> Result<bool, EmbedError> {
     Ok(there)
 }
 
+/// A style's file. A name that no path could hold as it is has its hash there; the file says the
+/// name.
 fn path(name: &str) -> String {
-    format!("{FOLDER}/{name}.json")
+    if looks_like_code(name) && !name.contains('/') {
+        format!("{FOLDER}/{name}.json")
+    } else {
+        format!("{FOLDER}/named-{:016x}.json", short_hash(name.as_bytes()))
+    }
 }
 
 #[cfg(test)]
@@ -142,5 +152,20 @@ mod tests {
         let names: Vec<_> = load(&storage, "m").unwrap().into_iter().map(|s| s.name.to_string()).collect();
         assert_eq!(names, ["a", "b"]);
         assert!(remove(&storage, "a").unwrap() && !remove(&storage, "a").unwrap());
+    }
+
+    #[test]
+    fn a_style_has_the_name_of_its_collection_whatever_that_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
+        for name in ["Studio Ghibli", "../水墨/画", "#1"] {
+            save(&storage, &StyleFile::of(name, "m", [[1.0f32, 2.0].as_slice()].into_iter()).unwrap())
+                .unwrap();
+        }
+        let names: Vec<_> = load(&storage, "m").unwrap().into_iter().map(|s| s.name.to_string()).collect();
+        assert_eq!(names, ["../水墨/画", "Studio Ghibli", "\\#1"]);
+        assert_eq!(storage.list(FOLDER).unwrap().len(), 3);
+        assert!(remove(&storage, "Studio Ghibli").unwrap() && !remove(&storage, "Studio Ghibli").unwrap());
     }
 }

@@ -84,7 +84,8 @@ impl Decoded {
             (chunk.partition, chunk.len() as u64, chunk.bytes as u64);
     }
 
-    /// Takes an event in, without the numbers that lie outside of their ranges.
+    /// Takes an event in, without the numbers that lie outside of their ranges. Fields that were
+    /// refused, names among them, are noted.
     fn push(
         &mut self,
         mut event: Event<'_>,
@@ -93,12 +94,23 @@ impl Decoded {
         enricher: &mut Enricher,
     ) {
         let newest = self.newest;
+        let refused = |reason, field: &'static str| Refused {
+            record_time_us,
+            newest,
+            offset,
+            reject: Reject::field(reason, field),
+            fatal: false,
+        };
         ranges.check(&mut event, |field| {
-            let reject = Reject::field(RejectReason::OutOfRange, field.path());
-            self.refused.push(Refused { record_time_us, newest, offset, reject, fatal: false });
+            self.refused.push(refused(RejectReason::OutOfRange, field.path()));
         });
         self.newest = newest.max(event.time_us);
         enricher.push(&event, &mut self.batch);
+        let names = enricher.refused();
+        if !names.is_empty() {
+            let name = |field| refused(RejectReason::RefusedName, field);
+            self.refused.extend(names.paths().map(name));
+        }
         self.offsets.push(offset);
     }
 }

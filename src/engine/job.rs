@@ -7,7 +7,7 @@ use crate::config::units::Span;
 use crate::config::{Config, ConfigError};
 use crate::embed::{EmbedError, Embedder, vector_plan};
 use crate::enrich::{DEFAULT_KEY, IdHasher, Plan};
-use crate::event::text::admissible;
+use crate::event::text::looks_like_code;
 use crate::store::panes::Names;
 use crate::store::{Created, Storage, StorageError};
 use crate::window::{Filler, Times};
@@ -114,7 +114,7 @@ impl Job {
             (_, JobKind::Replay) => "replay".to_owned(),
         };
         let name = config.engine.job.clone().unwrap_or(default);
-        if !admissible(&name) || name.contains('/') {
+        if !looks_like_code(&name) || name.contains('/') {
             return Err(JobError::Name(name));
         }
         if overwrite {
@@ -161,6 +161,7 @@ impl Job {
             features: features.clone(),
             dimensions: groupings.dimensions.clone(),
             hasher: IdHasher::new(key),
+            hidden: config.hidden_fields()?,
             vectors,
         });
         let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));

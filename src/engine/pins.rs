@@ -5,7 +5,7 @@ pub use super::history::PinInfo;
 use super::history::{Days, PINS, excluded, exclusions, read_rows};
 use super::job::Job;
 use crate::baseline::{Accept, Excluded, accepted, leaves};
-use crate::event::text::admissible;
+use crate::event::text::looks_like_code;
 use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::Sketch;
 use crate::store::panes::{self, Names, PaneFileError};
@@ -80,7 +80,7 @@ fn rows_of(name: &str) -> String {
 
 /// Names of pins are parts of paths on every store.
 fn check_name(name: &str) -> Result<(), PinError> {
-    if admissible(name) && name.is_ascii() && !name.contains('/') {
+    if looks_like_code(name) && name.is_ascii() && !name.contains('/') {
         Ok(())
     } else {
         Err(PinError::Name(name.to_owned()))

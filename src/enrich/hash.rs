@@ -1,4 +1,5 @@
-//! Keyed hashes of ids: what is stored of a session, a user or a request says nothing without the key.
+//! Keyed hashes of ids and names: what is stored of a session, a user, a request or a hidden name
+//! says nothing without the key.
 
 /// Hashes ids under the configured key (BLAKE3, keyed, cut to 64 bits; each kind of id has a key of its own).
 #[derive(Debug, Clone)]
@@ -6,6 +7,7 @@ pub struct IdHasher {
     session: [u8; 32],
     user: [u8; 32],
     request: [u8; 32],
+    name: [u8; 32],
     id: u64,
 }
 
@@ -21,6 +23,7 @@ impl IdHasher {
             session: derive("session"),
             user: derive("user"),
             request: derive("request"),
+            name: derive("name"),
             id: short_hash(&derive("key")),
         }
     }
@@ -47,6 +50,13 @@ impl IdHasher {
     #[must_use]
     pub fn request(&self, id: &str) -> u64 {
         keyed(&self.request, id)
+    }
+
+    /// The hash of a name in its normal form ([`crate::event::text::normal`]), for where it is not
+    /// written as text.
+    #[must_use]
+    pub fn name(&self, name: &str) -> u64 {
+        keyed(&self.name, name)
     }
 }
 

@@ -1,10 +1,12 @@
-//! From a decoded event to what may be kept: tokens instead of text, hashes instead of ids, admitted names, values by feature.
+//! From a decoded event to what may be kept: tokens instead of text, hashes instead of ids, names,
+//! values by feature.
 //!
 //! This is where privacy is decided. Whatever leaves this room may be written.
 
 mod batch;
 pub mod hash;
 mod language;
+mod names;
 mod prompt;
 pub mod reference;
 pub mod vectors;
@@ -15,39 +17,17 @@ pub use prompt::{MAX_TEXT, TOKENIZER_NAME, token_of, token_text};
 
 use crate::config::features::{Feature, From, Kind};
 use crate::event::archive::is_identity_free;
-use crate::event::{Event, Id, Num, Prompt, Text, text};
+use crate::event::{Event, Id, NameField, NameFields, Num, Prompt, Text, text};
 use crate::sketch::{OTHER, SketchId};
+use names::{Known, Names, Way};
 use prompt::PromptReader;
-use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use vectors::VectorPlan;
 
-/// Names kept interned per thread; past that the table starts anew.
-const MAX_NAMES: usize = 1 << 16;
+/// What a name may be and how it is written; part of the ids of sketches that count names.
+const NAMES: &str = "names-2";
 /// LoRAs of one event that are told apart; further ones are `__other__` together.
 const MAX_LORAS: usize = 64;
-
-/// Names as shared strings: each raw value is admitted or refused once.
-#[derive(Debug, Default)]
-struct Names {
-    table: FxHashMap<Box<str>, Arc<str>>,
-}
-
-impl Names {
-    fn get(&mut self, raw: &str) -> Arc<str> {
-        if let Some(n) = self.table.get(raw) {
-            return Arc::clone(n);
-        }
-        let name: Arc<str> = Arc::from(text::admit(raw));
-        if raw.len() <= text::MAX_VALUE {
-            if self.table.len() >= MAX_NAMES {
-                self.table.clear();
-            }
-            self.table.insert(raw.into(), Arc::clone(&name));
-        }
-        name
-    }
-}
 
 /// What enriching needs to know: features, dimensions and the hashing key.
 #[derive(Debug, Clone)]
@@ -58,8 +38,19 @@ pub struct Plan {
     pub dimensions: Vec<Text>,
     /// The hashing key.
     pub hasher: IdHasher,
+    /// Fields whose values are always written as their hash.
+    pub hidden: NameFields,
     /// What vectors of images are made into; `None` where they are not looked at.
     pub vectors: Option<Arc<VectorPlan>>,
+}
+
+/// The field whose names a feature counts.
+fn field_of(from: From) -> Option<NameField> {
+    match from {
+        From::Text(t) => Some(NameField::Text(t)),
+        From::Loras => Some(NameField::Loras),
+        _ => None,
+    }
 }
 
 impl Plan {
@@ -72,6 +63,10 @@ impl Plan {
             _ => "",
         };
         let mut text = format!("1|{}|{reader}|{:016x}", feature.definition, self.hasher.key_id());
+        if let Some(field) = field_of(feature.from) {
+            let how = if self.hidden.contains(field) { "hashed" } else { "text" };
+            text = format!("{text}|{NAMES}|{how}");
+        }
         if let Some(made_by) = self.vectors.as_ref().and_then(|v| v.made_by(feature.from)) {
             text = format!("{text}|{made_by}");
         }
@@ -79,9 +74,9 @@ impl Plan {
     }
 }
 
-/// What is kept of one event for an archive.
-#[derive(Debug)]
-pub struct Clean {
+/// Hashes of one event's ids, and what was read of its prompt.
+#[derive(Debug, Default)]
+pub struct Ids {
     /// Hash of the session, if the event names one.
     pub session: Option<u64>,
     /// Hash of the user, if the event names one.
@@ -92,11 +87,27 @@ pub struct Clean {
     pub read: Option<Arc<prompt::Read>>,
 }
 
+/// What is kept of one event for an archive.
+#[derive(Debug, Default)]
+pub struct Clean {
+    /// Ids and prompt.
+    pub ids: Ids,
+    /// Names by [`Text`], as they are written.
+    pub texts: [Option<Arc<str>>; Text::COUNT],
+    /// LoRAs, as they are written.
+    pub loras: Option<Vec<Arc<str>>>,
+    /// Fields that held what is no name.
+    pub refused: NameFields,
+}
+
 /// Turns events into rows of a [`Batch`]; one per thread, since it holds caches.
 #[derive(Debug)]
 pub struct Enricher {
     plan: Arc<Plan>,
     names: Names,
+    /// Fields of the last event that held what is no name.
+    refused: NameFields,
+    other: Arc<str>,
     prompts: PromptReader,
 }
 
@@ -104,16 +115,57 @@ impl Enricher {
     /// An enricher with empty caches.
     #[must_use]
     pub fn new(plan: Arc<Plan>) -> Self {
-        Self { plan, names: Names::default(), prompts: PromptReader::default() }
+        let (names, refused, prompts) = (Names::default(), NameFields::default(), PromptReader::default());
+        Self { plan, names, refused, other: Arc::from(OTHER), prompts }
     }
 
-    /// The admitted form of a name.
-    pub fn name(&mut self, raw: &str) -> Arc<str> {
-        self.names.get(raw)
+    /// What stands for a value of a field, and notes whether it is a name; `None` where there is
+    /// nothing but space.
+    fn name(&mut self, raw: &str, field: NameField, event: &Event<'_>) -> Option<Arc<str>> {
+        let way = Way { archived: event.archived, hidden: self.plan.hidden.contains(field) };
+        let Known { text, refused } = self.names.get(raw, way, &self.plan.hasher);
+        if refused {
+            self.refused.insert(field);
+        }
+        text
     }
 
-    /// Hashes the ids and reads the prompt. Of an event whose user opted out neither session nor user nor prompt is even read.
+    /// A text of an event as it is written; the language, where the event doesn't say it, as it was
+    /// read of the prompt.
+    fn text(&mut self, field: Text, event: &Event<'_>, ids: &Ids) -> Option<Arc<str>> {
+        let read = || ids.read.as_ref().filter(|_| field == Text::Language).map(|r| r.language);
+        let raw = event.texts[field as usize].as_deref().or_else(read)?;
+        self.name(raw, NameField::Text(field), event)
+    }
+
+    /// The fields that held what is no name in the event that was pushed last: their hashes stand
+    /// for them.
+    #[must_use]
+    pub fn refused(&self) -> NameFields {
+        self.refused
+    }
+
+    /// What an archive keeps of an event: as [`Enricher::push`] would read it, whether or not a
+    /// feature or a segment does.
     pub fn clean(&mut self, event: &Event<'_>) -> Clean {
+        self.refused = NameFields::default();
+        let mut out = Clean { ids: self.ids(event), ..Clean::default() };
+        for (&field, slot) in Text::ALL.iter().zip(&mut out.texts) {
+            if !event.opt_out || is_identity_free(field) {
+                *slot = self.text(field, event, &out.ids);
+            }
+        }
+        if let Some(loras) = event.loras.as_ref().filter(|_| !event.opt_out) {
+            let names = loras.iter().filter_map(|l| self.name(l, NameField::Loras, event));
+            out.loras = Some(names.collect());
+        }
+        out.refused = self.refused;
+        out
+    }
+
+    /// Hashes the ids and reads the prompt. Of an event whose user opted out neither session nor
+    /// user nor prompt is even read.
+    fn ids(&mut self, event: &Event<'_>) -> Ids {
         let h = &self.plan.hasher;
         let hash = |id: &Id<'_>, f: &dyn Fn(&str) -> u64| match id {
             _ if event.opt_out => None,
@@ -121,7 +173,7 @@ impl Enricher {
             Id::Raw(s) => Some(f(s)),
             Id::Hashed(v) => Some(*v),
         };
-        Clean {
+        Ids {
             session: hash(&event.session, &|s| h.session(s)),
             user: hash(&event.user, &|s| h.user(s)),
             request: event.request_hash.unwrap_or_else(|| h.request(&event.request_id)),
@@ -134,38 +186,34 @@ impl Enricher {
 
     /// Appends an event to a batch.
     pub fn push(&mut self, event: &Event<'_>, out: &mut Batch) {
-        let clean = self.clean(event);
+        self.refused = NameFields::default();
+        let ids = self.ids(event);
         let plan = Arc::clone(&self.plan);
         let start = out.ids.len() as u32;
-        out.ids.push_str(&text::admit_request_id(&event.request_id, clean.request));
+        out.ids.push_str(&text::admit_request_id(&event.request_id, ids.request));
         out.rows.push(Row {
             time_us: event.time_us,
             stage: event.stage,
-            session: clean.session.unwrap_or(clean.request),
-            user: clean.user,
-            request: clean.request,
+            session: ids.session.unwrap_or(ids.request),
+            user: ids.user,
+            request: ids.request,
             request_id: start..out.ids.len() as u32,
             opt_out: event.opt_out,
         });
         for &d in &plan.dimensions {
-            let mut v = event.texts[d as usize].as_deref();
-            if d == Text::Language && v.is_none() {
-                v = clean.read.as_ref().map(|r| r.language);
-            }
             let told = !event.opt_out || is_identity_free(d);
-            out.dimensions.push(v.filter(|_| told).map(|v| self.names.get(v)));
+            out.dimensions.push(if told { self.text(d, event, &ids) } else { None });
         }
         let mut tokens = None;
         for f in &plan.features {
             let reads = f.stages.contains(event.stage) && (!event.opt_out || f.kind == Kind::Volume);
-            let v = if reads { self.value(event, &clean, f.from, &mut tokens, out) } else { Value::Missing };
+            let v = if reads { self.value(event, &ids, f.from, &mut tokens, out) } else { Value::Missing };
             out.values.push(v);
         }
         if let Some(vectors) = plan.vectors.as_ref().filter(|_| !event.opt_out) {
             let row = out.rows.len() as u32 - 1;
-            if let Some(source) = vectors.source(event, clean.request, &mut out.addresses) {
-                let collection = event.texts[Text::StyleCollection as usize].as_deref();
-                let collection = collection.map(|c| self.names.get(c));
+            if let Some(source) = vectors.source(event, ids.request, &mut out.addresses) {
+                let collection = self.text(Text::StyleCollection, event, &ids);
                 out.candidates.push(Candidate { row, source, collection });
             }
         }
@@ -174,7 +222,7 @@ impl Enricher {
     fn value(
         &mut self,
         event: &Event<'_>,
-        clean: &Clean,
+        ids: &Ids,
         from: From,
         tokens: &mut Option<std::ops::Range<u32>>,
         out: &mut Batch,
@@ -186,31 +234,25 @@ impl Enricher {
             From::Failed => Value::Flag(event.failed),
             From::Flag(f) => event.flags[f as usize].map_or(Value::Missing, Value::Flag),
             From::Num(Num::PromptLength) if event.nums[Num::PromptLength as usize].is_nan() => {
-                clean.read.as_ref().map_or(Value::Missing, |r| Value::Num(f64::from(r.length)))
+                ids.read.as_ref().map_or(Value::Missing, |r| Value::Num(f64::from(r.length)))
             }
             From::Num(f) => {
                 let v = event.nums[f as usize];
                 if v.is_nan() { Value::Missing } else { Value::Num(v) }
             }
-            From::Text(Text::Language) if event.texts[Text::Language as usize].is_none() => {
-                clean.read.as_ref().map_or(Value::Missing, |r| Value::Text(self.names.get(r.language)))
-            }
-            From::Text(f) => {
-                event.texts[f as usize].as_deref().map_or(Value::Missing, |v| Value::Text(self.names.get(v)))
-            }
+            From::Text(f) => self.text(f, event, ids).map_or(Value::Missing, Value::Text),
             From::Loras => match &event.loras {
                 None => Value::Missing,
                 Some(loras) => {
                     let start = out.names.len() as u32;
                     for l in loras {
-                        let mut name = self.names.get(l);
+                        let Some(name) = self.name(l, NameField::Loras, event) else { continue };
                         let mine = &out.names[start as usize..];
                         if mine.contains(&name) {
                             continue;
                         }
                         if mine.len() >= MAX_LORAS {
-                            name = self.names.get(OTHER);
-                            out.names.push(name);
+                            out.names.push(Arc::clone(&self.other));
                             break;
                         }
                         out.names.push(name);
@@ -221,7 +263,7 @@ impl Enricher {
             From::Tokens => {
                 let range = tokens.get_or_insert_with(|| {
                     let start = out.tokens.len() as u32;
-                    match (&clean.read, &event.prompt) {
+                    match (&ids.read, &event.prompt) {
                         (Some(r), _) => out.tokens.extend_from_slice(&r.tokens),
                         (None, Prompt::Tokens(t)) => out.tokens.extend_from_slice(t),
                         _ => {}
@@ -230,6 +272,52 @@ impl Enricher {
                 });
                 if range.start == range.end { Value::Missing } else { Value::Tokens(range.clone()) }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::features::builtin;
+
+    fn id(name: &str, hidden: &[NameField]) -> SketchId {
+        let hidden = hidden.iter().copied().collect();
+        let features: Vec<Feature> = builtin();
+        let feature = features.iter().find(|f| f.name == name).unwrap().clone();
+        Plan { features, dimensions: Vec::new(), hasher: IdHasher::new("k"), hidden, vectors: None }
+            .sketch_id(&feature)
+    }
+
+    /// What the id was while one word stood for all names that were not admitted.
+    fn before(name: &str) -> SketchId {
+        let feature = builtin().into_iter().find(|f| f.name == name).unwrap();
+        let reader = match feature.from {
+            From::Tokens => TOKENIZER_NAME,
+            From::Text(Text::Language) => language::READER,
+            _ => "",
+        };
+        let key = IdHasher::new("k").key_id();
+        SketchId(hash::short_hash(format!("1|{}|{reader}|{key:016x}", feature.definition).as_bytes()))
+    }
+
+    #[test]
+    fn what_counts_names_starts_afresh_and_nothing_else_does() {
+        for name in ["sampler", "loras", "style_collection", "language", "error_code"] {
+            assert_ne!(id(name, &[]), before(name), "{name}");
+        }
+        for name in ["volume", "prompt_tokens", "latency_ms", "nsfw", "prompt_length"] {
+            assert_eq!(id(name, &[]), before(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn hashing_a_field_is_another_definition_of_the_features_that_read_it() {
+        let hidden = [NameField::Text(Text::Sampler), NameField::Loras];
+        for (name, changes) in
+            [("sampler", true), ("loras", true), ("language", false), ("latency_ms", false)]
+        {
+            assert_eq!(id(name, &hidden) != id(name, &[]), changes, "{name}");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! only identity-free volume is kept: when, at which stage, on which part of the service. A replay of the archive fills the same
 //! panes as the messages did.
 
-use super::text::{admit, admit_request_id};
+use super::text::admit_request_id;
 use super::{Event, Flag, Id, Num, Prompt, Stage, Text, column};
 use crate::enrich::Clean;
 use arrow::array::{
@@ -163,46 +163,40 @@ impl ArchiveBuilder {
         self.partition.append_value(place.partition);
         self.offset.append_value(place.offset);
         self.record_time.append_option(place.record_time_us);
-        self.request_id.append_value(admit_request_id(&event.request_id, clean.request));
-        self.request_hash.append_value(clean.request);
+        self.request_id.append_value(admit_request_id(&event.request_id, clean.ids.request));
+        self.request_hash.append_value(clean.ids.request);
         self.timestamp.append_value(event.time_us);
         self.stage.append_value(event.stage.name());
-        self.session.append_option(clean.session.filter(|_| kept));
-        self.user.append_option(clean.user.filter(|_| kept));
+        self.session.append_option(clean.ids.session.filter(|_| kept));
+        self.user.append_option(clean.ids.user.filter(|_| kept));
         self.opt_out.append_value(event.opt_out);
         self.failed.append_value(event.failed && kept);
         self.push_tokens(event, clean);
-        match event.loras.as_ref().filter(|_| kept) {
-            Some(loras) => {
-                loras.iter().for_each(|l| self.loras.values().append_value(admit(l)));
-                self.loras.append(true);
-            }
-            None => self.loras.append(false),
+        if let Some(loras) = &clean.loras {
+            loras.iter().for_each(|l| self.loras.values().append_value(l));
         }
+        self.loras.append(clean.loras.is_some());
         self.seed.append_option(event.seed.filter(|_| kept));
         for (&field, column) in Num::ALL.iter().zip(&mut self.nums) {
             let mut value = event.nums[field as usize];
             // Numbers stay as they came, whatever their range: a replay checks them, perhaps against another one. But
             // the length that a replay would compute from the text has to be here.
-            if field == Num::PromptLength && !field.range().contains(value) && clean.read.is_some() {
-                value = clean.read.as_ref().map_or(f64::NAN, |r| f64::from(r.length));
+            let read = clean.ids.read.as_ref();
+            if field == Num::PromptLength && !field.range().contains(value) && read.is_some() {
+                value = read.map_or(f64::NAN, |r| f64::from(r.length));
             }
             column.append_option(Some(value).filter(|v| kept && !v.is_nan()));
         }
         for (&field, column) in Flag::ALL.iter().zip(&mut self.flags) {
             column.append_option(event.flags[field as usize].filter(|_| kept));
         }
-        for (&field, column) in Text::ALL.iter().zip(&mut self.texts) {
-            let mut value = event.texts[field as usize].as_deref();
-            if field == Text::Language && value.is_none() {
-                value = clean.read.as_ref().map(|r| r.language);
-            }
-            column.append_option(value.filter(|_| kept || is_identity_free(field)).map(admit));
+        for (name, column) in clean.texts.iter().zip(&mut self.texts) {
+            column.append_option(name.as_deref());
         }
     }
 
     fn push_tokens(&mut self, event: &Event<'_>, clean: &Clean) {
-        let tokens: Option<&[u16]> = match (&clean.read, &event.prompt) {
+        let tokens: Option<&[u16]> = match (&clean.ids.read, &event.prompt) {
             _ if event.opt_out => None,
             (Some(read), _) => Some(&read.tokens),
             (None, Prompt::Tokens(tokens)) => Some(tokens),
@@ -423,6 +417,7 @@ impl<'b> ArchiveReader<'b> {
             self.timestamp.value(row),
             self.stages[row],
         );
+        event.archived = true;
         event.request_hash = Some(self.request_hash.value(row));
         event.session = id(self.session);
         event.user = id(self.user);

@@ -3,11 +3,12 @@
 use super::*;
 use crate::config::Config;
 use crate::enrich::{Batch, Enricher, IdHasher, Plan, Value};
-use crate::event::{Ranges, decode};
+use crate::event::text::is_hashed;
+use crate::event::{NameField, Ranges, decode};
 
 const FULL: &str = r#"{"request_id":"r-1","session_id":"SESSION-7","user_id_hash":"USER-9","timestamp":"2026-01-12T06:00:00.123456Z",
  "pipeline_stage":"generate","region":"eu","tenant":"birch","traffic_source":"web","prompt":{"text":"zebra apple zebra mango on the beach"},
- "model":{"family":"sd","version":"M2","checkpoint_hash":"abc","loras":["b","a","not a name"]},
+ "model":{"family":"sd","version":"M2","checkpoint_hash":"abc","loras":["b","a","add detail (v1.2)"]},
  "params":{"sampler":"ddim","steps":30,"cfg":7.5,"seed":-3,"resolution":"512x512"},"resources":{"gpu_type":"a10"},
  "metrics":{"latency_ms":812.5,"cost_usd":0.001},"quality":{"aesthetic":5.5,"nsfw_flag":false},"safety":{"category":"none"},
  "error":{"code":"oom","retriable":true},"outcome":{"accepted":true,"rerolls":2},"style":{"collection":"anime"}}"#;
@@ -28,6 +29,14 @@ fn messages() -> Vec<String> {
         change(r#""prompt":{"#, r#""prompt":{"length":-3,"#),
         change("812.5", "-86400000"),
         change(r#""aesthetic":5.5"#, r#""aesthetic":57.5"#),
+        change("birch", r"white\nbirch"),
+        change("birch", &"willow ".repeat(30)),
+        change("birch", " Mu\u{308}ller & Söhne\u{a0}"),
+        change(r#""birch""#, r#""  ""#),
+        change(
+            r#"["b","a","add detail (v1.2)"]"#,
+            r##"["#1","\\x","__other__","#0123456789abcdef"," ","(new)","__invalid__","\u001b[31m"]"##,
+        ),
     ]
 }
 
@@ -37,6 +46,7 @@ fn enricher() -> Enricher {
         features,
         dimensions: Text::ALL.to_vec(),
         hasher: IdHasher::new("k"),
+        hidden: crate::event::NameFields::default(),
         vectors: None,
     }))
 }
@@ -116,6 +126,32 @@ fn a_replay_of_the_archive_fills_the_same_panes() {
 }
 
 #[test]
+fn a_field_that_is_to_be_hashed_is_so_from_an_older_archive_too() {
+    let hiding = || {
+        let hidden = [NameField::Text(Text::Tenant), NameField::Loras].into_iter().collect();
+        let features = Config::default().feature_set().unwrap();
+        let (dimensions, hasher) = (Text::ALL.to_vec(), IdHasher::new("k"));
+        Enricher::new(Arc::new(Plan { features, dimensions, hasher, hidden, vectors: None }))
+    };
+    let messages = messages();
+    let (mut from_json, mut from_archive) = (Batch::default(), Batch::default());
+    let mut e = hiding();
+    for m in &messages {
+        e.push(&decode(m.as_bytes(), &mut Vec::new()).unwrap(), &mut from_json);
+    }
+    let rows = archived(&messages);
+    let reader = ArchiveReader::new(&rows).unwrap();
+    let mut e = hiding();
+    (0..reader.len()).for_each(|row| e.push(&reader.event(row), &mut from_archive));
+    assert_eq!(contents(&from_json), contents(&from_archive));
+    let shown = format!("{:?} {:?}", from_json.names, from_json.dimensions);
+    for hidden in ["birch", "Müller", "add detail", "__other__"] {
+        assert!(!shown.contains(hidden), "{hidden}");
+    }
+    assert!(shown.contains("ddim"));
+}
+
+#[test]
 fn an_archive_of_the_archive_is_the_archive() {
     let rows = archived(&messages());
     let reader = ArchiveReader::new(&rows).unwrap();
@@ -137,10 +173,17 @@ fn an_archive_of_the_archive_is_the_archive() {
 fn nothing_personal_is_written() {
     let rows = archived(&messages());
     let text = format!("{rows:?}");
-    for secret in ["SESSION", "USER", "zebra", "mango", "secret", "white birch", "not a name"] {
+    for secret in ["SESSION", "USER", "zebra", "mango", "secret", "white", "willow", "[31m"] {
         assert!(!text.contains(secret), "{secret}");
     }
-    assert!(text.contains("hashed-") && text.contains("__invalid__"));
+    assert!(
+        text.contains("hashed-") && text.contains("Müller & Söhne") && text.contains("add detail (v1.2)")
+    );
+    let tenants = rows.column_by_name("tenant").unwrap().as_string::<i32>();
+    assert!(
+        is_hashed(tenants.value(6)) && is_hashed(tenants.value(7)) && tenants.value(6) != tenants.value(7)
+    );
+    assert!(tenants.is_null(9), "nothing but space");
     let tokens = rows.column_by_name("prompt_tokens").unwrap().as_list::<i32>().value(0);
     let tokens = tokens.as_primitive::<UInt16Type>().values().to_vec();
     assert!(tokens.len() >= 7 && tokens.is_sorted(), "the order of the words is gone: {tokens:?}");

@@ -28,6 +28,8 @@ pub enum RejectReason {
     TooFarAhead,
     /// Longer than `input.max_message`.
     TooLarge,
+    /// A text is no name (too long, or with characters that break a line): its hash stands for it.
+    RefusedName,
     /// Decoding it crashed: a bug of driftglass, from which the rest of the input is kept safe.
     Crashed,
 }
@@ -45,6 +47,7 @@ impl RejectReason {
             Self::ImpossibleTime => "impossible_time",
             Self::TooFarAhead => "too_far_ahead",
             Self::TooLarge => "too_large",
+            Self::RefusedName => "refused_name",
             Self::Crashed => "crashed",
         }
     }
@@ -266,7 +269,7 @@ impl Taker<'_> {
     }
 
     fn text<'a>(&mut self, event: &mut Event<'a>, field: Text, value: Opt<Cow<'a, str>>) {
-        event.texts[field as usize] = self.value(value, field.path()).filter(|v| !v.is_empty());
+        event.texts[field as usize] = self.value(value, field.path()).filter(|v| !v.trim().is_empty());
     }
 }
 

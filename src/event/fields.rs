@@ -98,7 +98,7 @@ fields! {
 }
 
 fields! {
-    /// Short texts that may be written once they pass the rules of [`super::text`].
+    /// Texts that hold names; how a name is written is up to [`super::text`].
     Text {
         Region = "region",
         Tenant = "tenant",
@@ -131,6 +131,84 @@ pub fn dimension(name: &str) -> Option<Text> {
         .copied()
         .find(|t| t.path() == name || column(t.path()) == name)
         .or_else(|| Text::ALL.iter().copied().find(|t| t.path().rsplit('.').next() == Some(name)))
+}
+
+/// A field that holds names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NameField {
+    /// A text.
+    Text(Text),
+    /// `model.loras`
+    Loras,
+}
+
+impl NameField {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Text::ALL.iter().copied().map(Self::Text).chain([Self::Loras])
+    }
+
+    /// The dotted path in the event.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Text(t) => t.path(),
+            Self::Loras => "model.loras",
+        }
+    }
+
+    /// The field of a name, as [`dimension`] takes it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "model.loras" | "model_loras" | "loras" => Some(Self::Loras),
+            _ => dimension(name).map(Self::Text),
+        }
+    }
+
+    fn bit(self) -> u32 {
+        const { assert!(Text::COUNT < 31, "a set of fields is 32 bits") };
+        match self {
+            Self::Text(t) => 1 << t as u32,
+            Self::Loras => 1 << 31,
+        }
+    }
+}
+
+/// A set of fields that hold names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NameFields(u32);
+
+impl NameFields {
+    /// Adds a field.
+    pub fn insert(&mut self, field: NameField) {
+        self.0 |= field.bit();
+    }
+
+    /// Whether a field is in the set.
+    #[must_use]
+    pub fn contains(self, field: NameField) -> bool {
+        self.0 & field.bit() != 0
+    }
+
+    /// Whether no field is.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The dotted paths of its fields.
+    pub fn paths(self) -> impl Iterator<Item = &'static str> {
+        NameField::all().filter(move |f| self.contains(*f)).map(NameField::path)
+    }
+}
+
+impl FromIterator<NameField> for NameFields {
+    fn from_iter<I: IntoIterator<Item = NameField>>(fields: I) -> Self {
+        let mut out = Self::default();
+        fields.into_iter().for_each(|f| out.insert(f));
+        out
+    }
 }
 
 /// The pipeline stage that speaks.
@@ -208,6 +286,16 @@ mod tests {
         assert_eq!(dimension("tenant"), Some(Text::Tenant));
         assert_eq!(dimension("checkpoint_hash"), Some(Text::Checkpoint));
         assert_eq!(dimension("prompt"), None);
+    }
+
+    #[test]
+    fn fields_with_names_form_sets() {
+        assert!(NameField::all().all(|f| NameField::from_name(f.path()) == Some(f)));
+        let set: NameFields = [NameField::Loras, NameField::Text(Text::Sampler)].into_iter().collect();
+        assert_eq!(set.paths().collect::<Vec<_>>(), ["params.sampler", "model.loras"]);
+        let all: NameFields = NameField::all().collect();
+        assert_eq!(all.paths().count(), Text::COUNT + 1);
+        assert!(NameFields::default().is_empty() && !set.contains(NameField::Text(Text::Tenant)));
     }
 
     #[test]

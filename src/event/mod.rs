@@ -10,7 +10,7 @@ pub mod text;
 pub mod time;
 
 pub use decode::{Reject, RejectReason, decode, decode_within};
-pub use fields::{Flag, Num, Stage, Stages, Text, column, dimension};
+pub use fields::{Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension};
 pub use ranges::{Bounds, Ranges};
 pub use raw::VOCABULARY;
 pub use repair::repair;
@@ -41,7 +41,8 @@ pub enum Prompt<'a> {
     Tokens(Cow<'a, [u16]>),
 }
 
-/// One event, decoded and borrowed from its message. Texts are as they came: [`text::admit`] stands between them and any output.
+/// One event, decoded and borrowed from its message. Names are as they came: [`text`] stands
+/// between them and any output.
 #[derive(Debug, Clone)]
 pub struct Event<'a> {
     /// The request.
@@ -74,6 +75,8 @@ pub struct Event<'a> {
     pub artifacts: Option<Cow<'a, str>>,
     /// The user opted out: the event counts in volume only.
     pub opt_out: bool,
+    /// Its names are those of an archive: written already, so with our escapes and hashes.
+    pub archived: bool,
 }
 
 impl<'a> Event<'a> {
@@ -96,6 +99,7 @@ impl<'a> Event<'a> {
             failed: false,
             artifacts: None,
             opt_out: false,
+            archived: false,
         }
     }
 
@@ -128,6 +132,7 @@ impl<'a> Event<'a> {
             failed: self.failed,
             artifacts: self.artifacts.map(own),
             opt_out: self.opt_out,
+            archived: self.archived,
         }
     }
 }

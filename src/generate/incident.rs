@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
 use super::vocabulary::LANGUAGES;
+use crate::config::segments::{name_of, parts};
 
 /// Something that goes wrong in the generated traffic.
 ///
@@ -341,15 +342,16 @@ impl FromStr for Segment {
         }
         let wrong = || IncidentError::Segment(text.to_owned());
         let mut conditions: Vec<(Dimension, String)> = Vec::new();
-        for part in text.split(',') {
-            let (name, value) = part.split_once('=').ok_or_else(wrong)?;
+        for (name, value) in parts(text) {
             let dimension = DIMENSIONS.into_iter().find(|d| d.name() == name).ok_or_else(wrong)?;
             if value.is_empty() || conditions.iter().any(|(known, _)| *known == dimension) {
                 return Err(wrong());
             }
-            conditions.push((dimension, value.to_owned()));
+            conditions.push((dimension, value.into_owned()));
         }
-        Ok(Self(conditions))
+        let segment = Self(conditions);
+        // Parts without an equals sign, or none at all, are no conditions.
+        if segment.0.is_empty() || segment.to_string() != text { Err(wrong()) } else { Ok(segment) }
     }
 }
 
@@ -358,11 +360,7 @@ impl fmt::Display for Segment {
         if self.0.is_empty() {
             return f.write_str("all");
         }
-        for (i, (dimension, value)) in self.0.iter().enumerate() {
-            let comma = if i > 0 { "," } else { "" };
-            write!(f, "{comma}{}={value}", dimension.name())?;
-        }
-        Ok(())
+        f.write_str(&name_of(self.0.iter().map(|(d, v)| (d.name(), v.as_str()))))
     }
 }
 

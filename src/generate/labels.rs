@@ -3,6 +3,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
+use crate::config::segments::name_of;
+
 use super::Settings;
 use super::dimensions::Tables;
 use super::incident::{Dimension, Incident, IncidentKind};
@@ -108,7 +110,7 @@ fn quiet(settings: &Settings) -> Map<String, Value> {
                 .tenant_names
                 .iter()
                 .filter(|tenant| !settings.incidents.iter().any(|i| shows(i, feature) && touches(i, tenant)))
-                .map(|tenant| format!("tenant={tenant}"))
+                .map(|tenant| name_of([("tenant", tenant.as_str())]))
                 .collect();
             quiet.insert((*feature).to_owned(), json!(tenants));
         }

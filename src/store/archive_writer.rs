@@ -218,6 +218,9 @@ impl ArchivePartition {
         for field in left_out {
             self.note(time, place.offset, Reject::field(RejectReason::MistypedField, field), false);
         }
+        for field in clean.refused.paths() {
+            self.note(time, place.offset, Reject::field(RejectReason::RefusedName, field), false);
+        }
         if let Some(f) = &mut self.file {
             f.rows += 1;
             f.offsets.1 = place.offset;
@@ -331,6 +334,7 @@ pub const REJECTS: &str = "_rejects";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enrich::Ids;
     use crate::event::Stage;
 
     const T: i64 = 1_767_225_600_000_000; // 2026-01-01
@@ -350,7 +354,8 @@ mod tests {
 
     fn push(p: &mut ArchivePartition, offset: i64, time_us: i64) -> Wrote {
         let event = Event::new(format!("r{offset}").into(), time_us, Stage::Generate);
-        let clean = Clean { session: None, user: None, request: offset.unsigned_abs(), read: None };
+        let ids = Ids { request: offset.unsigned_abs(), ..Ids::default() };
+        let clean = Clean { ids, ..Clean::default() };
         let place = Place { topic: "", partition: 0, offset, record_time_us: None };
         p.push(&event, &clean, place, &[]).unwrap()
     }

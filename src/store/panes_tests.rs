@@ -53,7 +53,13 @@ fn pane_of_one_event(features: [usize; 2], key: &str) -> (Names, Pane) {
     let features = features.map(|f| all[f].clone()).to_vec();
     let groupings = Arc::new(Groupings::new(&[vec![]]).unwrap());
     let (dimensions, hasher) = (Vec::new(), IdHasher::new(key));
-    let plan = Arc::new(Plan { features: features.clone(), dimensions, hasher, vectors: None });
+    let plan = Arc::new(Plan {
+        features: features.clone(),
+        dimensions,
+        hasher,
+        hidden: crate::event::NameFields::default(),
+        vectors: None,
+    });
     let filler = Filler::new(&plan, Arc::clone(&groupings));
     let message = br#"{"request_id":"r","timestamp":"2026-01-12T06:00:00Z","pipeline_stage":"generate","prompt":{"text":"a castle"}}"#;
     let mut batch = Batch::default();

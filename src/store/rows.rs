@@ -8,6 +8,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One row of `windows`.
@@ -170,9 +171,10 @@ pub fn contributors<'a>(values: impl Iterator<Item = &'a [Contributor]>) -> Arra
     Arc::new(b.finish())
 }
 
-/// The value of a dimension column in a segment's name.
+/// The value of a dimension column in a segment's name: the name's text, without the segment's
+/// escapes.
 #[must_use]
-pub fn dimension_value<'a>(segment: &'a str, column: &str) -> Option<&'a str> {
+pub fn dimension_value<'a>(segment: &'a str, column: &str) -> Option<Cow<'a, str>> {
     parts(segment).find(|(k, _)| *k == column).map(|(_, v)| v)
 }
 

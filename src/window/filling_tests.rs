@@ -18,7 +18,13 @@ struct Made {
 static MADE: LazyLock<Made> = LazyLock::new(|| {
     let groupings = Arc::new(Groupings::new(&[vec![]]).unwrap());
     let hasher = IdHasher::new("a key");
-    let plan = Arc::new(Plan { features: builtin(), dimensions: Vec::new(), hasher, vectors: None });
+    let plan = Arc::new(Plan {
+        features: builtin(),
+        dimensions: Vec::new(),
+        hasher,
+        hidden: crate::event::NameFields::default(),
+        vectors: None,
+    });
     let settings =
         Settings { duration: chrono::Duration::hours(1), events_per_day: 20_000.0, ..Settings::default() };
     let mut generator = Generator::new(settings).unwrap();

@@ -17,7 +17,13 @@ fn filler() -> Arc<Filler> {
     let groupings = Arc::new(Groupings::new(&[vec!["tenant".into()], vec!["region".into()]]).unwrap());
     let features = builtin().into_iter().filter(|f| f.kind == Kind::Volume).collect();
     let dimensions = groupings.dimensions.clone();
-    let plan = Plan { features, dimensions, hasher: crate::enrich::IdHasher::new("a key"), vectors: None };
+    let plan = Plan {
+        features,
+        dimensions,
+        hasher: crate::enrich::IdHasher::new("a key"),
+        hidden: crate::event::NameFields::default(),
+        vectors: None,
+    };
     Arc::new(Filler::new(&plan, groupings))
 }
 

@@ -15,6 +15,7 @@ mod outage;
 mod privacy;
 mod readers;
 mod real_decode;
+mod real_names;
 mod recovery;
 mod replay;
 mod styles;

@@ -67,7 +67,7 @@ fn canaries_in_text_fields_are_found_nowhere() {
             "request_id": format!("r{i}"), "timestamp": format!("2026-01-{:02}T{:02}:{:02}:00Z", 5 + i / 1440, (i / 60) % 24, i % 60),
             "pipeline_stage": "generate", "tenant": "birch", "region": "eu", "session_id": c("session", i / 3), "user_id_hash": c("user", i / 9),
             "trace_id": c("trace", i), "span_id": c("span", i), "prompt": {"text": format!("a dog with a {} on a hill {}", canary("prompt"), c("prompt", i))},
-            "model": {"version": "m1", "loras": [format!("{} with spaces", canary("unknown"))]},
+            "model": {"version": "m1", "loras": [format!("{}{}", canary("unknown"), " and so on".repeat(13))]},
             // Slower in the end, so that there are alerts to look into.
             "metrics": {"latency_ms": if i < 3_300 { 100 + i % 7 } else { 4_000 + i % 7 }}, "error": (i % 10 == 0).then(|| serde_json::json!({"code": "oom", "message": c("message", i)})),
             "artifacts": match i % 3 {

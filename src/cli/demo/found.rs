@@ -1,6 +1,7 @@
 //! Which alerts found which incident, and which have nothing to do with any: decided from the labels and the `alerts` table alone.
 
 use crate::alert::{AlertRow, AlertState};
+use crate::config::segments::{name_of, parts};
 use crate::event::time::parse;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,8 +54,8 @@ impl Label {
     /// "tenant=birch".
     #[must_use]
     pub fn segment_text(&self) -> String {
-        let parts: Vec<String> = self.segment.iter().map(|(d, v)| format!("{d}={v}")).collect();
-        if parts.is_empty() { "everything".into() } else { parts.join(",") }
+        let name = name_of(self.segment.iter().map(|(d, v)| (d.as_str(), v.as_str())));
+        if name.is_empty() { "everything".into() } else { name }
     }
 
     /// When it began, microseconds.
@@ -68,9 +69,8 @@ impl Label {
     }
 
     fn relation(&self, alert: &AlertRow) -> Relation {
-        let segment: BTreeMap<&str, &str> =
-            alert.segment.split(',').filter_map(|part| part.split_once('=')).collect();
-        let says = |d: &str| segment.get(d).copied();
+        let segment: BTreeMap<_, _> = parts(&alert.segment).collect();
+        let says = |d: &str| segment.get(d).map(|v| &**v);
         let within = self.segment.iter().all(|(d, v)| says(d) == Some(v));
         let shares = self.segment.iter().all(|(d, v)| says(d).is_none_or(|s| s == v));
         let overlaps = alert.window_end > self.start_us() && alert.window_start < self.end_us();

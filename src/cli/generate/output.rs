@@ -201,7 +201,13 @@ impl Archive {
             .build();
         let writer = ArrowWriter::try_new(file, schema(), Some(properties))
             .map_err(|source| OutputError::Parquet { name: name.clone(), source })?;
-        let plan = Plan { features: Vec::new(), dimensions: Vec::new(), hasher, vectors: None };
+        let plan = Plan {
+            features: Vec::new(),
+            dimensions: Vec::new(),
+            hasher,
+            hidden: crate::event::NameFields::default(),
+            vectors: None,
+        };
         Ok(Self {
             name,
             writer,

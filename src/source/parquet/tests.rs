@@ -16,6 +16,7 @@ fn enricher() -> Enricher {
         features: Vec::new(),
         dimensions: Vec::new(),
         hasher: IdHasher::new("k"),
+        hidden: crate::event::NameFields::default(),
         vectors: None,
     }))
 }
