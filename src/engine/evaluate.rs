@@ -13,8 +13,10 @@ use super::rolling::Rolled;
 use super::tick_rows::TickRows;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
+use crate::config::features::Kind;
 use crate::config::segments::{OTHER, write_name};
 use crate::event::time::{DAY, HOUR, floor};
+use crate::sketch::MAX_STRETCH_VALUES;
 use crate::store::panes::{self, PackedRows};
 use crate::store::rows::Verdict;
 use crate::window::{Contents, Filling, PackedError, Pane, PaneRow, Segment, packed};
@@ -44,7 +46,12 @@ pub struct Evaluator {
     /// Hours of the current day, by the day that they belong to.
     day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Filling>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
+    /// The users that were seen in segments with names that clients chose: grouping by grouping.
+    seen: Vec<FxHashMap<Arc<str>, u64>>,
+    /// Rows that were taken up before a restart, until all of them are there.
+    restored: Pending,
     folded: u64,
+    folded_values: u64,
     judged: BTreeMap<(Segment, usize), (u32, u32)>,
     excluded: Excluded,
     baselines: BTreeMap<i64, Arc<BaselineSet>>,
@@ -76,6 +83,11 @@ impl Evaluator {
                 state.admitted.get(&*g.name).into_iter().flatten().map(|s| Arc::from(s.as_str())).collect()
             })
             .collect();
+        let seen = settings.groupings.all.iter().map(|g| {
+            let seen = state.seen.get(&*g.name).into_iter().flatten();
+            seen.map(|(name, users)| (Arc::from(name.as_str()), *users)).collect()
+        });
+        let seen = seen.collect();
         // Of a grouping or feature that the configuration no longer has nothing is left to decide.
         let judged = state
             .judged
@@ -91,6 +103,7 @@ impl Evaluator {
             features: settings.features.clone().into(),
             groupings: Arc::clone(&settings.groupings),
             pins: settings.pins.clone().into(),
+            shown: settings.names.shown.clone(),
         };
         Self {
             judge: Judge::new(Arc::clone(&settings)),
@@ -103,7 +116,10 @@ impl Evaluator {
             hour: BTreeMap::new(),
             day: BTreeMap::new(),
             admitted,
+            seen,
+            restored: Pending::new(tick),
             folded: 0,
+            folded_values: 0,
             judged,
             excluded,
             baselines: BTreeMap::new(),
@@ -141,6 +157,14 @@ impl Evaluator {
                 .map(|((s, f), (j, d))| (by(s), s.name.to_string(), feature(*f), *j, *d))
                 .collect(),
             windows: self.windows,
+            seen: groupings
+                .iter()
+                .zip(&self.seen)
+                .filter(|(_, seen)| !seen.is_empty())
+                .map(|(g, seen)| {
+                    (g.name.to_string(), seen.iter().map(|(n, u)| (n.to_string(), *u)).collect())
+                })
+                .collect(),
             late_days: self.late_days.iter().copied().collect(),
         }
     }
@@ -167,6 +191,12 @@ impl Evaluator {
     #[must_use]
     pub fn folded(&self) -> u64 {
         self.folded
+    }
+
+    /// Values of categories counted as other for want of room: in chunks, hours and days.
+    #[must_use]
+    pub fn folded_values(&self) -> u64 {
+        self.folded_values
     }
 
     /// Length of the longest window that is merged from chunks, whose rows a restart needs again.
@@ -225,7 +255,8 @@ impl Evaluator {
         Ok(self.pending.add(rows.into_iter().map(|row| (from(&row), row)))?)
     }
 
-    /// Puts rows back that were taken up before a restart: `from` is when each counted from.
+    /// Puts rows back that were taken up before a restart; [`Evaluator::restored`] takes them up
+    /// again.
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
@@ -234,13 +265,22 @@ impl Evaluator {
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
         let (waiting, taken): (Vec<Pane>, Vec<Pane>) = rows.into_iter().partition(|row| from(row) > at);
         self.pending.add(waiting.into_iter().map(|row| (from(&row), row)))?;
-        let hour = crate::event::time::floor(at, HOUR);
-        let (open, over): (Vec<Pane>, Vec<Pane>) = taken.into_iter().partition(|row| from(row) > hour);
-        for (rows, into_hour) in [(open, true), (over, false)] {
-            let mut again = Pending::new(self.tick);
-            again.add(rows.into_iter().map(|row| (at, row)))?;
-            self.take_up(again.take(again.tick_of(at))?, at, into_hour)?;
+        Ok(self.restored.add(taken.into_iter().map(|row| (from(&row), row)))?)
+    }
+
+    /// Takes up what was put back, tick by tick as it was: what a tick folds depends on what it
+    /// saw.
+    ///
+    /// # Errors
+    /// When sketches were made by unlike definitions.
+    pub fn restored(&mut self) -> Result<(), EvaluateError> {
+        let Some(at) = self.at else { return Ok(()) };
+        let hour = floor(at, HOUR);
+        let mut again = std::mem::replace(&mut self.restored, Pending::new(self.tick));
+        while let Some(tick) = again.first_tick() {
+            self.take_up(again.take(tick)?, at, tick > hour)?;
         }
+        self.folded_values = 0;
         Ok(())
     }
 
@@ -356,17 +396,25 @@ impl Evaluator {
             }
         }
         let rolled = &self.rolled;
+        let volume = settings.features.iter().position(|f| f.kind == Kind::Volume);
         let sums = made_of.into_par_iter().map(|((start, segment), of)| {
             let (first, more) = of.split_first().expect("every place is made of a row");
             let mut sum = rows[*first].1.clone();
             more.iter().try_for_each(|i| sum.merge(&rows[*i].1))?;
+            let named = settings.groupings.all[segment.grouping as usize].is_operators();
+            let users = volume.filter(|_| !named).map_or(Ok(0), |v| sum.users(v))?;
+            let folded = sum.fold(MAX_STRETCH_VALUES)?;
             let chunk = rolled.reaches(start, t).then(|| sum.clone());
-            Ok((start, segment, chunk, sum))
+            Ok((start, segment, users, folded, chunk, sum))
         });
         let sums: Vec<_> = sums.collect::<Result<_, PackedError>>()?;
         drop(rows);
         let mut hours = Merging::new();
-        for (start, segment, chunk, sum) in sums {
+        for (start, segment, users, folded, chunk, sum) in sums {
+            self.folded_values += folded;
+            if users != 0 {
+                *self.seen[segment.grouping as usize].entry(Arc::clone(&segment.name)).or_default() |= users;
+            }
             if into_hour {
                 let hour = self.hour.entry(floor(start, HOUR)).or_default();
                 hours.add((floor(start, HOUR), segment.clone()), sum, |(_, segment)| hour.remove(segment));
@@ -405,18 +453,20 @@ impl Evaluator {
             while !segments.is_empty() {
                 let some = segments.drain(..segments.len().min(HOURS_AT_ONCE)).collect::<Vec<_>>();
                 let packed = some.into_par_iter().map(|(segment, mut filling)| {
+                    let folded = filling.fold(MAX_STRETCH_VALUES)?;
                     let mut contents = Contents::default();
                     filling.add_to(&mut contents, |_| true)?;
                     filling.pack();
                     let row = PaneRow { start: hour, close_at: t, segment: segment.clone(), contents };
-                    Ok((row, (segment, filling)))
+                    Ok((row, (segment, filling, folded)))
                 });
                 let (rows, packed): (Vec<PaneRow>, Vec<_>) = packed.collect::<Result<_, PackedError>>()?;
                 for batch in panes::batches(&rows, HOUR, &settings.names)? {
                     self.waiting += batch.num_rows();
                     self.outputs.hours.push((hour, batch));
                 }
-                for (segment, packed) in packed {
+                for (segment, packed, folded) in packed {
+                    self.folded_values += folded;
                     self.add_hour(hour, segment, packed, true);
                 }
             }
@@ -454,8 +504,9 @@ impl Evaluator {
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
             let tick = Tick { start, end: t, length: rolling.length(), complete };
-            let judged = &mut self.judged;
-            self.judge.window(&tick, &parts, &set, |rows| {
+            let (judged, seen) = (&mut self.judged, &self.seen);
+            let seen = |s: &Segment| seen[s.grouping as usize].get(&s.name).copied().unwrap_or(0);
+            self.judge.window(&tick, &parts, &set, &seen, |rows| {
                 rows.into_iter().try_for_each(|(row, segment, feature)| {
                     if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
                         let counts = judged.entry((segment, feature)).or_default();
@@ -485,10 +536,13 @@ impl Evaluator {
             let sums = sorted(segments).into_par_iter().map(|(segment, hours)| {
                 let parts: Vec<&Filling> = hours.iter().map(Arc::as_ref).collect();
                 let mut bytes = Vec::new();
-                packed::write(&Filling::sum(&parts, |_| true)?, &mut bytes);
-                Ok((segment, bytes))
+                let mut sum = Filling::sum(&parts, |_| true)?;
+                let folded = sum.fold(MAX_STRETCH_VALUES);
+                packed::write(&sum, &mut bytes);
+                Ok((segment, bytes, folded))
             });
-            for (segment, sum) in sums.collect::<Result<Vec<_>, PackedError>>()? {
+            for (segment, sum, folded) in sums.collect::<Result<Vec<_>, PackedError>>()? {
+                self.folded_values += folded;
                 rows.push(day, t, segment, &sum)?;
             }
         }
@@ -498,10 +552,15 @@ impl Evaluator {
         if self.settings.config.baselines.exclude_drifted {
             for ((segment, feature), (judged, drifted)) in judged {
                 if judged >= 3 && 2 * drifted > judged {
+                    let users = self.seen[segment.grouping as usize].get(&segment.name);
+                    let (users, grouping) = (users.copied().unwrap_or(0), settings.names.grouping(&segment));
+                    let shown = settings.names.shown.segment(grouping, &segment.name, users);
+                    let segment = settings.names.identity(&segment);
                     self.excluded.entry((segment.clone(), feature)).or_default().push(t - DAY);
                     self.outputs.exclusions.push(Exclusion {
                         day: t - DAY,
                         segment,
+                        shown,
                         feature,
                         judged,
                         drifted,

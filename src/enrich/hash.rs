@@ -6,6 +6,7 @@ pub struct IdHasher {
     session: [u8; 32],
     user: [u8; 32],
     request: [u8; 32],
+    name: [u8; 32],
     id: u64,
 }
 
@@ -21,6 +22,7 @@ impl IdHasher {
             session: derive("session"),
             user: derive("user"),
             request: derive("request"),
+            name: derive("name"),
             id: short_hash(&derive("key")),
         }
     }
@@ -47,6 +49,12 @@ impl IdHasher {
     #[must_use]
     pub fn request(&self, id: &str) -> u64 {
         keyed(&self.request, id)
+    }
+
+    /// The hash of a name, for where it is not written as text.
+    #[must_use]
+    pub fn name(&self, name: &str) -> u64 {
+        keyed(&self.name, name)
     }
 }
 

@@ -8,7 +8,7 @@ pub mod text;
 pub mod time;
 
 pub use decode::{Reject, RejectReason, decode, decode_within};
-pub use fields::{Flag, Num, Stage, Stages, Text, column, dimension};
+pub use fields::{ChosenBy, Flag, Num, Stage, Stages, Text, column, dimension};
 pub use raw::VOCABULARY;
 
 use std::borrow::Cow;
