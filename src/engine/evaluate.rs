@@ -10,6 +10,7 @@ use super::merging::Merging;
 use super::pending::{Pending, Place};
 use super::progress::EvaluatorBytes;
 use super::rolling::Rolled;
+use super::seen::Seen;
 use super::tick_rows::TickRows;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
@@ -30,6 +31,8 @@ use std::sync::Arc;
 /// in this crate's tests, so that they see several.
 const HOURS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
 
+mod restoring;
+
 /// The evaluator.
 pub struct Evaluator {
     settings: Arc<Settings>,
@@ -46,8 +49,7 @@ pub struct Evaluator {
     /// Hours of the current day, by the day that they belong to.
     day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Filling>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
-    /// The users that were seen in segments with names that clients chose: grouping by grouping.
-    seen: Vec<FxHashMap<Arc<str>, u64>>,
+    seen: Seen,
     /// Rows that were taken up before a restart, until all of them are there.
     restored: Pending,
     folded: u64,
@@ -83,11 +85,6 @@ impl Evaluator {
                 state.admitted.get(&*g.name).into_iter().flatten().map(|s| Arc::from(s.as_str())).collect()
             })
             .collect();
-        let seen = settings.groupings.all.iter().map(|g| {
-            let seen = state.seen.get(&*g.name).into_iter().flatten();
-            seen.map(|(name, users)| (Arc::from(name.as_str()), *users)).collect()
-        });
-        let seen = seen.collect();
         // Of a grouping or feature that the configuration no longer has nothing is left to decide.
         let judged = state
             .judged
@@ -116,7 +113,7 @@ impl Evaluator {
             hour: BTreeMap::new(),
             day: BTreeMap::new(),
             admitted,
-            seen,
+            seen: Seen::new(&settings.groupings, &state.seen),
             restored: Pending::new(tick),
             folded: 0,
             folded_values: 0,
@@ -157,14 +154,7 @@ impl Evaluator {
                 .map(|((s, f), (j, d))| (by(s), s.name.to_string(), feature(*f), *j, *d))
                 .collect(),
             windows: self.windows,
-            seen: groupings
-                .iter()
-                .zip(&self.seen)
-                .filter(|(_, seen)| !seen.is_empty())
-                .map(|(g, seen)| {
-                    (g.name.to_string(), seen.iter().map(|(n, u)| (n.to_string(), *u)).collect())
-                })
-                .collect(),
+            seen: self.seen.state(&self.settings.groupings),
             late_days: self.late_days.iter().copied().collect(),
         }
     }
@@ -255,64 +245,6 @@ impl Evaluator {
         Ok(self.pending.add(rows.into_iter().map(|row| (from(&row), row)))?)
     }
 
-    /// Puts rows back that were taken up before a restart; [`Evaluator::restored`] takes them up
-    /// again.
-    ///
-    /// # Errors
-    /// When their sketches were made by unlike definitions.
-    pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
-        let Some(at) = self.at else { return self.offer(rows, floor) };
-        let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
-        let (waiting, taken): (Vec<Pane>, Vec<Pane>) = rows.into_iter().partition(|row| from(row) > at);
-        self.pending.add(waiting.into_iter().map(|row| (from(&row), row)))?;
-        Ok(self.restored.add(taken.into_iter().map(|row| (from(&row), row)))?)
-    }
-
-    /// Takes up what was put back, tick by tick as it was: what a tick folds depends on what it
-    /// saw.
-    ///
-    /// # Errors
-    /// When sketches were made by unlike definitions.
-    pub fn restored(&mut self) -> Result<(), EvaluateError> {
-        let Some(at) = self.at else { return Ok(()) };
-        let hour = floor(at, HOUR);
-        let mut again = std::mem::replace(&mut self.restored, Pending::new(self.tick));
-        while let Some(tick) = again.first_tick() {
-            self.take_up(again.take(tick)?, at, tick > hour)?;
-        }
-        self.folded_values = 0;
-        Ok(())
-    }
-
-    /// Puts hours back that were written before a restart.
-    ///
-    /// # Errors
-    /// When their sketches were made by unlike definitions.
-    pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluateError> {
-        let Some(at) = self.at else { return Ok(()) };
-        for row in rows {
-            if row.close_at <= at {
-                self.add_hour(row.start, row.segment, row.contents, row.close_at > floor(at, DAY));
-            }
-        }
-        Ok(())
-    }
-
-    /// Rebuilds the baselines after a restart.
-    ///
-    /// # Errors
-    /// When the days can't be read.
-    pub fn restore_baselines(&mut self) -> Result<(), EvaluateError> {
-        let Some(at) = self.at else { return Ok(()) };
-        let longest = self.settings.config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
-        let mut day = floor(at - longest, DAY);
-        while day <= at {
-            self.build_baselines(day)?;
-            day += DAY;
-        }
-        Ok(())
-    }
-
     /// Evaluates every tick up to `mark`; rows are complete up to `complete`. Stops after `most` ticks that had windows, so that
     /// commits come in time; true when it is done.
     ///
@@ -357,8 +289,11 @@ impl Evaluator {
         if self.at.is_none() {
             self.build_baselines(floor(t, DAY))?;
         }
-        let rows = self.pending.take(t)?;
-        self.take_up(rows, t, true)?;
+        // One after the other, as a restart takes them up again.
+        while let Some(due) = self.pending.first_tick().filter(|due| *due <= t) {
+            let rows = self.pending.take(due)?;
+            self.take_up(rows, t, true)?;
+        }
         self.rolled.settle_chunks();
         if t % HOUR == 0 {
             self.close_hour(t)?;
@@ -412,9 +347,7 @@ impl Evaluator {
         let mut hours = Merging::new();
         for (start, segment, users, folded, chunk, sum) in sums {
             self.folded_values += folded;
-            if users != 0 {
-                *self.seen[segment.grouping as usize].entry(Arc::clone(&segment.name)).or_default() |= users;
-            }
+            self.seen.add(&segment, users);
             if into_hour {
                 let hour = self.hour.entry(floor(start, HOUR)).or_default();
                 hours.add((floor(start, HOUR), segment.clone()), sum, |(_, segment)| hour.remove(segment));
@@ -505,8 +438,7 @@ impl Evaluator {
             };
             let tick = Tick { start, end: t, length: rolling.length(), complete };
             let (judged, seen) = (&mut self.judged, &self.seen);
-            let seen = |s: &Segment| seen[s.grouping as usize].get(&s.name).copied().unwrap_or(0);
-            self.judge.window(&tick, &parts, &set, &seen, |rows| {
+            self.judge.window(&tick, &parts, &set, seen, |rows| {
                 rows.into_iter().try_for_each(|(row, segment, feature)| {
                     if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
                         let counts = judged.entry((segment, feature)).or_default();
@@ -552,8 +484,8 @@ impl Evaluator {
         if self.settings.config.baselines.exclude_drifted {
             for ((segment, feature), (judged, drifted)) in judged {
                 if judged >= 3 && 2 * drifted > judged {
-                    let users = self.seen[segment.grouping as usize].get(&segment.name);
-                    let (users, grouping) = (users.copied().unwrap_or(0), settings.names.grouping(&segment));
+                    let grouping = settings.names.grouping(&segment);
+                    let users = self.seen.users(&segment);
                     let shown = settings.names.shown.segment(grouping, &segment.name, users);
                     let segment = settings.names.identity(&segment);
                     self.excluded.entry((segment.clone(), feature)).or_default().push(t - DAY);

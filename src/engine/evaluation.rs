@@ -1,5 +1,6 @@
 //! What an evaluation is given and what it gives: settings, history, state, outputs, errors.
 
+use super::seen::SeenState;
 use crate::alert::{AlertBook, AlertRow, Rules};
 use crate::baseline::{Accept, DaySource, Pin};
 use crate::config::Config;
@@ -114,10 +115,9 @@ pub struct State {
     pub judged: Vec<(String, String, String, u32, u32)>,
     /// Windows written.
     pub windows: u64,
-    /// The users that were seen in segments with names that clients chose, as bitmaps, per grouping
-    /// and segment, by their names.
+    /// The users that were seen in segments with names that clients chose.
     #[serde(default)]
-    pub seen: BTreeMap<String, BTreeMap<String, u64>>,
+    pub seen: SeenState,
     /// Earlier days, by their starts, that hours of the current day were added to: a restart reads these too.
     #[serde(default)]
     pub late_days: Vec<i64>,

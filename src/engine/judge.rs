@@ -2,6 +2,7 @@
 
 use super::evaluation::{EvaluateError, Settings};
 use super::rolling::{Parts, judged};
+use super::seen::Seen;
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;
@@ -15,9 +16,6 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The users that were seen in a segment, as a bitmap.
-pub type Seen<'s> = dyn Fn(&Segment) -> u64 + Sync + 's;
 
 /// How a segment is called.
 struct Called {
@@ -84,7 +82,7 @@ impl Judge {
         tick: &Tick,
         parts: &[Parts<'_>],
         set: &BaselineSet,
-        seen: &Seen<'_>,
+        seen: &Seen,
         mut take: impl FnMut(Vec<Judged>) -> Result<(), EvaluateError>,
     ) -> Result<(), EvaluateError> {
         let s = &self.settings;
@@ -105,7 +103,8 @@ impl Judge {
         let all: Vec<OfSegment<'_>> = compared.collect::<Result<_, EvaluateError>>()?;
         let alphas = self.alphas(tick, &all);
         for slice in all.chunks(SLICE) {
-            let finished = slice.par_iter().map(|of| self.finish_segment(tick, of, seen(of.segment), alphas));
+            let finished =
+                slice.par_iter().map(|of| self.finish_segment(tick, of, seen.users(of.segment), alphas));
             let rows: Vec<Vec<Judged>> = finished.collect::<Result<_, EvaluateError>>()?;
             take(rows.into_iter().flatten().collect())?;
         }

@@ -59,7 +59,7 @@ impl Shown {
             .iter()
             .zip(parts(name))
             .map(|(d, (column, value))| {
-                (column.to_string(), self.value(d.chosen_by(), &value, users).into_owned())
+                (column.to_string(), self.value(d.chosen_by(), value, users).into_owned())
             })
             .collect();
         let mut shown = String::new();
