@@ -324,9 +324,10 @@ fn line(h: &Held, feature: &Feature, names: &Names, seen: u64, min_users: u32) -
         .into_iter()
         .map(|(key, share)| json!({ "key": key, "share": share }))
         .collect();
+    let grouping = names.grouping(&h.segment);
     json!({
-        "segment_by": &*names.groupings.all[h.segment.grouping as usize].name,
-        "segment": &*names.shown.segment(names.grouping(&h.segment), &h.segment.name, seen), "feature": feature.name, "days": h.days, "n": s.n, "sessions": s.sessions,
+        "segment_by": &*grouping.name, "segment": &*names.shown.segment(grouping, &h.segment.name, seen),
+        "feature": feature.name, "days": h.days, "n": s.n, "sessions": s.sessions,
         "value": s.value, "p50": q(0), "p95": q(1), "p99": q(2), "top": top,
     })
 }
