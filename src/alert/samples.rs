@@ -16,6 +16,7 @@ pub fn row(segment: &str, feature: &str, end: i64) -> WindowRow {
         window: "24h".into(),
         segment_by: if segment.is_empty() { "" } else { "tenant" }.into(),
         segment: segment.into(),
+        identity: segment.into(),
         feature: feature.into(),
         kind: "categorical",
         baseline: "rolling_7d".into(),

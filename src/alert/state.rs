@@ -41,6 +41,7 @@ pub struct Observation<'a> {
 struct Key {
     rule: Arc<str>,
     segment_by: Arc<str>,
+    /// By what does not change.
     segment: Arc<str>,
     feature: Arc<str>,
     window: Arc<str>,
@@ -53,7 +54,7 @@ impl Key {
         Self {
             rule: o.rule.name.clone(),
             segment_by: r.segment_by.clone(),
-            segment: r.segment.clone(),
+            segment: r.identity.clone(),
             feature: r.feature.clone(),
             window: r.window.clone(),
             baseline: r.baseline.clone(),
@@ -61,10 +62,11 @@ impl Key {
     }
 
     fn of_row(r: &AlertRow) -> Self {
+        let segment = if r.identity.is_empty() { &r.segment } else { &r.identity };
         Self {
             rule: r.rule.as_str().into(),
             segment_by: r.segment_by.as_str().into(),
-            segment: r.segment.as_str().into(),
+            segment: segment.as_str().into(),
             feature: r.feature.as_str().into(),
             window: r.window.as_str().into(),
             baseline: r.baseline.as_str().into(),

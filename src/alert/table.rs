@@ -92,13 +92,15 @@ pub fn alerts_from_batch(batch: &RecordBatch) -> Result<Vec<AlertRow>, ArrowErro
             let (severity, state) =
                 (c.need(c.text("severity", i)?, "severity")?, c.need(c.text("state", i)?, "state")?);
             let verdict = c.text("verdict", i)?;
+            let segment = c.need(c.text("segment", i)?, "segment")?;
             Ok(AlertRow {
                 id: c.need(c.text("id", i)?, "id")?,
                 rule: c.need(c.text("rule", i)?, "rule")?,
                 severity: severity_from_name(&severity).ok_or_else(|| unknown("severity", &severity))?,
                 state: AlertState::from_name(&state).ok_or_else(|| unknown("state", &state))?,
                 segment_by: c.need(c.text("segment_by", i)?, "segment_by")?,
-                segment: c.need(c.text("segment", i)?, "segment")?,
+                identity: segment.clone(),
+                segment,
                 feature: c.need(c.text("feature", i)?, "feature")?,
                 window: c.need(c.text("window", i)?, "window")?,
                 baseline: c.need(c.text("baseline", i)?, "baseline")?,

@@ -1,6 +1,7 @@
 //! Baselines: what windows are compared with. Pure: days come in as rows, prepared baselines come out.
 
 mod accept;
+mod categories;
 mod centroid;
 #[cfg(test)]
 mod outliers_tests;
@@ -9,6 +10,7 @@ mod set;
 mod strata;
 
 pub use accept::{Accept, Segments, accepted};
+pub use categories::CategoryBins;
 pub use prepared::{About, Compared, Prepared, Strata, side};
 pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe, leaves};
 pub use strata::{Child, Children, strata};

@@ -1,5 +1,6 @@
 //! A baseline made ready to judge many windows: what of its sketch scoring needs, and nothing else.
 
+use super::categories::CategoryBins;
 use super::centroid::PreparedCentroid;
 use crate::config::features::{Feature, Test};
 use crate::drift::{
@@ -13,7 +14,6 @@ use crate::sketch::{
 };
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Events that a stratum of a baseline needs before its mean is taken off.
@@ -61,7 +61,7 @@ enum PreparedBody {
         test: PreparedVector,
     },
     Category {
-        values: Vec<Arc<str>>,
+        bins: CategoryBins,
         counts: Vec<u64>,
         scales: Vec<f64>,
         test: PreparedVector,
@@ -141,8 +141,8 @@ impl Prepared {
                 set_distances(&mut scores, counts, &bins.counts(w.tokens().map(|(t, c)| (t, c.count))));
                 (score_tokens(test, w, scales), None)
             }
-            (PreparedBody::Category { values, counts, scales, test }, Body::Category(w)) => {
-                let (now, mut sums) = category_sums(w, values);
+            (PreparedBody::Category { bins, counts, scales, test }, Body::Category(w)) => {
+                let (now, mut sums) = bins.sums(w);
                 set_distances(&mut scores, counts, &now);
                 sums.scale_columns(scales);
                 (test.score(&sums), None)
@@ -211,23 +211,28 @@ impl Prepared {
         }
     }
 
-    /// What contributes to the difference, largest first. Tokens are named by `name` (their text), but only those that `min_users`
-    /// distinct users used in the window; the rest are left out, since a rare token can say much.
+    /// What contributes to the difference, largest first. Tokens are named by `name` (their text),
+    /// but only those that `min_users` distinct users used in the window; the rest are left out,
+    /// since a rare token can say much. Categories are called what `value` makes of them and of
+    /// their users.
     #[must_use]
     pub fn contributors(
         &self,
         window: &Sketch,
         min_users: u32,
         name: impl Fn(u32) -> Option<String>,
+        value: impl Fn(&str, u64) -> String,
     ) -> Vec<Contributor> {
         match (&self.body, &window.body) {
             (PreparedBody::Tokens { bins, tokens, total, .. }, Body::Tokens(w)) => {
                 token_contributors(bins.bins(), tokens, *total, w, min_users, name)
             }
-            (PreparedBody::Category { values, counts, .. }, Body::Category(w)) => {
-                let now = category_counts(w, values);
-                let label = |i: usize| values.get(i).map_or_else(|| "(new)".to_owned(), |v| v.to_string());
-                binned_contributors(counts, &now, label)
+            (PreparedBody::Category { bins, counts, .. }, Body::Category(w)) => {
+                let label = |i: usize| match bins.value(i, w) {
+                    Some((v, users)) => value(v, users),
+                    None => "(new)".to_owned(),
+                };
+                binned_contributors(counts, &bins.counts(w), label)
             }
             (PreparedBody::Numeric { edges, counts, .. }, Body::Numeric(w)) => {
                 let now = bin_counts(edges, &w.quantiles().values());
@@ -339,53 +344,13 @@ fn score_tokens(test: &PreparedVector, window: &TokenSketch, scales: &[f64]) -> 
 
 /// `several`: an event may carry more than one value, so that shares do not sum to one and the test is that of tokens.
 fn prepare_category(s: &CategorySketch, several: bool) -> PreparedBody {
-    let values: Vec<Arc<str>> = s.values().map(|(v, _)| Arc::clone(v)).collect();
-    let (counts, mut sums) = category_sums(s, &values);
+    let (bins, counts, mut sums) = CategoryBins::of(s);
     let held: Vec<f64> = counts.iter().map(|c| *c as f64).collect();
     let scales =
         if several { token_scales(&held, s.n() as f64) } else { category_scales(&held, s.n() as f64) };
     sums.scale_columns(&scales);
     let test = PreparedVector::new(&sums, if several { VectorKind::Tokens } else { VectorKind::Bins });
-    PreparedBody::Category { values, counts, scales, test }
-}
-
-/// Events per value of the baseline, which are in order; the last bin takes all new values together.
-fn category_counts(s: &CategorySketch, values: &[Arc<str>]) -> Vec<u64> {
-    let mut counts = vec![0; values.len() + 1];
-    for (i, cells) in by_value(s, values) {
-        counts[i] += cells.iter().map(|c| c.1).sum::<u64>();
-    }
-    counts
-}
-
-/// The same, and by session bucket.
-fn category_sums(s: &CategorySketch, values: &[Arc<str>]) -> (Vec<u64>, Sums) {
-    let (mut counts, mut sums) = (vec![0; values.len() + 1], Sums::new(values.len() + 1));
-    for (i, cells) in by_value(s, values) {
-        for &(b, n) in cells {
-            counts[i] += n;
-            sums.s[(b as usize, i)] += n as f64;
-        }
-    }
-    sums.n = dense(s.events()).1;
-    (counts, sums)
-}
-
-/// A sketch's cells with the place of their value among those of the baseline. Both ascend, so one walk over them finds all.
-fn by_value<'s>(
-    s: &'s CategorySketch,
-    values: &'s [Arc<str>],
-) -> impl Iterator<Item = (usize, &'s [(u8, u64)])> {
-    let mut at = 0;
-    s.values().map(move |(v, cells)| {
-        loop {
-            match values.get(at).map(|known| (**known).cmp(&**v)) {
-                Some(Ordering::Less) => at += 1,
-                Some(Ordering::Equal) => return (at, cells),
-                Some(Ordering::Greater) | None => return (values.len(), cells),
-            }
-        }
-    })
+    PreparedBody::Category { bins, counts, scales, test }
 }
 
 fn prepare_numeric(s: &NumericSketch, test: Test, strata: Option<&Strata<'_>>) -> PreparedBody {

@@ -8,6 +8,7 @@ use super::strata::{Children, strata};
 use crate::config::Baselines;
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
+use crate::enrich::Shown;
 use crate::event::time::DAY;
 use crate::sketch::{Sketch, UnlikeSketches};
 use crate::window::{Contents, PaneRow, Segment};
@@ -28,7 +29,8 @@ pub struct Pin {
     pub rows: Vec<PaneRow>,
 }
 
-/// Days that left the baselines of a segment's feature, as their starts in microseconds.
+/// Days that left the baselines of a segment's feature, as their starts in microseconds. Segments
+/// are known by their identity ([`Shown::identity`]): exclusions are read back from a public table.
 pub type Excluded = FxHashMap<(Segment, usize), Vec<i64>>;
 
 /// Days, by segment: where a set's baselines come from.
@@ -54,6 +56,8 @@ pub struct Recipe {
     pub groupings: Arc<Groupings>,
     /// The pins.
     pub pins: Arc<[Pin]>,
+    /// What segments are known by in exclusions.
+    pub shown: Shown,
 }
 
 /// One segment's baselines by feature, in the order of the configuration, pins behind.
@@ -149,8 +153,11 @@ impl BaselineSet {
     fn sums(&self, segment: &Segment) -> Result<Vec<Sum>, String> {
         let lengths = &self.recipe.config.rolling_days;
         let features = self.recipe.features.len();
+        let grouping = &self.recipe.groupings.all[segment.grouping as usize];
+        let name = self.recipe.shown.identity(grouping, &segment.name);
+        let known_as = Segment { name, ..segment.clone() };
         let flagged: Vec<Option<&Vec<i64>>> =
-            (0..features).map(|f| self.excluded.get(&(segment.clone(), f))).collect();
+            (0..features).map(|f| self.excluded.get(&(known_as.clone(), f))).collect();
         let mut sums: Vec<Sum> = lengths.iter().map(|_| Sum::of(features)).collect();
         let mut ascending: Vec<usize> = (0..lengths.len()).collect();
         ascending.sort_by_key(|i| lengths[*i]);
@@ -267,6 +274,7 @@ mod tests {
             features: builtin()[..2].to_vec().into(),
             groupings: Arc::new(Groupings::new(&[vec![]]).unwrap()),
             pins: Arc::new([]),
+            shown: Shown::default(),
         };
         let set = BaselineSet::new(recipe, 35 * DAY, excluded, vec![Arc::new(Kept(rows))]);
         let sums = set.sums(&segment).unwrap();

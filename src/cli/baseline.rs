@@ -15,6 +15,7 @@ use crate::store::panes::Names;
 use crate::window::Segment;
 use clap::{Args, Subcommand};
 use globset::Glob;
+use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -246,8 +247,12 @@ impl Wanted {
         Ok(Self { segments, feature })
     }
 
-    fn wants(&self, segment: &Segment, feature: usize) -> bool {
-        self.feature.is_none_or(|f| f == feature) && self.segments.is_match(&segment.name)
+    fn wants(&self, segment: &Segment, feature: usize, names: &Names) -> bool {
+        // By its name, or as tables show it.
+        let is_match = || {
+            self.segments.is_match(&segment.name) || self.segments.is_match(&names.identity(segment).name)
+        };
+        self.feature.is_none_or(|f| f == feature) && is_match()
     }
 }
 
@@ -257,7 +262,15 @@ fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliEr
     let whole = names.groupings.index_of("").is_some();
     let pattern = pick.segment.clone().unwrap_or_else(|| if whole { "" } else { "*" }.to_owned());
     let wanted = Wanted::new(&pattern, pick.feature.as_deref(), names)?;
-    let held = pins::held(job, name, &|s, f| wanted.wants(s, f)).map_err(classify)?;
+    // Volumes tell which segments were seen with enough users to be named.
+    let features = &job.settings.features;
+    let is_volume = |f: usize| features[f].kind == Kind::Volume;
+    let named = |s: &Segment| names.grouping(s).is_operators();
+    let pick_out = |s: &Segment, f: usize| wanted.wants(s, f, names) || (!named(s) && is_volume(f));
+    let mut held = pins::held(job, name, &pick_out).map_err(classify)?;
+    let users: FxHashMap<Segment, u64> =
+        held.iter().filter_map(|h| Some((h.segment.clone(), users(&h.sketch)?))).collect();
+    held.retain(|h| wanted.wants(&h.segment, h.feature, names));
     if held.is_empty() {
         return Err(CliError::usage(format!(
             "{name} holds nothing of segment {pattern:?}{}; --segment '*' shows all that it holds",
@@ -265,7 +278,10 @@ fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliEr
         )));
     }
     let min_users = job.settings.config.privacy.min_users;
-    let lines = held.iter().map(|h| line(h, &job.settings.features[h.feature], names, min_users));
+    let lines = held.iter().map(|h| {
+        let seen = users.get(&h.segment).copied().unwrap_or(0);
+        line(h, &features[h.feature], names, seen, min_users)
+    });
     if global.json {
         return say(&Value::from(lines.collect::<Vec<Value>>()).to_string());
     }
@@ -295,26 +311,36 @@ fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliEr
     say(&table(&rows))
 }
 
-fn line(h: &Held, feature: &Feature, names: &Names, min_users: u32) -> Value {
+/// The users that a volume has seen, as a bitmap.
+fn users(sketch: &Sketch) -> Option<u64> {
+    match &sketch.body {
+        Body::Rate(r) => Some(r.users()).filter(|u| *u != 0),
+        _ => None,
+    }
+}
+
+fn line(h: &Held, feature: &Feature, names: &Names, seen: u64, min_users: u32) -> Value {
     let mut s = side(&h.sketch);
     if feature.kind == Kind::Volume {
         s.value = Some(s.n as f64 / h.hours.max(1e-9));
     }
     let q = |i: usize| s.quantiles.map(|q| q[i]);
-    let top: Vec<Value> = top(&h.sketch, min_users)
+    let value = |v: &str, users| names.shown.value(feature.from.chosen_by(), v, users).into_owned();
+    let top: Vec<Value> = top(&h.sketch, min_users, value)
         .into_iter()
         .map(|(key, share)| json!({ "key": key, "share": share }))
         .collect();
+    let grouping = names.grouping(&h.segment);
     json!({
-        "segment_by": &*names.groupings.all[h.segment.grouping as usize].name,
-        "segment": &*h.segment.name, "feature": feature.name, "days": h.days, "n": s.n, "sessions": s.sessions,
+        "segment_by": &*grouping.name, "segment": &*names.shown.segment(grouping, &h.segment.name, seen),
+        "feature": feature.name, "days": h.days, "n": s.n, "sessions": s.sessions,
         "value": s.value, "p50": q(0), "p95": q(1), "p99": q(2), "top": top,
     })
 }
 
-/// The most frequent tokens or categories with their shares, of those that surely came from at least `min_users`: for tokens users,
-/// for categories sessions.
-fn top(sketch: &Sketch, min_users: u32) -> Vec<(String, f64)> {
+/// The most frequent tokens or categories with their shares: of tokens those that surely came from
+/// at least `min_users` users, of categories all, as what `value` shows of them.
+fn top(sketch: &Sketch, min_users: u32, value: impl Fn(&str, u64) -> String) -> Vec<(String, f64)> {
     let (mut all, total): (Vec<(String, u64)>, u64) = match &sketch.body {
         Body::Tokens(s) => {
             let mut known: Vec<(u32, u64)> = s
@@ -327,9 +353,11 @@ fn top(sketch: &Sketch, min_users: u32) -> Vec<(String, f64)> {
             (named.collect(), s.total())
         }
         Body::Category(s) => {
-            // Sessions fall into buckets by hash: as many buckets, at least as many sessions.
-            let known = s.values().filter(|(_, cells)| cells.len() >= min_users as usize);
-            (known.map(|(v, cells)| (v.to_string(), cells.iter().map(|c| c.1).sum())).collect(), s.n())
+            let mut known: Vec<(&str, u64)> =
+                s.values().map(|(v, cells)| (&**v, cells.iter().map(|c| c.1).sum())).collect();
+            known.sort_by_key(|(v, n)| (std::cmp::Reverse(*n), *v));
+            let named = known.into_iter().take(TOP).map(|(v, n)| (value(v, s.users(v)), n));
+            (named.collect(), s.n())
         }
         Body::Numeric(_) | Body::Rate(_) | Body::Vector(_) => (Vec::new(), 0),
     };
@@ -341,7 +369,9 @@ fn top(sketch: &Sketch, min_users: u32) -> Vec<(String, f64)> {
 fn accept(job: &Job, pick: Pick, at: Option<i64>, global: &Global) -> Result<(), CliError> {
     let segment = pick.segment.unwrap_or_else(|| "*".to_owned());
     // Looked up for its errors: a typing error must not be taken for an accept that changes nothing.
-    Wanted::new(&segment, pick.feature.as_deref(), &job.settings.names)?;
+    let names = &job.settings.names;
+    Wanted::new(&segment, pick.feature.as_deref(), names)?;
+    let segment = names.shown.identities(&names.groupings.all, &segment);
     let at = match at {
         Some(at) => at,
         None => pins::newest_hour(job).map_err(classify)?.ok_or_else(|| {
@@ -403,18 +433,21 @@ mod tests {
             tokens.add(&[320], 0, user, Some(user));
         }
         (0..20).for_each(|_| tokens.add(&[1237], 0, 1, Some(1)));
-        let shown = top(&Sketch { id: SketchId(1), body: Body::Tokens(tokens) }, 5);
+        let (names, from) = (crate::enrich::Shown::default(), crate::config::features::From::Loras);
+        let value = |v: &str, users| names.value(from.chosen_by(), v, users).into_owned();
+        let shown = top(&Sketch { id: SketchId(1), body: Body::Tokens(tokens) }, 5, value);
         assert_eq!(shown.len(), 1, "one user's token is rare however often it came");
         assert!((shown[0].1 - 6.0 / 26.0).abs() < 1e-12);
 
         let mut category = CategorySketch::default();
         let (common, rare): (Arc<str>, Arc<str>) = ("en".into(), "xx".into());
-        for bucket in 0..6 {
-            category.add([&common], bucket, u64::from(bucket));
+        for user in 0..6 {
+            category.add([&common], 0, 0, Some(user));
         }
-        (0..20).for_each(|_| category.add([&rare], 3, 3));
-        let shown = top(&Sketch { id: SketchId(1), body: Body::Category(category) }, 5);
-        assert_eq!(shown.iter().map(|t| t.0.as_str()).collect::<Vec<_>>(), ["en"]);
+        (0..20).for_each(|i| category.add([&rare], (i % 32) as u8, i, Some(3)));
+        let shown = top(&Sketch { id: SketchId(1), body: Body::Category(category) }, 5, value);
+        assert_eq!(shown.iter().map(|t| t.0.as_str()).collect::<Vec<_>>(), [&*value("xx", 0), "en"]);
+        assert!(shown[0].0.starts_with('#'));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Features: what is watched, each declared in one place by name, kind, stages and where it comes from.
 
-use crate::event::{Bounds, Flag, Num, Ranges, Stage, Stages, Text};
+use crate::event::{Bounds, ChosenBy, Flag, Num, Ranges, Stage, Stages, Text};
 use serde::{Deserialize, Serialize};
 
 /// What a feature is, and so which sketch and which statistics it has.
@@ -87,6 +87,16 @@ impl From {
             .chain(Num::ALL.iter().map(|f| f.path()))
             .chain(Flag::ALL.iter().map(|f| f.path()))
             .chain(Text::ALL.iter().map(|f| f.path()))
+    }
+
+    /// Who chooses the names that come from it. Clusters and named styles are the operator's.
+    #[must_use]
+    pub fn chosen_by(self) -> ChosenBy {
+        match self {
+            Self::Loras => ChosenBy::Client,
+            Self::Text(text) => text.chosen_by(),
+            _ => ChosenBy::Operator,
+        }
     }
 
     /// Whether values of this source fit a kind.

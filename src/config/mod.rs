@@ -107,7 +107,7 @@ impl Default for Output {
 pub struct Privacy {
     /// The hashing key of ids, best as `${DRIFTGLASS_KEY}`.
     pub key: String,
-    /// Distinct users below which a token is not shown as text.
+    /// Distinct users below which neither a token nor a name that clients choose is shown as text.
     pub min_users: u32,
     /// Fields whose names are always written as their keyed hash: dotted paths or columns.
     pub hash_fields: Vec<String>,

@@ -1,6 +1,6 @@
 //! Segments: the groupings a job watches, which of them are made from which, and the names of segments.
 
-use crate::event::{Text, column, dimension};
+use crate::event::{ChosenBy, Text, column, dimension};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -33,6 +33,14 @@ pub struct Grouping {
     pub positions: Vec<usize>,
     /// The grouping (by index) that it is merged from; itself where it is sketched directly.
     pub parent: usize,
+}
+
+impl Grouping {
+    /// Whether the operator alone chooses the values of its dimensions, so that all are shown.
+    #[must_use]
+    pub fn is_operators(&self) -> bool {
+        self.by.iter().all(|d| d.chosen_by() == ChosenBy::Operator)
+    }
 }
 
 /// All groupings of a job.

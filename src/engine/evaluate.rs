@@ -10,11 +10,14 @@ use super::merging::Merging;
 use super::pending::{Pending, Place};
 use super::progress::EvaluatorBytes;
 use super::rolling::Rolled;
+use super::seen::Seen;
 use super::tick_rows::TickRows;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
+use crate::config::features::Kind;
 use crate::config::segments::{OTHER, write_name};
 use crate::event::time::{DAY, HOUR, floor};
+use crate::sketch::MAX_STRETCH_VALUES;
 use crate::store::panes::{self, PackedRows};
 use crate::store::rows::Verdict;
 use crate::window::{Contents, Filling, PackedError, Pane, PaneRow, Segment, packed};
@@ -27,6 +30,8 @@ use std::sync::Arc;
 /// Segments whose hours are made into rows at a time: unpacked at once, those of all would be most of the job's memory. Few
 /// in this crate's tests, so that they see several.
 const HOURS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
+
+mod restoring;
 
 /// The evaluator.
 pub struct Evaluator {
@@ -44,7 +49,11 @@ pub struct Evaluator {
     /// Hours of the current day, by the day that they belong to.
     day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Filling>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
+    seen: Seen,
+    /// Rows that were taken up before a restart, until all of them are there.
+    restored: Pending,
     folded: u64,
+    folded_values: u64,
     judged: BTreeMap<(Segment, usize), (u32, u32)>,
     excluded: Excluded,
     baselines: BTreeMap<i64, Arc<BaselineSet>>,
@@ -91,6 +100,7 @@ impl Evaluator {
             features: settings.features.clone().into(),
             groupings: Arc::clone(&settings.groupings),
             pins: settings.pins.clone().into(),
+            shown: settings.names.shown.clone(),
         };
         Self {
             judge: Judge::new(Arc::clone(&settings)),
@@ -103,7 +113,10 @@ impl Evaluator {
             hour: BTreeMap::new(),
             day: BTreeMap::new(),
             admitted,
+            seen: Seen::new(&settings.groupings, &state.seen),
+            restored: Pending::new(tick),
             folded: 0,
+            folded_values: 0,
             judged,
             excluded,
             baselines: BTreeMap::new(),
@@ -141,6 +154,7 @@ impl Evaluator {
                 .map(|((s, f), (j, d))| (by(s), s.name.to_string(), feature(*f), *j, *d))
                 .collect(),
             windows: self.windows,
+            seen: self.seen.state(&self.settings.groupings),
             late_days: self.late_days.iter().copied().collect(),
         }
     }
@@ -167,6 +181,12 @@ impl Evaluator {
     #[must_use]
     pub fn folded(&self) -> u64 {
         self.folded
+    }
+
+    /// Values of categories counted as other for want of room: in chunks, hours and days.
+    #[must_use]
+    pub fn folded_values(&self) -> u64 {
+        self.folded_values
     }
 
     /// Length of the longest window that is merged from chunks, whose rows a restart needs again.
@@ -225,54 +245,6 @@ impl Evaluator {
         Ok(self.pending.add(rows.into_iter().map(|row| (from(&row), row)))?)
     }
 
-    /// Puts rows back that were taken up before a restart: `from` is when each counted from.
-    ///
-    /// # Errors
-    /// When their sketches were made by unlike definitions.
-    pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
-        let Some(at) = self.at else { return self.offer(rows, floor) };
-        let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
-        let (waiting, taken): (Vec<Pane>, Vec<Pane>) = rows.into_iter().partition(|row| from(row) > at);
-        self.pending.add(waiting.into_iter().map(|row| (from(&row), row)))?;
-        let hour = crate::event::time::floor(at, HOUR);
-        let (open, over): (Vec<Pane>, Vec<Pane>) = taken.into_iter().partition(|row| from(row) > hour);
-        for (rows, into_hour) in [(open, true), (over, false)] {
-            let mut again = Pending::new(self.tick);
-            again.add(rows.into_iter().map(|row| (at, row)))?;
-            self.take_up(again.take(again.tick_of(at))?, at, into_hour)?;
-        }
-        Ok(())
-    }
-
-    /// Puts hours back that were written before a restart.
-    ///
-    /// # Errors
-    /// When their sketches were made by unlike definitions.
-    pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluateError> {
-        let Some(at) = self.at else { return Ok(()) };
-        for row in rows {
-            if row.close_at <= at {
-                self.add_hour(row.start, row.segment, row.contents, row.close_at > floor(at, DAY));
-            }
-        }
-        Ok(())
-    }
-
-    /// Rebuilds the baselines after a restart.
-    ///
-    /// # Errors
-    /// When the days can't be read.
-    pub fn restore_baselines(&mut self) -> Result<(), EvaluateError> {
-        let Some(at) = self.at else { return Ok(()) };
-        let longest = self.settings.config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
-        let mut day = floor(at - longest, DAY);
-        while day <= at {
-            self.build_baselines(day)?;
-            day += DAY;
-        }
-        Ok(())
-    }
-
     /// Evaluates every tick up to `mark`; rows are complete up to `complete`. Stops after `most` ticks that had windows, so that
     /// commits come in time; true when it is done.
     ///
@@ -317,8 +289,11 @@ impl Evaluator {
         if self.at.is_none() {
             self.build_baselines(floor(t, DAY))?;
         }
-        let rows = self.pending.take(t)?;
-        self.take_up(rows, t, true)?;
+        // One after the other, as a restart takes them up again.
+        while let Some(due) = self.pending.first_tick().filter(|due| *due <= t) {
+            let rows = self.pending.take(due)?;
+            self.take_up(rows, t, true)?;
+        }
         self.rolled.settle_chunks();
         if t % HOUR == 0 {
             self.close_hour(t)?;
@@ -356,17 +331,23 @@ impl Evaluator {
             }
         }
         let rolled = &self.rolled;
+        let volume = settings.features.iter().position(|f| f.kind == Kind::Volume);
         let sums = made_of.into_par_iter().map(|((start, segment), of)| {
             let (first, more) = of.split_first().expect("every place is made of a row");
             let mut sum = rows[*first].1.clone();
             more.iter().try_for_each(|i| sum.merge(&rows[*i].1))?;
+            let named = settings.groupings.all[segment.grouping as usize].is_operators();
+            let users = volume.filter(|_| !named).map_or(Ok(0), |v| sum.users(v))?;
+            let folded = sum.fold(MAX_STRETCH_VALUES)?;
             let chunk = rolled.reaches(start, t).then(|| sum.clone());
-            Ok((start, segment, chunk, sum))
+            Ok((start, segment, users, folded, chunk, sum))
         });
         let sums: Vec<_> = sums.collect::<Result<_, PackedError>>()?;
         drop(rows);
         let mut hours = Merging::new();
-        for (start, segment, chunk, sum) in sums {
+        for (start, segment, users, folded, chunk, sum) in sums {
+            self.folded_values += folded;
+            self.seen.add(&segment, users);
             if into_hour {
                 let hour = self.hour.entry(floor(start, HOUR)).or_default();
                 hours.add((floor(start, HOUR), segment.clone()), sum, |(_, segment)| hour.remove(segment));
@@ -405,18 +386,20 @@ impl Evaluator {
             while !segments.is_empty() {
                 let some = segments.drain(..segments.len().min(HOURS_AT_ONCE)).collect::<Vec<_>>();
                 let packed = some.into_par_iter().map(|(segment, mut filling)| {
+                    let folded = filling.fold(MAX_STRETCH_VALUES)?;
                     let mut contents = Contents::default();
                     filling.add_to(&mut contents, |_| true)?;
                     filling.pack();
                     let row = PaneRow { start: hour, close_at: t, segment: segment.clone(), contents };
-                    Ok((row, (segment, filling)))
+                    Ok((row, (segment, filling, folded)))
                 });
                 let (rows, packed): (Vec<PaneRow>, Vec<_>) = packed.collect::<Result<_, PackedError>>()?;
                 for batch in panes::batches(&rows, HOUR, &settings.names)? {
                     self.waiting += batch.num_rows();
                     self.outputs.hours.push((hour, batch));
                 }
-                for (segment, packed) in packed {
+                for (segment, packed, folded) in packed {
+                    self.folded_values += folded;
                     self.add_hour(hour, segment, packed, true);
                 }
             }
@@ -454,8 +437,8 @@ impl Evaluator {
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
             let tick = Tick { start, end: t, length: rolling.length(), complete };
-            let judged = &mut self.judged;
-            self.judge.window(&tick, &parts, &set, |rows| {
+            let (judged, seen) = (&mut self.judged, &self.seen);
+            self.judge.window(&tick, &parts, &set, seen, |rows| {
                 rows.into_iter().try_for_each(|(row, segment, feature)| {
                     if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
                         let counts = judged.entry((segment, feature)).or_default();
@@ -485,10 +468,13 @@ impl Evaluator {
             let sums = sorted(segments).into_par_iter().map(|(segment, hours)| {
                 let parts: Vec<&Filling> = hours.iter().map(Arc::as_ref).collect();
                 let mut bytes = Vec::new();
-                packed::write(&Filling::sum(&parts, |_| true)?, &mut bytes);
-                Ok((segment, bytes))
+                let mut sum = Filling::sum(&parts, |_| true)?;
+                let folded = sum.fold(MAX_STRETCH_VALUES);
+                packed::write(&sum, &mut bytes);
+                Ok((segment, bytes, folded))
             });
-            for (segment, sum) in sums.collect::<Result<Vec<_>, PackedError>>()? {
+            for (segment, sum, folded) in sums.collect::<Result<Vec<_>, PackedError>>()? {
+                self.folded_values += folded;
                 rows.push(day, t, segment, &sum)?;
             }
         }
@@ -498,10 +484,15 @@ impl Evaluator {
         if self.settings.config.baselines.exclude_drifted {
             for ((segment, feature), (judged, drifted)) in judged {
                 if judged >= 3 && 2 * drifted > judged {
+                    let grouping = settings.names.grouping(&segment);
+                    let users = self.seen.users(&segment);
+                    let shown = settings.names.shown.segment(grouping, &segment.name, users);
+                    let segment = settings.names.identity(&segment);
                     self.excluded.entry((segment.clone(), feature)).or_default().push(t - DAY);
                     self.outputs.exclusions.push(Exclusion {
                         day: t - DAY,
                         segment,
+                        shown,
                         feature,
                         judged,
                         drifted,

@@ -1,5 +1,6 @@
 //! What an evaluation is given and what it gives: settings, history, state, outputs, errors.
 
+use super::seen::SeenState;
 use crate::alert::{AlertBook, AlertRow, Rules};
 use crate::baseline::{Accept, DaySource, Pin};
 use crate::config::Config;
@@ -63,8 +64,10 @@ pub trait History: Send {
 pub struct Exclusion {
     /// Start of the day that leaves later baselines.
     pub day: i64,
-    /// The segment.
+    /// The segment by its identity ([`Names::identity`]).
     pub segment: Segment,
+    /// The segment as it is shown.
+    pub shown: Arc<str>,
     /// Index of the feature.
     pub feature: usize,
     /// Windows judged that day.
@@ -112,6 +115,9 @@ pub struct State {
     pub judged: Vec<(String, String, String, u32, u32)>,
     /// Windows written.
     pub windows: u64,
+    /// The users that were seen in segments with names that clients chose.
+    #[serde(default)]
+    pub seen: SeenState,
     /// Earlier days, by their starts, that hours of the current day were added to: a restart reads these too.
     #[serde(default)]
     pub late_days: Vec<i64>,

@@ -186,6 +186,9 @@ impl EvaluatorTask {
                     self.evaluator.restore(rows, after)?;
                 }
             }
+        }
+        self.evaluator.restored()?;
+        for p in self.partitions.keys().copied().collect::<Vec<_>>() {
             self.read_on(PartitionId(p))?;
         }
         Ok(())
@@ -360,6 +363,7 @@ impl EvaluatorTask {
         if let Some(at) = self.evaluator.at() {
             self.progress.evaluated_to.store(at, Ordering::Relaxed);
             self.progress.folded.store(self.evaluator.folded(), Ordering::Relaxed);
+            self.progress.folded_values.store(self.evaluator.folded_values(), Ordering::Relaxed);
         }
         Ok(Advanced { more: !done || next_far <= mark, full: self.evaluator.waiting() >= MANY_ROWS })
     }

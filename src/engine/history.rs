@@ -188,10 +188,12 @@ pub fn exclusions(storage: &Storage, names: &Names) -> Result<Vec<Exclusion>, Ev
             for i in 0..b.num_rows() {
                 let f = names.features.iter().position(|f| **f == *feature.value(i));
                 let (Some(g), Some(feature)) = (names.groupings.index_of(by.value(i)), f) else { continue };
-                let segment = Segment { grouping: g as u16, name: segment.value(i).into() };
+                let shown: Arc<str> = segment.value(i).into();
+                let segment = Segment { grouping: g as u16, name: Arc::clone(&shown) };
                 out.push(Exclusion {
                     day: day.value(i),
-                    segment,
+                    segment: names.identity(&segment),
+                    shown,
                     feature,
                     judged: 0,
                     drifted: 0,
@@ -203,7 +205,7 @@ pub fn exclusions(storage: &Storage, names: &Names) -> Result<Vec<Exclusion>, Ev
     Ok(out)
 }
 
-/// Exclusions by segment and feature.
+/// Exclusions by segment, as its identity, and feature.
 #[must_use]
 pub fn excluded(all: &[Exclusion]) -> Excluded {
     let mut out = Excluded::default();

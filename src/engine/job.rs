@@ -6,7 +6,7 @@ use crate::alert::{Known, Rules, default_rules_for};
 use crate::config::units::Span;
 use crate::config::{Config, ConfigError};
 use crate::embed::{EmbedError, Embedder, vector_plan};
-use crate::enrich::{DEFAULT_KEY, IdHasher, Plan};
+use crate::enrich::{DEFAULT_KEY, IdHasher, Plan, Shown};
 use crate::event::text::looks_like_code;
 use crate::store::panes::Names;
 use crate::store::{Created, Storage, StorageError};
@@ -165,7 +165,8 @@ impl Job {
             vectors,
         });
         let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
-        let names = names.with_definitions(filler.definitions());
+        let shown = Shown::new(plan.hasher.clone(), config.privacy.min_users);
+        let names = Names { shown, ..names.with_definitions(filler.definitions()) };
         let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
         let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();
         let styles = plan.vectors.iter().flat_map(|v| &v.styles);

@@ -2,6 +2,7 @@
 
 use super::evaluation::{EvaluateError, Settings};
 use super::rolling::{Parts, judged};
+use super::seen::Seen;
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;
@@ -15,6 +16,14 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How a segment is called.
+struct Called {
+    /// In tables and alerts.
+    shown: Arc<str>,
+    /// By what does not change.
+    identity: Arc<str>,
+}
 
 /// One window at one evaluation.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +73,7 @@ impl Judge {
     }
 
     /// All rows of one window, in the order of segments, features and baselines, handed over in slices. A segment whose sessions fill
-    /// fewer buckets than any test asks for gets one row, of its volume.
+    /// fewer buckets than any test asks for gets one row, of its volume. `seen` says which users were seen in a segment.
     ///
     /// # Errors
     /// When days can't be read, or a window's sketches and a baseline's were made by unlike definitions; and what `take` returns.
@@ -73,6 +82,7 @@ impl Judge {
         tick: &Tick,
         parts: &[Parts<'_>],
         set: &BaselineSet,
+        seen: &Seen,
         mut take: impl FnMut(Vec<Judged>) -> Result<(), EvaluateError>,
     ) -> Result<(), EvaluateError> {
         let s = &self.settings;
@@ -93,7 +103,8 @@ impl Judge {
         let all: Vec<OfSegment<'_>> = compared.collect::<Result<_, EvaluateError>>()?;
         let alphas = self.alphas(tick, &all);
         for slice in all.chunks(SLICE) {
-            let finished = slice.par_iter().map(|of| self.finish_segment(tick, of, alphas));
+            let finished =
+                slice.par_iter().map(|of| self.finish_segment(tick, of, seen.users(of.segment), alphas));
             let rows: Vec<Vec<Judged>> = finished.collect::<Result<_, EvaluateError>>()?;
             take(rows.into_iter().flatten().collect())?;
         }
@@ -104,12 +115,19 @@ impl Judge {
         &self,
         tick: &Tick,
         of: &OfSegment<'_>,
+        users: u64,
         alphas: [f64; 2],
     ) -> Result<Vec<Judged>, EvaluateError> {
+        let names = &self.settings.names;
+        let grouping = names.grouping(of.segment);
+        let called = Called {
+            shown: names.shown.segment(grouping, &of.segment.name, users),
+            identity: names.shown.identity(grouping, &of.segment.name),
+        };
         let mut rows: Vec<Judged> = of
             .rows
             .iter()
-            .map(|r| (self.finish(tick, of, r, alphas), of.segment.clone(), r.feature))
+            .map(|r| (self.finish(tick, of, r, &called, alphas), of.segment.clone(), r.feature))
             .collect();
         if rows.iter().any(|r| r.0.verdict == Some(Verdict::Drift)) {
             // Merged once more for what a drift is explained by: few segments drift.
@@ -127,8 +145,10 @@ impl Judge {
         if let (Some(Verdict::Drift), Some((baseline, _)), Some(sketch)) =
             (row.verdict, &about.baseline, sketch)
         {
-            row.contributors =
-                baseline.contributors(sketch, self.settings.config.privacy.min_users, token_text);
+            let (min_users, shown) = (self.settings.config.privacy.min_users, &self.settings.names.shown);
+            let chosen = self.settings.features[about.feature].from.chosen_by();
+            let value = |v: &str, users| shown.value(chosen, v, users).into_owned();
+            row.contributors = baseline.contributors(sketch, min_users, token_text, value);
             if let Body::Vector(_) = sketch.body {
                 row.contributors = baseline.towards(sketch, &self.settings.styles);
                 row.examples = baseline.farthest(sketch);
@@ -218,7 +238,14 @@ impl Judge {
         all.filter(|(_, f)| f.kind == Kind::Volume).find_map(|(s, _)| ids(s.as_deref()?)).unwrap_or_default()
     }
 
-    fn finish(&self, tick: &Tick, of: &OfSegment<'_>, row: &Row, alphas: [f64; 2]) -> WindowRow {
+    fn finish(
+        &self,
+        tick: &Tick,
+        of: &OfSegment<'_>,
+        row: &Row,
+        called: &Called,
+        alphas: [f64; 2],
+    ) -> WindowRow {
         let s = &self.settings;
         let feature = &s.features[row.feature];
         let alpha = alphas[usize::from(self.several(of.segment))];
@@ -238,7 +265,8 @@ impl Judge {
             end: tick.end,
             window: Span(tick.length).to_string().into(),
             segment_by: Arc::clone(&s.groupings.all[of.segment.grouping as usize].name),
-            segment: Arc::clone(&of.segment.name),
+            segment: Arc::clone(&called.shown),
+            identity: Arc::clone(&called.identity),
             feature: Arc::clone(&s.names.features[row.feature]),
             kind: feature.kind.name(),
             baseline: about.map_or_else(|| self.first_baseline(), |b| Arc::clone(&b.about.name)),

@@ -17,6 +17,7 @@ mod progress;
 mod rolling;
 mod run;
 mod sampling;
+mod seen;
 #[cfg(test)]
 mod simulation;
 mod sweep;

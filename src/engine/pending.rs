@@ -106,6 +106,12 @@ impl Pending {
         self.held
     }
 
+    /// The first tick that has rows.
+    #[must_use]
+    pub fn first_tick(&self) -> Option<i64> {
+        self.ticks.keys().next().copied()
+    }
+
     /// Of the first tick that has rows: the time from which the first of them counts, and the earliest start.
     #[must_use]
     pub fn first(&self) -> Option<(i64, i64)> {

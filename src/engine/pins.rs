@@ -7,7 +7,7 @@ use super::job::Job;
 use crate::baseline::{Accept, Excluded, accepted, leaves};
 use crate::event::text::looks_like_code;
 use crate::event::time::{DAY, HOUR, date, floor, text};
-use crate::sketch::Sketch;
+use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
 use crate::store::panes::{self, Names, PaneFileError};
 use crate::store::{Created, Storage, StorageError};
 use crate::window::{Contents, PaneRow, Segment};
@@ -145,10 +145,11 @@ pub fn pin(storage: &Storage, names: &Names, name: &str, from: i64, to: i64) -> 
         let (from, to) = range();
         return Err(PinError::NoData { from, to, have });
     }
-    let rows: Vec<PaneRow> = segments
-        .into_iter()
-        .map(|(segment, contents)| PaneRow { start: from, close_at: to, segment, contents })
-        .collect();
+    let folded = |(segment, mut contents): (Segment, Contents)| {
+        contents.fold(MAX_STRETCH_VALUES);
+        PaneRow { start: from, close_at: to, segment, contents }
+    };
+    let rows: Vec<PaneRow> = segments.into_iter().map(folded).collect();
     let info = PinInfo { from, to, hours: hours.len() as u32, days: days.len() as u16 };
     write(storage, name, panes::encode(&rows, to - from, names)?, &info)?;
     Ok(Pinned { info, segments: rows.len() })
@@ -309,7 +310,8 @@ pub fn held(job: &Job, name: &str, wanted: &dyn Fn(&Segment, usize) -> bool) -> 
             let Some(day) = newest_day(job)? else { return Ok(Vec::new()) };
             let excluded = excluded_on(job, day)?;
             each_day(job, day, days, |row| {
-                add(row, &|f| leaves(excluded.get(&(row.segment.clone(), f)), day, days, row.start))
+                let known_as = job.settings.names.identity(&row.segment);
+                add(row, &|f| leaves(excluded.get(&(known_as.clone(), f)), day, days, row.start))
             })?;
             None
         }

@@ -58,6 +58,8 @@ pub struct Progress {
     pub alerts: AtomicU64,
     /// Pane rows folded into `__other__`.
     pub folded: AtomicU64,
+    /// Values of categories counted as `__other__` for want of room.
+    pub folded_values: AtomicU64,
     /// Last tick evaluated, microseconds; 0 before the first.
     pub evaluated_to: AtomicI64,
     /// Records left to read, where known.
@@ -105,6 +107,8 @@ pub struct Counts {
     pub alert_rows: u64,
     /// Pane rows folded into `__other__`.
     pub folded: u64,
+    /// Values of categories counted as `__other__` for want of room.
+    pub folded_values: u64,
     /// Images whose vector was had.
     pub vectors: u64,
     /// Images refused, by reason.
@@ -164,6 +168,7 @@ impl Progress {
             alerts_fired: get(&self.firing),
             alert_rows: get(&self.alerts),
             folded: get(&self.folded),
+            folded_values: get(&self.folded_values),
             vectors: get(&self.vectors),
             refused_vectors: self.refused_vectors.lock().clone(),
             evaluated_to: (at != 0).then(|| crate::event::time::text(at)),

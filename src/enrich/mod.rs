@@ -9,11 +9,13 @@ mod language;
 mod names;
 mod prompt;
 pub mod reference;
+mod shown;
 pub mod vectors;
 
 pub use batch::{Batch, Candidate, Row, Source, Value};
 pub use hash::{DEFAULT_KEY, IdHasher};
 pub use prompt::{MAX_TEXT, TOKENIZER_NAME, token_of, token_text};
+pub use shown::Shown;
 
 use crate::config::features::{Feature, From, Kind};
 use crate::event::archive::is_identity_free;

@@ -116,6 +116,36 @@ fields! {
     }
 }
 
+/// Who chooses the values of a name: what decides when they are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChosenBy {
+    /// Whoever sends requests: a value may be any text, a whole prompt too.
+    Client,
+    /// The service, as a code, from what clients send: what is no code may be anything.
+    Service,
+    /// Whoever runs the service.
+    Operator,
+}
+
+impl Text {
+    /// Who chooses its values.
+    #[must_use]
+    pub fn chosen_by(self) -> ChosenBy {
+        match self {
+            Self::TrafficSource | Self::Sampler | Self::Resolution | Self::StyleCollection => {
+                ChosenBy::Client
+            }
+            Self::Language | Self::SafetyCategory | Self::ErrorCode => ChosenBy::Service,
+            Self::Region
+            | Self::Tenant
+            | Self::ModelFamily
+            | Self::ModelVersion
+            | Self::Checkpoint
+            | Self::GpuType => ChosenBy::Operator,
+        }
+    }
+}
+
 /// The column of a dotted path, and for texts the segment dimension: `model.version` is `model_version`.
 #[must_use]
 pub fn column(path: &str) -> String {

@@ -10,7 +10,7 @@ pub mod text;
 pub mod time;
 
 pub use decode::{Reject, RejectReason, decode, decode_within};
-pub use fields::{Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension};
+pub use fields::{ChosenBy, Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension};
 pub use ranges::{Bounds, Ranges};
 pub use raw::VOCABULARY;
 pub use repair::repair;

@@ -53,7 +53,7 @@ fn hour(i: u64) -> Vec<Sketch> {
         let word = ["dog", "cat", "tree", "anime"][((e * (i + 1)) % 4) as usize];
         tokens.add(&[token(word), token("photo")], bucket, session, Some(e % 50));
         let sampled = if e % (3 + i) == 0 { "ddim" } else { "euler" };
-        sampler.add(&[Arc::from(sampled)], bucket, session);
+        sampler.add(&[Arc::from(sampled)], bucket, session, None);
         let ms = 900.0 + (e % 100) as f64 * (10.0 + i as f64);
         latency.add(ms, ms, scaled(features[2].log, ms), bucket, session, features[2].test == Test::Shape);
         let characters = 20.0 + ((e * 7 + i * 30) % 200) as f64;
@@ -95,6 +95,7 @@ fn window(start: i64, segment: &str, feature: &str, verdict: Option<Verdict>) ->
         window: "1h".into(),
         segment_by: "tenant".into(),
         segment: segment.into(),
+        identity: segment.into(),
         feature: feature.into(),
         kind: "numeric",
         baseline: "rolling_7d".into(),

@@ -80,6 +80,11 @@ impl Watched {
                 "Alert rows that a sink refused or had no room for",
                 p.alerts_undelivered.load(Relaxed),
             ),
+            (
+                "driftglass_folded_values",
+                "Values of categories counted as __other__ for want of room in a chunk, an hour or a day",
+                c.folded_values,
+            ),
             ("driftglass_vectors", "Images whose vector was had", c.vectors),
         ];
         for (name, help, value) in all {

@@ -1,7 +1,7 @@
 //! Mergeable sketches, exact in two algebras.
 //!
 //! *Sums* (counts, fixed-point sums, quantile buckets) are integers: merging is associative and commutative and subtracting
-//! is exact. *Unions* (distinct sessions, users of a token, example requests) merge but do not subtract. Every sketch carries
+//! is exact. *Unions* (distinct sessions, users of a token or a value, example requests) merge but do not subtract. Every sketch carries
 //! a [`SketchId`]; unlike ids never merge. Floating point begins where a statistic is computed from a finished sketch.
 
 mod category;
@@ -16,7 +16,7 @@ mod session;
 mod tokens;
 mod vector;
 
-pub use category::{CategorySketch, MAX_VALUES, OTHER};
+pub use category::{CategorySketch, MAX_STRETCH_VALUES, MAX_VALUES, OTHER};
 pub use codec::DecodeError;
 pub use distinct::{Distinct, EXAMPLES_K, Examples};
 pub use quantile::{Quantiles, RELATIVE_ERROR};
@@ -211,7 +211,7 @@ impl Sketch {
                 s.write(w);
             }
             Body::Category(s) => {
-                w.u8(2);
+                w.u8(7);
                 s.write(w);
             }
             Body::Numeric(s) => {
@@ -219,7 +219,7 @@ impl Sketch {
                 s.write(w);
             }
             Body::Rate(s) => {
-                w.u8(4);
+                w.u8(if s.users() == 0 { 4 } else { 6 });
                 s.write(w);
             }
             Body::Vector(s) => {
@@ -253,10 +253,13 @@ impl Sketch {
         let id = SketchId(r.hash()?);
         let body = match r.u8()? {
             1 => Body::Tokens(TokenSketch::read(&mut r)?),
-            2 => Body::Category(CategorySketch::read(&mut r)?),
+            // As categories were written before they kept users.
+            2 => Body::Category(CategorySketch::read(&mut r, false)?),
             3 => Body::Numeric(NumericSketch::read(&mut r)?),
-            4 => Body::Rate(RateSketch::read(&mut r)?),
+            4 => Body::Rate(RateSketch::read(&mut r, false)?),
             5 => Body::Vector(VectorSketch::read(&mut r)?),
+            6 => Body::Rate(RateSketch::read(&mut r, true)?),
+            7 => Body::Category(CategorySketch::read(&mut r, true)?),
             _ => return r.impossible("kind"),
         };
         r.end()?;

@@ -137,6 +137,8 @@ pub struct RateSketch {
     events: BucketSums,
     sessions: Distinct,
     examples: Examples,
+    /// Bit `hash(user) mod 64` of every user, of a volume only: whether its segment is named.
+    users: u64,
 }
 
 impl RateSketch {
@@ -149,23 +151,26 @@ impl RateSketch {
         }
     }
 
-    /// Counts one event of a volume, which has no outcome; its request may serve as an example.
-    pub fn count(&mut self, bucket: u8, session: u64, request: Option<(u64, &str)>) {
+    /// Counts one event of a volume, which has no outcome; its request may serve as an example. A
+    /// user that the event does not name adds no bit.
+    pub fn count(&mut self, bucket: u8, session: u64, request: Option<(u64, &str)>, user: Option<u64>) {
         self.events.add(bucket, 1, 0);
         self.sessions.add(session);
+        self.users |= user.map_or(0, |u| 1 << (u & 63));
         if let Some((hash, id)) = request {
             self.examples.add(hash, id);
         }
     }
 
-    /// Adds another's counts and unites sessions and examples.
+    /// Adds another's counts and unites sessions, examples and users.
     pub fn merge(&mut self, other: &Self) {
         self.events.merge(&other.events);
         self.sessions.merge(&other.sessions);
         self.examples.merge(&other.examples);
+        self.users |= other.users;
     }
 
-    /// Takes off the sums that were once added; sessions and examples stay as they are.
+    /// Takes off the sums that were once added; sessions, examples and users stay as they are.
     pub fn subtract(&mut self, other: &Self) {
         self.events.subtract(&other.events);
     }
@@ -205,13 +210,28 @@ impl RateSketch {
         &self.examples
     }
 
+    /// Bit `hash(user) mod 64` of every user of a volume's events.
+    #[must_use]
+    pub fn users(&self) -> u64 {
+        self.users
+    }
+
+    /// Writes it without its users, or with them where there are any: the kind in front tells.
     pub(super) fn write(&self, w: &mut Writer) {
         self.events.write(w);
         self.sessions.write(w);
         self.examples.write(w);
+        if self.users != 0 {
+            w.uint(self.users);
+        }
     }
 
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { events: BucketSums::read(r)?, sessions: Distinct::read(r)?, examples: Examples::read(r)? })
+    pub(super) fn read(r: &mut Reader<'_>, with_users: bool) -> Result<Self, DecodeError> {
+        Ok(Self {
+            events: BucketSums::read(r)?,
+            sessions: Distinct::read(r)?,
+            examples: Examples::read(r)?,
+            users: if with_users { r.uint()? } else { 0 },
+        })
     }
 }

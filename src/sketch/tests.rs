@@ -4,6 +4,8 @@ use super::*;
 use proptest::prelude::*;
 use std::sync::Arc;
 
+const KINDS: usize = 6;
+
 /// One event as the sketches see it.
 #[derive(Debug, Clone)]
 struct Seen {
@@ -37,7 +39,8 @@ fn seen() -> impl Strategy<Value = Seen> {
         })
 }
 
-fn sketches() -> [Sketch; 5] {
+/// One of each kind; the last is a volume.
+fn sketches() -> [Sketch; KINDS] {
     let id = SketchId(7);
     [
         Sketch { id, body: Body::Tokens(TokenSketch::default()) },
@@ -45,14 +48,16 @@ fn sketches() -> [Sketch; 5] {
         Sketch { id, body: Body::Numeric(NumericSketch::default()) },
         Sketch { id, body: Body::Rate(RateSketch::default()) },
         Sketch { id, body: Body::Vector(VectorSketch::default()) },
+        Sketch { id, body: Body::Rate(RateSketch::default()) },
     ]
 }
 
-fn add(sketch: &mut Sketch, e: &Seen) {
+fn add(sketch: &mut Sketch, e: &Seen, volume: bool) {
     let b = session_bucket(e.session);
     match &mut sketch.body {
+        Body::Rate(s) if volume => s.count(b, e.session, None, e.user),
         Body::Tokens(s) => s.add(&e.tokens, b, e.session, e.user),
-        Body::Category(s) => s.add(&[Arc::from(format!("c{}", e.category))], b, e.session),
+        Body::Category(s) => s.add(&[Arc::from(format!("c{}", e.category))], b, e.session, e.user),
         Body::Numeric(s) => s.add(
             e.number,
             e.number,
@@ -79,7 +84,7 @@ fn add(sketch: &mut Sketch, e: &Seen) {
 
 fn of(kind: usize, events: &[Seen]) -> Sketch {
     let mut s = sketches()[kind].clone();
-    events.iter().for_each(|e| add(&mut s, e));
+    events.iter().for_each(|e| add(&mut s, e, kind == KINDS - 1));
     s
 }
 
@@ -92,7 +97,7 @@ proptest! {
         cuts in proptest::collection::vec(0usize..60, 0..4),
         shift in 0usize..60,
     ) {
-        for kind in 0..5 {
+        for kind in 0..KINDS {
             let whole = of(kind, &events);
             let mut turned = events.clone();
             turned.rotate_left(shift % events.len().max(1));
@@ -114,7 +119,7 @@ proptest! {
         a in proptest::collection::vec(seen(), 0..40),
         b in proptest::collection::vec(seen(), 0..40),
     ) {
-        for kind in 0..5 {
+        for kind in 0..KINDS {
             let (before, other) = (of(kind, &a), of(kind, &b));
             let mut after = before.clone();
             after.merge(&other).unwrap();
@@ -155,7 +160,7 @@ proptest! {
 
     #[test]
     fn bytes_come_back(events in proptest::collection::vec(seen(), 0..60)) {
-        for kind in 0..5 {
+        for kind in 0..KINDS {
             let s = of(kind, &events);
             let back = Sketch::decode(&s.encode()).unwrap();
             prop_assert_eq!(&back, &s);
@@ -169,7 +174,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         to: u8,
     ) {
-        for kind in 0..5 {
+        for kind in 0..KINDS {
             let mut bytes = of(kind, &events).encode();
             let i = at.index(bytes.len());
             bytes[i] = to;
@@ -200,6 +205,37 @@ fn unknown_users_never_make_a_token_look_common() {
     s.add(&[5], 0, 1, Some(3));
     s.add(&[5], 0, 1, Some(67));
     assert_eq!(s.token(5).users.count_ones(), 1, "two users with one bit count as one");
+}
+
+#[test]
+fn what_was_written_before_users_were_kept_is_read_without_them() {
+    let user = Some(5);
+    let (mut category, mut volume) = (CategorySketch::default(), RateSketch::default());
+    category.add(&[Arc::from("c")], 1, 9, user);
+    volume.count(1, 9, None, user);
+    let id = SketchId(7);
+    let bytes = Sketch { id, body: Body::Category(category.clone()) }.encode();
+    // Behind format and id: the kind, one value, its length and its text; then the users.
+    let kind = 1 + 8;
+    let users = kind + 1 + 1 + 1 + 1;
+    assert_eq!((bytes[kind], bytes[users]), (7, 1 << 5));
+    let mut then = bytes.clone();
+    then[kind] = 2;
+    assert!(Sketch::decode(&then).is_err(), "never misread");
+    then.remove(users);
+    let Body::Category(read) = Sketch::decode(&then).unwrap().body else { panic!("a category") };
+    assert_eq!((read.users("c"), read.count("c"), category.users("c")), (0, 1, 1 << 5));
+    assert_eq!(read.events(), category.events());
+
+    let bytes = Sketch { id, body: Body::Rate(volume.clone()) }.encode();
+    assert_eq!(bytes[kind], 6);
+    let mut then = bytes[..bytes.len() - 1].to_vec();
+    then[kind] = 4;
+    let Body::Rate(read) = Sketch::decode(&then).unwrap().body else { panic!("a rate") };
+    assert_eq!((read.users(), read.n(), volume.users()), (0, 1, 1 << 5));
+    let mut rate = RateSketch::default();
+    rate.add(true, 1, 9, (1, "r"));
+    assert_eq!(Sketch { id, body: Body::Rate(rate) }.encode()[kind], 4, "rates stay as small as they were");
 }
 
 #[test]

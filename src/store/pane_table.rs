@@ -2,6 +2,8 @@
 
 use super::panes::{DEFINITIONS, FEATURES, Names, PAGE_BYTES, PaneFileError};
 use super::sound::{self, Pages};
+use crate::config::segments::Groupings;
+use crate::enrich::Shown;
 use crate::sketch::{DecodeError, Sketch};
 use crate::window::{
     Contents, Definition, Definitions, Events, Filling, Pane, PaneRow, Segment, Written, packed,
@@ -59,6 +61,9 @@ pub struct PaneTable {
     segments: FxHashMap<Segment, Vec<Cell>>,
     features: usize,
     definitions: Definitions,
+    /// What errors call segments by, since they end up in logs.
+    shown: Shown,
+    groupings: Option<Arc<Groupings>>,
 }
 
 impl PaneTable {
@@ -66,6 +71,8 @@ impl PaneTable {
         Self {
             features: names.features.len(),
             definitions: Arc::clone(&names.definitions),
+            shown: names.shown.clone(),
+            groupings: Some(Arc::clone(&names.groupings)),
             ..Self::default()
         }
     }
@@ -215,12 +222,11 @@ impl PaneTable {
     ) -> Result<Vec<Pane>, PaneFileError> {
         let mut rows: BTreeMap<(i64, i64), Filling> = BTreeMap::new();
         let cells = self.segments.get(segment).map_or(&[][..], Vec::as_slice);
+        let grouping = self.groupings.as_ref().and_then(|g| g.all.get(usize::from(segment.grouping)));
+        let called =
+            || grouping.map_or_else(String::new, |g| self.shown.identity(g, &segment.name).to_string());
         for c in cells.iter().filter(|c| wanted(c.start, c.close_at)) {
-            let damaged = |source| PaneFileError::Sketch {
-                row: c.row as usize,
-                segment: segment.name.to_string(),
-                source,
-            };
+            let damaged = |source| PaneFileError::Sketch { row: c.row as usize, segment: called(), source };
             let Some(filling) = self.filling(c, damaged)? else { continue };
             match rows.entry((c.start, c.close_at)) {
                 Entry::Vacant(e) => {

@@ -7,7 +7,8 @@
 pub use super::pane_table::PaneTable;
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
 use crate::config::features::Feature;
-use crate::config::segments::Groupings;
+use crate::config::segments::{Grouping, Groupings};
+use crate::enrich::Shown;
 use crate::sketch::{DecodeError, Sketch, UnlikeSketches};
 use crate::window::{Definitions, Filling, PackedError, Pane, PaneRow, Segment};
 use arrow::array::{ArrayRef, BinaryArray, BinaryBuilder, RecordBatch};
@@ -127,6 +128,8 @@ pub struct Names {
     /// What the features' sketches are made by now. Others that a file still holds are passed over when it is read: with another hashing
     /// key or definition a feature's history begins afresh. Without any, all are read.
     pub definitions: Definitions,
+    /// What of segments and values stands as text where others than the job may look.
+    pub shown: Shown,
 }
 
 impl Names {
@@ -139,7 +142,20 @@ impl Names {
             features: features.iter().map(|f| Arc::from(f.name.as_str())).collect(),
             dimensions,
             definitions: Arc::default(),
+            shown: Shown::default(),
         }
+    }
+
+    /// The grouping of a segment.
+    #[must_use]
+    pub fn grouping(&self, segment: &Segment) -> &Grouping {
+        &self.groupings.all[segment.grouping as usize]
+    }
+
+    /// The segment as exclusions know it: see [`Shown::identity`].
+    #[must_use]
+    pub fn identity(&self, segment: &Segment) -> Segment {
+        Segment { name: self.shown.identity(self.grouping(segment), &segment.name), ..segment.clone() }
     }
 
     /// The names of a job whose features' sketches are made so.

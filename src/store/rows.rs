@@ -22,8 +22,10 @@ pub struct WindowRow {
     pub window: Arc<str>,
     /// "tenant".
     pub segment_by: Arc<str>,
-    /// "tenant=birch".
+    /// "tenant=birch", with hashes of the names that clients chose and too few users were seen with.
     pub segment: Arc<str>,
+    /// The same with hashes of all names that clients chose: what alerts are told by. No column.
+    pub identity: Arc<str>,
     /// The feature's name.
     pub feature: Arc<str>,
     /// categorical, numeric, embedding, rate or volume.
@@ -241,6 +243,7 @@ mod tests {
             window: "30m".into(),
             segment_by: "tenant".into(),
             segment: "tenant=birch".into(),
+            identity: "tenant=birch".into(),
             feature: "latency_ms".into(),
             kind: "numeric",
             baseline: "rolling_7d".into(),

@@ -107,7 +107,7 @@ fn exclusions_batch(
         vec![
             timestamps(rows.iter().map(|r| Some(r.day))),
             texts(rows.iter().map(|r| Some(&groupings.all[r.segment.grouping as usize].name))),
-            texts(rows.iter().map(|r| Some(&r.segment.name))),
+            texts(rows.iter().map(|r| Some(&r.shown))),
             texts(rows.iter().map(|r| Some(&features[r.feature]))),
             counts(rows.iter().map(|r| u64::from(r.judged))),
             counts(rows.iter().map(|r| u64::from(r.drifted))),

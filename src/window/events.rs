@@ -54,6 +54,8 @@ pub struct Events {
     definitions: Definitions,
     count: u32,
     buckets: u32,
+    /// Names of the events' longest lists: no category has more values.
+    names: u32,
     bytes: Vec<u8>,
 }
 
@@ -76,7 +78,7 @@ impl Events {
     /// No events yet.
     #[must_use]
     pub fn new(definitions: Definitions) -> Self {
-        Self { definitions, count: 0, buckets: 0, bytes: Vec::new() }
+        Self { definitions, count: 0, buckets: 0, names: 0, bytes: Vec::new() }
     }
 
     /// Reads back what [`Events::bytes`] gave.
@@ -85,17 +87,21 @@ impl Events {
     /// When the bytes are damaged.
     pub fn read(bytes: &[u8], definitions: Definitions) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        let (mut count, mut buckets) = (0u32, 0);
+        let (mut count, mut buckets, mut names) = (0u32, 0, 0u32);
         let mut scratch = Scratch::default();
         while r.end().is_err() {
             let head = head(&mut r)?;
+            let mut longest = 0;
             for _ in 0..head.values {
-                scratch.value(&mut r, &definitions)?;
+                if let (_, _, Read::Names(list)) = scratch.value(&mut r, &definitions)? {
+                    longest = longest.max(list.len());
+                }
             }
+            names = names.saturating_add(u32::try_from(longest).unwrap_or(u32::MAX));
             count = count.saturating_add(1);
             buckets |= u32::from(head.values > 0) << head.bucket;
         }
-        Ok(Self { definitions, count, buckets, bytes: bytes.to_vec() })
+        Ok(Self { definitions, count, buckets, names, bytes: bytes.to_vec() })
     }
 
     /// The events as bytes.
@@ -120,6 +126,30 @@ impl Events {
     #[must_use]
     pub fn filled_buckets(&self) -> u32 {
         self.buckets
+    }
+
+    /// How many values a category of theirs has at most.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.names as usize
+    }
+
+    /// Bit `hash(user) mod 64` of every user whose event carries a feature.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, which [`Events::read`] rules out.
+    pub fn users(&self, feature: usize) -> Result<u64, DecodeError> {
+        let mut r = Reader::new(&self.bytes);
+        let (mut scratch, mut users) = (Scratch::default(), 0);
+        for _ in 0..self.count {
+            let head = head(&mut r)?;
+            for _ in 0..head.values {
+                if scratch.value(&mut r, &self.definitions)?.0 == feature {
+                    users |= head.user.map_or(0, |u| 1u64 << u);
+                }
+            }
+        }
+        Ok(users)
     }
 
     /// Whether these and those were made by the same definitions.
@@ -161,6 +191,7 @@ impl Events {
         let n = present().count();
         w.uint(n as u64);
         let mut sorted: SmallVec<[u16; 64]> = SmallVec::new();
+        let mut longest = 0;
         for (feature, (_, value)) in present() {
             w.uint(feature as u64);
             match value {
@@ -168,11 +199,13 @@ impl Events {
                 Value::Flag(holds) => w.u8(u8::from(*holds)),
                 Value::Event => w.u8(if row.opt_out { COUNTED } else { NAMED }),
                 Value::Text(v) => {
+                    longest = longest.max(1);
                     w.uint(1);
                     w.text(v);
                 }
                 Value::Names(r) => {
                     let names = &batch.names[Batch::range(r)];
+                    longest = longest.max(names.len());
                     w.uint(names.len() as u64);
                     names.iter().for_each(|v| w.text(v));
                 }
@@ -189,6 +222,7 @@ impl Events {
         }
         self.bytes = w.bytes;
         self.count += 1;
+        self.names = self.names.saturating_add(u32::try_from(longest).unwrap_or(u32::MAX));
         self.buckets |= u32::from(n > 0) << session_bucket(row.session);
     }
 
@@ -196,6 +230,7 @@ impl Events {
     pub fn append(&mut self, other: &Self) {
         self.bytes.extend_from_slice(&other.bytes);
         self.count += other.count;
+        self.names = self.names.saturating_add(other.names);
         self.buckets |= other.buckets;
     }
 
@@ -333,10 +368,12 @@ fn add(body: &mut Body, definition: &Definition, value: &Read<'_, '_>, head: &He
             let mean = clipped(definition.clip, *x);
             s.add(*x, mean, scaled(definition.log, mean), bucket, session, definition.by_session);
         }
-        (Body::Rate(s), Read::Flag(NAMED)) => s.count(bucket, session, Some(head.request)),
-        (Body::Rate(s), Read::Flag(COUNTED)) => s.count(bucket, session, None),
+        (Body::Rate(s), Read::Flag(NAMED)) => s.count(bucket, session, Some(head.request), head.user),
+        (Body::Rate(s), Read::Flag(COUNTED)) => s.count(bucket, session, None, head.user),
         (Body::Rate(s), Read::Flag(holds)) => s.add(*holds == 1, bucket, session, head.request),
-        (Body::Category(s), Read::Names(names)) => s.add_names(names.iter().copied(), bucket, session),
+        (Body::Category(s), Read::Names(names)) => {
+            s.add_names(names.iter().copied(), bucket, session, head.user);
+        }
         (Body::Tokens(s), Read::Tokens(tokens)) => s.add(tokens, bucket, session, head.user),
         _ => debug_assert!(false, "a value that does not fit its feature"),
     }

@@ -4,6 +4,7 @@
 use super::events::Events;
 use super::packed::{Packed, PackedError};
 use super::pane::{Contents, PaneRow};
+use crate::sketch::Body;
 use crate::sketch::codec::DecodeError;
 
 /// A pane of a partition: events while they are few.
@@ -81,6 +82,34 @@ impl Filling {
         let mut sum = Contents::default();
         parts.iter().try_for_each(|part| part.add_to(&mut sum, &wanted))?;
         Ok(sum)
+    }
+
+    /// Bounds the values of each category to `most`; returns how many were folded. What is left
+    /// depends on the sum alone, not on the way that it is held.
+    ///
+    /// # Errors
+    /// When bytes are damaged, which packing and reading them rules out.
+    pub fn fold(&mut self, most: usize) -> Result<u64, PackedError> {
+        match self {
+            Self::Events(e) if e.names() <= most => Ok(0),
+            _ => Ok(self.sketches()?.fold(most)),
+        }
+    }
+
+    /// Bit `hash(user) mod 64` of every user whose event carries a volume.
+    ///
+    /// # Errors
+    /// When bytes are damaged, which packing and reading them rules out.
+    pub fn users(&self, volume: usize) -> Result<u64, PackedError> {
+        let of = |c: &Contents| match c.sketches.get(volume).and_then(|s| Some(&s.as_deref()?.body)) {
+            Some(Body::Rate(r)) => r.users(),
+            _ => 0,
+        };
+        match self {
+            Self::Events(e) => Ok(e.users(volume)?),
+            Self::Sketches(c) => Ok(of(c)),
+            Self::Packed(p) => Ok(of(&p.unpack(|f| f == volume)?)),
+        }
     }
 
     /// Which session buckets any event of several stretches filled, as a bitmap.

@@ -106,6 +106,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn folding_and_users_depend_on_the_sum_and_not_on_its_form(
+        rows in prop::collection::vec(0usize..100_000, 0..12), most in 1usize..6
+    ) {
+        let few = filled(&rows);
+        let mut sketches = Filling::Sketches(sketched(&rows));
+        let mut packed = sketches.clone();
+        packed.pack();
+        let volume = builtin().iter().position(|f| f.kind == crate::config::features::Kind::Volume).unwrap();
+        let users = sketches.users(volume).unwrap();
+        let named = rows.iter().map(|i| &MADE.batch.rows[i % MADE.batch.rows.len()]);
+        let named = named.filter(|r| r.stage == crate::event::Stage::Generate).filter_map(|r| r.user);
+        prop_assert_eq!(users, named.fold(0, |all, u| all | 1 << (u & 63)));
+        let folded = sketches.fold(most).unwrap();
+        let want = sketches.into_contents().unwrap();
+        for mut other in [few, packed] {
+            prop_assert_eq!(other.users(volume).unwrap(), users);
+            prop_assert_eq!(other.fold(most).unwrap(), folded);
+            let got = other.into_contents().unwrap();
+            prop_assert!(got.sketches.iter().flatten().eq(want.sketches.iter().flatten()));
+        }
+    }
+}
+
 #[test]
 fn events_take_a_fraction_of_the_room_of_sketches() {
     let (mut events, mut sketches) = (0, 0);

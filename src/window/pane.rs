@@ -74,6 +74,16 @@ impl Contents {
         Ok(())
     }
 
+    /// Bounds the values of each category to `most`; returns how many were folded.
+    pub fn fold(&mut self, most: usize) -> u64 {
+        let all = self.sketches.iter_mut().flatten();
+        let folded = all.map(|s| match &mut s.body {
+            Body::Category(c) => c.fold(most),
+            _ => 0,
+        });
+        folded.sum()
+    }
+
     fn room_for(&mut self, other: &Self) {
         if self.sketches.len() < other.sketches.len() {
             self.sketches.resize_with(other.sketches.len(), || None);
@@ -196,15 +206,19 @@ fn add_value(feature: &Feature, body: &mut Body, value: &Value, batch: &Batch, r
         (Body::Tokens(s), Value::Tokens(r)) => {
             s.add(&batch.tokens[Batch::range(r)], bucket, row.session, row.user)
         }
-        (Body::Category(s), Value::Text(v)) => s.add([v], bucket, row.session),
-        (Body::Category(s), Value::Names(r)) => s.add(&batch.names[Batch::range(r)], bucket, row.session),
+        (Body::Category(s), Value::Text(v)) => s.add([v], bucket, row.session, row.user),
+        (Body::Category(s), Value::Names(r)) => {
+            s.add(&batch.names[Batch::range(r)], bucket, row.session, row.user);
+        }
         (Body::Numeric(s), Value::Num(x)) => {
             let by_session = feature.test == crate::config::features::Test::Shape;
             let mean = clipped(feature.clip, *x);
             s.add(*x, mean, scaled(feature.log, mean), bucket, row.session, by_session);
         }
         (Body::Rate(s), Value::Flag(v)) => s.add(*v, bucket, row.session, request()),
-        (Body::Rate(s), Value::Event) => s.count(bucket, row.session, (!row.opt_out).then(request)),
+        (Body::Rate(s), Value::Event) => {
+            s.count(bucket, row.session, (!row.opt_out).then(request), row.user);
+        }
         (Body::Vector(s), Value::Vector(i)) => {
             let (unit, projected) = batch.vector(*i);
             s.add(unit, projected, bucket, row.session, request());

@@ -14,6 +14,7 @@ mod members;
 mod outage;
 mod privacy;
 mod readers;
+mod real_cats;
 mod real_decode;
 mod real_names;
 mod recovery;

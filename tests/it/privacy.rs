@@ -25,7 +25,7 @@ const FIELDS: [&str; 11] = [
 ];
 
 /// A server that takes every request and keeps what was sent.
-fn webhook() -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
+pub fn webhook() -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
     let kept = Arc::clone(&seen);

@@ -117,7 +117,7 @@ fn styles_of(plan: &VectorPlan, vectors: &[Vec<f32>], rng: &mut ChaCha8Rng) -> S
     for v in vectors {
         let session: u64 = rng.random();
         assert!(Reference::unit(v, &mut unit));
-        body.add([&plan.nearest(&unit).unwrap().name], session_bucket(session), session);
+        body.add([&plan.nearest(&unit).unwrap().name], session_bucket(session), session, None);
     }
     Sketch { id: SketchId(2), body: Body::Category(body) }
 }

@@ -238,6 +238,7 @@ mod tests {
             state: AlertState::Firing,
             segment_by: String::new(),
             segment: segment.into(),
+            identity: segment.into(),
             feature: feature.into(),
             window: "1h".into(),
             baseline: "rolling_7d".into(),

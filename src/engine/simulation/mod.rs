@@ -38,15 +38,16 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
 }
 
-/// Two features, two groupings, hourly windows and a rule that fires and resolves.
+/// Three features, three groupings of which one is by names that clients choose, hourly windows and
+/// a rule that fires and resolves.
 fn job(runtime: &Handle) -> Job {
-    let keep = ["volume", "latency_ms"];
+    let keep = ["volume", "latency_ms", "sampler"];
     let all = crate::config::Config::default().feature_set().unwrap();
     let others = all.iter().filter(|f| !keep.contains(&f.name.as_str()));
     let off: String =
         others.map(|f| format!("[[features]]\nname = \"{}\"\nenabled = false\n", f.name)).collect();
     let text = format!(
-        "[privacy]\nkey = \"k\"\n[windows]\nrolling = [\"1h\"]\nlateness = \"2m\"\n[engine]\njob = \"sim\"\n[[segments]]\nby = []\n[[segments]]\nby = [\"tenant\"]\n{off}\
+        "[privacy]\nkey = \"k\"\n[windows]\nrolling = [\"1h\"]\nlateness = \"2m\"\n[engine]\njob = \"sim\"\n[[segments]]\nby = []\n[[segments]]\nby = [\"tenant\"]\n[[segments]]\nby = [\"traffic_source\"]\n{off}\
          [[rules]]\nname = \"many\"\nfeature = [\"volume\", \"latency_ms\"]\nwhen = \"n % 2 = 0\"\n"
     );
     let config = crate::config::parse(&text, "sim.toml", |_| None).unwrap();

@@ -149,9 +149,15 @@ pub fn logs(seed: u64, partitions: usize) -> Logs {
                     let at = START + (n * step - late) * MINUTE + jitter;
                     let tenant = ["ash", "birch"][rng.random_range(0..2)];
                     let latency = rng.random_range(100..5_000);
+                    // Of few users, so that segments by source come to be named while it runs.
+                    let user = rng.random_range(0..12);
+                    let source = ["app", "api", "web"][rng.random_range(0..3)];
+                    // More than a chunk keeps, some of them often.
+                    let most = rng.random_range(2..40);
+                    let sampler = rng.random_range(0..most);
                     let time = crate::event::time::text(at);
                     format!(
-                        r#"{{"request_id":"r{p}-{n}","session_id":"s{}","timestamp":"{time}","pipeline_stage":"generate","tenant":"{tenant}","metrics":{{"latency_ms":{latency}}}}}"#,
+                        r#"{{"request_id":"r{p}-{n}","session_id":"s{}","timestamp":"{time}","pipeline_stage":"generate","user_id_hash":"u{user}","tenant":"{tenant}","traffic_source":"{source}","params":{{"sampler":"s{sampler}"}},"metrics":{{"latency_ms":{latency}}}}}"#,
                         rng.random_range(0..500)
                     )
                     .into_bytes()

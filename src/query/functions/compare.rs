@@ -2,12 +2,12 @@
 
 use super::scalar::{Argument, Function, Rows};
 use super::{SECTION, decode};
-use crate::baseline::{About, Prepared};
+use crate::baseline::{About, CategoryBins, Prepared};
 use crate::config::features::{Feature, From, Kind, Test, Tolerance, feature};
 use crate::drift::{
     Distances, Edge, TokenBins, bin_counts, decile_edges, distances, token_bins, wasserstein,
 };
-use crate::sketch::{Body, CategorySketch, Sketch, SketchId, TokenSketch, UnlikeSketches};
+use crate::sketch::{Body, Sketch, SketchId, TokenSketch, UnlikeSketches};
 use arrow::array::{ArrayRef, Float64Builder};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
@@ -102,7 +102,7 @@ struct Bins {
 
 enum By {
     Token(TokenBins),
-    Value(Vec<Arc<str>>),
+    Value(CategoryBins),
     Decile {
         edges: Vec<Edge>,
         values: Vec<(f64, u64)>,
@@ -116,7 +116,10 @@ impl Bins {
     fn new(baseline: &Sketch) -> Self {
         let by = match &baseline.body {
             Body::Tokens(s) => By::Token(token_bins(token_counts(s))),
-            Body::Category(s) => By::Value(s.values().map(|(v, _)| Arc::clone(v)).collect()),
+            Body::Category(s) => {
+                let (bins, counts, _) = CategoryBins::of(s);
+                return Self { id: baseline.id, by: By::Value(bins), counts };
+            }
             Body::Numeric(s) => {
                 let values = s.quantiles().values();
                 By::Decile { edges: decile_edges(&values), values, sd: s.sd().unwrap_or(0.0) }
@@ -159,7 +162,7 @@ impl By {
     fn count(&self, body: &Body) -> Option<Vec<u64>> {
         match (self, body) {
             (Self::Token(bins), Body::Tokens(s)) => Some(bins.counts(token_counts(s))),
-            (Self::Value(values), Body::Category(s)) => Some(category_counts(s, values)),
+            (Self::Value(bins), Body::Category(s)) => Some(bins.counts(s)),
             (Self::Decile { edges, .. }, Body::Numeric(s)) => {
                 Some(bin_counts(edges, &s.quantiles().values()))
             }
@@ -170,16 +173,6 @@ impl By {
 
 fn token_counts(s: &TokenSketch) -> impl Iterator<Item = (u32, u64)> + '_ {
     s.tokens().map(|(t, c)| (t, c.count))
-}
-
-/// Events per value of the baseline; the last bin takes all new values together.
-fn category_counts(s: &CategorySketch, values: &[Arc<str>]) -> Vec<u64> {
-    let mut counts = vec![0; values.len() + 1];
-    for (v, cells) in s.values() {
-        let bin = values.binary_search(v).unwrap_or(values.len());
-        counts[bin] += cells.iter().map(|c| c.1).sum::<u64>();
-    }
-    counts
 }
 
 /// The counts of two sketches in the baseline's bins.

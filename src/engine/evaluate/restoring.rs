@@ -1,0 +1,63 @@
+//! Going on after a restart: what was taken up before it is taken up again, and comes to the same.
+
+use super::*;
+
+impl Evaluator {
+    /// Puts rows back that were taken up before a restart; [`Evaluator::restored`] takes them up
+    /// again.
+    ///
+    /// # Errors
+    /// When their sketches were made by unlike definitions.
+    pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
+        let Some(at) = self.at else { return self.offer(rows, floor) };
+        let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
+        let (waiting, taken): (Vec<Pane>, Vec<Pane>) = rows.into_iter().partition(|row| from(row) > at);
+        self.pending.add(waiting.into_iter().map(|row| (from(&row), row)))?;
+        Ok(self.restored.add(taken.into_iter().map(|row| (from(&row), row)))?)
+    }
+
+    /// Takes up what was put back, tick by tick as it was: what a tick folds depends on what it
+    /// saw.
+    ///
+    /// # Errors
+    /// When sketches were made by unlike definitions.
+    pub fn restored(&mut self) -> Result<(), EvaluateError> {
+        let Some(at) = self.at else { return Ok(()) };
+        let hour = floor(at, HOUR);
+        let mut again = std::mem::replace(&mut self.restored, Pending::new(self.tick));
+        while let Some(tick) = again.first_tick() {
+            self.take_up(again.take(tick)?, at, tick > hour)?;
+        }
+        self.folded_values = 0;
+        Ok(())
+    }
+
+    /// Puts hours back that were written before a restart.
+    ///
+    /// # Errors
+    /// When their sketches were made by unlike definitions.
+    pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluateError> {
+        let Some(at) = self.at else { return Ok(()) };
+        for row in rows {
+            if row.close_at <= at {
+                self.add_hour(row.start, row.segment, row.contents, row.close_at > floor(at, DAY));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the baselines after a restart.
+    ///
+    /// # Errors
+    /// When the days can't be read.
+    pub fn restore_baselines(&mut self) -> Result<(), EvaluateError> {
+        let Some(at) = self.at else { return Ok(()) };
+        let longest = self.settings.config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
+        let mut day = floor(at - longest, DAY);
+        while day <= at {
+            self.build_baselines(day)?;
+            day += DAY;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! Which users were seen in segments that have names which clients chose: whether these are shown.
+//! Only ever more of them, so that a segment that is named stays named.
+
+use crate::config::segments::Groupings;
+use crate::window::Segment;
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The users of segments as bitmaps, grouping by grouping.
+#[derive(Debug)]
+pub struct Seen(Vec<FxHashMap<Arc<str>, u64>>);
+
+/// The same by names, for a checkpoint.
+pub type SeenState = BTreeMap<String, BTreeMap<String, u64>>;
+
+impl Seen {
+    /// As a checkpoint left it. Of a grouping that the configuration no longer has nothing is kept.
+    #[must_use]
+    pub fn new(groupings: &Groupings, state: &SeenState) -> Self {
+        let of = |seen: &BTreeMap<String, u64>| {
+            seen.iter().map(|(name, users)| (Arc::from(name.as_str()), *users)).collect()
+        };
+        let all = groupings.all.iter().map(|g| state.get(&*g.name).map(of).unwrap_or_default());
+        Self(all.collect())
+    }
+
+    /// What a checkpoint keeps.
+    #[must_use]
+    pub fn state(&self, groupings: &Groupings) -> SeenState {
+        let all = groupings.all.iter().zip(&self.0).filter(|(_, seen)| !seen.is_empty());
+        let by_name = |seen: &FxHashMap<Arc<str>, u64>| {
+            seen.iter().map(|(name, users)| (name.to_string(), *users)).collect()
+        };
+        all.map(|(g, seen)| (g.name.to_string(), by_name(seen))).collect()
+    }
+
+    /// Adds the users of a stretch.
+    pub fn add(&mut self, segment: &Segment, users: u64) {
+        if users == 0 {
+            return;
+        }
+        match self.0[segment.grouping as usize].get_mut(&segment.name) {
+            Some(seen) => *seen |= users,
+            None => {
+                self.0[segment.grouping as usize].insert(Arc::clone(&segment.name), users);
+            }
+        }
+    }
+
+    /// The users that were seen in a segment.
+    #[must_use]
+    pub fn users(&self, segment: &Segment) -> u64 {
+        self.0[segment.grouping as usize].get(&segment.name).copied().unwrap_or(0)
+    }
+}
