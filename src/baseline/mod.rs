@@ -2,11 +2,13 @@
 
 mod accept;
 mod centroid;
+mod missing;
 mod prepared;
 mod set;
 mod strata;
 
 pub use accept::{Accept, accepted};
+pub use missing::{PreparedMissing, missing_shares};
 pub use prepared::{About, Compared, Prepared, Strata, side};
 pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe, leaves};
 pub use strata::{Child, Children, strata};

@@ -2,7 +2,7 @@
 
 use super::common::{runtime, storage, time};
 use super::{CliError, ConfigFile, Global};
-use crate::baseline::{Accept, side};
+use crate::baseline::{Accept, missing_shares, side};
 use crate::config::Config;
 use crate::config::features::{Feature, Kind};
 use crate::engine::Job;
@@ -295,10 +295,11 @@ fn line(h: &Held, feature: &Feature, names: &Names, min_users: u32) -> Value {
         s.value = Some(s.n as f64 / h.hours.max(1e-9));
     }
     let q = |i: usize| s.quantiles.map(|q| q[i]);
-    let top: Vec<Value> = top(&h.sketch, min_users)
-        .into_iter()
-        .map(|(key, share)| json!({ "key": key, "share": share }))
-        .collect();
+    let top = match (&h.sketch.body, &feature.watched) {
+        (Body::Missing(s), Some(watched)) => missing_shares(s, watched).into_iter().take(TOP).collect(),
+        _ => top(&h.sketch, min_users),
+    };
+    let top: Vec<Value> = top.into_iter().map(|(key, share)| json!({ "key": key, "share": share })).collect();
     json!({
         "segment_by": &*names.groupings.all[h.segment.grouping as usize].name,
         "segment": &*h.segment.name, "feature": feature.name, "days": h.days, "n": s.n, "sessions": s.sessions,
@@ -325,7 +326,7 @@ fn top(sketch: &Sketch, min_users: u32) -> Vec<(String, f64)> {
             let known = s.values().filter(|(_, cells)| cells.len() >= min_users as usize);
             (known.map(|(v, cells)| (v.to_string(), cells.iter().map(|c| c.1).sum())).collect(), s.n())
         }
-        Body::Numeric(_) | Body::Rate(_) | Body::Vector(_) => (Vec::new(), 0),
+        Body::Numeric(_) | Body::Rate(_) | Body::Vector(_) | Body::Missing(_) => (Vec::new(), 0),
     };
     all.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     all.truncate(TOP);

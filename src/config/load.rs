@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::features::{self, Feature, From, Kind, Test, Tolerance};
+use super::watched::watch;
 use crate::event::Stage;
 use std::path::Path;
 use thiserror::Error;
@@ -287,6 +288,7 @@ impl Config {
                 None => all.push(made),
             }
         }
+        watch(&mut all);
         Ok(all)
     }
 }

@@ -37,7 +37,7 @@ fn seen() -> impl Strategy<Value = Seen> {
         })
 }
 
-fn sketches() -> [Sketch; 5] {
+fn sketches() -> [Sketch; 6] {
     let id = SketchId(7);
     [
         Sketch { id, body: Body::Tokens(TokenSketch::default()) },
@@ -45,6 +45,7 @@ fn sketches() -> [Sketch; 5] {
         Sketch { id, body: Body::Numeric(NumericSketch::default()) },
         Sketch { id, body: Body::Rate(RateSketch::default()) },
         Sketch { id, body: Body::Vector(VectorSketch::default()) },
+        Sketch { id, body: Body::Missing(MissingSketch::default()) },
     ]
 }
 
@@ -69,6 +70,10 @@ fn add(sketch: &mut Sketch, e: &Seen) {
             let request = (e.request.wrapping_mul(0x9e37_79b9_7f4a_7c15), format!("r{}", e.request));
             s.add(&unit, &[3.0 * unit[0], -unit[1]], b, e.session, (request.0, &request.1));
         }
+        // Some fields that all lack, some that vary, and one more in every other group.
+        Body::Missing(s) => {
+            s.add(e.category % 3, 0b1001 | e.request % 4 << 1 | u64::from(e.holds) << 63, b, e.session)
+        }
     }
 }
 
@@ -87,7 +92,7 @@ proptest! {
         cuts in proptest::collection::vec(0usize..60, 0..4),
         shift in 0usize..60,
     ) {
-        for kind in 0..5 {
+        for kind in 0..6 {
             let whole = of(kind, &events);
             let mut turned = events.clone();
             turned.rotate_left(shift % events.len().max(1));
@@ -109,7 +114,7 @@ proptest! {
         a in proptest::collection::vec(seen(), 0..40),
         b in proptest::collection::vec(seen(), 0..40),
     ) {
-        for kind in 0..5 {
+        for kind in 0..6 {
             let (before, other) = (of(kind, &a), of(kind, &b));
             let mut after = before.clone();
             after.merge(&other).unwrap();
@@ -136,6 +141,10 @@ proptest! {
                     prop_assert_eq!((x.sum(), x.sd(), x.test_sq()), (y.sum(), y.sd(), y.test_sq()));
                 }
                 (Body::Rate(x), Body::Rate(y)) => prop_assert_eq!(x.events(), y.events()),
+                (Body::Missing(x), Body::Missing(y)) => {
+                    prop_assert_eq!(x.groups(), y.groups());
+                    prop_assert_eq!(x.events(), y.events());
+                }
                 (Body::Vector(x), Body::Vector(y)) => {
                     let sums = |s: &VectorSketch| {
                         s.projected().map(|(b, n, p)| (b, n, p.collect::<Vec<_>>())).collect::<Vec<_>>()
@@ -150,7 +159,7 @@ proptest! {
 
     #[test]
     fn bytes_come_back(events in proptest::collection::vec(seen(), 0..60)) {
-        for kind in 0..5 {
+        for kind in 0..6 {
             let s = of(kind, &events);
             let back = Sketch::decode(&s.encode()).unwrap();
             prop_assert_eq!(&back, &s);
@@ -164,7 +173,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         to: u8,
     ) {
-        for kind in 0..5 {
+        for kind in 0..6 {
             let mut bytes = of(kind, &events).encode();
             let i = at.index(bytes.len());
             bytes[i] = to;
