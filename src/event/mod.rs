@@ -1,12 +1,14 @@
 //! The reference event: decoding, the text that may leave, times.
 
 pub mod archive;
+mod conform;
 mod decode;
 mod fields;
 mod raw;
 pub mod text;
 pub mod time;
 
+pub use conform::{check_types, conform};
 pub use decode::{Reject, RejectReason, decode, decode_within};
 pub use fields::{Flag, Num, Stage, Stages, Text, column, dimension};
 pub use raw::VOCABULARY;

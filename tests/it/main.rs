@@ -14,6 +14,8 @@ mod members;
 mod outage;
 mod privacy;
 mod readers;
+mod real_archives;
+mod real_missing;
 mod recovery;
 mod replay;
 mod styles;
