@@ -72,7 +72,7 @@ fn add(sketch: &mut Sketch, e: &Seen) {
         }
         // Some fields that all lack, some that vary, and one more in every other group.
         Body::Missing(s) => {
-            s.add(e.category % 3, 0b1001 | e.request % 4 << 1 | u64::from(e.holds) << 63, b, e.session)
+            s.add(e.category % 3, 0b1001 | ((e.request % 4) << 1) | u64::from(e.holds) << 63, b, e.session)
         }
     }
 }
