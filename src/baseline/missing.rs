@@ -1,7 +1,9 @@
-//! What events lack, compared: each field's share of the events of its group that lack it, one test over all.
+//! What events lack, compared: each field's share of the events of its group that lack it, one test
+//! over all.
 //!
-//! A field is judged as a rate is, among the events of one stage that failed or did not, so that neither another mix of stages
-//! nor more failures read as missing fields. The least p-value counts, times the number of fields that could differ.
+//! A field is judged as a rate is, among the events of one stage that failed or did not, so that
+//! neither another mix of stages nor more failures read as missing fields. The least p-value
+//! counts, times the number of fields that could differ.
 
 use super::prepared::TOP;
 use crate::config::watched::Watched;
@@ -118,8 +120,8 @@ impl PreparedMissing {
         most.or(judged.then_some(Distances { psi: 0.0, psi_excess: 0.0, kl: 0.0, js: 0.0 }))
     }
 
-    /// The fields whose shares differ by more than the sizes of the samples explain: first those that more events lack than
-    /// did, largest first, then those that fewer lack.
+    /// The fields whose shares differ by more than the sizes of the samples explain: first those
+    /// that more events lack than did, largest first, then those that fewer lack.
     #[must_use]
     pub fn contributors(&self, window: &MissingSketch) -> Vec<Contributor> {
         let mut all: Vec<(Contributor, f64)> = self
@@ -184,7 +186,8 @@ impl PreparedGroup {
         self.never.score(&[0.0; BUCKETS], &dense(window.events()), 0.0).p_value().is_some()
     }
 
-    /// The fields that some events lack and that not all have always lacked: those that could differ.
+    /// The fields that some events lack and that not all have always lacked: those that could
+    /// differ.
     fn compared(&self, window: &Group) -> impl Iterator<Item = u8> {
         let then = self.fields.iter().fold(0, |mask, f| mask | 1u64 << f.field);
         let constant = |field: &u8| {
@@ -194,7 +197,8 @@ impl PreparedGroup {
     }
 }
 
-/// What events lack of each field that is watched, largest share first: names and shares of those that any event lacks.
+/// What events lack of each field that is watched, largest share first: names and shares of those
+/// that any event lacks.
 #[must_use]
 pub fn missing_shares(sketch: &MissingSketch, watched: &Watched) -> Vec<(String, f64)> {
     let of = |g: &Group, f: u8| Some((watched.name(g.key(), f)?, Pair::share((total(g.lacking(f)), g.n()))));

@@ -25,7 +25,8 @@ impl Traffic {
         Self { lacking: lacking.to_vec(), upscale: 0.0, failed: 0.0 }
     }
 
-    /// Sessions of one to eight requests that are alike: a client that leaves a field out does so in most of them.
+    /// Sessions of one to eight requests that are alike: a client that leaves a field out does so
+    /// in most of them.
     fn sketch(&self, random: &mut ChaCha8Rng, sessions: usize) -> MissingSketch {
         let mut out = MissingSketch::default();
         for _ in 0..sessions {

@@ -124,8 +124,8 @@ pub enum Test {
 /// The effect that is tolerated: the larger of an absolute one and a share of the baseline's mean, on the test's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tolerance {
-    /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of `psi_excess`; for what is
-    /// missing, the share of events that lack a field.
+    /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of
+    /// `psi_excess`; for what is missing, the share of events that lack a field.
     pub absolute: f64,
     /// Share of the baseline's value.
     pub relative: f64,

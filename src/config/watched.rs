@@ -9,7 +9,8 @@ const MAX_FIELDS: usize = u64::BITS as usize;
 /// The name of the built-in feature.
 pub const MISSING: &str = "missing";
 
-/// The fields that are looked for at each stage, in a fixed order. Their places in it are the bits of what an event lacks.
+/// The fields that are looked for at each stage, in a fixed order. Their places in it are the bits
+/// of what an event lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
     by_stage: [Vec<From>; Stage::ALL.len()],
@@ -39,8 +40,8 @@ impl Watched {
         &self.by_stage[stage as usize]
     }
 
-    /// What to call a field of a group of events: `generate quality.aesthetic`; of events that carry an error
-    /// `failed generate quality.aesthetic`.
+    /// What to call a field of a group of events: `generate quality.aesthetic`; of events that
+    /// carry an error `failed generate quality.aesthetic`.
     #[must_use]
     pub fn name(&self, group: u8, field: u8) -> Option<String> {
         let stage = *Stage::ALL.get(usize::from(group / 2))?;
@@ -59,8 +60,8 @@ impl Watched {
     }
 }
 
-/// The group in which an event is compared: its stage, and whether it failed. A failed request has no image and so lacks
-/// what is said of images; more failures must not read as missing fields.
+/// The group in which an event is compared: its stage, and whether it failed. A failed request has
+/// no image and so lacks what is said of images; more failures must not read as missing fields.
 #[must_use]
 pub fn group(stage: Stage, failed: bool) -> u8 {
     2 * stage as u8 + u8::from(failed)

@@ -241,8 +241,9 @@ impl Enricher {
     }
 }
 
-/// Which of these fields an event lacks: those that [`Enricher::value`] finds missing. A prompt is there when it came as text
-/// or as tokens, however short it is; what a prompt's text tells is there with it.
+/// Which of these fields an event lacks: those that [`Enricher::value`] finds missing. A prompt is
+/// there when it came as text or as tokens, however short it is; what a prompt's text tells is
+/// there with it.
 fn lacking(watched: &[From], event: &Event<'_>, clean: &Clean) -> Value {
     let lacks = |from: From| match from {
         _ if is_of_errors(from) && !event.failed => false,

@@ -447,7 +447,8 @@ impl<'b> ArchiveReader<'b> {
             event.loras = Some(range(list, row).map(|i| Cow::Borrowed(values.value(i))).collect());
         }
         for (slot, column) in event.nums.iter_mut().zip(&self.nums) {
-            // Not a number, and beyond all numbers, is what a rewritten archive may say of what is missing.
+            // Not a number, and beyond all numbers, is what a rewritten archive may say of what is
+            // missing.
             *slot = value(*column, row).filter(|v| v.is_finite()).unwrap_or(f64::NAN);
         }
         for (slot, column) in event.flags.iter_mut().zip(&self.flags) {

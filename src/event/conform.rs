@@ -1,7 +1,9 @@
-//! An archive that another program has rewritten, in the archive's own types: one cast per batch and column.
+//! An archive that another program has rewritten, in the archive's own types: one cast per batch
+//! and column.
 //!
-//! pandas, Polars, Spark and DuckDB keep the values and change the types: large or dictionary-encoded text, other units of time, other
-//! widths of numbers, decimals for unsigned numbers, floating point for whole numbers some of which are null.
+//! pandas, Polars, Spark and DuckDB keep the values and change the types: large or
+//! dictionary-encoded text, other units of time, other widths of numbers, decimals for unsigned
+//! numbers, floating point for whole numbers some of which are null.
 
 use super::archive::{ArchiveError, schema};
 use arrow::array::{
@@ -19,7 +21,8 @@ use std::sync::Arc;
 /// Whole numbers up to here are exact in floating point.
 const EXACT: u64 = 1 << 53;
 
-/// The columns of an archive that a batch has, in the archive's order and types. Other columns are left out.
+/// The columns of an archive that a batch has, in the archive's order and types. Other columns are
+/// left out.
 ///
 /// # Errors
 /// When a column's type, or a value in it, is nothing that the archive's type can be.
@@ -59,7 +62,8 @@ fn of_type(field: &Field, found: &DataType) -> ArchiveError {
     ArchiveError::Type { column, found: found.to_string(), expected }
 }
 
-/// Whether values of a type may stand for the archive's. The kernel would also make a list of any single value.
+/// Whether values of a type may stand for the archive's. The kernel would also make a list of any
+/// single value.
 fn readable(found: &DataType, wanted: &DataType) -> bool {
     use DataType::{Boolean, Dictionary, FixedSizeList, LargeList, LargeListView, List, ListView, Null};
     let found = match found {
@@ -99,7 +103,8 @@ fn column(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArchiveError> {
         found: found.to_string(),
         expected: wanted.to_string(),
     };
-    // What can't be told must not become a null that nobody notices. The kernel's own words may hold a value.
+    // What can't be told must not become a null that nobody notices. The kernel's own words may
+    // hold a value.
     let strict = CastOptions { safe: false, format_options: FormatOptions::default() };
     let cast = |to: &DataType| cast_with_options(array, to, &strict).map_err(|_| values());
     match (found, wanted) {
@@ -132,7 +137,8 @@ fn column(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArchiveError> {
     }
 }
 
-/// Times in microseconds of UTC. One with a zone counts from 1970 in UTC, whatever the zone; one without is taken as UTC.
+/// Times in microseconds of UTC. One with a zone counts from 1970 in UTC, whatever the zone; one
+/// without is taken as UTC.
 fn microseconds<T: ArrowTimestampType>(
     array: &ArrayRef,
     convert: impl Fn(i64) -> Option<i64>,
@@ -144,8 +150,9 @@ fn microseconds<T: ArrowTimestampType>(
     Some(TimestampMicrosecondArray::from(all?).with_timezone("UTC"))
 }
 
-/// Hashes that became floating point, as pandas makes of whole numbers some of which are null. The lowest of 64 bits are lost then, and
-/// with them what users are told apart by: others take their place that follow from the rest.
+/// Hashes that became floating point, as pandas makes of whole numbers some of which are null. The
+/// lowest of 64 bits are lost then, and with them what users are told apart by: others take their
+/// place that follow from the rest.
 fn hashes(array: &Float64Array) -> Option<UInt64Array> {
     array
         .iter()

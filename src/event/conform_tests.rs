@@ -1,4 +1,5 @@
-//! Archives as other programs write them are read as if they had not touched them; what can't be is refused by column and type.
+//! Archives as other programs write them are read as if they had not touched them; what can't be is
+//! refused by column and type.
 
 use super::*;
 use crate::enrich::{Enricher, IdHasher, Plan};

@@ -34,7 +34,8 @@ fn rewritten_archives_give_the_same_tables() {
         let out = d.join(name);
         ok(&["replay", "-c", c, "-o", text(&out), text(&d.join("rewritten").join(name)), "-q"]);
         if name == "pandas" {
-            // Hashes have become floating point: sessions are apart as before, but they are not the same numbers.
+            // Hashes have become floating point: sessions are apart as before, but they are not the
+            // same numbers.
             let without = ["sessions", "baseline_sessions", "baseline_id", "contributors"];
             let of = |dir: &std::path::Path| rows(&table(dir, "windows"), &without);
             assert_eq!(of(&own), of(&out), "{name}");

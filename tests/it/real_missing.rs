@@ -1,4 +1,5 @@
-//! A field that vanishes, or is hardly there any more, is told; what was always missing now and then is not.
+//! A field that vanishes, or is hardly there any more, is told; what was always missing now and
+//! then is not.
 
 use crate::support::*;
 use serde_json::{Value, json};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// The day from which a field is missing.
 const CHANGE: u64 = 5;
 
-/// Seven days of 60 sessions with two requests each. `change` may alter an event of a day from its number.
+/// Seven days of 60 sessions with two requests each. `change` may alter an event of a day from its
+/// number.
 fn events(dir: &Path, name: &str, change: impl Fn(&mut Value, u64, u64)) -> PathBuf {
     let mut lines = String::new();
     for day in 0..7u64 {

@@ -197,8 +197,8 @@ pub struct Aligned {
     pub window: Vec<u64>,
 }
 
-/// The counts of a baseline and of a window in the baseline's bins; `None` for rates, which have none, and for what is missing,
-/// where each field has its own.
+/// The counts of a baseline and of a window in the baseline's bins; `None` for rates, which have
+/// none, and for what is missing, where each field has its own.
 ///
 /// # Errors
 /// When the two were made by different definitions.

@@ -159,7 +159,8 @@ fn topics(meta: &RowGroupMetaData) -> Vec<String> {
     [min, max].into_iter().flatten().map(|v| String::from_utf8_lossy(v.data()).into_owned()).collect()
 }
 
-/// The smallest and the largest value of a column of signed numbers, as they are stored. Of others statistics say something else.
+/// The smallest and the largest value of a column of signed numbers, as they are stored. Of others
+/// statistics say something else.
 fn signed(file: &Opened, meta: &RowGroupMetaData, column: &str) -> Option<(i64, i64)> {
     let field = file.metadata.schema().field_with_name(column).ok()?;
     if !(field.data_type().is_signed_integer() || matches!(field.data_type(), DataType::Timestamp(..))) {

@@ -276,7 +276,8 @@ fn value_of(column: &ArrayRef, row: usize) -> String {
     array_value_to_string(column, row).unwrap_or_default()
 }
 
-/// Checks that rows are of the topic that was read first. Statistics say so only where the writer vouches for them.
+/// Checks that rows are of the topic that was read first. Statistics say so only where the writer
+/// vouches for them.
 fn of_one_topic(rows: &RecordBatch, topic: &mut Option<String>, name: &str) -> Result<(), SourceError> {
     let Some(topics) = rows.column_by_name("topic").and_then(|c| c.as_string_opt::<i32>()) else {
         return Ok(());

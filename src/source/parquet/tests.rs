@@ -164,7 +164,8 @@ fn rows_out_of_order_are_an_error_and_not_a_loss() {
     assert!(e.contains("offset 2 of partition 0"), "{e}");
 }
 
-/// Events as another program would write them: nanoseconds, wider partitions, large text, an index, no metadata.
+/// Events as another program would write them: nanoseconds, wider partitions, large text, an index,
+/// no metadata.
 fn write_rewritten(path: &Path, events: &[(i32, i64)], group: usize) {
     let own = path.with_extension("own");
     write(&own, "events", events, 10_000, EnabledStatistics::Page);
