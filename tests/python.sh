@@ -11,7 +11,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 readonly VENV_NAME=python VENV_WHAT='the set of readers' VENV_VARIABLE=DRIFTGLASS_PYTHON VENV_MINOR=11
 readonly REQUIREMENTS="$HERE/readers/requirements.txt"
-readonly IMPORTS='import datafusion, duckdb, numpy, polars, pyarrow, scipy'
+readonly IMPORTS='import datafusion, duckdb, numpy, pandas, polars, pyarrow, scipy'
 
 die() { printf 'python.sh: %s\n' "$*" >&2; exit 1; }
 

@@ -104,6 +104,12 @@ fn look(sketch: &Sketch) {
                 black_box(projected.count());
             });
         }
+        Body::Missing(s) => {
+            black_box(s.mean());
+            s.groups().iter().for_each(|g| {
+                black_box((g.n(), g.fields(), (0..64).map(|f| g.lacking(f).len()).sum::<usize>()));
+            });
+        }
     }
 }
 

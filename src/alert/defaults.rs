@@ -125,6 +125,31 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_went_missing_counts_and_one_that_came_does_not() {
+        let row_of = |then: f64, now: f64| {
+            let mut r = row("tenant=birch", "missing", T);
+            r.contributors.truncate(1);
+            let c = &mut r.contributors[0];
+            (c.baseline_share, c.share, c.contribution) = (then, now, if now > then { 3.0 } else { -3.0 });
+            r
+        };
+        assert_eq!(holding(row_of(0.02, 0.2)), ["field-missing"], "a day's window needs a tenth");
+        assert!(holding(row_of(0.02, 0.1)).is_empty());
+        assert_eq!(holding(row_of(0.05, 0.95)), ["field-missing", "field-gone"]);
+        assert!(holding(row_of(0.95, 0.05)).is_empty(), "a field that came");
+        let short = |then, now| {
+            let mut r = row_of(then, now);
+            r.start = r.end - crate::event::time::HOUR;
+            holding(r)
+        };
+        assert!(short(0.02, 0.2).is_empty(), "who is awake changes shares in windows of hours");
+        assert_eq!(short(0.02, 0.5), ["field-missing"]);
+        let mut none = row_of(0.0, 1.0);
+        none.contributors.clear();
+        assert!(holding(none).is_empty());
+    }
+
+    #[test]
     fn what_is_switched_off_is_not_asked_for() {
         let some = ["clip_i".to_owned(), "nsfw".to_owned()];
         let names: Vec<String> = default_rules_for(&some).into_iter().map(|r| r.name).collect();

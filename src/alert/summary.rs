@@ -1,6 +1,7 @@
 //! The sentence of an alert: what changed where, how much, how sure, and because of what.
 
 use super::row::{AlertRow, AlertState};
+use crate::config::watched::MISSING;
 use crate::event::time;
 use crate::store::rows::{Contributor, Verdict, WindowRow};
 use std::fmt::Write;
@@ -23,10 +24,22 @@ pub(super) fn about_window(a: &AlertRow, r: &WindowRow) -> String {
         (AlertState::Resolved, None) => {
             format!("{feature} no longer meets {} in {window} and never fired", a.rule)
         }
+        _ if a.verdict == Some(Verdict::Drift) && is_of_fields(a, r) => {
+            let lost = a.contributors.first().is_none_or(|c| c.contribution > 0.0);
+            format!(
+                "fields {} in {window}",
+                if lost { "went missing" } else { "that were missing have come" }
+            )
+        }
         _ if a.verdict == Some(Verdict::Drift) => format!("{feature} drifted in {window}"),
         _ => format!("{feature} meets {} in {window}", a.rule),
     };
     let mut text = format!("{place}: {what}: {}", figures(a, r));
+    if is_of_fields(a, r) && a.state != AlertState::Resolved && !a.contributors.is_empty() {
+        let most: Vec<String> = a.contributors.iter().take(NAMED).map(field).collect();
+        text = format!("{place}: {what}: {}; {}", most.join("; "), figures(a, r));
+        return text + incomplete(a);
+    }
     let towards: Vec<String> = a.contributors.iter().filter(|c| c.contribution > 0.0).map(style).collect();
     if r.kind == "embedding" {
         if let Some(first) = towards.first().filter(|_| a.state != AlertState::Resolved) {
@@ -36,10 +49,25 @@ pub(super) fn about_window(a: &AlertRow, r: &WindowRow) -> String {
         let most: Vec<String> = a.contributors.iter().take(NAMED).map(contributor).collect();
         let _ = write!(text, "; most by {}", most.join(", "));
     }
-    if !a.complete {
-        text.push_str(" (some partitions had not reached the window's end)");
+    text + incomplete(a)
+}
+
+fn incomplete(a: &AlertRow) -> &'static str {
+    if a.complete { "" } else { " (some partitions had not reached the window's end)" }
+}
+
+/// Whether a row is about the fields that events lack.
+fn is_of_fields(a: &AlertRow, r: &WindowRow) -> bool {
+    a.feature == MISSING && r.kind == "categorical"
+}
+
+/// A field that events lack: the key names the events, and last the field.
+fn field(c: &Contributor) -> String {
+    let (now, then) = (percent(c.share), percent(c.baseline_share));
+    match c.key.rsplit_once(' ') {
+        Some((events, field)) => format!("{field} from {now} of {events} events, was {then}"),
+        None => contributor(c),
     }
-    text
 }
 
 /// The sentence of an alert whose segment has gone silent.
@@ -59,12 +87,17 @@ fn place(segment: &str) -> &str {
 fn figures(a: &AlertRow, r: &WindowRow) -> String {
     let rate = r.kind == "rate";
     let show = |x: f64| if rate { percent(x) } else { number(x) };
+    let mean = match r.kind {
+        "rate" => "",
+        _ if is_of_fields(a, r) => "fields that an event lacks ",
+        _ => "mean ",
+    };
     let mut parts = Vec::new();
     match (a.value, a.baseline_value) {
         (Some(v), Some(b)) => {
-            parts.push(format!("{}{}, was {}", if rate { "" } else { "mean " }, show(v), show(b)))
+            parts.push(format!("{mean}{}, was {}", show(v), show(b)));
         }
-        (Some(v), None) => parts.push(format!("{}{}", if rate { "" } else { "mean " }, show(v))),
+        (Some(v), None) => parts.push(format!("{mean}{}", show(v))),
         _ => {}
     }
     if let (Some(now), Some(then)) = (r.now.quantiles, r.then.quantiles) {
@@ -163,6 +196,32 @@ mod tests {
             text.contains("mean 1240, was 812, p95 3000, was 1500") && text.contains("some partitions"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn fields_that_went_missing_are_named_with_the_events_that_lack_them() {
+        let mut r = row("", "missing", T);
+        (r.now.value, r.then.value) = (Some(2.04), Some(1.1));
+        let lost = |key: &str, baseline_share, share, contribution| Contributor {
+            key: key.into(),
+            share,
+            baseline_share,
+            contribution,
+        };
+        r.contributors = vec![
+            lost("generate quality.aesthetic", 0.02, 1.0, 9.1),
+            lost("failed generate error.code", 0.0, 0.3, 0.4),
+        ];
+        let text = about_window(&alert(AlertState::Firing, &r), &r);
+        assert_eq!(
+            text,
+            "all traffic: fields went missing in the 24h window ending 2024-11-15T10:00:00Z: quality.aesthetic from 100 % of \
+             generate events, was 2 %; error.code from 30 % of failed generate events, was 0 %; fields that an event lacks 2.04, \
+             was 1.1, psi 0.61 (excess 0.55), p 3e-9, 5000 events"
+        );
+        r.contributors = vec![lost("generate quality.aesthetic", 1.0, 0.02, -9.1)];
+        let text = about_window(&alert(AlertState::Firing, &r), &r);
+        assert!(text.contains("fields that were missing have come in the 24h window"), "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod accept;
 mod categories;
 mod centroid;
+mod missing;
 #[cfg(test)]
 mod outliers_tests;
 mod prepared;
@@ -11,6 +12,7 @@ mod strata;
 
 pub use accept::{Accept, Segments, accepted};
 pub use categories::CategoryBins;
+pub use missing::{PreparedMissing, missing_shares};
 pub use prepared::{About, Compared, Prepared, Strata, side};
 pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe, leaves};
 pub use strata::{Child, Children, strata};

@@ -2,11 +2,12 @@
 
 use super::categories::CategoryBins;
 use super::centroid::PreparedCentroid;
+use super::missing::PreparedMissing;
 use crate::config::features::{Feature, Test};
 use crate::drift::{
-    Contributor, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums, TokenBins, VectorKind,
-    bin_counts, bin_label, bin_of, category_scales, decile_edges, distances, terms, token_bins, token_scales,
-    wasserstein,
+    Contributor, Distances, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums, TokenBins,
+    VectorKind, bin_counts, bin_label, bin_of, category_scales, decile_edges, distances, terms, token_bins,
+    token_scales, wasserstein,
 };
 use crate::sketch::{
     Body, BucketSums, CategorySketch, NumericSketch, SESSION_BUCKETS, Sketch, SketchId, TOKEN_BINS,
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// Events that a stratum of a baseline needs before its mean is taken off.
 const MIN_STRATUM: u64 = 20;
 /// Contributors kept.
-const TOP: usize = 10;
+pub(super) const TOP: usize = 10;
 
 /// The same feature's sketches within each value of its stratifying dimension.
 pub type Strata<'a> = [(Arc<str>, &'a Sketch)];
@@ -78,6 +79,7 @@ enum PreparedBody {
         test: PreparedScalar,
     },
     Vector(PreparedCentroid),
+    Missing(PreparedMissing),
 }
 
 #[derive(Debug, Clone)]
@@ -113,6 +115,7 @@ impl Prepared {
                 }
             }
             Body::Vector(s) => PreparedBody::Vector(PreparedCentroid::new(s)),
+            Body::Missing(s) => PreparedBody::Missing(PreparedMissing::new(s, feature.watched.clone())),
         };
         let mut side = side(sketch);
         if feature.kind == crate::config::features::Kind::Volume {
@@ -177,6 +180,11 @@ impl Prepared {
                 let tolerated = scores.centroid_cosine.is_some_and(|d| d <= tolerance.absolute);
                 (judged, tolerated.then_some(Judgement::PValue(1.0)))
             }
+            (PreparedBody::Missing(baseline), Body::Missing(w)) => {
+                put(&mut scores, baseline.distances(w));
+                let (judged, material) = baseline.score(w, tolerance.absolute);
+                (judged, Some(material))
+            }
             _ => return Err(UnlikeSketches::Definition { left: self.id, right: window.id }),
         };
         scores.p_value = judged.p_value();
@@ -238,6 +246,7 @@ impl Prepared {
                 let now = bin_counts(edges, &w.quantiles().values());
                 binned_contributors(counts, &now, |i| bin_label(edges, i))
             }
+            (PreparedBody::Missing(baseline), Body::Missing(w)) => baseline.contributors(w),
             _ => Vec::new(),
         }
     }
@@ -255,6 +264,7 @@ pub fn side(sketch: &Sketch) -> Side {
                 side.quantiles = Some([a, b, c]);
             }
         }
+        Body::Missing(s) => side.value = s.mean(),
         Body::Rate(s) if s.n() > 0 => side.value = Some(s.hits() as f64 / s.n() as f64),
         _ => {}
     }
@@ -262,7 +272,11 @@ pub fn side(sketch: &Sketch) -> Side {
 }
 
 fn set_distances(scores: &mut Scores, then: &[u64], now: &[u64]) {
-    if let Some(d) = distances(then, now) {
+    put(scores, distances(then, now));
+}
+
+fn put(scores: &mut Scores, distances: Option<Distances>) {
+    if let Some(d) = distances {
         scores.psi = Some(d.psi);
         scores.psi_excess = Some(d.psi_excess);
         scores.kl = Some(d.kl);

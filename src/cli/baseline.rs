@@ -2,7 +2,7 @@
 
 use super::common::{runtime, storage, time};
 use super::{CliError, ConfigFile, Global};
-use crate::baseline::{Accept, Segments, side};
+use crate::baseline::{Accept, Segments, missing_shares, side};
 use crate::config::Config;
 use crate::config::features::{Feature, Kind};
 use crate::config::segments::parts;
@@ -326,10 +326,11 @@ fn line(h: &Held, feature: &Feature, names: &Names, seen: u64, min_users: u32) -
     }
     let q = |i: usize| s.quantiles.map(|q| q[i]);
     let value = |v: &str, users| names.shown.value(feature.from.chosen_by(), v, users).into_owned();
-    let top: Vec<Value> = top(&h.sketch, min_users, value)
-        .into_iter()
-        .map(|(key, share)| json!({ "key": key, "share": share }))
-        .collect();
+    let top = match (&h.sketch.body, &feature.watched) {
+        (Body::Missing(s), Some(watched)) => missing_shares(s, watched).into_iter().take(TOP).collect(),
+        _ => top(&h.sketch, min_users, value),
+    };
+    let top: Vec<Value> = top.into_iter().map(|(key, share)| json!({ "key": key, "share": share })).collect();
     let grouping = names.grouping(&h.segment);
     json!({
         "segment_by": &*grouping.name, "segment": &*names.shown.segment(grouping, &h.segment.name, seen),
@@ -359,7 +360,7 @@ fn top(sketch: &Sketch, min_users: u32, value: impl Fn(&str, u64) -> String) -> 
             let named = known.into_iter().take(TOP).map(|(v, n)| (value(v, s.users(v)), n));
             (named.collect(), s.n())
         }
-        Body::Numeric(_) | Body::Rate(_) | Body::Vector(_) => (Vec::new(), 0),
+        Body::Numeric(_) | Body::Rate(_) | Body::Vector(_) | Body::Missing(_) => (Vec::new(), 0),
     };
     all.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     all.truncate(TOP);

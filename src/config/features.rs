@@ -1,7 +1,9 @@
 //! Features: what is watched, each declared in one place by name, kind, stages and where it comes from.
 
+use super::watched::{MISSING, Watched, watch};
 use crate::event::{Bounds, ChosenBy, Flag, Num, Ranges, Stage, Stages, Text};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What a feature is, and so which sketch and which statistics it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,14 +21,16 @@ pub enum Kind {
     Volume,
     /// A vector: centroids and session-wise sums of a projection.
     Embedding,
+    /// Which fields an event lacks.
+    Missing,
 }
 
 impl Kind {
-    /// Its name in the `kind` column; tokens are a category there.
+    /// Its name in the `kind` column; tokens and what is missing are categories there.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Tokens | Self::Categorical => "categorical",
+            Self::Tokens | Self::Categorical | Self::Missing => "categorical",
             Self::Numeric => "numeric",
             Self::Rate => "rate",
             Self::Volume => "volume",
@@ -46,6 +50,8 @@ pub enum From {
     Loras,
     /// Whether the event carries an error.
     Failed,
+    /// Which of the fields that other features read the event lacks.
+    Missing,
     /// A number.
     Num(Num),
     /// A flag.
@@ -108,6 +114,7 @@ impl From {
                 | (Self::Tokens, Kind::Tokens)
                 | (Self::Loras | Self::Text(_) | Self::Content | Self::Style, Kind::Categorical)
                 | (Self::Embedding, Kind::Embedding)
+                | (Self::Missing, Kind::Missing)
                 | (Self::Failed | Self::Flag(_), Kind::Rate)
                 | (Self::Num(_), Kind::Numeric)
         )
@@ -127,7 +134,8 @@ pub enum Test {
 /// The effect that is tolerated: the larger of an absolute one and a share of the baseline's mean, on the test's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tolerance {
-    /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of `psi_excess`.
+    /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of
+    /// `psi_excess`; for what is missing, the share of events that lack a field.
     pub absolute: f64,
     /// Share of the baseline's value.
     pub relative: f64,
@@ -156,6 +164,8 @@ pub struct Feature {
     pub tolerance: Tolerance,
     /// A dimension within whose values the mean is compared, so that a change of mix is no drift of the feature.
     pub stratify: Option<Text>,
+    /// The fields that the feature `missing` looks for.
+    pub watched: Option<Arc<Watched>>,
     /// The text of the definition: sketches made by unlike definitions don't merge.
     pub definition: String,
 }
@@ -222,7 +232,7 @@ const ANY: &[Stage] = &Stage::ALL;
 /// The features of the watch list.
 #[must_use]
 pub fn builtin() -> Vec<Feature> {
-    use Kind::{Categorical, Numeric, Rate, Tokens, Volume};
+    use Kind::{Categorical, Missing, Numeric, Rate, Tokens, Volume};
     use Test::{Mean, Shape};
     // name, kind, source, stages, log offset, test, tolerance (absolute, relative)
     let table = [
@@ -273,6 +283,8 @@ pub fn builtin() -> Vec<Feature> {
             f.stratify = Some(Text::ModelVersion);
         }
     }
+    out.push(from_row(Builtin(MISSING, Missing, From::Missing, ANY, None, Mean, 0.05, 0.0), None));
+    watch(&mut out);
     out
 }
 
@@ -325,6 +337,7 @@ pub fn feature(
         range: None,
         tolerance,
         stratify: None,
+        watched: None,
         definition: String::new(),
     };
     made.bounded(None, clip)

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::features::{self, Feature, From, Kind, Test, Tolerance};
+use super::watched::watch;
 use crate::event::{Bounds, NameField, NameFields, Num, Stage};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -334,6 +335,7 @@ impl Config {
                 *f = f.clone().bounded(Some(*range), f.clip);
             }
         }
+        watch(&mut all);
         Ok(all)
     }
 }

@@ -6,6 +6,7 @@ pub mod features;
 mod load;
 pub mod segments;
 pub mod units;
+pub mod watched;
 
 pub use default::DEFAULT_TOML;
 pub use embedding::{Embedding, Provider};

@@ -23,6 +23,13 @@ pub enum Value {
     Tokens(Range<u32>),
     /// A vector: its number in [`Batch::units`] and [`Batch::projections`].
     Vector(u32),
+    /// Which of the watched fields the event lacks.
+    Lacking {
+        /// The events that it is compared with: [`crate::config::watched::group`].
+        group: u8,
+        /// The fields, as bits in the order of [`crate::config::watched::Watched::at`].
+        fields: u64,
+    },
 }
 
 /// One event's identity and place; its values and dimensions stand in the batch.

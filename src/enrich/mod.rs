@@ -18,6 +18,7 @@ pub use prompt::{MAX_TEXT, TOKENIZER_NAME, token_of, token_text};
 pub use shown::Shown;
 
 use crate::config::features::{Feature, From, Kind};
+use crate::config::watched::{group, is_of_errors};
 use crate::event::archive::is_identity_free;
 use crate::event::{Event, Id, NameField, NameFields, Num, Prompt, Text, text};
 use crate::sketch::{OTHER, SketchId};
@@ -209,7 +210,11 @@ impl Enricher {
         let mut tokens = None;
         for f in &plan.features {
             let reads = f.stages.contains(event.stage) && (!event.opt_out || f.kind == Kind::Volume);
-            let v = if reads { self.value(event, &ids, f.from, &mut tokens, out) } else { Value::Missing };
+            let v = match &f.watched {
+                _ if !reads => Value::Missing,
+                Some(watched) => lacking(watched.at(event.stage), event, &ids),
+                None => self.value(event, &ids, f.from, &mut tokens, out),
+            };
             out.values.push(v);
         }
         if let Some(vectors) = plan.vectors.as_ref().filter(|_| !event.opt_out) {
@@ -233,6 +238,8 @@ impl Enricher {
             From::Event => Value::Event,
             // Placed when the vector is there.
             From::Embedding | From::Content | From::Style => Value::Missing,
+            // Told by the fields that are watched.
+            From::Missing => Value::Missing,
             From::Failed => Value::Flag(event.failed),
             From::Flag(f) => event.flags[f as usize].map_or(Value::Missing, Value::Flag),
             From::Num(Num::PromptLength) if event.nums[Num::PromptLength as usize].is_nan() => {
@@ -276,6 +283,27 @@ impl Enricher {
             }
         }
     }
+}
+
+/// Which of these fields an event lacks: those that [`Enricher::value`] finds missing. A prompt is
+/// there when it came as text or as tokens, however short it is; what a prompt's text tells is
+/// there with it.
+fn lacking(watched: &[From], event: &Event<'_>, ids: &Ids) -> Value {
+    let lacks = |from: From| match from {
+        _ if is_of_errors(from) && !event.failed => false,
+        From::Tokens => event.prompt == Prompt::Missing,
+        From::Loras => event.loras.is_none(),
+        From::Num(f) => event.nums[f as usize].is_nan() && !(f == Num::PromptLength && ids.read.is_some()),
+        From::Flag(f) => event.flags[f as usize].is_none(),
+        // Nothing but space is no name.
+        From::Text(f) => match &event.texts[f as usize] {
+            Some(text) => text.trim().is_empty(),
+            None => !(f == Text::Language && ids.read.is_some()),
+        },
+        From::Event | From::Failed | From::Missing | From::Embedding | From::Content | From::Style => false,
+    };
+    let fields = watched.iter().enumerate().fold(0, |mask, (i, from)| mask | u64::from(lacks(*from)) << i);
+    Value::Lacking { group: group(event.stage, event.failed), fields }
 }
 
 #[cfg(test)]

@@ -248,7 +248,7 @@ pub enum ArchiveError {
     #[error("not an archive of events: column {0} is missing; write archives with driftglass archive")]
     Missing(&'static str),
     /// A column has another type.
-    #[error("not an archive of events: column {column} is {found}, not {expected}")]
+    #[error("not an archive of events: column {column} is {found}, not {expected}; write it as {expected}")]
     Type {
         /// The column.
         column: String,
@@ -257,6 +257,19 @@ pub enum ArchiveError {
         /// The archive's type.
         expected: String,
     },
+    /// A column holds values that its type here can't be.
+    #[error("column {column} is {found} and holds values that are no {expected}; write it as {expected}")]
+    Values {
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// The archive's type.
+        expected: String,
+    },
+    /// Columns that don't go together.
+    #[error("the columns don't fit together: {0}")]
+    Batch(String),
     /// A required value is null.
     #[error("row {row} has no {column}")]
     Null {
@@ -431,7 +444,9 @@ impl<'b> ArchiveReader<'b> {
             event.loras = Some(range(list, row).map(|i| Cow::Borrowed(values.value(i))).collect());
         }
         for (slot, column) in event.nums.iter_mut().zip(&self.nums) {
-            *slot = value(*column, row).unwrap_or(f64::NAN);
+            // Not a number, and beyond all numbers, is what a rewritten archive may say of what is
+            // missing.
+            *slot = value(*column, row).filter(|v| v.is_finite()).unwrap_or(f64::NAN);
         }
         for (slot, column) in event.flags.iter_mut().zip(&self.flags) {
             *slot = flag(*column, row);

@@ -1,6 +1,7 @@
 //! The reference event: decoding, the text that may leave, times.
 
 pub mod archive;
+mod conform;
 mod decode;
 mod fields;
 mod ranges;
@@ -9,6 +10,7 @@ mod repair;
 pub mod text;
 pub mod time;
 
+pub use conform::{check_types, conform};
 pub use decode::{Reject, RejectReason, decode, decode_within};
 pub use fields::{ChosenBy, Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension};
 pub use ranges::{Bounds, Ranges};

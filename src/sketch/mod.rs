@@ -10,6 +10,7 @@ mod columns;
 mod common_tokens;
 mod distinct;
 pub mod fixed;
+mod missing;
 mod quantile;
 mod scalar;
 mod session;
@@ -19,6 +20,7 @@ mod vector;
 pub use category::{CategorySketch, MAX_STRETCH_VALUES, MAX_VALUES, OTHER};
 pub use codec::DecodeError;
 pub use distinct::{Distinct, EXAMPLES_K, Examples};
+pub use missing::{Group, MAX_GROUPS, MissingSketch};
 pub use quantile::{Quantiles, RELATIVE_ERROR};
 pub use scalar::{NumericSketch, RateSketch};
 pub use session::{BucketSums, SESSION_BUCKETS, session_bucket};
@@ -76,6 +78,8 @@ pub enum Body {
     Rate(RateSketch),
     /// Embeddings.
     Vector(VectorSketch),
+    /// What events lack.
+    Missing(MissingSketch),
 }
 
 impl Body {
@@ -86,6 +90,7 @@ impl Body {
             Self::Numeric(_) => "numeric",
             Self::Rate(_) => "rate",
             Self::Vector(_) => "embedding",
+            Self::Missing(_) => "missing",
         }
     }
 }
@@ -114,6 +119,7 @@ impl Sketch {
             (Body::Numeric(a), Body::Numeric(b)) => a.merge(b),
             (Body::Rate(a), Body::Rate(b)) => a.merge(b),
             (Body::Vector(a), Body::Vector(b)) => a.merge(b),
+            (Body::Missing(a), Body::Missing(b)) => a.merge(b),
             (a, b) => return Err(UnlikeSketches::Kind { left: a.kind(), right: b.kind() }),
         }
         Ok(())
@@ -131,6 +137,7 @@ impl Sketch {
             (Body::Numeric(a), Body::Numeric(b)) => a.subtract(b),
             (Body::Rate(a), Body::Rate(b)) => a.subtract(b),
             (Body::Vector(a), Body::Vector(b)) => a.subtract(b),
+            (Body::Missing(a), Body::Missing(b)) => a.subtract(b),
             (a, b) => return Err(UnlikeSketches::Kind { left: a.kind(), right: b.kind() }),
         }
         Ok(())
@@ -153,6 +160,7 @@ impl Sketch {
             Body::Numeric(s) => s.n(),
             Body::Rate(s) => s.n(),
             Body::Vector(s) => s.n(),
+            Body::Missing(s) => s.n(),
         }
     }
 
@@ -165,6 +173,7 @@ impl Sketch {
             Body::Numeric(s) => s.held(),
             Body::Rate(s) => s.held(),
             Body::Vector(s) => s.held(),
+            Body::Missing(s) => s.held(),
         };
         size_of::<Self>() + beside
     }
@@ -178,6 +187,7 @@ impl Sketch {
             Body::Numeric(s) => s.events(),
             Body::Rate(s) => s.events(),
             Body::Vector(s) => s.events(),
+            Body::Missing(s) => s.events(),
         }
     }
 
@@ -190,6 +200,7 @@ impl Sketch {
             Body::Numeric(s) => s.sessions(),
             Body::Rate(s) => s.sessions(),
             Body::Vector(s) => s.sessions(),
+            Body::Missing(s) => s.sessions(),
         }
     }
 
@@ -226,6 +237,10 @@ impl Sketch {
                 w.u8(5);
                 s.write(w);
             }
+            Body::Missing(s) => {
+                w.u8(8);
+                s.write(w);
+            }
         }
     }
 
@@ -260,6 +275,7 @@ impl Sketch {
             5 => Body::Vector(VectorSketch::read(&mut r)?),
             6 => Body::Rate(RateSketch::read(&mut r, true)?),
             7 => Body::Category(CategorySketch::read(&mut r, true)?),
+            8 => Body::Missing(MissingSketch::read(&mut r)?),
             _ => return r.impossible("kind"),
         };
         r.end()?;

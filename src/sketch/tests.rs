@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::sync::Arc;
 
-const KINDS: usize = 6;
+const KINDS: usize = 7;
 
 /// One event as the sketches see it.
 #[derive(Debug, Clone)]
@@ -48,6 +48,7 @@ fn sketches() -> [Sketch; KINDS] {
         Sketch { id, body: Body::Numeric(NumericSketch::default()) },
         Sketch { id, body: Body::Rate(RateSketch::default()) },
         Sketch { id, body: Body::Vector(VectorSketch::default()) },
+        Sketch { id, body: Body::Missing(MissingSketch::default()) },
         Sketch { id, body: Body::Rate(RateSketch::default()) },
     ]
 }
@@ -78,6 +79,10 @@ fn add(sketch: &mut Sketch, e: &Seen, volume: bool) {
             let unit = [e.number.sin(), e.number.cos(), f64::from(e.category) / 6.0];
             let request = (e.request.wrapping_mul(0x9e37_79b9_7f4a_7c15), format!("r{}", e.request));
             s.add(&unit, &[3.0 * unit[0], -unit[1]], b, e.session, (request.0, &request.1));
+        }
+        // Some fields that all lack, some that vary, and one more in every other group.
+        Body::Missing(s) => {
+            s.add(e.category % 3, 0b1001 | ((e.request % 4) << 1) | u64::from(e.holds) << 63, b, e.session)
         }
     }
 }
@@ -146,6 +151,10 @@ proptest! {
                     prop_assert_eq!((x.sum(), x.sd(), x.test_sq()), (y.sum(), y.sd(), y.test_sq()));
                 }
                 (Body::Rate(x), Body::Rate(y)) => prop_assert_eq!(x.events(), y.events()),
+                (Body::Missing(x), Body::Missing(y)) => {
+                    prop_assert_eq!(x.groups(), y.groups());
+                    prop_assert_eq!(x.events(), y.events());
+                }
                 (Body::Vector(x), Body::Vector(y)) => {
                     let sums = |s: &VectorSketch| {
                         s.projected().map(|(b, n, p)| (b, n, p.collect::<Vec<_>>())).collect::<Vec<_>>()

@@ -10,7 +10,7 @@ use crate::config::features::{Feature, Kind, Test, clipped, scaled};
 use crate::enrich::{Batch, Value};
 use crate::event::Bounds;
 use crate::sketch::codec::{DecodeError, Reader, Writer};
-use crate::sketch::{Body, SketchId, UnlikeSketches, session_bucket};
+use crate::sketch::{Body, MAX_GROUPS, SketchId, UnlikeSketches, session_bucket};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -217,6 +217,10 @@ impl Events {
                     w.uint(sorted.len() as u64);
                     sorted.iter().for_each(|t| w.uint(u64::from(*t)));
                 }
+                Value::Lacking { group, fields } => {
+                    w.u8(*group);
+                    w.uint(*fields);
+                }
                 Value::Missing | Value::Vector(_) => {}
             }
         }
@@ -289,6 +293,7 @@ fn fits(kind: Kind, value: &Value) -> bool {
             | (Kind::Categorical, Value::Text(_) | Value::Names(_))
             | (Kind::Numeric, Value::Num(_))
             | (Kind::Rate | Kind::Volume, Value::Flag(_) | Value::Event)
+            | (Kind::Missing, Value::Lacking { .. })
     )
 }
 
@@ -309,6 +314,7 @@ enum Read<'s, 'a> {
     Flag(u8),
     Names(&'s [&'a str]),
     Tokens(&'s [u16]),
+    Lacking(u8, u64),
 }
 
 /// Lists that are read into again and again.
@@ -355,6 +361,10 @@ impl<'a> Scratch<'a> {
                 }
                 Read::Tokens(&self.tokens)
             }
+            Kind::Missing => match r.u8()? {
+                group @ 0..MAX_GROUPS => Read::Lacking(group, r.uint()?),
+                _ => return r.impossible("group"),
+            },
             Kind::Embedding => return r.impossible("vector"),
         };
         Ok((feature, definition, value))
@@ -375,6 +385,7 @@ fn add(body: &mut Body, definition: &Definition, value: &Read<'_, '_>, head: &He
             s.add_names(names.iter().copied(), bucket, session, head.user);
         }
         (Body::Tokens(s), Read::Tokens(tokens)) => s.add(tokens, bucket, session, head.user),
+        (Body::Missing(s), Read::Lacking(group, fields)) => s.add(*group, *fields, bucket, session),
         _ => debug_assert!(false, "a value that does not fit its feature"),
     }
 }

@@ -7,8 +7,8 @@ use crate::config::features::{Feature, Kind, clipped, scaled};
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Plan, Row, Value};
 use crate::sketch::{
-    Body, CategorySketch, NumericSketch, RateSketch, Sketch, SketchId, TokenSketch, UnlikeSketches,
-    VectorSketch, session_bucket,
+    Body, CategorySketch, MissingSketch, NumericSketch, RateSketch, Sketch, SketchId, TokenSketch,
+    UnlikeSketches, VectorSketch, session_bucket,
 };
 use std::sync::Arc;
 
@@ -195,6 +195,7 @@ pub fn empty(kind: Kind, id: SketchId) -> Sketch {
         Kind::Numeric => Body::Numeric(NumericSketch::default()),
         Kind::Rate | Kind::Volume => Body::Rate(RateSketch::default()),
         Kind::Embedding => Body::Vector(VectorSketch::default()),
+        Kind::Missing => Body::Missing(MissingSketch::default()),
     };
     Sketch { id, body }
 }
@@ -223,6 +224,7 @@ fn add_value(feature: &Feature, body: &mut Body, value: &Value, batch: &Batch, r
             let (unit, projected) = batch.vector(*i);
             s.add(unit, projected, bucket, row.session, request());
         }
+        (Body::Missing(s), Value::Lacking { group, fields }) => s.add(*group, *fields, bucket, row.session),
         // The configuration lets a feature read only from fields that fit its kind.
         _ => debug_assert!(false, "a value that does not fit the feature {}", feature.name),
     }

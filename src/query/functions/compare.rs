@@ -2,7 +2,7 @@
 
 use super::scalar::{Argument, Function, Rows};
 use super::{SECTION, decode};
-use crate::baseline::{About, CategoryBins, Prepared};
+use crate::baseline::{About, CategoryBins, Prepared, PreparedMissing};
 use crate::config::features::{Feature, From, Kind, Test, Tolerance, feature};
 use crate::drift::{
     Distances, Edge, TokenBins, bin_counts, decile_edges, distances, token_bins, wasserstein,
@@ -108,6 +108,8 @@ enum By {
         values: Vec<(f64, u64)>,
         sd: f64,
     },
+    /// Each field has two: the events that lack it and those that have it.
+    Missing(PreparedMissing),
     /// Rates and vectors have no bins.
     Nothing,
 }
@@ -124,6 +126,7 @@ impl Bins {
                 let values = s.quantiles().values();
                 By::Decile { edges: decile_edges(&values), values, sd: s.sd().unwrap_or(0.0) }
             }
+            Body::Missing(s) => By::Missing(PreparedMissing::new(s, None)),
             Body::Rate(_) | Body::Vector(_) => By::Nothing,
         };
         let counts = by.count(&baseline.body).unwrap_or_default();
@@ -143,6 +146,9 @@ impl Bins {
     }
 
     fn distances(&self, window: &Sketch) -> Result<Option<Distances>, UnlikeSketches> {
+        if let (By::Missing(baseline), Body::Missing(w)) = (&self.by, &window.body) {
+            return self.like(window).map(|()| baseline.distances(w));
+        }
         Ok(self.count(window)?.and_then(|now| distances(&self.counts, &now)))
     }
 
@@ -184,7 +190,8 @@ pub struct Aligned {
     pub window: Vec<u64>,
 }
 
-/// The counts of a baseline and of a window in the baseline's bins; `None` for rates, which have none.
+/// The counts of a baseline and of a window in the baseline's bins; `None` for rates, which have
+/// none, and for what is missing, where each field has its own.
 ///
 /// # Errors
 /// When the two were made by different definitions.
@@ -206,6 +213,7 @@ impl Tested {
             Body::Category(_) => (Kind::Categorical, Test::Mean),
             Body::Rate(_) => (Kind::Rate, Test::Mean),
             Body::Vector(_) => (Kind::Embedding, Test::Mean),
+            Body::Missing(_) => (Kind::Missing, Test::Mean),
             // Only features that are tested by their shape keep the values of different sessions apart.
             Body::Numeric(s) if s.quantiles().by_session().any(|v| v.1 > 0) => (Kind::Numeric, Test::Shape),
             Body::Numeric(_) => (Kind::Numeric, Test::Mean),

@@ -124,6 +124,7 @@ fn size(sketch: &Sketch) -> usize {
         Body::Numeric(s) => s.quantiles().by_session().size_hint().0 * 16,
         Body::Rate(_) => 0,
         Body::Vector(s) => 8 * 32 * (s.projected_length() + 16),
+        Body::Missing(s) => s.groups().len() * 1024,
     };
     // Session buckets, distinct sessions and examples.
     size_of::<Sketch>() + body + 4096

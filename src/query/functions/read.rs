@@ -24,7 +24,7 @@ pub(super) fn functions() -> Vec<Function> {
             &[Argument::Sketch],
             DataType::Float64,
             |rows, _| floats(rows, |s, _| Ok(side(s).value)),
-            document("sketch_mean(sketch)", "Mean of a number or share of a rate; NULL for tokens and categories.")
+            document("sketch_mean(sketch)", "Mean of a number, share of a rate, fields that an event lacks of `missing`; NULL for tokens and categories.")
                 .build(),
         ),
         Function::new(

@@ -2,12 +2,13 @@
 
 use super::fetch::Opened;
 use crate::event::archive::{KEY_ID, REQUIRED, VERSION, VERSION_KEY};
+use crate::event::{check_types, conform};
 use crate::source::SourceError;
 use ::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::statistics::Statistics;
 use arrow::array::AsArray;
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use tokio::runtime::Handle;
@@ -29,7 +30,12 @@ pub struct Piece {
     pub bytes: u64,
     /// Rows of the row group.
     pub rows: u64,
+    /// Rows of the file before the row group.
+    pub before: u64,
 }
+
+/// What to do about rows that don't follow each other.
+pub const ORDER: &str = "write it sorted by partition and offset, each row once";
 
 fn archive(name: &str, message: impl Into<String>) -> SourceError {
     SourceError::Archive { name: name.to_owned(), message: message.into() }
@@ -48,6 +54,7 @@ pub fn index(
     let mut topic: Option<(String, &str)> = None;
     for (number, file) in files.iter().enumerate() {
         check(file, key_id)?;
+        let mut before = 0;
         for group in 0..file.metadata.metadata().num_row_groups() {
             let meta = file.metadata.metadata().row_group(group);
             for name in topics(meta) {
@@ -64,15 +71,26 @@ pub fn index(
                     None => topic = Some((name, &file.name)),
                 }
             }
-            for (partition, piece) in pieces(file, number, group, handle)? {
+            for (partition, piece) in pieces(file, (number, group, before), handle)? {
                 all.entry(partition).or_default().push(piece);
             }
+            before += meta.num_rows().unsigned_abs();
         }
     }
     for (partition, pieces) in &mut all {
         pieces.sort_by_key(|p| (p.offsets, p.file, p.row_group));
         if let Some(w) = pieces.windows(2).find(|w| w[1].offsets.0 <= w[0].offsets.1) {
             let (a, b) = (&files[w[0].file].name, &files[w[1].file].name);
+            if w[0].file == w[1].file {
+                let (before, at) = (w[0].before.min(w[1].before), w[0].before.max(w[1].before));
+                return Err(archive(
+                    b,
+                    format!(
+                        "its rows are not in the order of their offsets: the row groups from rows {before} and {at} on share offsets \
+                         of partition {partition}; {ORDER}"
+                    ),
+                ));
+            }
             return Err(archive(
                 b,
                 format!(
@@ -94,6 +112,18 @@ fn check(file: &Opened, key_id: Option<u64>) -> Result<(), SourceError> {
                 "not an archive of events: column {missing} is missing; write archives with driftglass archive"
             ),
         ));
+    }
+    check_types(schema).map_err(|source| SourceError::Columns { name: file.name.clone(), source })?;
+    let floats = ["request_hash", "session_hash", "user_hash"].into_iter();
+    let floats: Vec<_> =
+        floats.filter(|c| schema.field_with_name(c).is_ok_and(|f| f.data_type().is_floating())).collect();
+    if !floats.is_empty() {
+        tracing::warn!(
+            file = %file.name,
+            columns = floats.join(", "),
+            "hashes were written as floating point and have lost their last digits: they are no longer those of other files; \
+             write these columns as unsigned 64-bit integers"
+        );
     }
     let pairs = file.metadata.metadata().file_metadata().key_value_metadata();
     let value =
@@ -129,18 +159,38 @@ fn topics(meta: &RowGroupMetaData) -> Vec<String> {
     [min, max].into_iter().flatten().map(|v| String::from_utf8_lossy(v.data()).into_owned()).collect()
 }
 
-fn int64(meta: &RowGroupMetaData, column: &str) -> Option<(i64, i64)> {
+/// The smallest and the largest value of a column of signed numbers, as they are stored. Of others
+/// statistics say something else.
+fn signed(file: &Opened, meta: &RowGroupMetaData, column: &str) -> Option<(i64, i64)> {
+    let field = file.metadata.schema().field_with_name(column).ok()?;
+    if !(field.data_type().is_signed_integer() || matches!(field.data_type(), DataType::Timestamp(..))) {
+        return None;
+    }
     match statistics(meta, column)? {
         Statistics::Int64(s) => Some((*s.min_opt()?, *s.max_opt()?)),
+        Statistics::Int32(s) => Some((i64::from(*s.min_opt()?), i64::from(*s.max_opt()?))),
         _ => None,
     }
+}
+
+/// The earliest and the latest event time in microseconds, whatever unit the file has.
+fn times(file: &Opened, meta: &RowGroupMetaData) -> Option<(i64, i64)> {
+    let (min, max) = signed(file, meta, "timestamp")?;
+    let field = file.metadata.schema().field_with_name("timestamp").ok()?;
+    let us = |t: i64| match field.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => t.checked_mul(1_000_000),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => t.checked_mul(1_000),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(t),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Some(t.div_euclid(1_000)),
+        _ => None,
+    };
+    Some((us(min)?, us(max)?))
 }
 
 /// The pieces of one row group. Where statistics don't tell, the three columns that do are read.
 fn pieces(
     file: &Opened,
-    number: usize,
-    row_group: usize,
+    (number, row_group, before): (usize, usize, u64),
     handle: &Handle,
 ) -> Result<Vec<(i32, Piece)>, SourceError> {
     let meta = file.metadata.metadata().row_group(row_group);
@@ -152,16 +202,17 @@ fn pieces(
         alone,
         bytes: meta.compressed_size().unsigned_abs(),
         rows: meta.num_rows().unsigned_abs(),
+        before,
     };
     if meta.num_rows() == 0 {
         return Ok(Vec::new());
     }
-    if let Some(Statistics::Int32(p)) = statistics(meta, "partition")
-        && let (Some(min), Some(max)) = (p.min_opt(), p.max_opt())
+    if let Some((min, max)) = signed(file, meta, "partition")
         && min == max
-        && let (Some(offsets), Some(times)) = (int64(meta, "offset"), int64(meta, "timestamp"))
+        && let Ok(partition) = i32::try_from(min)
+        && let (Some(offsets), Some(times)) = (signed(file, meta, "offset"), times(file, meta))
     {
-        return Ok(vec![(*min, piece(offsets, times, true))]);
+        return Ok(vec![(partition, piece(offsets, times, true))]);
     }
     let parquet = |source| SourceError::Parquet { name: file.name.clone(), source };
     let columns =
@@ -174,7 +225,8 @@ fn pieces(
             .map_err(parquet)?;
     let mut found: BTreeMap<i32, Piece> = BTreeMap::new();
     while let Some(batch) = handle.block_on(stream.next()) {
-        let batch = batch.map_err(parquet)?;
+        let batch = conform(&batch.map_err(parquet)?)
+            .map_err(|source| SourceError::Columns { name: file.name.clone(), source })?;
         let mistyped = || {
             archive(&file.name, "not an archive of events: partition, offset or timestamp has another type")
         };

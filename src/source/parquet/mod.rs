@@ -8,15 +8,18 @@ pub mod tests;
 
 use super::input::InputFile;
 use super::{CHUNK_MESSAGES, Chunk, PartitionId, Payload, Polled, Positions, Source, SourceError, TimeRange};
-use crate::event::archive::{ArchiveError, REQUIRED};
+use crate::event::archive::{ArchiveError, ArchiveReader, REQUIRED, schema};
+use crate::event::conform;
+use crate::event::time::{EARLIEST, LATEST};
 use ::parquet::arrow::async_reader::ParquetRecordBatchStream;
 use ::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::util::display::array_value_to_string;
 use fetch::{Fetch, Opened};
 use futures::StreamExt;
-use index::Piece;
+use index::{ORDER, Piece};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +44,8 @@ pub struct ParquetSource {
     positions: Arc<dyn Positions>,
     handle: Handle,
     started: bool,
+    /// The topic of the first rows.
+    topic: Option<String>,
     total: u64,
     read: u64,
 }
@@ -50,6 +55,8 @@ struct Log {
     partition: i32,
     pieces: VecDeque<Piece>,
     open: Option<(Piece, ParquetRecordBatchStream<Fetch>)>,
+    /// Rows of the file before the next batch.
+    row: u64,
     /// The next rows and their smallest event time.
     next: Option<(RecordBatch, i64)>,
     /// Offsets below are left out.
@@ -84,6 +91,7 @@ impl ParquetSource {
                 partition,
                 pieces,
                 open: None,
+                row: 0,
                 next: None,
                 from,
                 last,
@@ -91,7 +99,7 @@ impl ParquetSource {
                 ended: false,
             });
         }
-        Ok(Self { files, logs, options, positions, handle, started: false, total, read: 0 })
+        Ok(Self { files, logs, options, positions, handle, started: false, topic: None, total, read: 0 })
     }
 
     /// Asks where to go on and leaves out what lies before.
@@ -115,12 +123,13 @@ impl ParquetSource {
 
     /// Reads on in a partition until rows are there or its input is over.
     fn peek(&mut self, at: usize) -> Result<(), SourceError> {
-        let Self { files, logs, options, handle, read, .. } = self;
+        let Self { files, logs, options, handle, topic, read, .. } = self;
         let log = &mut logs[at];
         while log.next.is_none() {
             let Some((piece, stream)) = &mut log.open else {
                 let Some(piece) = log.pieces.pop_front() else { return Ok(()) };
                 let stream = rows(&files[piece.file], piece.row_group, options)?;
+                log.row = piece.before;
                 log.open = Some((piece, stream));
                 continue;
             };
@@ -130,10 +139,15 @@ impl ParquetSource {
                 continue;
             };
             let batch = batch.map_err(|source| SourceError::Parquet { name: name.clone(), source })?;
+            let batch =
+                conform(&batch).map_err(|source| SourceError::Columns { name: name.clone(), source })?;
+            let row = log.row;
+            log.row += batch.num_rows() as u64;
             *read += piece.bytes * batch.num_rows() as u64 / piece.rows.max(1);
             let partition = (!piece.alone).then_some(log.partition);
-            let wanted = Wanted { partition, from: log.from, after: log.last, range: options.range };
+            let wanted = Wanted { partition, from: log.from, after: log.last, range: options.range, row };
             if let Some((rows, time, last)) = wanted.filter(batch, name)? {
+                of_one_topic(&rows, topic, name)?;
                 log.last = last;
                 log.next = Some((rows, time));
             }
@@ -152,11 +166,14 @@ fn rows(
         ParquetRecordBatchStreamBuilder::new_with_metadata(file.fetch.clone(), file.metadata.clone())
             .with_row_groups(vec![row_group])
             .with_batch_size(CHUNK_MESSAGES);
-    if let Some(columns) = &options.columns {
-        let wanted = columns.iter().map(String::as_str).chain(REQUIRED);
-        let mask = ProjectionMask::columns(file.metadata.parquet_schema(), wanted);
-        builder = builder.with_projection(mask);
-    }
+    // What other programs have added is not read.
+    let own = schema();
+    let wanted: Vec<&str> = match &options.columns {
+        Some(columns) => columns.iter().map(String::as_str).chain(REQUIRED).collect(),
+        None => own.fields().iter().map(|f| f.name().as_str()).collect(),
+    };
+    let mask = ProjectionMask::columns(file.metadata.parquet_schema(), wanted);
+    builder = builder.with_projection(mask);
     builder.build().map_err(|source| SourceError::Parquet { name: file.name.clone(), source })
 }
 
@@ -170,6 +187,8 @@ struct Wanted {
     after: i64,
     /// Only of these event times.
     range: TimeRange,
+    /// Rows of the file before the batch.
+    row: u64,
 }
 
 impl Wanted {
@@ -187,19 +206,39 @@ impl Wanted {
         let times = column("timestamp")?
             .as_primitive_opt::<TimestampMicrosecondType>()
             .ok_or_else(|| mistyped("timestamp"))?;
+        // Rows are named as people count them, from 1.
+        let at = |row: usize| self.row + row as u64 + 1;
+        let wrong = |row: usize, message: &str| SourceError::Archive {
+            name: name.to_owned(),
+            message: format!("row {} {message}", at(row)),
+        };
+        for column in REQUIRED {
+            let values =
+                batch.column_by_name(column).ok_or_else(|| columns(ArchiveError::Missing(column)))?;
+            if let Some(row) = (0..values.len()).find(|r| values.null_count() > 0 && values.is_null(*r)) {
+                return Err(wrong(row, &format!("has no {column}, which every event has")));
+            }
+        }
         let (mut min_time, mut last) = (i64::MAX, self.after);
         let mut mask = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
             let (offset, time) = (offsets.value(row), times.value(row));
+            if !(EARLIEST..LATEST).contains(&time) {
+                return Err(wrong(
+                    row,
+                    "has a timestamp that is not between 2000 and 2100: of another unit?",
+                ));
+            }
             let mine = self.partition.is_none_or(|p| partitions.value(row) == p);
             let wanted = mine && offset >= self.from && self.range.contains(time);
             if wanted {
                 if offset <= last {
+                    let (partition, what) =
+                        (partitions.value(row), if offset == last { "twice" } else { "late" });
                     let message = format!(
-                        "offset {offset} of partition {} does not follow the one before",
-                        partitions.value(row)
+                        "has offset {offset} of partition {partition} {what}: it does not follow {last}, the one before; {ORDER}"
                     );
-                    return Err(SourceError::Archive { name: name.to_owned(), message });
+                    return Err(wrong(row, &message));
                 }
                 last = offset;
                 min_time = min_time.min(time);
@@ -215,8 +254,44 @@ impl Wanted {
             filter_record_batch(&batch, &BooleanArray::from(mask))
                 .map_err(|e| SourceError::Archive { name: name.to_owned(), message: e.to_string() })?
         };
+        // What else an event must have is checked here, where the file has a name.
+        ArchiveReader::new(&rows).map_err(|e| match e {
+            ArchiveError::Stage { row, .. } => {
+                let place = |name| rows.column_by_name(name).map_or_else(String::new, |c| value_of(c, row));
+                let (partition, offset) = (place("partition"), place("offset"));
+                SourceError::Archive {
+                    name: name.to_owned(),
+                    message: format!(
+                        "the row of partition {partition} and offset {offset} has a pipeline_stage that is none"
+                    ),
+                }
+            }
+            other => columns(other),
+        })?;
         Ok(Some((rows, min_time, last)))
     }
+}
+
+fn value_of(column: &ArrayRef, row: usize) -> String {
+    array_value_to_string(column, row).unwrap_or_default()
+}
+
+/// Checks that rows are of the topic that was read first. Statistics say so only where the writer
+/// vouches for them.
+fn of_one_topic(rows: &RecordBatch, topic: &mut Option<String>, name: &str) -> Result<(), SourceError> {
+    let Some(topics) = rows.column_by_name("topic").and_then(|c| c.as_string_opt::<i32>()) else {
+        return Ok(());
+    };
+    for found in topics.iter().flatten() {
+        let known = topic.get_or_insert_with(|| found.to_owned());
+        if known != found {
+            let message = format!(
+                "holds topic {found}, but what was read before is of topic {known}; read one topic at a time"
+            );
+            return Err(SourceError::Archive { name: name.to_owned(), message });
+        }
+    }
+    Ok(())
 }
 
 impl Source for ParquetSource {

@@ -8,6 +8,7 @@ use crate::source::{FromBeginning, Inputs, resolve};
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use arrow::datatypes::{DataType, TimeUnit};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -162,4 +163,119 @@ fn rows_out_of_order_are_an_error_and_not_a_loss() {
     let mut source = open(dir.path(), ArchiveOptions::default(), &runtime).unwrap();
     let e = source.poll(Duration::ZERO).unwrap_err().to_string();
     assert!(e.contains("offset 2 of partition 0"), "{e}");
+}
+
+/// Events as another program would write them: nanoseconds, wider partitions, large text, an index,
+/// no metadata.
+fn write_rewritten(path: &Path, events: &[(i32, i64)], group: usize) {
+    let own = path.with_extension("own");
+    write(&own, "events", events, 10_000, EnabledStatistics::Page);
+    let file = File::open(&own).unwrap();
+    let reader = ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
+        .unwrap()
+        .build()
+        .unwrap();
+    let batches: Vec<RecordBatch> = reader.map(|b| b.unwrap()).collect();
+    let rows = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+    std::fs::remove_file(&own).unwrap();
+    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let to = match (field.name().as_str(), field.data_type()) {
+            ("partition", _) => DataType::Int64,
+            (_, DataType::Utf8) => DataType::LargeUtf8,
+            (_, DataType::Timestamp(..)) => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            (_, other) => other.clone(),
+        };
+        columns.push((field.name().clone(), arrow::compute::cast(column, &to).unwrap()));
+    }
+    columns.reverse();
+    let index = arrow::array::Int64Array::from_iter_values(0..rows.num_rows() as i64);
+    columns.push(("__index_level_0__".into(), Arc::new(index)));
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).unwrap(), rows.schema(), Some(properties)).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_rewritten_archive_gives_the_same_rows_and_is_pruned_by_time() {
+    let (before, after, runtime) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), runtime());
+    let events: Vec<(i32, i64)> = (0..2).flat_map(|p| (0..3_000).map(move |n| (p, n))).collect();
+    write(&before.path().join("a.parquet"), "events", &events, 500, EnabledStatistics::Page);
+    write_rewritten(&after.path().join("a.parquet"), &events, 500);
+    let time = |n: i64| 1_768_197_600_000_000 + n * 1_000_000;
+    for range in [TimeRange { from: time(100), to: time(300) }, TimeRange::default()] {
+        let options =
+            || ArchiveOptions { range, key_id: Some(IdHasher::new("k").key_id()), ..Default::default() };
+        let mut own = open(before.path(), options(), &runtime).unwrap();
+        let mut theirs = open(after.path(), options(), &runtime).unwrap();
+        let whole = std::fs::metadata(after.path().join("a.parquet")).unwrap().len();
+        if range != TimeRange::default() {
+            assert!(theirs.total_bytes().unwrap() < whole / 2, "row groups outside are not read");
+        }
+        let (own, theirs) = (read(&mut own, None), read(&mut theirs, None));
+        assert!(own.len() >= 200);
+        assert_eq!(own, theirs);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_rewritten_archive_is_said_of_the_file() {
+    let runtime = runtime();
+    let said = |write: &dyn Fn(&Path)| {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path());
+        let opened = open(dir.path(), ArchiveOptions::default(), &runtime);
+        opened.and_then(|mut s| s.poll(Duration::ZERO).map(|_| ())).unwrap_err().to_string()
+    };
+    let twice = said(&|d| write_rewritten(&d.join("b.parquet"), &[(0, 1), (0, 2), (0, 2)], 10));
+    assert!(twice.contains("b.parquet: row 3 has offset 2 of partition 0 twice"), "{twice}");
+    assert!(twice.contains("write it sorted by partition and offset"), "{twice}");
+    let late = said(&|d| write_rewritten(&d.join("b.parquet"), &[(1, 1), (0, 5), (1, 9), (0, 4)], 10));
+    assert!(late.contains("b.parquet: row 4 has offset 4 of partition 0 late"), "{late}");
+    let shuffled: Vec<(i32, i64)> = (0..40).map(|n| (0, n * 7 % 40)).collect();
+    let groups = said(&|d| write_rewritten(&d.join("b.parquet"), &shuffled, 10));
+    assert!(groups.contains("b.parquet: its rows are not in the order of their offsets"), "{groups}");
+    assert!(groups.contains("row groups from rows") && groups.contains("write it sorted"), "{groups}");
+
+    let changed = |name: &'static str, to: ArrayRef| {
+        said(&move |d| {
+            let mut builder = ArchiveBuilder::default();
+            let mut enricher = enricher();
+            for offset in 0..3 {
+                let text = message(0, offset);
+                let event = crate::event::decode(text.as_bytes(), &mut Vec::new()).unwrap();
+                let clean = enricher.clean(&event);
+                let place = Place { topic: "t", partition: 0, offset, record_time_us: None };
+                builder.push(&event, &clean, place);
+            }
+            let rows = builder.finish().unwrap();
+            let own = rows.schema();
+            let columns = own.fields().iter().zip(rows.columns()).map(|(f, c)| {
+                (f.name().clone(), if f.name() == name { Arc::clone(&to) } else { Arc::clone(c) }, true)
+            });
+            let columns: Vec<_> = columns.collect();
+            let rows = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+            let mut writer =
+                ArrowWriter::try_new(File::create(d.join("c.parquet")).unwrap(), rows.schema(), None)
+                    .unwrap();
+            writer.write(&rows).unwrap();
+            writer.close().unwrap();
+        })
+    };
+    let texts = |v: Vec<Option<&str>>| Arc::new(arrow::array::StringArray::from(v)) as ArrayRef;
+    let stage = changed("pipeline_stage", texts(vec![Some("generate"), Some("secret"), Some("deliver")]));
+    assert!(stage.contains("c.parquet: the row of partition 0 and offset 1 has a pipeline_stage"), "{stage}");
+    assert!(!stage.contains("secret"));
+    let null = changed("request_id", texts(vec![Some("a"), None, None]));
+    assert!(null.contains("c.parquet: row 2 has no request_id"), "{null}");
+    let unit = Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![1_768_197_600_000i64; 3]));
+    let unit = changed("timestamp", unit);
+    assert!(unit.contains("c.parquet: row 1 has a timestamp that is not between 2000 and 2100"), "{unit}");
+    let topics = changed("topic", texts(vec![Some("t"), Some("u"), Some("t")]));
+    assert!(topics.contains("c.parquet") && topics.contains("one topic at a time"), "{topics}");
+    let column = changed("seed", texts(vec![Some("1"), Some("secret"), None]));
+    assert!(column.contains("c.parquet: column seed is Utf8 and holds values that are no Int64"), "{column}");
 }
