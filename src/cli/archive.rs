@@ -377,6 +377,11 @@ impl Worker {
         let mut events = 0;
         for s in &spans {
             let Some(owned) = self.owned.get_mut(&p) else { break };
+            if s.tombstone {
+                Progress::add(&self.progress.tombstones, 1);
+                owned.archive.pass(s.offset);
+                continue;
+            }
             let message = &buffer[s.start as usize..s.end as usize];
             mistyped.clear();
             let decoded = decode_within(message, self.limits.max_message, &mut mistyped);
@@ -438,7 +443,7 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
             serde_json::json!({
                 "archive": url, "seconds": seconds, "messages": c.messages, "events": wrote.rows, "files": wrote.files,
                 "bytes": wrote.bytes, "rejected": c.rejected, "reasons": reasons, "mistyped_fields": c.mistyped_fields,
-                "gaps": c.gaps,
+                "gaps": c.gaps, "tombstones": c.tombstones,
             })
         );
         return Ok(());
@@ -463,9 +468,11 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
             reasons.join(", ")
         );
     }
-    for (n, what) in
-        [(c.mistyped_fields, "optional fields of the wrong type left out"), (c.gaps, "offsets lost")]
-    {
+    for (n, what) in [
+        (c.mistyped_fields, "optional fields of the wrong type left out"),
+        (c.tombstones, "tombstones"),
+        (c.gaps, "offsets lost"),
+    ] {
         if n > 0 {
             text += &format!("; {} {what}", HumanCount(n));
         }

@@ -43,6 +43,8 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
     for (n, what) in [
         (c.mistyped_fields, "optional fields of the wrong type"),
         (c.late, "late events"),
+        (c.undecided, "events so far ahead that those to come decide whether they count"),
+        (c.tombstones, "tombstones"),
         (c.gaps, "offsets lost"),
         (s.undelivered, "alerts not delivered"),
     ] {

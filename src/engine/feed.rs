@@ -6,6 +6,7 @@ use super::ingest::Owned;
 use super::progress::Progress;
 use super::run::{EngineError, Finish};
 use crate::source::{Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, Source};
+use crate::window::Reach;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
@@ -34,7 +35,7 @@ pub(super) fn queue_length(queue: u64, workers: usize) -> usize {
 enum Work {
     Assign(Box<Owned>),
     Chunk(Chunk),
-    Quiet(PartitionId),
+    Quiet(PartitionId, Reach),
     Drop(PartitionId),
 }
 
@@ -43,7 +44,8 @@ pub(super) enum Order {
     Assign(Box<Owned>),
     /// A chunk that is being decoded.
     Chunk(Receiver<Outcome>),
-    Quiet(PartitionId),
+    /// Nothing more is expected of it for now.
+    Quiet(PartitionId, Reach),
     Drop(PartitionId),
 }
 
@@ -151,7 +153,8 @@ impl Feed<'_> {
                     }
                 }
                 Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
-                Polled::Idle(p) | Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p))),
+                Polled::Idle(p) => waiting.push_back((p, Work::Quiet(p, Reach::Idle))),
+                Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p, Reach::Ended))),
                 // Said in order by the claims.
                 Polled::Revoked(_) => {}
                 Polled::Gap { partition, from, to } => {
@@ -229,7 +232,7 @@ impl Queues<'_> {
 fn order(work: Work) -> (Order, Option<Task>) {
     match work {
         Work::Assign(owned) => (Order::Assign(owned), None),
-        Work::Quiet(p) => (Order::Quiet(p), None),
+        Work::Quiet(p, reach) => (Order::Quiet(p, reach), None),
         Work::Drop(p) => (Order::Drop(p), None),
         Work::Chunk(chunk) => {
             let (to, from) = bounded(1);
@@ -249,9 +252,9 @@ mod tests {
         let (to, from): (Vec<_>, Vec<_>) = (0..2).map(|_| bounded(1)).unzip();
         let (decode, _decoder) = bounded(1);
         let queues = Queues { workers: &to, decode: &decode };
-        let quiet = |p| (PartitionId(p), Work::Quiet(PartitionId(p)));
+        let quiet = |p| (PartitionId(p), Work::Quiet(PartitionId(p), Reach::Idle));
         let told = |worker: usize| match from[worker].try_recv() {
-            Ok(Order::Quiet(p)) => Some(p.0),
+            Ok(Order::Quiet(p, _)) => Some(p.0),
             _ => None,
         };
         let waiting = queues.offer_all([quiet(0), quiet(2), quiet(1), quiet(4), quiet(3)].into());
@@ -321,7 +324,7 @@ mod tests {
             scope.spawn(|| feed.poll_all(&mut source, &stop, &failed).map(|_| ()).unwrap());
             let quiet = |worker: usize| {
                 let told = from[worker].recv_timeout(Duration::from_secs(20));
-                matches!(told, Ok(Order::Quiet(p)) if p.0 == worker as i32)
+                matches!(told, Ok(Order::Quiet(p, _)) if p.0 == worker as i32)
             };
             let second = (0..MUCH).filter(|_| quiet(1)).count();
             // The first one goes on, and all comes that waited.

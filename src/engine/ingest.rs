@@ -16,7 +16,7 @@ use crate::store::chain::{Chain, ChainError, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
 use crate::store::vectors::VectorRow;
-use crate::window::{Pane, Partition, PartitionState};
+use crate::window::{Counters, Origins, Pane, Partition, PartitionState, Reach};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -46,9 +46,6 @@ fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl F
 pub struct PartitionCommit {
     /// The offset to go on from.
     pub next_offset: i64,
-    /// The newest event time, microseconds.
-    #[serde(default)]
-    pub newest: i64,
     /// A hash of the last record, to tell a topic that was made anew.
     pub fingerprint: u64,
     /// Watermark and counters.
@@ -66,6 +63,12 @@ pub struct PartitionCommit {
     pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
     pub quiet: bool,
+    /// Then, where the watermark would stand if records that are ahead of the others were believed, as far as they may be.
+    #[serde(default)]
+    pub likely: Option<i64>,
+    /// Whether some records are too far ahead of the others to be believed yet.
+    #[serde(default)]
+    pub unsettled: bool,
 }
 
 /// A commit, handed to the evaluator of this process.
@@ -79,6 +82,10 @@ pub struct Committed {
     pub watermark: i64,
     /// Whether the partition is idle or at its end.
     pub quiet: bool,
+    /// As in [`PartitionCommit`].
+    pub likely: Option<i64>,
+    /// As in [`PartitionCommit`].
+    pub unsettled: bool,
     /// Whether it ever held a record.
     pub empty: bool,
     /// The panes that closed.
@@ -185,7 +192,6 @@ pub struct Owned {
     open_file: Option<String>,
     recent: VecDeque<bool>,
     bad: usize,
-    newest: i64,
     /// Whether anything came since the last commit.
     dirty: bool,
 }
@@ -222,7 +228,6 @@ impl Owned {
             open_file: None,
             recent: VecDeque::new(),
             bad: 0,
-            newest: 0,
             dirty: false,
         };
         if let Some(c) = last {
@@ -243,7 +248,6 @@ impl Owned {
             owned.state.pack_others();
             owned.sampler = Sampler::restore(&c.sampler);
             owned.next_offset = c.next_offset;
-            owned.newest = c.newest;
             owned.fingerprint = c.fingerprint;
             owned.open_file = c.open;
         }
@@ -352,31 +356,45 @@ impl Owned {
     fn take_in(&mut self, decoded: &Decoded, progress: &Progress) -> Result<(), IngestError> {
         let mistyped = decoded.refused.iter().filter(|r| !r.fatal).count();
         Progress::add(&progress.mistyped, mistyped as u64);
-        for r in &decoded.refused {
-            let time = r.record_time_us.unwrap_or(self.newest.max(r.newest));
-            self.reject(time, r.offset, r.reject, r.fatal, progress);
-        }
         decoded.good.iter().for_each(|good| self.note(*good));
-        self.newest = self.newest.max(decoded.newest);
         self.next_offset = decoded.next_offset.unwrap_or(self.next_offset);
         self.fingerprint = decoded.fingerprint.unwrap_or(self.fingerprint);
         Progress::add(&progress.messages, decoded.messages);
+        Progress::add(&progress.tombstones, decoded.tombstones);
         Progress::add(&progress.bytes, decoded.bytes);
         let before = self.state.counters();
-        let mut refused = Vec::new();
-        let taken = self.state.ingest(&decoded.batch, |i, reject| refused.push((decoded.offsets[i], reject)));
-        taken.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?;
-        for (offset, reject) in refused {
-            self.reject(self.newest, offset, reject, true, progress);
+        // A message that says no time of its own lies in that of the events around it.
+        let asked: Vec<i64> =
+            decoded.refused.iter().filter(|r| r.record_time_us.is_none()).map(|r| r.offset).collect();
+        let mut too_far = Vec::new();
+        let origins = Origins { offsets: &decoded.offsets, appended: &decoded.appended };
+        let refuse = &mut |offset, time, reject| too_far.push((offset, time, reject));
+        let told = self.state.ingest_asked(&decoded.batch, origins, &asked, refuse);
+        let mut told =
+            told.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?.into_iter();
+        for r in &decoded.refused {
+            let time = r.record_time_us.or_else(|| told.next()).unwrap_or_default();
+            self.reject(time, r.offset, r.reject, r.fatal, progress);
         }
-        let after = self.state.counters();
-        Progress::add(&progress.events, after.events - before.events);
-        Progress::add(&progress.late, after.late - before.late);
+        for (offset, time, reject) in too_far {
+            self.reject(time, offset, reject, true, progress);
+        }
+        self.count(before, progress);
         let closed = self.state.take_closed();
         self.closed_bytes += closed.iter().map(|r| r.contents.held()).sum::<usize>();
         self.closed.extend(closed);
         self.dirty = true;
         self.mostly_bad()
+    }
+
+    /// Counts what came in since the counters stood at `before`.
+    fn count(&self, before: Counters, progress: &Progress) {
+        let after = self.state.counters();
+        Progress::add(&progress.events, after.events.saturating_sub(before.events));
+        // Events of the first minutes of a partition that turned out to be of a wrong clock; some may have been counted by another process.
+        Progress::take(&progress.events, before.events.saturating_sub(after.events));
+        Progress::add(&progress.late, after.late - before.late);
+        progress.undecided.lock().insert(self.id, self.state.undecided() as u64);
     }
 
     fn reject(&mut self, time: i64, offset: i64, reject: Reject, fatal: bool, progress: &Progress) {
@@ -451,13 +469,19 @@ impl Owned {
     ///
     /// # Errors
     /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
-    pub fn commit(&mut self, quiet: bool) -> Result<Committed, IngestError> {
+    pub fn commit(&mut self, quiet: Option<Reach>, progress: &Progress) -> Result<Committed, IngestError> {
         reached("partition.commit.begin");
         let id = self.id;
         let files = |source: PaneFileError| IngestError::Files { partition: id, source };
-        if quiet {
-            self.closed.extend(self.state.flush());
+        let mut likely = None;
+        if let Some(reach) = quiet {
+            let before = self.state.counters();
+            let (rows, mark) = self.state.flush(reach);
+            self.closed.extend(rows);
+            likely = mark;
+            self.count(before, progress);
         }
+        let quiet = quiet.is_some();
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
@@ -480,7 +504,6 @@ impl Owned {
         stager.vectors(&self.vectors).map_err(files)?;
         let commit = PartitionCommit {
             next_offset: self.next_offset,
-            newest: self.newest,
             fingerprint: self.fingerprint,
             state: self.state.state(),
             watermark: self.state.watermark(),
@@ -489,6 +512,8 @@ impl Owned {
             files: stager.files,
             sampler: self.sampler.state(),
             quiet,
+            likely,
+            unsettled: self.state.is_unsettled(),
         };
         let staged = commit.files.clone();
         reached("partition.commit.staged");
@@ -510,6 +535,8 @@ impl Owned {
             epoch,
             watermark: self.state.watermark(),
             quiet,
+            likely,
+            unsettled: self.state.is_unsettled(),
             empty: self.next_offset == 0,
             rows: std::mem::take(&mut self.closed),
         })

@@ -63,6 +63,19 @@ pub struct Span {
     pub end: u32,
     /// The record's own time (for Kafka usually the producer's clock), microseconds since 1970.
     pub record_time_us: Option<i64>,
+    /// Whether that is when the broker took it, by the broker's own clock.
+    pub appended: bool,
+    /// Whether it has no value at all: it says that the record of its key is deleted, and is no message.
+    pub tombstone: bool,
+}
+
+/// A record's own time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordTime {
+    /// Microseconds since 1970.
+    pub us: Option<i64>,
+    /// Whether that is when the broker took it, by the broker's own clock.
+    pub appended: bool,
 }
 
 /// What a chunk holds. Offsets ascend; they may have holes (compaction, transactions, blank lines).

@@ -238,6 +238,11 @@ impl ArchivePartition {
         self.passed(offset);
     }
 
+    /// Goes on behind a record that is no message.
+    pub fn pass(&mut self, offset: i64) {
+        self.passed(offset);
+    }
+
     fn note(&mut self, time: i64, offset: i64, reject: Reject, fatal: bool) {
         self.rejects.push(RejectRow {
             time,

@@ -17,14 +17,14 @@ pub use options::KafkaOptions;
 pub use probe::{Probed, probe};
 
 use super::Spare;
-use super::{Again, Offset, PartitionId, Polled, Positions, Source, SourceError};
+use super::{Again, Offset, PartitionId, Polled, Positions, RecordTime, Source, SourceError};
 use config::{client_config, creation_error};
 use context::{Assigned, Change, Context, kafka};
 use partition::{Idle, Part};
 use rdkafka::Message;
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Timestamp};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -309,10 +309,11 @@ fn take(
 ) -> Option<i32> {
     let partition = message.partition();
     let part = parts.get_mut(&partition)?;
-    let payload = message.payload().unwrap_or_default();
-    let payload = &payload[..payload.len().min(max_message + 1)];
-    let time = message.timestamp().to_millis().map(|ms| ms.saturating_mul(1000));
-    part.take(message.offset(), payload, time, now);
+    let payload = message.payload().map(|p| &p[..p.len().min(max_message + 1)]);
+    let time = message.timestamp();
+    let appended = matches!(time, Timestamp::LogAppendTime(_));
+    let us = time.to_millis().map(|ms| ms.saturating_mul(1000));
+    part.take(message.offset(), payload, RecordTime { us, appended }, now);
     part.gathered.is_full().then_some(partition)
 }
 

@@ -1,7 +1,7 @@
 //! One assigned partition: where it is read, what was gathered of it, and whether it has gone quiet. Decisions only, no I/O.
 
 use super::context::Assigned;
-use crate::source::MessageBuffer;
+use crate::source::{MessageBuffer, RecordTime};
 use std::time::{Duration, Instant};
 
 /// Time before a look at a quiet partition's end is repeated.
@@ -60,7 +60,7 @@ impl Part {
     }
 
     /// Takes in a message. One that was read before (the client may repeat after a new assignment) or lies beyond the end is left out.
-    pub fn take(&mut self, offset: i64, payload: &[u8], time_us: Option<i64>, now: Instant) {
+    pub fn take(&mut self, offset: i64, payload: Option<&[u8]>, time: RecordTime, now: Instant) {
         if self.ended || self.next.is_some_and(|n| offset < n) {
             return;
         }
@@ -71,7 +71,7 @@ impl Part {
         if self.gathered.is_empty() {
             self.gathered_since = now;
         }
-        self.gathered.push(offset, payload, time_us);
+        self.gathered.push_record(offset, payload, time);
         self.at_end = false;
         self.idle_said = false;
         self.look_again = None;
@@ -128,8 +128,8 @@ mod tests {
         let t = Instant::now();
         let minute = Duration::from_secs(60);
         let mut p = part(t);
-        p.take(5, b"a", None, t);
-        p.take(6, b"b", None, t);
+        p.take(5, Some(b"a"), RecordTime::default(), t);
+        p.take(6, Some(b"b"), RecordTime::default(), t);
         assert!(!p.may_be_idle(t + minute, minute), "not at the end");
         p.at_end = true;
         assert!(!p.may_be_idle(t + minute / 2, minute), "not quiet for long enough");
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(p.idle(Some(9), t + minute * 2), Idle::No, "and still more");
         assert_eq!(p.idle(Some(9), t + minute * 3), Idle::Yes, "marks of transactions");
         assert!(!p.may_be_idle(t + minute * 9, minute), "said once");
-        p.take(9, b"c", None, t + minute * 10);
+        p.take(9, Some(b"c"), RecordTime::default(), t + minute * 10);
         p.at_end = true;
         assert!(p.may_be_idle(t + minute * 11, minute), "and again after new records");
     }
@@ -150,7 +150,7 @@ mod tests {
         let t = Instant::now();
         let mut p = Part::new(&Assigned { partition: 0, next: Some(5), high: Some(7), gone: None }, true, t);
         for offset in [4, 5, 5, 6, 7, 8] {
-            p.take(offset, b"x", None, t);
+            p.take(offset, Some(b"x"), RecordTime::default(), t);
         }
         assert_eq!(p.gathered.spans.iter().map(|s| s.offset).collect::<Vec<_>>(), [5, 6]);
         assert!(!p.is_caught_up(), "not before the records are handed out");
