@@ -18,6 +18,7 @@ use crate::store::{Patience, Storage};
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use indicatif::{HumanBytes, HumanCount};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +65,7 @@ enum ArchiveError {
     )]
     MostlyBad { partition: PartitionId, bad: u64, of: u64, reasons: String, share: f64 },
     #[error(
-        "partition {partition}: its offsets begin again at {to} (they had come to {from}): the topic was made anew; archive it into \
+        "partition {partition}: its offsets begin again at {to} (they had come to {from}): the topic was created again; archive it into \
          another --output"
     )]
     MadeAnew { partition: PartitionId, from: i64, to: i64 },
@@ -117,7 +118,11 @@ impl Archive {
             key_id: job.plan.hasher.key_id(),
             rows_per_file: self.rows_per_file,
         };
-        let claims = Arc::new(Claims { target: Arc::new(target), claimed: Claimed::default() });
+        let claims = Arc::new(Claims {
+            target: Arc::new(target),
+            claimed: Claimed::default(),
+            logs: Mutex::default(),
+        });
         let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
         let stop = stop_signal(&runtime);
         let mut source: Box<dyn Source> = match (files, kafka) {
@@ -160,6 +165,8 @@ struct Limits {
 struct Claims {
     target: Arc<ArchiveTarget>,
     claimed: Claimed<ArchivePartition>,
+    /// The topic's id by each position that was asked for.
+    logs: Mutex<BTreeMap<PartitionId, Option<Arc<str>>>>,
 }
 
 impl Positions for Claims {
@@ -168,8 +175,13 @@ impl Positions for Claims {
         let owned = ArchivePartition::claim(&self.target, partition, writer)
             .map_err(|e| PositionError::Never(Box::new(e)))?;
         let position = owned.position();
+        self.logs.lock().insert(partition, owned.log());
         self.claimed.claim(owned);
         Ok(position)
+    }
+
+    fn log(&self, partition: PartitionId) -> Option<Arc<str>> {
+        self.logs.lock().get(&partition)?.clone()
     }
 
     fn let_go(&self, partition: PartitionId) {
@@ -182,6 +194,7 @@ enum Work {
     Assign(Box<ArchivePartition>),
     Chunk(Chunk),
     Ended(PartitionId),
+    Log(PartitionId, Option<Arc<str>>),
     Drop(PartitionId),
 }
 
@@ -286,6 +299,7 @@ impl Feed<'_> {
                     Progress::add(&self.progress.gaps, to.0.saturating_sub(from.0).unsigned_abs());
                     tracing::warn!(%partition, from = from.0, to = to.0, "records are gone before they were archived: counted as a gap");
                 }
+                Polled::Log { partition, id, .. } => send(partition, Work::Log(partition, id)),
                 Polled::Revoked(_) | Polled::Idle(_) | Polled::Nothing => {}
                 Polled::Finished => return Ok(()),
             }
@@ -327,6 +341,11 @@ impl Worker {
                     self.owned.remove(&p);
                 }
                 Ok(Work::Ended(p)) => self.commit(p)?,
+                Ok(Work::Log(p, id)) => {
+                    if let Some(owned) = self.owned.get_mut(&p) {
+                        owned.archive.follow(id);
+                    }
+                }
                 Ok(Work::Chunk(chunk)) => self.chunk(chunk)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -10,6 +10,7 @@ use crate::window::Reach;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ enum Work {
     Assign(Box<Owned>),
     Chunk(Chunk),
     Quiet(PartitionId, Reach),
+    Log(PartitionId, Option<Arc<str>>, Option<Offset>),
     Drop(PartitionId),
 }
 
@@ -46,6 +48,8 @@ pub(super) enum Order {
     Chunk(Receiver<Outcome>),
     /// Nothing more is expected of it for now.
     Quiet(PartitionId, Reach),
+    /// What comes next is in this log, which begins there if it is another one.
+    Log(PartitionId, Option<Arc<str>>, Option<Offset>),
     Drop(PartitionId),
 }
 
@@ -160,7 +164,10 @@ impl Feed<'_> {
                 Polled::Gap { partition, from, to } => {
                     let lost = to.0.saturating_sub(from.0).unsigned_abs();
                     Progress::add(&self.progress.gaps, lost);
-                    tracing::warn!(%partition, from = from.0, to = to.0, "records are gone (retention, or a topic made anew): counted as a gap");
+                    tracing::warn!(%partition, from = from.0, to = to.0, "records are gone (retention, or a topic that was created again): counted as a gap");
+                }
+                Polled::Log { partition, id, begins } => {
+                    waiting.push_back((partition, Work::Log(partition, id, begins)));
                 }
                 Polled::Finished => {
                     self.queues.send_all(waiting);
@@ -233,6 +240,7 @@ fn order(work: Work) -> (Order, Option<Task>) {
     match work {
         Work::Assign(owned) => (Order::Assign(owned), None),
         Work::Quiet(p, reach) => (Order::Quiet(p, reach), None),
+        Work::Log(p, id, begins) => (Order::Log(p, id, begins), None),
         Work::Drop(p) => (Order::Drop(p), None),
         Work::Chunk(chunk) => {
             let (to, from) = bounded(1);

@@ -46,8 +46,11 @@ fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl F
 pub struct PartitionCommit {
     /// The offset to go on from.
     pub next_offset: i64,
-    /// A hash of the last record, to tell a topic that was made anew.
+    /// A hash of the last record, to tell a topic that was created again where its id does not.
     pub fingerprint: u64,
+    /// The topic's id, where the brokers tell it.
+    #[serde(default)]
+    pub log: Option<String>,
     /// Watermark and counters.
     pub state: PartitionState,
     /// The watermark, microseconds.
@@ -182,6 +185,7 @@ pub struct Owned {
     state: Partition,
     next_offset: i64,
     fingerprint: u64,
+    log: Option<Arc<str>>,
     closed: Vec<Pane>,
     /// About how many bytes of memory these hold.
     closed_bytes: usize,
@@ -220,6 +224,7 @@ impl Owned {
             state: Partition::new(Arc::clone(&job.filler), job.times),
             next_offset: 0,
             fingerprint: 0,
+            log: None,
             closed: Vec::new(),
             closed_bytes: 0,
             rejects: Vec::new(),
@@ -249,6 +254,7 @@ impl Owned {
             owned.sampler = Sampler::restore(&c.sampler);
             owned.next_offset = c.next_offset;
             owned.fingerprint = c.fingerprint;
+            owned.log = c.log.map(Arc::from);
             owned.open_file = c.open;
         }
         reached("partition.claim.loaded");
@@ -268,6 +274,22 @@ impl Owned {
     #[must_use]
     pub fn position(&self) -> Option<Offset> {
         (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
+    }
+
+    /// What tells the last record: the id of its topic, where it is known, and a hash of its value; 0 before the first.
+    #[must_use]
+    pub fn last_read(&self) -> (Option<Arc<str>>, u64) {
+        (self.log.clone(), self.fingerprint)
+    }
+
+    /// What comes next is in the log of this id; where that is another one, it begins at `begins`.
+    pub fn follow(&mut self, log: Option<Arc<str>>, begins: Option<Offset>) {
+        if let Some(begins) = begins {
+            self.next_offset = begins.0;
+            self.fingerprint = 0;
+            self.dirty = true;
+        }
+        self.log = log.or_else(|| self.log.take().filter(|_| begins.is_none()));
     }
 
     /// Takes in a decoded chunk, once the vectors of its images are there.
@@ -505,6 +527,7 @@ impl Owned {
         let commit = PartitionCommit {
             next_offset: self.next_offset,
             fingerprint: self.fingerprint,
+            log: self.log.as_deref().map(str::to_owned),
             state: self.state.state(),
             watermark: self.state.watermark(),
             panes: panes_file,

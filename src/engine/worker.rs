@@ -41,6 +41,11 @@ impl Worker {
                 }
                 Ok(Order::Drop(p)) => self.drop(p),
                 Ok(Order::Quiet(p, reach)) => self.commit(p, Some(reach))?,
+                Ok(Order::Log(p, id, begins)) => {
+                    if let Some((owned, _)) = self.owned.get_mut(&p) {
+                        owned.follow(id, begins);
+                    }
+                }
                 Ok(Order::Chunk(decoded)) => match self.decoded(&decoded)? {
                     Some(decoded) => self.chunk(decoded)?,
                     None => break,

@@ -145,6 +145,15 @@ pub enum Polled {
         /// The offset at which reading goes on.
         to: Offset,
     },
+    /// What comes next of a partition is in the log of this id, said when reading begins and before anything of it.
+    Log {
+        /// The partition.
+        partition: PartitionId,
+        /// What tells the topic from another of its name before or after it, where the brokers say it.
+        id: Option<Arc<str>>,
+        /// Where reading begins, should this be another log than that of the position.
+        begins: Option<Offset>,
+    },
     /// All inputs have ended; nothing comes any more.
     Finished,
 }
@@ -168,6 +177,16 @@ pub trait Positions: Send + Sync {
     /// # Errors
     /// When the place can't be told; the source then fails rather than guess.
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError>;
+
+    /// The id of the log that the position last told is in, where it is known.
+    fn log(&self, _partition: PartitionId) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Whether this may be the record before the position last told. Asked where ids don't tell whether the log is still the same.
+    fn is_last_read(&self, _partition: PartitionId, _value: &[u8]) -> bool {
+        true
+    }
 
     /// The partition belongs to somebody else from here on, unless its position is asked for again. Called in one order with
     /// [`Positions::position`], by the same thread.

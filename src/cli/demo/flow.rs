@@ -229,7 +229,7 @@ impl<S: Source> Source for Ending<S> {
                 return Err(self.refuse(gap));
             }
             Polled::Revoked(_) => return Err(self.refuse(FlowError::Revoked)),
-            Polled::Idle(_) | Polled::Ended(_) | Polled::Nothing | Polled::Finished => {}
+            Polled::Log { .. } | Polled::Idle(_) | Polled::Ended(_) | Polled::Nothing | Polled::Finished => {}
         }
         Ok(polled)
     }

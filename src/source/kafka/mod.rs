@@ -6,8 +6,10 @@ mod drain;
 mod options;
 mod partition;
 mod probe;
+mod recreated;
 #[cfg(test)]
 pub mod tests;
+mod topic_id;
 mod trouble;
 #[cfg(test)]
 mod trouble_tests;
@@ -38,6 +40,9 @@ const PLACE_AGAIN: Duration = Duration::from_secs(1);
 /// The client is polled after so long also while chunks wait to be taken.
 const SERVE: Duration = Duration::from_secs(1);
 
+/// Time between two looks at whether the topic is still the same one.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
 /// The client under this source.
 type Consuming = rdkafka::consumer::BaseConsumer<Context>;
 
@@ -57,6 +62,8 @@ pub struct KafkaSource {
     joined: bool,
     /// When the client was last polled.
     served: Instant,
+    /// When to look again whether the topic is still the same one.
+    look: Instant,
 }
 
 impl KafkaSource {
@@ -79,6 +86,7 @@ impl KafkaSource {
         Ok(Self {
             consumer,
             served: options.clock.now(),
+            look: options.clock.now() + LOOK_AGAIN,
             options,
             parts: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -92,7 +100,7 @@ impl KafkaSource {
 
     fn consumer(options: &KafkaOptions, positions: &Arc<dyn Positions>) -> Result<Consuming, SourceError> {
         let config = client_config(&options.brokers, &options.group, &options.properties)?;
-        let context = Context::new(&options.topic, Arc::clone(positions));
+        let context = Context::new(options, Arc::clone(positions));
         config.create_with_context(context).map_err(creation_error)
     }
 
@@ -152,6 +160,14 @@ impl KafkaSource {
     fn begin(&mut self, a: &Assigned) -> Result<(), SourceError> {
         if let (Some(from), Some(to)) = (a.gone, a.next) {
             self.ready.push_back(gap(a.partition, from, to));
+        }
+        if a.log.is_some() || a.recreated {
+            let begins = a.next.filter(|_| a.recreated).map(Offset);
+            self.ready.push_back(Polled::Log {
+                partition: PartitionId(a.partition),
+                id: a.log.clone(),
+                begins,
+            });
         }
         let part = Part::new(a, self.options.until_caught_up, self.options.clock.now());
         self.parts.insert(a.partition, part);
@@ -325,7 +341,10 @@ fn gap(partition: i32, from: i64, to: i64) -> Polled {
 fn about(polled: &Polled) -> Option<PartitionId> {
     match polled {
         Polled::Chunk(c) => Some(c.partition),
-        Polled::Idle(p) | Polled::Ended(p) | Polled::Gap { partition: p, .. } => Some(*p),
+        Polled::Idle(p)
+        | Polled::Ended(p)
+        | Polled::Gap { partition: p, .. }
+        | Polled::Log { partition: p, .. } => Some(*p),
         Polled::Revoked(_) | Polled::Nothing | Polled::Finished => None,
     }
 }
@@ -376,6 +395,7 @@ impl Source for KafkaSource {
             None => {}
         }
         self.place()?;
+        self.look_for_another_topic()?;
         self.gather(wait)?;
         self.quiet_ones()?;
         match self.next_ready() {

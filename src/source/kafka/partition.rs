@@ -2,6 +2,7 @@
 
 use super::context::Assigned;
 use crate::source::{MessageBuffer, RecordTime};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time before a look at a quiet partition's end is repeated.
@@ -23,6 +24,8 @@ pub struct Part {
     pub next: Option<i64>,
     /// One past the last record, as last seen.
     pub high: Option<i64>,
+    /// The id of the topic, where it is known.
+    pub log: Option<Arc<str>>,
     /// Messages that make the next chunk.
     pub gathered: MessageBuffer,
     /// When the first of them came.
@@ -47,6 +50,7 @@ impl Part {
         Self {
             next: a.next,
             high: a.high,
+            log: a.log.clone(),
             gathered: MessageBuffer::default(),
             gathered_since: now,
             paused: false,
@@ -57,6 +61,16 @@ impl Part {
             idle_said: false,
             look_again: None,
         }
+    }
+
+    /// Another log has taken the place of this one: it is read from `low`.
+    pub fn begin_anew(&mut self, log: Option<Arc<str>>, (low, high): (i64, i64)) {
+        self.next = Some(low);
+        self.high = Some(high);
+        self.log = log;
+        self.at_end = false;
+        self.look_again = None;
+        self.end = self.end.map(|_| high);
     }
 
     /// Takes in a message. One that was read before (the client may repeat after a new assignment) or lies beyond the end is left out.
@@ -119,8 +133,12 @@ impl Part {
 mod tests {
     use super::*;
 
+    fn assigned() -> Assigned {
+        Assigned { partition: 0, next: Some(5), high: Some(7), gone: None, log: None, recreated: false }
+    }
+
     fn part(now: Instant) -> Part {
-        Part::new(&Assigned { partition: 0, next: Some(5), high: Some(7), gone: None }, false, now)
+        Part::new(&assigned(), false, now)
     }
 
     #[test]
@@ -148,7 +166,7 @@ mod tests {
     #[test]
     fn repeats_and_records_beyond_the_end_are_left_out() {
         let t = Instant::now();
-        let mut p = Part::new(&Assigned { partition: 0, next: Some(5), high: Some(7), gone: None }, true, t);
+        let mut p = Part::new(&assigned(), true, t);
         for offset in [4, 5, 5, 6, 7, 8] {
             p.take(offset, Some(b"x"), RecordTime::default(), t);
         }
