@@ -283,7 +283,8 @@ impl EvaluatorTask {
         read.read_to = c.epoch.0;
         self.last_commit.insert(p, c.epoch.0);
         read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
-        // One that goes on with records which are not believed yet is not waited for until they are: of sparse traffic that may take days.
+        // One that goes on with records which are not believed yet is not waited for until they
+        // are: of sparse traffic that may take days.
         read.quiet = c.quiet || (read.quiet && c.unsettled);
         read.likely = if c.quiet { c.likely } else { read.likely.filter(|_| read.quiet) };
         read.empty = c.empty;

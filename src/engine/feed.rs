@@ -158,7 +158,10 @@ impl Feed<'_> {
                 }
                 Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
                 Polled::Idle(p) => waiting.push_back((p, Work::Quiet(p, Reach::Idle))),
-                Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p, Reach::Ended))),
+                Polled::Ended(p) => {
+                    let reach = if source.goes_on() { Reach::Idle } else { Reach::Ended };
+                    waiting.push_back((p, Work::Quiet(p, reach)));
+                }
                 // Said in order by the claims.
                 Polled::Revoked(_) => {}
                 Polled::Gap { partition, from, to } => {

@@ -66,7 +66,8 @@ pub struct PartitionCommit {
     pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
     pub quiet: bool,
-    /// Then, where the watermark would stand if records that are ahead of the others were believed, as far as they may be.
+    /// Then, where the watermark would stand if records that are ahead of the others were believed,
+    /// as far as they may be.
     #[serde(default)]
     pub likely: Option<i64>,
     /// Whether some records are too far ahead of the others to be believed yet.
@@ -276,7 +277,8 @@ impl Owned {
         (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
     }
 
-    /// What tells the last record: the id of its topic, where it is known, and a hash of its value; 0 before the first.
+    /// What tells the last record: the id of its topic, where it is known, and a hash of its value;
+    /// 0 before the first.
     #[must_use]
     pub fn last_read(&self) -> (Option<Arc<str>>, u64) {
         (self.log.clone(), self.fingerprint)
@@ -413,7 +415,8 @@ impl Owned {
     fn count(&self, before: Counters, progress: &Progress) {
         let after = self.state.counters();
         Progress::add(&progress.events, after.events.saturating_sub(before.events));
-        // Events of the first minutes of a partition that turned out to be of a wrong clock; some may have been counted by another process.
+        // Events of the first minutes of a partition that turned out to be of a wrong clock; some
+        // may have been counted by another process.
         Progress::take(&progress.events, before.events.saturating_sub(after.events));
         Progress::add(&progress.late, after.late - before.late);
         progress.undecided.lock().insert(self.id, self.state.undecided() as u64);

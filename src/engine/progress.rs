@@ -71,7 +71,8 @@ pub struct Progress {
     pub vectors: AtomicU64,
     /// Images refused, by reason.
     pub refused_vectors: Mutex<BTreeMap<Arc<str>, u64>>,
-    /// Events of each partition so far ahead of the others that those to come decide whether they count.
+    /// Events of each partition so far ahead of the others that those to come decide whether they
+    /// count.
     pub undecided: Mutex<BTreeMap<PartitionId, u64>>,
     /// About how many bytes of memory each partition's open panes took at its last commit.
     pub open_panes: Mutex<BTreeMap<PartitionId, usize>>,

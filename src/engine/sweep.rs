@@ -25,8 +25,9 @@ fn delete_of<G: Fn(&str) -> bool>(storage: &Storage, folder: &str, gone: impl Fn
     }
 }
 
-/// The first day that stays: `first`, unless of so few later ones there is anything that they are not the `least` that stay. Age alone
-/// must not decide: one leap of the event time, real or of a wrong clock, would make everything old.
+/// The first day that stays: `first`, unless of so few later ones there is anything that they are
+/// not the `least` that stay. Age alone must not decide: one leap of the event time, real or of a
+/// wrong clock, would make everything old.
 fn first_kept<T: Ord>(present: impl Iterator<Item = T>, least: usize, first: T) -> T {
     let newest: BTreeSet<T> = present.collect();
     match newest.into_iter().rev().take(least).last() {

@@ -65,7 +65,8 @@ pub struct Span {
     pub record_time_us: Option<i64>,
     /// Whether that is when the broker took it, by the broker's own clock.
     pub appended: bool,
-    /// Whether it has no value at all: it says that the record of its key is deleted, and is no message.
+    /// Whether it has no value at all: it says that the record of its key is deleted, and is no
+    /// message.
     pub tombstone: bool,
 }
 
@@ -145,11 +146,13 @@ pub enum Polled {
         /// The offset at which reading goes on.
         to: Offset,
     },
-    /// What comes next of a partition is in the log of this id, said when reading begins and before anything of it.
+    /// What comes next of a partition is in the log of this id, said when reading begins and before
+    /// anything of it.
     Log {
         /// The partition.
         partition: PartitionId,
-        /// What tells the topic from another of its name before or after it, where the brokers say it.
+        /// What tells the topic from another of its name before or after it, where the brokers say
+        /// it.
         id: Option<Arc<str>>,
         /// Where reading begins, should this be another log than that of the position.
         begins: Option<Offset>,
@@ -183,8 +186,9 @@ pub trait Positions: Send + Sync {
         None
     }
 
-    /// Whether this may be the record before the position last told. Asked where ids don't tell whether the log is still the same.
-    fn is_last_read(&self, _partition: PartitionId, _value: &[u8]) -> bool {
+    /// Whether the record before the position last told, which `look` fetches if it is still there,
+    /// is the one that was read. Asked where ids don't tell whether the log is still the same.
+    fn is_last_read(&self, _partition: PartitionId, _look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
         true
     }
 
@@ -244,6 +248,11 @@ pub trait Source: Send {
     /// When the client refuses.
     fn again(&mut self, _partition: PartitionId) -> Result<Again, SourceError> {
         Ok(Again::Never)
+    }
+
+    /// Whether more may come another time of what it says has ended.
+    fn goes_on(&self) -> bool {
+        false
     }
 
     /// Troubles of the input that passed, or are expected to, so far.

@@ -1,15 +1,19 @@
-//! Whose clock is believed: which of a partition's records the watermark follows, and which are too far ahead of it.
+//! Whose clock is believed: which of a partition's records the watermark follows, and which are too
+//! far ahead of it.
 //!
-//! A record more than a leap (an hour, or the lateness if that is longer) ahead of what came before is *ahead*: a wrong clock, or the
-//! first record after a pause of the traffic. Only the records that follow can tell, so it stands apart, with all that fall in its
-//! pane, until they have:
+//! A record more than a leap (an hour, or the lateness if that is longer) ahead of what came before
+//! is *ahead*: a wrong clock, or the first record after a pause of the traffic. Only the records
+//! that follow can tell, so it stands apart, with all that fall in its pane, until they have:
 //!
-//! - [`Limits::agree`] records have come since that are not behind it: the traffic is there now, and the watermark follows.
-//! - So many were behind it that it was a wrong clock. The watermark never saw it. An event more than a day ahead is refused then; one
+//! - [`Limits::agree`] records have come since that are not behind it: the traffic is there now,
+//!   and the watermark follows.
+//! - So many were behind it that it was a wrong clock. The watermark never saw it. An event more
+//!   than a day ahead is refused then; one
 //!   that is less far ahead is kept where it says, as there it waits for its time and harms nothing.
 //!
-//! The first records of a partition are ahead of nothing and stand apart, too: a burst of wrong clocks at the start is no other one.
-//! Everything here is a function of the partition's records in the order of their offsets.
+//! The first records of a partition are ahead of nothing and stand apart, too: a burst of wrong
+//! clocks at the start is no other one. Everything here is a function of the partition's records in
+//! the order of their offsets.
 
 use super::watermark::{MEDIAN_OF, Watermark, WatermarkState};
 use crate::event::time::{DAY, HOUR, floor};
@@ -20,8 +24,8 @@ use std::collections::BTreeMap;
 const LEAP: i64 = HOUR;
 /// How far ahead an event is kept whose clock turned out to be wrong.
 const KEPT: i64 = DAY;
-/// Records behind one that is ahead which refute it, and one more for every so many that are not behind: a few stragglers from before
-/// a pause must not.
+/// Records behind one that is ahead which refute it, and one more for every so many that are not
+/// behind: a few stragglers from before a pause must not.
 const BACK: (u32, u32) = (8, 4);
 
 /// Lengths and numbers that decide what is believed.
@@ -46,7 +50,8 @@ impl Limits {
 pub enum Reach {
     /// The partition is silent, and may go on in a minute: what follows would be late.
     Idle,
-    /// Its input is over: a pause of weeks is believed sooner than that nothing comes of what follows it.
+    /// Its input is over: a pause of weeks is believed sooner than that nothing comes of what
+    /// follows it.
     Ended,
 }
 
@@ -147,7 +152,8 @@ impl Clock {
     pub fn restore(watermark: &WatermarkState, state: &ClockState, limits: Limits) -> Self {
         let watermark = Watermark::restore(watermark, limits.lateness);
         let newest = state.newest.max(watermark.level().unwrap_or(0));
-        Self { limits, watermark, ahead: state.ahead.iter().cloned().collect(), since: state.since, newest }
+        let (ahead, since) = (state.ahead.iter().cloned().collect(), state.since.min(MEDIAN_OF));
+        Self { limits, watermark, ahead, since, newest }
     }
 
     /// What a checkpoint keeps.
@@ -193,7 +199,8 @@ impl Clock {
         appended.saturating_add(self.limits.leap())
     }
 
-    /// Takes note of a record. `vouched` is one whose time its broker's clock bounds: it is believed at once.
+    /// Takes note of a record. `vouched` is one whose time its broker's clock bounds: it is
+    /// believed at once.
     pub fn see(&mut self, mut record: Record, vouched: bool) -> Place {
         let start = floor(record.time, self.limits.pane);
         let level = self.watermark.level();
@@ -266,8 +273,8 @@ impl Clock {
         }
     }
 
-    /// The start of the last pane ahead that is taken out when nothing more is expected for now: there is no wider gap than `reach`
-    /// before it. `None` when none is.
+    /// The start of the last pane ahead that is taken out when nothing more is expected for now:
+    /// there is no wider gap than `reach` before it. `None` when none is.
     fn last_within(&self, reach: Reach) -> Option<i64> {
         let mut at = match self.watermark.level() {
             Some(level) => level,
@@ -292,8 +299,9 @@ impl Clock {
         self.ahead.values().flat_map(|s| &s.records)
     }
 
-    /// Nothing more is expected for now: the start of the last pane ahead that is taken out with all before it; its records that were
-    /// not counted yet; and where the watermark would stand if these were believed, if enough of them have come.
+    /// Nothing more is expected for now: the start of the last pane ahead that is taken out with
+    /// all before it; its records that were not counted yet; and where the watermark would stand if
+    /// these were believed, if enough of them have come.
     pub fn quiet(&mut self, reach: Reach) -> (Option<i64>, Vec<Record>, Option<i64>) {
         let last = self.last_within(reach);
         let mut taken: Vec<Record> = Vec::new();
@@ -308,6 +316,12 @@ impl Clock {
                     taken.push(*r);
                 }
             }
+        }
+        // Beyond what silence believes only so many tell where the traffic is as the median is made
+        // of.
+        let near = self.last_within(Reach::Idle).unwrap_or(i64::MIN).saturating_add(self.limits.pane);
+        if taken.iter().filter(|r| r.time >= near).count() < MEDIAN_OF {
+            taken.retain(|r| r.time < near);
         }
         taken.sort_unstable_by_key(|r| r.offset);
         // Those that came since have their places among the last.

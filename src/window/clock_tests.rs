@@ -1,4 +1,5 @@
-//! Bursts of wrong clocks are survived, pauses of the traffic are followed, and no event is lost to either.
+//! Bursts of wrong clocks are survived, pauses of the traffic are followed, and no event is lost to
+//! either.
 
 use super::*;
 use crate::event::time::{MINUTE, SECOND};
@@ -186,6 +187,18 @@ fn a_burst_at_the_end_is_left_undecided() {
 }
 
 #[test]
+fn a_pause_of_days_before_the_end_is_believed_by_fifteen() {
+    for (n, believed) in [(8, false), (14, false), (15, true), (100, true)] {
+        let mut times = dense(600);
+        times[600 - n..].iter_mut().for_each(|t| *t += 3 * DAY);
+        let got = play(&times);
+        assert_eq!((got.events.len(), got.refused.len()), (600, 0), "{n} are counted in any case");
+        assert_eq!(got.likely.is_some_and(|l| l > START + 3 * DAY), believed, "{n}");
+        assert!(got.watermark < START + DAY);
+    }
+}
+
+#[test]
 fn two_hundred_that_agree_are_believed() {
     let mut times = dense(300);
     times.extend((0..250).map(|i| FAR + i * SECOND));
@@ -199,7 +212,8 @@ fn pauses_of_the_traffic_cost_nothing_and_are_followed() {
     for pause in [61 * MINUTE, 2 * HOUR, 3 * DAY, 400 * DAY] {
         let mut times = dense(1_500);
         times[700..].iter_mut().for_each(|t| *t += pause);
-        // Some clocks and queues are minutes behind, and a burst of wrong ones falls into the time of doubt.
+        // Some clocks and queues are minutes behind, and a burst of wrong ones falls into the time
+        // of doubt.
         (705..720).for_each(|i| times[i] -= i as i64 % 7 * MINUTE);
         let plain = play(&times);
         assert_eq!((plain.events.len(), plain.refused.len(), plain.late), (1_500, 0, 0));
@@ -299,7 +313,8 @@ proptest! {
         let times: Vec<i64> = steps
             .iter()
             .map(|&(step, kind, n)| {
-                // One that is wrong is so for a while: what comes next is of the same kind now and then.
+                // One that is wrong is so for a while: what comes next is of the same kind now and
+                // then.
                 now += if kind == 0 && step == 0 { 2 * DAY } else { step * SECOND };
                 match kind {
                     1 => FAR + n * MINUTE,

@@ -23,7 +23,8 @@ struct Limits {
     segments: usize,
     /// Names kept beyond twice those in use.
     names: usize,
-    /// Records that confirm a leap of the event time. Fewer in this crate's tests, whose logs are short.
+    /// Records that confirm a leap of the event time. Fewer in this crate's tests, whose logs are
+    /// short.
     agree: u32,
 }
 
@@ -74,7 +75,8 @@ pub struct Origins<'a> {
 /// Segments of one pane.
 type OpenPane = FxHashMap<u32, Filling>;
 
-/// Open panes by closing time, then start; or those that stand apart, which close at their end, by start alone.
+/// Open panes by closing time, then start; or those that stand apart, which close at their end, by
+/// start alone.
 type Key = (bool, (i64, i64));
 
 /// A partition's state.
@@ -191,8 +193,9 @@ impl Partition {
         self.counters
     }
 
-    /// Takes in a batch, in offset order. Events that can't be placed, of this batch or an earlier one, are handed to `refused` with
-    /// their offset and the newest event time that was believed then.
+    /// Takes in a batch, in offset order. Events that can't be placed, of this batch or an earlier
+    /// one, are handed to `refused` with their offset and the newest event time that was believed
+    /// then.
     ///
     /// # Errors
     /// When what a pane holds can't be added to: it was read back from a damaged checkpoint.
@@ -205,7 +208,8 @@ impl Partition {
         self.ingest_asked(batch, origins, &[], &mut refused).map(|_| ())
     }
 
-    /// As [`Partition::ingest`]; tells for each of the offsets asked for, which ascend, the newest event time that was believed before.
+    /// As [`Partition::ingest`]; tells for each of the offsets asked for, which ascend, the newest
+    /// event time that was believed before.
     ///
     /// # Errors
     /// As there.
@@ -235,7 +239,8 @@ impl Partition {
             let mark = self.clock.watermark();
             let (time, opt_out) = (row.time_us, row.opt_out);
             let record = Record { offset, time, opt_out, counted: false, taken: false };
-            // Seen even if it is refused below: after a long gap the first events look far ahead, and only they can move it.
+            // Seen even if it is refused below: after a long gap the first events look far ahead,
+            // and only they can move it.
             let key = match self.clock.see(record, appended.is_some()) {
                 Place::Apart { counted } => {
                     self.count(&record, counted);
@@ -303,7 +308,8 @@ impl Partition {
         Ok(())
     }
 
-    /// Moves or drops what a record, of event time `time`, has settled of the panes that stand apart.
+    /// Moves or drops what a record, of event time `time`, has settled of the panes that stand
+    /// apart.
     fn settle(
         &mut self,
         batch: &Batch,
@@ -397,8 +403,9 @@ impl Partition {
         self.take_until(self.clock.watermark())
     }
 
-    /// Takes out all open panes, since the partition is silent or its input has ended, and those that stand apart within reach; says
-    /// where the watermark would stand if these were believed, if enough records have come.
+    /// Takes out all open panes, since the partition is silent or its input has ended, and those
+    /// that stand apart within reach; says where the watermark would stand if these were believed,
+    /// if enough records have come.
     pub fn flush(&mut self, reach: Reach) -> (Vec<Pane>, Option<i64>) {
         let (last, counted, likely) = self.clock.quiet(reach);
         counted.iter().for_each(|r| self.count(r, true));
@@ -468,7 +475,8 @@ impl Partition {
         self.open.values().chain(self.apart.values()).map(FxHashMap::len).sum()
     }
 
-    /// The open panes, for a checkpoint. Those that stand apart are marked by closing when they start, as no other pane does.
+    /// The open panes, for a checkpoint. Those that stand apart are marked by closing when they
+    /// start, as no other pane does.
     #[must_use]
     pub fn open_panes(&self) -> Vec<PaneRow<&Filling>> {
         let apart = self.apart.iter().map(|(start, p)| ((*start, *start), p));

@@ -105,7 +105,8 @@ fn play(records: &[Record], cuts: &[usize], limits: Limits, restart: impl Fn(usi
 /// Minutes to a time that no clock should tell.
 const FAR: i64 = 40_000_000;
 
-/// Records that go on in time with a pause now and then, some of them late and some ahead, some of wrong clocks.
+/// Records that go on in time with a pause now and then, some of them late and some ahead, some of
+/// wrong clocks.
 fn records() -> impl Strategy<Value = Vec<Record>> {
     let one = (0i64..30, -30i64..3, 0u16..8, 0u64..40);
     prop::collection::vec(one, 0..250).prop_map(|steps| {

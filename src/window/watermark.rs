@@ -1,12 +1,14 @@
 //! A partition's watermark: the running maximum of the median of its last 15 event times, less the lateness.
 //!
-//! The median keeps one producer with a wrong clock from pushing it ahead; it depends on the partition's records alone. Which records
-//! are observed here at all, [`super::clock::Clock`] decides.
+//! The median keeps one producer with a wrong clock from pushing it ahead; it depends on the
+//! partition's records alone. Which records are observed here at all, [`super::clock::Clock`]
+//! decides.
 
 /// Event times whose median counts.
 pub const MEDIAN_OF: usize = 15;
 
-/// Of the last event times so many are at the level or beyond: in sparse traffic the median is hours behind the newest event.
+/// Of the last event times so many are at the level or beyond: in sparse traffic the median is
+/// hours behind the newest event.
 const AT_LEVEL: usize = 3;
 
 /// Everything before this event time is taken to have come. `i64::MIN` until 15 events were seen.
@@ -15,7 +17,8 @@ pub struct Watermark {
     recent: [i64; MEDIAN_OF],
     seen: u64,
     median: i64,
-    /// How far events have come: the running maximum of the third largest of the last times, or more.
+    /// How far events have come: the running maximum of the third largest of the last times, or
+    /// more.
     level: i64,
     lateness: i64,
 }

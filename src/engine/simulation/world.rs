@@ -134,11 +134,13 @@ impl World {
     }
 }
 
-/// What is wrong with clocks for a while: 2099, two days ahead, and so little that the events are kept.
+/// What is wrong with clocks for a while: 2099, two days ahead, and so little that the events are
+/// kept.
 const WRONG: [Option<i64>; 3] = [None, Some(2 * 24 * 60), Some(100)];
 
-/// Logs of some partitions: events every few minutes of event time, a few of them late, out of order or no events at all; in some a burst
-/// of wrong clocks, in all or none of them a pause of hours.
+/// Logs of some partitions: events every few minutes of event time, a few of them late, out of
+/// order or no events at all; in some a burst of wrong clocks, in all or none of them a pause of
+/// hours.
 pub fn logs(seed: u64, partitions: usize) -> Logs {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let each = rng.random_range(60..120);

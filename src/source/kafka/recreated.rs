@@ -1,4 +1,5 @@
-//! A topic that was deleted and created again: its offsets begin anew, and may have come beyond the position that is kept of the old one.
+//! A topic that was deleted and created again: its offsets begin anew, and may have come beyond the
+//! position that is kept of the old one.
 
 use super::config::client_config;
 use super::context::Context;
@@ -36,8 +37,8 @@ impl Context {
         Ok(id)
     }
 
-    /// Whether the topic is another one than that which a position is of: by its id, or where that is not known of both by the record
-    /// before the position, should it still be there.
+    /// Whether the topic is another one than that which a position is of: by its id, or where that
+    /// is not known of both by the record before the position, should it still be there.
     pub(super) fn is_recreated(
         &self,
         partition: i32,
@@ -64,17 +65,18 @@ impl Context {
         if !marks.is_some_and(|(low, high)| (low..high).contains(&offset)) {
             return false;
         }
-        match self.value_at(partition, offset) {
-            Ok(Some(value)) => !self.positions.is_last_read(PartitionId(partition), &value),
-            Ok(None) => false,
+        let mut look = || match self.value_at(partition, offset) {
+            Ok(value) => value,
             Err(error) => {
                 tracing::debug!(partition, offset, %error, "can't look at the record before the position");
-                false
+                None
             }
-        }
+        };
+        !self.positions.is_last_read(PartitionId(partition), &mut look)
     }
 
-    /// The value of one record, as long as messages may be; `None` where it is not there any more, or does not come in time.
+    /// The value of one record, as long as messages may be; `None` where it is not there any more,
+    /// or does not come in time.
     fn value_at(&self, partition: i32, offset: i64) -> Result<Option<Vec<u8>>, SourceError> {
         let o = &self.options;
         let failed = |e| super::kafka("can't look at a record", e);
@@ -100,7 +102,8 @@ impl Context {
 }
 
 impl KafkaSource {
-    /// Now and then, and soon after a trouble that may come of it, looks whether the topic is still the one that is read.
+    /// Now and then, and soon after a trouble that may come of it, looks whether the topic is still
+    /// the one that is read.
     pub(super) fn look_for_another_topic(&mut self) -> Result<(), SourceError> {
         if self.options.clock.now() < self.look || self.parts.values().all(|p| p.log.is_none()) {
             return Ok(());
@@ -115,7 +118,8 @@ impl KafkaSource {
         }
     }
 
-    /// Goes on in the topic of this id with the partitions that were read in another one; whether there were any.
+    /// Goes on in the topic of this id with the partitions that were read in another one; whether
+    /// there were any.
     pub(super) fn follow(&mut self, id: &Arc<str>) -> Result<bool, SourceError> {
         let other = |log: &Option<Arc<str>>| log.as_ref().is_some_and(|l| l != id);
         let stale: Vec<i32> =

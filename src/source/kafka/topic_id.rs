@@ -1,6 +1,8 @@
-//! The id of a topic (KIP-516, Kafka 2.8): one that is deleted and created again has another, whatever its offsets say.
+//! The id of a topic (KIP-516, Kafka 2.8): one that is deleted and created again has another,
+//! whatever its offsets say.
 //!
-//! librdkafka knows it, its Rust wrapper has no name for it: this file asks through the C interface, and is the only one that does.
+//! librdkafka knows it, its Rust wrapper has no name for it: this file asks through the C
+//! interface, and is the only one that does.
 
 use rdkafka::bindings as c;
 use rdkafka::client::Client;
@@ -36,8 +38,8 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from the library's function that makes such an object, `new` paired it with the one that frees it, and
-        // nothing else frees it.
+        // SAFETY: the pointer came from the library's function that makes such an object, `new`
+        // paired it with the one that frees it, and nothing else frees it.
         unsafe { (self.1)(self.0.as_ptr()) }
     }
 }
@@ -55,7 +57,8 @@ pub fn topic_id<X: rdkafka::ClientContext>(
     let millis = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX / 2);
     let rk = client.native_ptr();
     let op = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    // SAFETY: `rk` is the live client that `client` borrows for the whole function, so it outlives all that is made of it here.
+    // SAFETY: `rk` is the live client that `client` borrows for the whole function, so it outlives
+    // all that is made of it here.
     let (options, queue) = unsafe { (c::rd_kafka_AdminOptions_new(rk, op), c::rd_kafka_queue_new(rk)) };
     let options = Owned::new(options, c::rd_kafka_AdminOptions_destroy)?;
     let queue = Owned::new(queue, c::rd_kafka_queue_destroy)?;
@@ -64,21 +67,25 @@ pub fn topic_id<X: rdkafka::ClientContext>(
         unsafe { c::rd_kafka_AdminOptions_set_request_timeout(options.ptr(), millis, ptr::null_mut(), 0) };
     failed(set)?;
     let mut names = [name.as_ptr()];
-    // SAFETY: `names` is an array of one text that ends with a zero; the library copies both before it returns.
+    // SAFETY: `names` is an array of one text that ends with a zero; the library copies both before
+    // it returns.
     let topics = unsafe { c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len()) };
     let topics = Owned::new(topics, c::rd_kafka_TopicCollection_destroy)?;
-    // SAFETY: all four are live, and the library copies what it needs of topics and options before it returns. It holds a reference to the
-    // queue of its own until it has answered, so that the queue may be let go of here before.
+    // SAFETY: all four are live, and the library copies what it needs of topics and options before
+    // it returns. It holds a reference to the queue of its own until it has answered, so that the
+    // queue may be let go of here before.
     unsafe { c::rd_kafka_DescribeTopics(rk, topics.ptr(), options.ptr(), queue.ptr()) };
     // SAFETY: `queue` is live, and polled by nobody else.
     let event = unsafe { c::rd_kafka_queue_poll(queue.ptr(), millis) };
     let event =
         Owned::new(event, c::rd_kafka_event_destroy).map_err(|_| NoId::NotNow(Code::RequestTimedOut))?;
-    // SAFETY: `event` is live, and was made for one call: the only kind that this queue was given to.
+    // SAFETY: `event` is live, and was made for one call: the only kind that this queue was given
+    // to.
     failed(unsafe { c::rd_kafka_event_error(event.ptr()) })?;
     let mut n = 0;
-    // SAFETY: as above; the function answers null for an event of another kind, which is looked at before it is used. What it and the
-    // functions below answer belongs to the event, which lives to the end of this function.
+    // SAFETY: as above; the function answers null for an event of another kind, which is looked at
+    // before it is used. What it and the functions below answer belongs to the event, which lives
+    // to the end of this function.
     let described = unsafe {
         let result = c::rd_kafka_event_DescribeTopics_result(event.ptr());
         if result.is_null() {
@@ -91,9 +98,11 @@ pub fn topic_id<X: rdkafka::ClientContext>(
     }
     // SAFETY: the array has `n`, so one, elements.
     let topic = unsafe { *described };
-    // SAFETY: `topic` belongs to the event. Its error is null or belongs to it, too, and the code of a null error is that of none.
+    // SAFETY: `topic` belongs to the event. Its error is null or belongs to it, too, and the code
+    // of a null error is that of none.
     failed(unsafe { c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(topic)) })?;
-    // SAFETY: `topic` belongs to the event, and its id, which is looked at before it is used, to it.
+    // SAFETY: `topic` belongs to the event, and its id, which is looked at before it is used, to
+    // it.
     let (most, least) = unsafe {
         let id = c::rd_kafka_TopicDescription_topic_id(topic);
         if id.is_null() {

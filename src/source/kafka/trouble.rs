@@ -26,7 +26,8 @@ impl KafkaSource {
                 self.find_gaps()
             }
             KafkaError::MessageConsumption(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                // It was there at the start; a broker that restarts may not know it for a while. Or it was deleted.
+                // It was there at the start; a broker that restarts may not know it for a while. Or
+                // it was deleted.
                 self.look_soon();
                 self.consumer.context().warn(&format!("{e}: waiting for the topic to be back"));
                 Ok(())
