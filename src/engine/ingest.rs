@@ -176,6 +176,10 @@ pub enum Taken {
     Stopped,
 }
 
+/// What tells the last record read: the id of its topic, where it is known, and a hash of its
+/// value; 0 before the first.
+pub type LastRead = (Option<Arc<str>>, u64);
+
 /// A partition that this process owns.
 pub struct Owned {
     job: Arc<Job>,
@@ -277,10 +281,9 @@ impl Owned {
         (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
     }
 
-    /// What tells the last record: the id of its topic, where it is known, and a hash of its value;
-    /// 0 before the first.
+    /// What tells the last record.
     #[must_use]
-    pub fn last_read(&self) -> (Option<Arc<str>>, u64) {
+    pub fn last_read(&self) -> LastRead {
         (self.log.clone(), self.fingerprint)
     }
 

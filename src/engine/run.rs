@@ -4,7 +4,7 @@ use super::decoding::{Decoded, Decoder, Task, decode_all};
 use super::evaluating::{Alarm, Evaluating, Holding};
 use super::evaluator_task::TaskError;
 use super::feed::{Feed, Order, Queues, queue_length};
-use super::ingest::{Committed, IngestError, Owned};
+use super::ingest::{Committed, IngestError, LastRead, Owned};
 use super::job::Job;
 use super::progress::{Counts, Progress};
 use super::worker::Worker;
@@ -94,7 +94,7 @@ pub struct Claims {
     topic: Arc<str>,
     claimed: Claimed<Owned>,
     /// What tells the record before each position that was asked for.
-    last_read: Mutex<BTreeMap<PartitionId, (Option<Arc<str>>, u64)>>,
+    last_read: Mutex<BTreeMap<PartitionId, LastRead>>,
 }
 
 impl Claims {

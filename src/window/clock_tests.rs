@@ -128,7 +128,7 @@ fn clocks_that_are_wrong_again_and_again_are_refused_every_time() {
         for every in [2, 3, 10] {
             for from in [0, 500] {
                 let mut times = dense(2_000);
-                let is_wrong = |i: usize| i >= from && i % every == 0;
+                let is_wrong = |i: usize| i >= from && i.is_multiple_of(every);
                 (0..2_000).filter(|i| is_wrong(*i)).for_each(|i| times[i] = wrong.of(times[i]));
                 let got = play(&times);
                 let about = format!("{wrong:?}, every {every} from {from}");
