@@ -23,6 +23,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use thiserror::Error;
 
+mod position;
+
+pub use position::LastRead;
+
 /// Recent messages whose share of bad ones is watched.
 const RECENT: usize = 10_000;
 /// Recent messages before the share says anything.
@@ -176,10 +180,6 @@ pub enum Taken {
     Stopped,
 }
 
-/// What tells the last record read: the id of its topic, where it is known, and a hash of its
-/// value; 0 before the first.
-pub type LastRead = (Option<Arc<str>>, u64);
-
 /// A partition that this process owns.
 pub struct Owned {
     job: Arc<Job>,
@@ -273,28 +273,6 @@ impl Owned {
         self.job = Arc::clone(job);
         self.chain.store_in(&job.storage);
         self
-    }
-
-    /// Where to go on; `None` before the first record.
-    #[must_use]
-    pub fn position(&self) -> Option<Offset> {
-        (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
-    }
-
-    /// What tells the last record.
-    #[must_use]
-    pub fn last_read(&self) -> LastRead {
-        (self.log.clone(), self.fingerprint)
-    }
-
-    /// What comes next is in the log of this id; where that is another one, it begins at `begins`.
-    pub fn follow(&mut self, log: Option<Arc<str>>, begins: Option<Offset>) {
-        if let Some(begins) = begins {
-            self.next_offset = begins.0;
-            self.fingerprint = 0;
-            self.dirty = true;
-        }
-        self.log = log.or_else(|| self.log.take().filter(|_| begins.is_none()));
     }
 
     /// Takes in a decoded chunk, once the vectors of its images are there.

@@ -8,8 +8,9 @@
 //! - [`Limits::agree`] records have come since that are not behind it: the traffic is there now,
 //!   and the watermark follows.
 //! - So many were behind it that it was a wrong clock. The watermark never saw it. An event more
-//!   than a day ahead is refused then; one
-//!   that is less far ahead is kept where it says, as there it waits for its time and harms nothing.
+//!   than a day ahead is refused then; one that is less far ahead is kept where it says, as there it
+//!   waits for its time and harms nothing.
+//! - The others have come as far: then it is kept, too.
 //!
 //! The first records of a partition are ahead of nothing and stand apart, too: a burst of wrong
 //! clocks at the start is no other one. Everything here is a function of the partition's records in
@@ -82,9 +83,9 @@ pub struct Record {
 /// A pane ahead.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Standing {
-    /// Records since its first one that are not behind it, its own included.
+    /// Records since its first one that are not behind it, but for the lateness; its own included.
     agree: u32,
-    /// Records since that are behind it.
+    /// Records since that are behind it by a leap.
     back: u32,
     records: Vec<Record>,
 }
@@ -221,11 +222,11 @@ impl Clock {
             self.ahead.entry(start).or_default().records.push(record);
         }
         for (at, standing) in &mut self.ahead {
-            let n = match record.time >= at.saturating_sub(self.limits.leap()) {
-                true => &mut standing.agree,
-                false => &mut standing.back,
-            };
-            *n = n.saturating_add(1);
+            if record.time >= at.saturating_sub(self.limits.lateness) {
+                standing.agree = standing.agree.saturating_add(1);
+            } else if record.time < at.saturating_sub(self.limits.leap()) {
+                standing.back = standing.back.saturating_add(1);
+            }
         }
         if near { Place::Open } else { Place::Apart { counted: record.counted } }
     }
@@ -244,33 +245,31 @@ impl Clock {
         }));
         if let Some((start, _)) = self.ahead.iter().rev().find(|(_, s)| s.agree >= self.limits.agree) {
             self.watermark.raise(*start);
+            self.catch_up();
         }
-        self.catch_up(&mut out);
+        // What the others have come near to. Not all of it was observed: one clock of two that is
+        // ahead by more than a leap must not count as soon as the other has come as far.
+        let reach = self.watermark.level().map_or(i64::MIN, |l| l.saturating_add(self.limits.leap()));
+        let near = self.ahead.extract_if(..=reach, |_, _| true);
+        out.extend(near.map(|(start, s)| Settled { start, records: s.records, kept: true }));
         out
     }
 
-    /// Believes what is no longer ahead.
-    fn catch_up(&mut self, out: &mut Vec<Settled>) {
-        let known = self.watermark.level();
-        let Some(mut level) = known else { return };
-        loop {
-            let reach = level.saturating_add(self.limits.leap());
-            let near: Vec<_> = self.ahead.extract_if(..=reach, |_, _| true).collect();
-            if near.is_empty() {
-                return;
-            }
-            let mut records: Vec<Record> = near.iter().flat_map(|(_, s)| s.records.iter().copied()).collect();
-            records.sort_unstable_by_key(|r| r.offset);
-            if self.watermark.seen() == 0 {
-                self.newest = i64::MIN;
-            }
-            for r in &records {
+    /// The traffic is there now: the watermark follows it, record by record as they came.
+    fn catch_up(&mut self) {
+        if self.watermark.seen() == 0 {
+            self.newest = i64::MIN;
+        }
+        let mut records: Vec<Record> = self.records().copied().collect();
+        records.sort_unstable_by_key(|r| r.offset);
+        for r in &records {
+            let level = self.watermark.level().unwrap_or(i64::MIN);
+            if floor(r.time, self.limits.pane) <= level.saturating_add(self.limits.leap()) {
                 self.watermark.observe(r.time);
                 self.newest = self.newest.max(r.time);
             }
-            out.extend(near.into_iter().map(|(start, s)| Settled { start, records: s.records, kept: true }));
-            level = self.watermark.level().unwrap_or(level);
         }
+        self.newest = self.newest.max(0);
     }
 
     /// The start of the last pane ahead that is taken out when nothing more is expected for now:

@@ -146,6 +146,24 @@ fn clocks_that_are_wrong_again_and_again_are_refused_every_time() {
 }
 
 #[test]
+fn clocks_that_are_always_a_bit_ahead_move_nothing_though_the_others_come_near_to_them() {
+    for apart in [10 * SECOND, 60 * SECOND, 150 * SECOND] {
+        let plain: Vec<i64> = (0..2_000).map(|i| START + i * apart).collect();
+        let (plain, every) = (play(&plain), plain);
+        for by in [70 * MINUTE, 90 * MINUTE, 110 * MINUTE, 5 * HOUR] {
+            for of in [2, 3, 10] {
+                let wrong = |i: usize| if i.is_multiple_of(of) { by } else { 0 };
+                let times: Vec<i64> = (0..2_000).map(|i| every[i] + wrong(i)).collect();
+                let got = play(&times);
+                let about = format!("{by} every {of} of {apart}");
+                assert_eq!((got.events.len(), got.late), (2_000, 0), "{about}");
+                assert!(got.watermark <= plain.watermark, "{about}");
+            }
+        }
+    }
+}
+
+#[test]
 fn several_bursts_within_each_other_are_refused() {
     let mut times = dense(2_000);
     times[600..650].iter_mut().for_each(|t| *t += 3 * DAY);

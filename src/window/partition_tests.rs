@@ -8,6 +8,7 @@ use crate::config::segments::Groupings;
 use crate::enrich::{Plan, Row, Value};
 use crate::event::Stage;
 use crate::event::time::MINUTE;
+use crate::window::{PaneRow, Reach};
 use proptest::prelude::*;
 
 const START: i64 = 1_000 * MINUTE;
