@@ -201,6 +201,24 @@ fn panes_that_stand_apart_are_marked_for_a_checkpoint_and_join_when_they_are_bel
 }
 
 #[test]
+fn the_state_of_an_earlier_version_goes_on_where_it_stood() {
+    let recent: Vec<i64> = (0..15).map(|i| START + i * MINUTE).collect();
+    let before = serde_json::json!({
+        "watermark": {"seen": 30, "median": START + 7 * MINUTE, "recent": recent},
+        "counters": {"events": 30, "opted_out": 0, "late": 0, "folded": 0},
+    });
+    let state: PartitionState = serde_json::from_value(before).unwrap();
+    let times = Times { pane: MINUTE, lateness: MINUTE };
+    let mut p = Partition::restore(filler(), times, &state, Vec::new());
+    assert_eq!((p.watermark(), p.newest()), (START + 6 * MINUTE, START + 12 * MINUTE));
+    let records: Vec<Record> = (0..20).map(|i| (if i < 8 { FAR } else { 15 }, 0, i)).collect();
+    let (offsets, mut refused) = (offsets(30, 20), 0);
+    let origins = Origins { offsets: &offsets, appended: &[] };
+    p.ingest(&batch(&records), origins, |_, _, _| refused += 1).unwrap();
+    assert_eq!((refused, p.counters().events, p.counters().late), (8, 42, 0));
+}
+
+#[test]
 fn a_broker_that_says_when_it_took_a_record_bounds_its_time() {
     let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: MINUTE });
     let records: Vec<Record> = (0..30).map(|i| (if i % 3 == 2 { FAR } else { i }, 0, i as u64)).collect();

@@ -1,6 +1,7 @@
 //! The client's callbacks: assignments start where [`Positions`] says, revocations are noted for the poller, troubles are logged.
 
 use super::options::KafkaOptions;
+use super::topic_id::NoId;
 use crate::source::{PartitionId, PositionError, Positions, SourceError};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -68,7 +69,7 @@ pub struct Shared {
     /// Partitions' ends by the latest statistics.
     pub highs: HashMap<i32, i64>,
     /// The topic's id as it was last told, and when.
-    pub(super) log: Option<(Instant, Option<Arc<str>>)>,
+    pub(super) log: Option<(Instant, Result<Option<Arc<str>>, NoId>)>,
     /// The broker that leads each partition by the latest statistics.
     leaders: HashMap<i32, i32>,
     /// The client's last complaint.
@@ -129,6 +130,14 @@ impl Context {
         partition: i32,
     ) -> Result<Option<Assigned>, SourceError> {
         let id = PartitionId(partition);
+        // Before the partition is claimed: while no broker answers that would be in vain.
+        let log = match self.log(consumer) {
+            Ok(log) => log,
+            Err(e) => {
+                self.warn(&format!("partition {partition} waits: {e}"));
+                return Ok(None);
+            }
+        };
         let wanted = match self.positions.position(id) {
             Ok(offset) => offset.map(|o| o.0),
             Err(PositionError::NotNow(e)) => {
@@ -138,10 +147,6 @@ impl Context {
             Err(source) => return Err(SourceError::Position { partition: id, source }),
         };
         let marks = self.watermarks(consumer, partition);
-        let Ok(log) = self.log(consumer) else {
-            self.warn(&format!("partition {partition} waits: the topic's id can't be asked for now"));
-            return Ok(None);
-        };
         if let Some(wanted) = wanted.filter(|w| self.is_recreated(partition, *w, log.as_ref(), marks)) {
             // Where it begins must be known: what is committed from here on stands for the new one.
             return Ok(marks.map(|(low, high)| Assigned {

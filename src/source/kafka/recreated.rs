@@ -25,16 +25,16 @@ impl Context {
     /// The topic's id; `None` from brokers that tell none.
     pub(super) fn log(&self, consumer: &BaseConsumer<Self>) -> Result<Option<Arc<str>>, NoId> {
         let known = self.shared.lock().log.clone().filter(|(at, _)| at.elapsed() < FRESH);
-        if let Some((_, id)) = known {
-            return Ok(id);
+        if let Some((_, told)) = known {
+            return told;
         }
-        let id = match topic_id(consumer.client(), &self.topic, AT_START) {
-            Ok(id) => Some(id),
-            Err(NoId::Never) => None,
-            Err(e) => return Err(e),
+        let told = match topic_id(consumer.client(), &self.topic, AT_START) {
+            Ok(id) => Ok(Some(id)),
+            Err(NoId::Never) => Ok(None),
+            Err(e) => Err(e),
         };
-        self.shared.lock().log = Some((Instant::now(), id.clone()));
-        Ok(id)
+        self.shared.lock().log = Some((Instant::now(), told.clone()));
+        told
     }
 
     /// Whether the topic is another one than that which a position is of: by its id, or where that
