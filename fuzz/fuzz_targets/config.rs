@@ -10,7 +10,7 @@ use driftglass::engine::compile_rules;
 use driftglass::enrich::{Batch, Enricher, IdHasher, Plan};
 use driftglass::event::decode;
 use driftglass::store::panes::Names;
-use driftglass::window::{Filler, Partition, Times};
+use driftglass::window::{Filler, Origins, Partition, Reach, Times};
 use driftglass_fuzz::{EVENTS, MIB, bounded};
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
@@ -84,8 +84,10 @@ fn used(config: &Config) {
         let event = decode(event.as_bytes(), &mut Vec::new()).expect("a plain event decodes");
         enricher.push(&event, &mut batch);
     }
+    let offsets: Vec<i64> = (0..).take(batch.rows.len()).collect();
+    let origins = Origins { offsets: &offsets, appended: &[] };
     partition
-        .ingest(&batch, |_, _| panic!("a plain event was refused"))
+        .ingest(&batch, origins, |_, _, _| panic!("a plain event was refused"))
         .expect("panes that were filled here are sound");
-    assert!(!partition.flush().is_empty());
+    assert!(!partition.flush(Reach::Ended).0.is_empty());
 }

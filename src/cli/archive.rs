@@ -19,6 +19,7 @@ use crate::store::{Patience, Storage};
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use indicatif::{HumanBytes, HumanCount};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,7 +66,7 @@ enum ArchiveError {
     )]
     MostlyBad { partition: PartitionId, bad: u64, of: u64, reasons: String, share: f64 },
     #[error(
-        "partition {partition}: its offsets begin again at {to} (they had come to {from}): the topic was made anew; archive it into \
+        "partition {partition}: its offsets begin again at {to} (they had come to {from}): the topic was created again; archive it into \
          another --output"
     )]
     MadeAnew { partition: PartitionId, from: i64, to: i64 },
@@ -118,7 +119,11 @@ impl Archive {
             key_id: job.plan.hasher.key_id(),
             rows_per_file: self.rows_per_file,
         };
-        let claims = Arc::new(Claims { target: Arc::new(target), claimed: Claimed::default() });
+        let claims = Arc::new(Claims {
+            target: Arc::new(target),
+            claimed: Claimed::default(),
+            logs: Mutex::default(),
+        });
         let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
         let stop = stop_signal(&runtime);
         let mut source: Box<dyn Source> = match (files, kafka) {
@@ -161,6 +166,8 @@ struct Limits {
 struct Claims {
     target: Arc<ArchiveTarget>,
     claimed: Claimed<ArchivePartition>,
+    /// The topic's id by each position that was asked for.
+    logs: Mutex<BTreeMap<PartitionId, Option<Arc<str>>>>,
 }
 
 impl Positions for Claims {
@@ -169,8 +176,13 @@ impl Positions for Claims {
         let owned = ArchivePartition::claim(&self.target, partition, writer)
             .map_err(|e| PositionError::Never(Box::new(e)))?;
         let position = owned.position();
+        self.logs.lock().insert(partition, owned.log());
         self.claimed.claim(owned);
         Ok(position)
+    }
+
+    fn log(&self, partition: PartitionId) -> Option<Arc<str>> {
+        self.logs.lock().get(&partition)?.clone()
     }
 
     fn let_go(&self, partition: PartitionId) {
@@ -183,6 +195,7 @@ enum Work {
     Assign(Box<ArchivePartition>),
     Chunk(Chunk),
     Ended(PartitionId),
+    Log(PartitionId, Option<Arc<str>>),
     Drop(PartitionId),
 }
 
@@ -287,6 +300,7 @@ impl Feed<'_> {
                     Progress::add(&self.progress.gaps, to.0.saturating_sub(from.0).unsigned_abs());
                     tracing::warn!(%partition, from = from.0, to = to.0, "records are gone before they were archived: counted as a gap");
                 }
+                Polled::Log { partition, id, .. } => send(partition, Work::Log(partition, id)),
                 Polled::Revoked(_) | Polled::Idle(_) | Polled::Nothing => {}
                 Polled::Finished => return Ok(()),
             }
@@ -328,6 +342,11 @@ impl Worker {
                     self.owned.remove(&p);
                 }
                 Ok(Work::Ended(p)) => self.commit(p)?,
+                Ok(Work::Log(p, id)) => {
+                    if let Some(owned) = self.owned.get_mut(&p) {
+                        owned.archive.follow(id);
+                    }
+                }
                 Ok(Work::Chunk(chunk)) => self.chunk(chunk)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -378,6 +397,11 @@ impl Worker {
         let mut events = 0;
         for s in &spans {
             let Some(owned) = self.owned.get_mut(&p) else { break };
+            if s.tombstone {
+                Progress::add(&self.progress.tombstones, 1);
+                owned.archive.pass(s.offset);
+                continue;
+            }
             let message = &buffer[s.start as usize..s.end as usize];
             mistyped.clear();
             let decoded = decode_within(message, self.limits.max_message, &mut mistyped);
@@ -442,7 +466,7 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
             serde_json::json!({
                 "archive": url, "seconds": seconds, "messages": c.messages, "events": wrote.rows, "files": wrote.files,
                 "bytes": wrote.bytes, "rejected": c.rejected, "reasons": reasons, "mistyped_fields": c.mistyped_fields,
-                "fields": c.fields, "gaps": c.gaps,
+                "fields": c.fields, "gaps": c.gaps, "tombstones": c.tombstones,
             })
         );
         return Ok(());
@@ -470,8 +494,10 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
     for (reason, fields) in &c.fields {
         text += &format!("; {} left out", refused_fields(reason, fields));
     }
-    if c.gaps > 0 {
-        text += &format!("; {} offsets lost", HumanCount(c.gaps));
+    for (n, what) in [(c.tombstones, "tombstones"), (c.gaps, "offsets lost")] {
+        if n > 0 {
+            text += &format!("; {} {what}", HumanCount(n));
+        }
     }
     println!("{text}");
     Ok(())

@@ -9,7 +9,7 @@ use crate::enrich::reference::Reference;
 use crate::enrich::{Batch, Enricher};
 use crate::event::decode;
 use crate::sketch::{Body, Sketch, SketchId, VectorSketch, session_bucket};
-use crate::window::{Contents, Pane, Partition, Segment};
+use crate::window::{Contents, Origins, Pane, Partition, Reach, Segment};
 use clap::Args;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -143,7 +143,7 @@ fn panes(job: &Job, input: &Path) -> Result<Vec<Pane>, CliError> {
     let mut partition = Partition::new(job.filler.clone(), job.times);
     let mut enricher = Enricher::new(job.plan.clone());
     let (mut batch, mut line, mut mistyped) = (Batch::default(), Vec::new(), Vec::new());
-    let mut rows = Vec::new();
+    let (mut rows, mut next) = (Vec::new(), 0);
     loop {
         line.clear();
         let read = file.read_until(b'\n', &mut line).map_err(CliError::failed)?;
@@ -152,12 +152,15 @@ fn panes(job: &Job, input: &Path) -> Result<Vec<Pane>, CliError> {
             enricher.push(&event, &mut batch);
         }
         if batch.rows.len() >= 1_000 || read == 0 {
-            partition.ingest(&batch, |_, _| {}).map_err(CliError::failed)?;
+            let offsets: Vec<i64> = (next..).take(batch.rows.len()).collect();
+            next += batch.rows.len() as i64;
+            let origins = Origins { offsets: &offsets, appended: &[] };
+            partition.ingest(&batch, origins, |_, _, _| {}).map_err(CliError::failed)?;
             batch.clear();
             rows.extend(partition.take_closed());
         }
         if read == 0 {
-            rows.extend(partition.flush());
+            rows.extend(partition.flush(Reach::Ended).0);
             return Ok(rows);
         }
     }

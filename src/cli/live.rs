@@ -85,7 +85,7 @@ struct Rate {
 impl Rate {
     fn update(&mut self, events: u64) {
         let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
-        let now = (events - self.events) as f64 / seconds;
+        let now = events.saturating_sub(self.events) as f64 / seconds;
         self.per_second = if self.per_second == 0.0 { now } else { 0.8 * self.per_second + 0.2 * now };
         self.at = Instant::now();
         self.events = events;

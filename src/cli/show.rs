@@ -45,9 +45,13 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
     for (reason, fields) in &c.fields {
         text += &format!("; {}", refused_fields(reason, fields));
     }
-    for (n, what) in
-        [(c.late, "late events"), (c.gaps, "offsets lost"), (s.undelivered, "alerts not delivered")]
-    {
+    for (n, what) in [
+        (c.late, "late events"),
+        (c.undecided, "events so far ahead that those to come decide whether they count"),
+        (c.tombstones, "tombstones"),
+        (c.gaps, "offsets lost"),
+        (s.undelivered, "alerts not delivered"),
+    ] {
         if n > 0 {
             text += &format!("; {} {what}", HumanCount(n));
         }

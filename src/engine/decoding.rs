@@ -20,8 +20,6 @@ use std::sync::Arc;
 pub struct Refused {
     /// The record's time where it has one.
     pub record_time_us: Option<i64>,
-    /// The newest event time before it in the chunk; `i64::MIN` where there is none.
-    pub newest: i64,
     /// Its offset.
     pub offset: i64,
     /// Why.
@@ -39,6 +37,8 @@ pub struct Decoded {
     pub batch: Batch,
     /// The offset of each.
     pub offsets: Vec<i64>,
+    /// When its broker took each, where the broker's clock says so; empty where none does.
+    pub appended: Vec<Option<i64>>,
     /// What was refused, in order.
     pub refused: Vec<Refused>,
     /// Of every message whether it was an event, in order; empty for archives, whose rows all are.
@@ -47,10 +47,10 @@ pub struct Decoded {
     pub next_offset: Option<i64>,
     /// A hash of the last message.
     pub fingerprint: Option<u64>,
-    /// The newest event time; `i64::MIN` where there is none.
-    pub newest: i64,
-    /// Messages in the chunk.
+    /// Records in the chunk.
     pub messages: u64,
+    /// Those of them without a value, which are no messages.
+    pub tombstones: u64,
     /// Bytes that they were read from.
     pub bytes: u64,
 }
@@ -61,12 +61,13 @@ impl Default for Decoded {
             partition: PartitionId(0),
             batch: Batch::default(),
             offsets: Vec::new(),
+            appended: Vec::new(),
             refused: Vec::new(),
             good: Vec::new(),
             next_offset: None,
             fingerprint: None,
-            newest: i64::MIN,
             messages: 0,
+            tombstones: 0,
             bytes: 0,
         }
     }
@@ -77,26 +78,27 @@ impl Decoded {
     fn begin(&mut self, chunk: &Chunk) {
         self.batch.clear();
         self.offsets.clear();
+        self.appended.clear();
         self.refused.clear();
         self.good.clear();
-        (self.next_offset, self.fingerprint, self.newest) = (None, None, i64::MIN);
+        (self.next_offset, self.fingerprint, self.tombstones) = (None, None, 0);
         (self.partition, self.messages, self.bytes) =
             (chunk.partition, chunk.len() as u64, chunk.bytes as u64);
     }
 
     /// Takes an event in, without the numbers that lie outside of their ranges. Fields that were
-    /// refused, names among them, are noted.
+    /// refused, names among them, are noted. `appended` is when its broker took it, where the
+    /// broker's clock says so.
     fn push(
         &mut self,
         mut event: Event<'_>,
         (offset, record_time_us): (i64, Option<i64>),
+        appended: Option<i64>,
         ranges: &Ranges,
         enricher: &mut Enricher,
     ) {
-        let newest = self.newest;
         let refused = |reason, field: &'static str| Refused {
             record_time_us,
-            newest,
             offset,
             reject: Reject::field(reason, field),
             fatal: false,
@@ -104,7 +106,10 @@ impl Decoded {
         ranges.check(&mut event, |field| {
             self.refused.push(refused(RejectReason::OutOfRange, field.path()));
         });
-        self.newest = newest.max(event.time_us);
+        if appended.is_some() || !self.appended.is_empty() {
+            self.appended.resize(self.offsets.len(), None);
+            self.appended.push(appended);
+        }
         enricher.push(&event, &mut self.batch);
         let names = enricher.refused();
         if !names.is_empty() {
@@ -187,10 +192,15 @@ impl Decoder {
             Payload::Messages { buffer, spans } => {
                 for s in spans {
                     let message = &buffer[s.start as usize..s.end as usize];
+                    if s.tombstone {
+                        out.tombstones += 1;
+                        out.next_offset = Some(s.offset + 1);
+                        continue;
+                    }
                     if !but.is_empty() && but.contains(&s.offset) {
                         let reject = Reject { reason: RejectReason::Crashed, field: None };
-                        let (record_time_us, newest, offset) = (s.record_time_us, out.newest, s.offset);
-                        out.refused.push(Refused { record_time_us, newest, offset, reject, fatal: true });
+                        let (record_time_us, offset) = (s.record_time_us, s.offset);
+                        out.refused.push(Refused { record_time_us, offset, reject, fatal: true });
                         out.good.push(false);
                         out.next_offset = Some(s.offset + 1);
                         continue;
@@ -203,10 +213,8 @@ impl Decoder {
                     );
                     self.mistyped.clear();
                     let decoded = decode_within(message, self.max_message, &mut self.mistyped);
-                    let newest = out.newest;
                     let refuse = |reject, fatal| Refused {
                         record_time_us: s.record_time_us,
-                        newest,
                         offset: s.offset,
                         reject,
                         fatal,
@@ -215,7 +223,9 @@ impl Decoder {
                     match decoded {
                         Ok(event) if !self.range.contains(event.time_us) => {}
                         Ok(event) => {
-                            out.push(event, (s.offset, s.record_time_us), &self.ranges, &mut self.enricher);
+                            let appended = s.record_time_us.filter(|_| s.appended);
+                            let at = (s.offset, s.record_time_us);
+                            out.push(event, at, appended, &self.ranges, &mut self.enricher);
                         }
                         Err(reject) => out.refused.push(refuse(reject, true)),
                     }
@@ -235,7 +245,7 @@ impl Decoder {
                     let (offset, event) = (reader.offset(i), reader.event(i));
                     if self.range.contains(event.time_us) {
                         let at = (offset, reader.record_time_us(i));
-                        out.push(event, at, &self.ranges, &mut self.enricher);
+                        out.push(event, at, None, &self.ranges, &mut self.enricher);
                     }
                     out.next_offset = Some(offset + 1);
                 }

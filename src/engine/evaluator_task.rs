@@ -69,8 +69,11 @@ pub struct PartitionRead {
     pub floors: BTreeMap<u64, i64>,
     /// The watermark.
     pub watermark: Option<i64>,
-    /// Idle or at its end: not waited for.
+    /// Idle or at its end, or it was and what came since is not settled: not waited for.
     pub quiet: bool,
+    /// Where the watermark stands if what it said when it was last quiet is believed.
+    #[serde(default)]
+    pub likely: Option<i64>,
     /// No record so far.
     pub empty: bool,
 }
@@ -234,6 +237,8 @@ impl EvaluatorTask {
                     epoch: Epoch(epoch),
                     watermark: c.watermark,
                     quiet: c.quiet,
+                    likely: c.likely,
+                    unsettled: c.unsettled,
                     empty: c.next_offset == 0,
                     rows,
                 })?,
@@ -263,6 +268,8 @@ impl EvaluatorTask {
                     epoch: Epoch(epoch),
                     watermark: between.watermark,
                     quiet: between.quiet,
+                    likely: between.likely,
+                    unsettled: between.unsettled,
                     empty: between.next_offset == 0,
                     rows,
                 })?;
@@ -279,7 +286,10 @@ impl EvaluatorTask {
         read.read_to = c.epoch.0;
         self.last_commit.insert(p, c.epoch.0);
         read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
-        read.quiet = c.quiet;
+        // One that goes on with records which are not believed yet is not waited for until they
+        // are: of sparse traffic that may take days.
+        read.quiet = c.quiet || (read.quiet && c.unsettled);
+        read.likely = if c.quiet { c.likely } else { read.likely.filter(|_| read.quiet) };
         read.empty = c.empty;
         let after = behind.then_some(at + 1);
         if let Some(after) = after {
@@ -385,7 +395,7 @@ impl EvaluatorTask {
         let reached = self
             .partitions
             .values()
-            .filter_map(|p| p.watermark)
+            .filter_map(|p| p.watermark.max(p.likely))
             .max()
             .or_else(|| self.evaluator.pending().middle());
         let Some(reached) = reached else { return i64::MIN };

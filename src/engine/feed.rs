@@ -6,9 +6,11 @@ use super::ingest::Owned;
 use super::progress::Progress;
 use super::run::{EngineError, Finish};
 use crate::source::{Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, Source};
+use crate::window::Reach;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,8 @@ pub(super) fn queue_length(queue: u64, workers: usize) -> usize {
 enum Work {
     Assign(Box<Owned>),
     Chunk(Chunk),
-    Quiet(PartitionId),
+    Quiet(PartitionId, Reach),
+    Log(PartitionId, Option<Arc<str>>, Option<Offset>),
     Drop(PartitionId),
 }
 
@@ -43,7 +46,10 @@ pub(super) enum Order {
     Assign(Box<Owned>),
     /// A chunk that is being decoded.
     Chunk(Receiver<Outcome>),
-    Quiet(PartitionId),
+    /// Nothing more is expected of it for now.
+    Quiet(PartitionId, Reach),
+    /// What comes next is in this log, which begins there if it is another one.
+    Log(PartitionId, Option<Arc<str>>, Option<Offset>),
     Drop(PartitionId),
 }
 
@@ -151,13 +157,20 @@ impl Feed<'_> {
                     }
                 }
                 Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
-                Polled::Idle(p) | Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p))),
+                Polled::Idle(p) => waiting.push_back((p, Work::Quiet(p, Reach::Idle))),
+                Polled::Ended(p) => {
+                    let reach = if source.goes_on() { Reach::Idle } else { Reach::Ended };
+                    waiting.push_back((p, Work::Quiet(p, reach)));
+                }
                 // Said in order by the claims.
                 Polled::Revoked(_) => {}
                 Polled::Gap { partition, from, to } => {
                     let lost = to.0.saturating_sub(from.0).unsigned_abs();
                     Progress::add(&self.progress.gaps, lost);
-                    tracing::warn!(%partition, from = from.0, to = to.0, "records are gone (retention, or a topic made anew): counted as a gap");
+                    tracing::warn!(%partition, from = from.0, to = to.0, "records are gone (retention, or a topic that was created again): counted as a gap");
+                }
+                Polled::Log { partition, id, begins } => {
+                    waiting.push_back((partition, Work::Log(partition, id, begins)));
                 }
                 Polled::Finished => {
                     self.queues.send_all(waiting);
@@ -229,7 +242,8 @@ impl Queues<'_> {
 fn order(work: Work) -> (Order, Option<Task>) {
     match work {
         Work::Assign(owned) => (Order::Assign(owned), None),
-        Work::Quiet(p) => (Order::Quiet(p), None),
+        Work::Quiet(p, reach) => (Order::Quiet(p, reach), None),
+        Work::Log(p, id, begins) => (Order::Log(p, id, begins), None),
         Work::Drop(p) => (Order::Drop(p), None),
         Work::Chunk(chunk) => {
             let (to, from) = bounded(1);
@@ -249,9 +263,9 @@ mod tests {
         let (to, from): (Vec<_>, Vec<_>) = (0..2).map(|_| bounded(1)).unzip();
         let (decode, _decoder) = bounded(1);
         let queues = Queues { workers: &to, decode: &decode };
-        let quiet = |p| (PartitionId(p), Work::Quiet(PartitionId(p)));
+        let quiet = |p| (PartitionId(p), Work::Quiet(PartitionId(p), Reach::Idle));
         let told = |worker: usize| match from[worker].try_recv() {
-            Ok(Order::Quiet(p)) => Some(p.0),
+            Ok(Order::Quiet(p, _)) => Some(p.0),
             _ => None,
         };
         let waiting = queues.offer_all([quiet(0), quiet(2), quiet(1), quiet(4), quiet(3)].into());
@@ -321,7 +335,7 @@ mod tests {
             scope.spawn(|| feed.poll_all(&mut source, &stop, &failed).map(|_| ()).unwrap());
             let quiet = |worker: usize| {
                 let told = from[worker].recv_timeout(Duration::from_secs(20));
-                matches!(told, Ok(Order::Quiet(p)) if p.0 == worker as i32)
+                matches!(told, Ok(Order::Quiet(p, _)) if p.0 == worker as i32)
             };
             let second = (0..MUCH).filter(|_| quiet(1)).count();
             // The first one goes on, and all comes that waited.

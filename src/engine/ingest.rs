@@ -16,12 +16,16 @@ use crate::store::chain::{Chain, ChainError, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
 use crate::store::vectors::VectorRow;
-use crate::window::{Pane, Partition, PartitionState};
+use crate::window::{Counters, Origins, Pane, Partition, PartitionState, Reach};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use thiserror::Error;
+
+mod position;
+
+pub use position::LastRead;
 
 /// Recent messages whose share of bad ones is watched.
 const RECENT: usize = 10_000;
@@ -48,11 +52,11 @@ fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl F
 pub struct PartitionCommit {
     /// The offset to go on from.
     pub next_offset: i64,
-    /// The newest event time, microseconds.
-    #[serde(default)]
-    pub newest: i64,
-    /// A hash of the last record, to tell a topic that was made anew.
+    /// A hash of the last record, to tell a topic that was created again where its id does not.
     pub fingerprint: u64,
+    /// The topic's id, where the brokers tell it.
+    #[serde(default)]
+    pub log: Option<String>,
     /// Watermark and counters.
     pub state: PartitionState,
     /// The watermark, microseconds.
@@ -68,6 +72,13 @@ pub struct PartitionCommit {
     pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
     pub quiet: bool,
+    /// Then, where the watermark would stand if records that are ahead of the others were believed,
+    /// as far as they may be.
+    #[serde(default)]
+    pub likely: Option<i64>,
+    /// Whether some records are too far ahead of the others to be believed yet.
+    #[serde(default)]
+    pub unsettled: bool,
 }
 
 /// A commit, handed to the evaluator of this process.
@@ -81,6 +92,10 @@ pub struct Committed {
     pub watermark: i64,
     /// Whether the partition is idle or at its end.
     pub quiet: bool,
+    /// As in [`PartitionCommit`].
+    pub likely: Option<i64>,
+    /// As in [`PartitionCommit`].
+    pub unsettled: bool,
     /// Whether it ever held a record.
     pub empty: bool,
     /// The panes that closed.
@@ -177,6 +192,7 @@ pub struct Owned {
     state: Partition,
     next_offset: i64,
     fingerprint: u64,
+    log: Option<Arc<str>>,
     closed: Vec<Pane>,
     /// About how many bytes of memory these hold.
     closed_bytes: usize,
@@ -189,7 +205,6 @@ pub struct Owned {
     open_file: Option<String>,
     recent: VecDeque<bool>,
     bad: usize,
-    newest: i64,
     /// Whether anything came since the last commit.
     dirty: bool,
 }
@@ -218,6 +233,7 @@ impl Owned {
             state: Partition::new(Arc::clone(&job.filler), job.times),
             next_offset: 0,
             fingerprint: 0,
+            log: None,
             closed: Vec::new(),
             closed_bytes: 0,
             rejects: Vec::new(),
@@ -227,7 +243,6 @@ impl Owned {
             open_file: None,
             recent: VecDeque::new(),
             bad: 0,
-            newest: 0,
             dirty: false,
         };
         if let Some(c) = last {
@@ -248,8 +263,8 @@ impl Owned {
             owned.state.pack_others();
             owned.sampler = Sampler::restore(&c.sampler);
             owned.next_offset = c.next_offset;
-            owned.newest = c.newest;
             owned.fingerprint = c.fingerprint;
+            owned.log = c.log.map(Arc::from);
             owned.open_file = c.open;
         }
         reached("partition.claim.loaded");
@@ -263,12 +278,6 @@ impl Owned {
         self.job = Arc::clone(job);
         self.chain.store_in(&job.storage);
         self
-    }
-
-    /// Where to go on; `None` before the first record.
-    #[must_use]
-    pub fn position(&self) -> Option<Offset> {
-        (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
     }
 
     /// Takes in a decoded chunk, once the vectors of its images are there.
@@ -356,31 +365,46 @@ impl Owned {
 
     fn take_in(&mut self, decoded: &Decoded, progress: &Progress) -> Result<(), IngestError> {
         progress.count_fields(decoded.refused.iter().filter(|r| !r.fatal).map(|r| r.reject));
-        for r in &decoded.refused {
-            let time = r.record_time_us.unwrap_or(self.newest.max(r.newest));
-            self.reject(time, r.offset, r.reject, r.fatal, progress);
-        }
         decoded.good.iter().for_each(|good| self.note(*good));
-        self.newest = self.newest.max(decoded.newest);
         self.next_offset = decoded.next_offset.unwrap_or(self.next_offset);
         self.fingerprint = decoded.fingerprint.unwrap_or(self.fingerprint);
         Progress::add(&progress.messages, decoded.messages);
+        Progress::add(&progress.tombstones, decoded.tombstones);
         Progress::add(&progress.bytes, decoded.bytes);
         let before = self.state.counters();
-        let mut refused = Vec::new();
-        let taken = self.state.ingest(&decoded.batch, |i, reject| refused.push((decoded.offsets[i], reject)));
-        taken.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?;
-        for (offset, reject) in refused {
-            self.reject(self.newest, offset, reject, true, progress);
+        // A message that says no time of its own lies in that of the events around it.
+        let asked: Vec<i64> =
+            decoded.refused.iter().filter(|r| r.record_time_us.is_none()).map(|r| r.offset).collect();
+        let mut too_far = Vec::new();
+        let origins = Origins { offsets: &decoded.offsets, appended: &decoded.appended };
+        let refuse = &mut |offset, time, reject| too_far.push((offset, time, reject));
+        let told = self.state.ingest_asked(&decoded.batch, origins, &asked, refuse);
+        let mut told =
+            told.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?.into_iter();
+        for r in &decoded.refused {
+            let time = r.record_time_us.or_else(|| told.next()).unwrap_or_default();
+            self.reject(time, r.offset, r.reject, r.fatal, progress);
         }
-        let after = self.state.counters();
-        Progress::add(&progress.events, after.events - before.events);
-        Progress::add(&progress.late, after.late - before.late);
+        for (offset, time, reject) in too_far {
+            self.reject(time, offset, reject, true, progress);
+        }
+        self.count(before, progress);
         let closed = self.state.take_closed();
         self.closed_bytes += closed.iter().map(|r| r.contents.held()).sum::<usize>();
         self.closed.extend(closed);
         self.dirty = true;
         self.mostly_bad()
+    }
+
+    /// Counts what came in since the counters stood at `before`.
+    fn count(&self, before: Counters, progress: &Progress) {
+        let after = self.state.counters();
+        Progress::add(&progress.events, after.events.saturating_sub(before.events));
+        // Events of the first minutes of a partition that turned out to be of a wrong clock; some
+        // may have been counted by another process.
+        Progress::take(&progress.events, before.events.saturating_sub(after.events));
+        Progress::add(&progress.late, after.late - before.late);
+        progress.undecided.lock().insert(self.id, self.state.undecided() as u64);
     }
 
     fn reject(&mut self, time: i64, offset: i64, reject: Reject, fatal: bool, progress: &Progress) {
@@ -463,13 +487,19 @@ impl Owned {
     ///
     /// # Errors
     /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
-    pub fn commit(&mut self, quiet: bool) -> Result<Committed, IngestError> {
+    pub fn commit(&mut self, quiet: Option<Reach>, progress: &Progress) -> Result<Committed, IngestError> {
         reached("partition.commit.begin");
         let id = self.id;
         let files = |source: PaneFileError| IngestError::Files { partition: id, source };
-        if quiet {
-            self.closed.extend(self.state.flush());
+        let mut likely = None;
+        if let Some(reach) = quiet {
+            let before = self.state.counters();
+            let (rows, mark) = self.state.flush(reach);
+            self.closed.extend(rows);
+            likely = mark;
+            self.count(before, progress);
         }
+        let quiet = quiet.is_some();
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
@@ -492,8 +522,8 @@ impl Owned {
         stager.vectors(&self.vectors).map_err(files)?;
         let commit = PartitionCommit {
             next_offset: self.next_offset,
-            newest: self.newest,
             fingerprint: self.fingerprint,
+            log: self.log.as_deref().map(str::to_owned),
             state: self.state.state(),
             watermark: self.state.watermark(),
             panes: panes_file,
@@ -501,6 +531,8 @@ impl Owned {
             files: stager.files,
             sampler: self.sampler.state(),
             quiet,
+            likely,
+            unsettled: self.state.is_unsettled(),
         };
         let staged = commit.files.clone();
         reached("partition.commit.staged");
@@ -523,6 +555,8 @@ impl Owned {
             epoch,
             watermark: self.state.watermark(),
             quiet,
+            likely,
+            unsettled: self.state.is_unsettled(),
             empty: self.next_offset == 0,
             rows: std::mem::take(&mut self.closed),
         })
@@ -555,14 +589,14 @@ mod tests {
         let mut owned = Owned::claim(&job, PartitionId(0), "events".into(), "w".into()).unwrap();
         let progress = Progress::default();
         let reject = Reject::field(RejectReason::OutOfRange, "params.steps");
-        let refused = |offset| Refused { record_time_us: None, newest: 0, offset, reject, fatal: false };
+        let refused = |offset| Refused { record_time_us: None, offset, reject, fatal: false };
         let take = |owned: &mut Owned, n| {
             let mut decoded = Decoded { refused: (0..n).map(refused).collect(), ..Decoded::default() };
             owned.take(&mut decoded, &progress, &|| false).unwrap();
         };
         take(&mut owned, 3000);
         assert_eq!((owned.rejects.len(), owned.is_full()), (FIELD_ROWS, false));
-        owned.commit(false).unwrap();
+        owned.commit(None, &progress).unwrap();
         take(&mut owned, 2);
         assert_eq!(owned.rejects.len(), 2);
         assert_eq!(progress.counts().fields["out_of_range"]["params.steps"], 3002);

@@ -30,6 +30,8 @@ pub struct Progress {
     pub events: AtomicU64,
     /// Messages rejected.
     pub rejected: AtomicU64,
+    /// Records without a value, which say that the record of their key is deleted.
+    pub tombstones: AtomicU64,
     /// Optional fields of the wrong type.
     pub mistyped: AtomicU64,
     /// Events that came after their pane had closed.
@@ -74,6 +76,9 @@ pub struct Progress {
     pub vectors: AtomicU64,
     /// Images refused, by reason.
     pub refused_vectors: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// Events of each partition so far ahead of the others that those to come decide whether they
+    /// count.
+    pub undecided: Mutex<BTreeMap<PartitionId, u64>>,
     /// About how many bytes of memory each partition's open panes took at its last commit.
     pub open_panes: Mutex<BTreeMap<PartitionId, usize>>,
     /// What the evaluator's state took at its last commit.
@@ -91,6 +96,10 @@ pub struct Counts {
     pub events: u64,
     /// Messages rejected.
     pub rejected: u64,
+    /// Records without a value.
+    pub tombstones: u64,
+    /// Events so far ahead of the others that those to come decide whether they count.
+    pub undecided: u64,
     /// Optional fields of the wrong type.
     pub mistyped_fields: u64,
     /// Fields that were refused without their message: by reason, and then by path.
@@ -121,6 +130,13 @@ impl Progress {
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes from a counter, as far as it reaches.
+    pub fn take(counter: &AtomicU64, n: u64) {
+        if n > 0 {
+            let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |c| Some(c.saturating_sub(n)));
+        }
     }
 
     /// Counts what images became.
@@ -160,6 +176,8 @@ impl Progress {
             bytes: get(&self.bytes),
             events: get(&self.events),
             rejected: get(&self.rejected),
+            tombstones: get(&self.tombstones),
+            undecided: self.undecided.lock().values().sum(),
             mistyped_fields: get(&self.mistyped),
             fields,
             late: get(&self.late),

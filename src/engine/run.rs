@@ -4,11 +4,12 @@ use super::decoding::{Decoded, Decoder, Task, decode_all};
 use super::evaluating::{Alarm, Evaluating, Holding};
 use super::evaluator_task::TaskError;
 use super::feed::{Feed, Order, Queues, queue_length};
-use super::ingest::{Committed, IngestError, Owned};
+use super::ingest::{Committed, IngestError, LastRead, Owned};
 use super::job::Job;
 use super::progress::{Counts, Progress};
 use super::worker::Worker;
 use crate::alert::Outbox;
+use crate::enrich::hash::short_hash;
 use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange};
 use crossbeam_channel::{bounded, unbounded};
 use parking_lot::Mutex;
@@ -92,6 +93,8 @@ pub struct Claims {
     hasty: Arc<Job>,
     topic: Arc<str>,
     claimed: Claimed<Owned>,
+    /// What tells the record before each position that was asked for.
+    last_read: Mutex<BTreeMap<PartitionId, LastRead>>,
 }
 
 impl Claims {
@@ -99,7 +102,7 @@ impl Claims {
     #[must_use]
     pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
         let hasty = Arc::new(Job { storage: job.storage.hasty(), ..Job::clone(&job) });
-        Self { job, hasty, topic, claimed: Claimed::default() }
+        Self { job, hasty, topic, claimed: Claimed::default(), last_read: Mutex::default() }
     }
 }
 
@@ -112,8 +115,18 @@ impl Positions for Claims {
             if waits { PositionError::NotNow(e) } else { PositionError::Never(e) }
         })?;
         let position = owned.position();
+        self.last_read.lock().insert(partition, owned.last_read());
         self.claimed.claim(owned.of(&self.job));
         Ok(position)
+    }
+
+    fn log(&self, partition: PartitionId) -> Option<Arc<str>> {
+        self.last_read.lock().get(&partition)?.0.clone()
+    }
+
+    fn is_last_read(&self, partition: PartitionId, look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
+        let last = self.last_read.lock().get(&partition).map_or(0, |l| l.1);
+        last == 0 || look().is_none_or(|value| last == short_hash(&value))
     }
 
     fn let_go(&self, partition: PartitionId) {

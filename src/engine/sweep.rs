@@ -3,19 +3,42 @@
 use super::job::Job;
 use crate::event::time::{DAY, date};
 use crate::store::{Patience, Storage};
+use std::collections::BTreeSet;
 
 /// Deletes the files of a folder that `gone` picks by their path. What can't be deleted is logged and tried again next time.
 fn delete(storage: &Storage, folder: &str, gone: impl Fn(&str) -> bool) {
+    delete_of(storage, folder, |_| gone);
+}
+
+/// As [`delete`], where it depends on what there is.
+fn delete_of<G: Fn(&str) -> bool>(storage: &Storage, folder: &str, gone: impl FnOnce(&[String]) -> G) {
     let storage = storage.with(Patience::Once);
     let all = match storage.list(folder) {
         Ok(all) => all,
         Err(error) => return tracing::warn!(%error, "can't look for old files"),
     };
+    let gone = gone(&all);
     for path in all.iter().filter(|p| gone(p)) {
         if let Err(error) = storage.delete(path) {
             tracing::warn!(%error, "can't delete an old file");
         }
     }
+}
+
+/// The first day that stays: `first`, unless of so few later ones there is anything that they are
+/// not the `least` that stay. Age alone must not decide: one leap of the event time, real or of a
+/// wrong clock, would make everything old.
+fn first_kept<T: Ord>(present: impl Iterator<Item = T>, least: usize, first: T) -> T {
+    let newest: BTreeSet<T> = present.collect();
+    match newest.into_iter().rev().take(least).last() {
+        Some(earliest) => first.min(earliest),
+        None => first,
+    }
+}
+
+/// Days that a length touches.
+fn days(length: i64) -> usize {
+    usize::try_from(length.div_euclid(DAY) + 2).unwrap_or(usize::MAX)
 }
 
 fn name(path: &str) -> &str {
@@ -50,16 +73,21 @@ pub fn after_evaluator_claim(job: &Job, claim: u64) {
 /// Deletes what no restart and no baseline can need any more, at the event time `at`.
 pub fn outlived(job: &Job, at: i64, partitions: &[(i32, u64)], evaluator_head: u64) {
     let config = &job.settings.config;
-    let first = date(at - config.output.keep_panes.0);
-    delete(&job.storage, "panes", |p| {
-        p.split('/').find_map(|s| s.strip_prefix("date=")).is_some_and(|d| d < first.as_str())
+    let day = |p: &str| p.split('/').find_map(|s| s.strip_prefix("date=")).map(str::to_owned);
+    delete_of(&job.storage, "panes", |all| {
+        let present = all.iter().filter_map(|p| day(p));
+        let first =
+            first_kept(present, days(config.output.keep_panes.0), date(at - config.output.keep_panes.0));
+        move |p: &str| day(p).is_some_and(|d| d < first)
     });
     let longest = i64::from(config.baselines.rolling_days.iter().copied().max().unwrap_or(0));
     // Windows that began days ago are judged by the baselines of the day in which they began.
     let reach = config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0) + 2 * DAY;
-    let written = at - longest * DAY - reach;
-    delete(&job.storage, &job.days_folder(), |p| {
-        name(p).split('-').nth(1).and_then(|n| n.parse::<i64>().ok()).is_some_and(|last| last < written)
+    let last = |p: &str| name(p).split('-').nth(1).and_then(|n| n.parse::<i64>().ok());
+    delete_of(&job.storage, &job.days_folder(), |all| {
+        let present = all.iter().filter_map(|p| last(p));
+        let first = first_kept(present, days(longest * DAY + reach), at - longest * DAY - reach);
+        move |p: &str| last(p).is_some_and(|last| last < first)
     });
     for &(partition, keep_from) in partitions {
         let old = |p: &str| number(p).is_some_and(|n| n < keep_from);
@@ -73,6 +101,15 @@ pub fn outlived(job: &Job, at: i64, partitions: &[(i32, u64)], evaluator_head: u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leap_of_time_makes_nothing_old() {
+        let kept = |present: &[i64], first| first_kept(present.iter().copied(), 3, first);
+        assert_eq!(kept(&[1, 2, 3, 4, 5, 6], 4), 4, "as long as days follow each other, age decides");
+        assert_eq!(kept(&[1, 2, 3, 4, 5, 900], 898), 4, "the newest three stay, whatever the distance");
+        assert_eq!(kept(&[1, 2], 898), 1);
+        assert_eq!(kept(&[], 898), 898);
+    }
 
     #[test]
     fn names_tell_their_numbers() {

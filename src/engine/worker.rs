@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::run::EngineError;
 use crate::source::{Offset, PartitionId};
 use crate::store::chain::ChainError;
+use crate::window::Reach;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -39,7 +40,12 @@ impl Worker {
                     }
                 }
                 Ok(Order::Drop(p)) => self.drop(p),
-                Ok(Order::Quiet(p)) => self.commit(p, true)?,
+                Ok(Order::Quiet(p, reach)) => self.commit(p, Some(reach))?,
+                Ok(Order::Log(p, id, begins)) => {
+                    if let Some((owned, _)) = self.owned.get_mut(&p) {
+                        owned.follow(id, begins);
+                    }
+                }
                 Ok(Order::Chunk(decoded)) => match self.decoded(&decoded)? {
                     Some(decoded) => self.chunk(decoded)?,
                     None => break,
@@ -54,12 +60,12 @@ impl Worker {
                 .map(|(p, _)| *p)
                 .collect();
             for p in due {
-                self.commit(p, false)?;
+                self.commit(p, None)?;
             }
         }
         let dirty: Vec<PartitionId> =
             self.owned.iter().filter(|(_, (o, _))| o.is_dirty()).map(|(p, _)| *p).collect();
-        dirty.into_iter().try_for_each(|p| self.commit(p, false))
+        dirty.into_iter().try_for_each(|p| self.commit(p, None))
     }
 
     /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it waits for may never come then.
@@ -85,12 +91,12 @@ impl Worker {
             Ok(Taken::All) => {}
             Ok(Taken::Stopped) => {
                 // Nothing behind a chunk that was not taken in may be: the partition is left as it is, committed as far as it came.
-                self.commit(decoded.partition, false)?;
+                self.commit(decoded.partition, None)?;
                 self.drop(decoded.partition);
             }
             Err(e) => {
                 // What was rejected is committed first, so that the table can show what the error speaks of.
-                self.commit(decoded.partition, false)?;
+                self.commit(decoded.partition, None)?;
                 return Err(e.into());
             }
         }
@@ -102,12 +108,13 @@ impl Worker {
         if self.owned.remove(&p).is_some() {
             self.progress.owned.fetch_sub(1, Ordering::Relaxed);
             self.progress.open_panes.lock().remove(&p);
+            self.progress.undecided.lock().remove(&p);
         }
     }
 
-    fn commit(&mut self, p: PartitionId, quiet: bool) -> Result<(), EngineError> {
+    fn commit(&mut self, p: PartitionId, quiet: Option<Reach>) -> Result<(), EngineError> {
         let Some((owned, since)) = self.owned.get_mut(&p) else { return Ok(()) };
-        match owned.commit(quiet) {
+        match owned.commit(quiet, &self.progress) {
             Ok(committed) => {
                 *since = Instant::now();
                 self.progress.open_panes.lock().insert(p, owned.held());

@@ -50,6 +50,11 @@ impl Watched {
             ("driftglass_message_bytes", "Bytes of the messages read", c.bytes),
             ("driftglass_events", "Events taken in", c.events),
             ("driftglass_mistyped_fields", "Optional fields of the wrong type", c.mistyped_fields),
+            (
+                "driftglass_tombstones",
+                "Records without a value, which delete that of their key",
+                c.tombstones,
+            ),
             ("driftglass_late_events", "Events that came after their pane had closed", c.late),
             ("driftglass_gap_offsets", "Offsets that were gone when they were to be read", c.gaps),
             (
@@ -98,6 +103,11 @@ impl Watched {
             ),
             ("driftglass_partitions", "Partitions that this process owns", gauge(p.owned.load(Relaxed))),
             ("driftglass_evaluates", "Whether this process evaluates", gauge(p.evaluates.load(Relaxed))),
+            (
+                "driftglass_undecided_events",
+                "Events so far ahead of the others that those to come decide whether they count",
+                gauge(p.undecided.lock().values().sum()),
+            ),
             (
                 "driftglass_alerts_waiting",
                 "Alert rows that a sink has not taken yet",

@@ -1,6 +1,6 @@
 //! Messages gathered into one buffer until they make a chunk.
 
-use super::{CHUNK_BYTES, CHUNK_MESSAGES, Chunk, PartitionId, Payload, Span};
+use super::{CHUNK_BYTES, CHUNK_MESSAGES, Chunk, PartitionId, Payload, RecordTime, Span};
 
 /// Spare buffers kept for reuse.
 const MAX_SPARE: usize = 16;
@@ -19,15 +19,24 @@ pub struct MessageBuffer {
 impl MessageBuffer {
     /// Appends a copy of a message.
     pub fn push(&mut self, offset: i64, message: &[u8], record_time_us: Option<i64>) {
+        self.push_record(offset, Some(message), RecordTime { us: record_time_us, appended: false });
+    }
+
+    /// Appends a copy of a record; one without a value is a tombstone.
+    pub fn push_record(&mut self, offset: i64, value: Option<&[u8]>, time: RecordTime) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(message);
-        self.mark(offset, start, record_time_us);
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+        self.mark(offset, start, time.us);
+        if let Some(span) = self.spans.last_mut() {
+            (span.appended, span.tombstone) = (time.appended, value.is_none());
+        }
     }
 
     /// Notes that the bytes from `start` to the end are a message.
     pub fn mark(&mut self, offset: i64, start: usize, record_time_us: Option<i64>) {
         // A buffer ends soon after CHUNK_BYTES, and a single message is far below 4 GiB, so positions fit.
-        self.spans.push(Span { offset, start: start as u32, end: self.bytes.len() as u32, record_time_us });
+        let (start, end) = (start as u32, self.bytes.len() as u32);
+        self.spans.push(Span { offset, start, end, record_time_us, appended: false, tombstone: false });
     }
 
     /// Whether it is time to hand it out.

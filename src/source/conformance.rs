@@ -94,6 +94,7 @@ pub fn read(source: &mut dyn Source, paused: Option<i32>) -> Vec<Record> {
                 }
             }
             Polled::Ended(p) => assert!(ended.insert(p), "{p} ended twice"),
+            Polled::Log { begins, .. } => assert_eq!(begins, None, "the same log"),
             Polled::Finished => break,
             Polled::Nothing if holding => {
                 quiet += 1;

@@ -63,6 +63,20 @@ pub struct Span {
     pub end: u32,
     /// The record's own time (for Kafka usually the producer's clock), microseconds since 1970.
     pub record_time_us: Option<i64>,
+    /// Whether that is when the broker took it, by the broker's own clock.
+    pub appended: bool,
+    /// Whether it has no value at all: it says that the record of its key is deleted, and is no
+    /// message.
+    pub tombstone: bool,
+}
+
+/// A record's own time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordTime {
+    /// Microseconds since 1970.
+    pub us: Option<i64>,
+    /// Whether that is when the broker took it, by the broker's own clock.
+    pub appended: bool,
 }
 
 /// What a chunk holds. Offsets ascend; they may have holes (compaction, transactions, blank lines).
@@ -132,6 +146,17 @@ pub enum Polled {
         /// The offset at which reading goes on.
         to: Offset,
     },
+    /// What comes next of a partition is in the log of this id, said when reading begins and before
+    /// anything of it.
+    Log {
+        /// The partition.
+        partition: PartitionId,
+        /// What tells the topic from another of its name before or after it, where the brokers say
+        /// it.
+        id: Option<Arc<str>>,
+        /// Where reading begins, should this be another log than that of the position.
+        begins: Option<Offset>,
+    },
     /// All inputs have ended; nothing comes any more.
     Finished,
 }
@@ -155,6 +180,17 @@ pub trait Positions: Send + Sync {
     /// # Errors
     /// When the place can't be told; the source then fails rather than guess.
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError>;
+
+    /// The id of the log that the position last told is in, where it is known.
+    fn log(&self, _partition: PartitionId) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Whether the record before the position last told, which `look` fetches if it is still there,
+    /// is the one that was read. Asked where ids don't tell whether the log is still the same.
+    fn is_last_read(&self, _partition: PartitionId, _look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
+        true
+    }
 
     /// The partition belongs to somebody else from here on, unless its position is asked for again. Called in one order with
     /// [`Positions::position`], by the same thread.
@@ -212,6 +248,11 @@ pub trait Source: Send {
     /// When the client refuses.
     fn again(&mut self, _partition: PartitionId) -> Result<Again, SourceError> {
         Ok(Again::Never)
+    }
+
+    /// Whether more may come another time of what it says has ended.
+    fn goes_on(&self) -> bool {
+        false
     }
 
     /// Troubles of the input that passed, or are expected to, so far.

@@ -61,6 +61,9 @@ pub struct ArchiveCommit {
     pub rows: u64,
     /// Files that this commit names.
     pub files: Vec<Staged>,
+    /// The topic's id, where the brokers tell it.
+    #[serde(default)]
+    pub log: Option<String>,
 }
 
 /// What archives are made of and where they go; the same for all partitions.
@@ -120,6 +123,7 @@ pub struct ArchivePartition {
     next_offset: i64,
     committed: i64,
     rows: u64,
+    log: Option<Arc<str>>,
     /// When the oldest record that is not committed came.
     since: Option<Instant>,
 }
@@ -147,6 +151,7 @@ impl ArchivePartition {
             next_offset: 0,
             committed: 0,
             rows: 0,
+            log: None,
             since: None,
         };
         if let Some(c) = last {
@@ -158,6 +163,7 @@ impl ArchivePartition {
             out.next_offset = c.next_offset;
             out.committed = c.next_offset;
             out.rows = c.rows;
+            out.log = c.log.map(Arc::from);
         }
         Ok(out)
     }
@@ -176,6 +182,17 @@ impl ArchivePartition {
     #[must_use]
     pub fn position(&self) -> Option<Offset> {
         self.chain.last_commit().map(|_| Offset(self.next_offset))
+    }
+
+    /// The id of the topic that it was made of, where it is known.
+    #[must_use]
+    pub fn log(&self) -> Option<Arc<str>> {
+        self.log.clone()
+    }
+
+    /// What comes next is of the topic of this id.
+    pub fn follow(&mut self, log: Option<Arc<str>>) {
+        self.log = log.or(self.log.take());
     }
 
     /// The offset that the last commit goes on from.
@@ -238,6 +255,11 @@ impl ArchivePartition {
     /// Passes over a message that is no event; `time` is its record's, or one close to it.
     pub fn reject(&mut self, time: i64, offset: i64, reject: Reject) {
         self.note(time, offset, reject, true);
+        self.passed(offset);
+    }
+
+    /// Goes on behind a record that is no message.
+    pub fn pass(&mut self, offset: i64) {
         self.passed(offset);
     }
 
@@ -312,6 +334,7 @@ impl ArchivePartition {
             inputs: self.target.inputs.clone(),
             rows: self.rows + wrote.rows,
             files: files.clone(),
+            log: self.log.as_deref().map(str::to_owned),
         })?;
         publish(&self.target.storage, &files).map_err(|e| self.failed(e))?;
         self.rows += wrote.rows;

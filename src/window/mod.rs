@@ -1,5 +1,6 @@
 //! Panes by event time, per partition: watermarks, lateness, closing. Pure: no clock, no I/O, no thread.
 
+mod clock;
 mod events;
 mod filling;
 pub mod packed;
@@ -7,11 +8,12 @@ mod pane;
 mod partition;
 mod watermark;
 
+pub use clock::Reach;
 pub use events::{Definition, Definitions, Events};
 pub use filling::{Filling, Pane, Written};
 pub use packed::{Packed, PackedError};
 pub use pane::{Contents, Filler, PaneRow, Segment, empty};
-pub use partition::{Counters, Partition, PartitionState, Times};
+pub use partition::{Counters, Origins, Partition, PartitionState, Times};
 pub use watermark::{MEDIAN_OF, Watermark, WatermarkState};
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
 
+use super::clock::{self, Clock, ClockState, Place, Record, Settled};
 use super::filling::{Filling, Pane};
 use super::packed::PackedError;
-use super::pane::{Filler, PaneRow, Segment};
-use super::watermark::{Watermark, WatermarkState};
+use super::pane::{Filler, Segment};
+use super::watermark::WatermarkState;
 use crate::config::segments::{self, MISSING};
 use crate::enrich::Batch;
 use crate::event::time::floor;
 use crate::event::{Reject, RejectReason};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
+
+mod closing;
 
 /// Guards against hostile input, far above what any job needs.
 #[derive(Debug, Clone, Copy)]
@@ -21,11 +25,21 @@ struct Limits {
     segments: usize,
     /// Names kept beyond twice those in use.
     names: usize,
+    /// Records that confirm a leap of the event time. Fewer in this crate's tests, whose logs are
+    /// short.
+    agree: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { panes: 10_000, segments: 100_000, names: 1_000 }
+        let agree = if cfg!(test) { 15 } else { 200 };
+        Self { panes: 10_000, segments: 100_000, names: 1_000, agree }
+    }
+}
+
+impl Limits {
+    fn of_clock(&self, times: Times) -> clock::Limits {
+        clock::Limits { pane: times.pane, lateness: times.lateness, agree: self.agree }
     }
 }
 
@@ -51,50 +65,73 @@ pub struct Times {
     pub lateness: i64,
 }
 
+/// Where the rows of a batch come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origins<'a> {
+    /// The offset of each.
+    pub offsets: &'a [i64],
+    /// When its broker took each, where the broker's own clock says so; empty where none does.
+    pub appended: &'a [Option<i64>],
+}
+
 /// Segments of one pane.
 type OpenPane = FxHashMap<u32, Filling>;
+
+/// Open panes by closing time, then start; or those that stand apart, which close at their end, by
+/// start alone.
+type Key = (bool, (i64, i64));
 
 /// A partition's state.
 #[derive(Debug)]
 pub struct Partition {
     filler: Arc<Filler>,
     times: Times,
-    watermark: Watermark,
+    clock: Clock,
     counters: Counters,
     /// Keyed by closing time, then start.
     open: BTreeMap<(i64, i64), OpenPane>,
+    /// What is too far ahead to be believed yet, by start.
+    apart: BTreeMap<i64, OpenPane>,
     segments: Vec<Segment>,
     /// Per grouping: segment name to its number.
     index: Vec<FxHashMap<Arc<str>, u32>>,
     limits: Limits,
     scratch: String,
     /// Pane, segment and row of what a batch adds.
-    placed: Vec<((i64, i64), u32, u32)>,
+    placed: Vec<(Key, u32, u32)>,
 }
 
-/// A partition's state at rest, apart from its open panes.
+/// A partition's state at rest, but for its open panes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PartitionState {
     /// The watermark.
     pub watermark: WatermarkState,
     /// The counters.
     pub counters: Counters,
+    /// What is not settled of its records' times.
+    #[serde(default)]
+    pub clock: ClockState,
 }
 
 impl Partition {
     /// A partition before its first record.
     #[must_use]
     pub fn new(filler: Arc<Filler>, times: Times) -> Self {
+        Self::within(filler, times, Limits::default())
+    }
+
+    fn within(filler: Arc<Filler>, times: Times, limits: Limits) -> Self {
         let index = vec![FxHashMap::default(); filler.groupings.all.len()];
         Self {
             filler,
             times,
-            watermark: Watermark::new(times.lateness),
+            clock: Clock::new(limits.of_clock(times)),
             counters: Counters::default(),
             open: BTreeMap::new(),
+            apart: BTreeMap::new(),
             segments: Vec::new(),
             index,
-            limits: Limits::default(),
+            limits,
             scratch: String::new(),
             placed: Vec::new(),
         }
@@ -103,26 +140,53 @@ impl Partition {
     /// Rebuilds a partition from its state and open panes.
     #[must_use]
     pub fn restore(filler: Arc<Filler>, times: Times, state: &PartitionState, open: Vec<Pane>) -> Self {
-        let mut p = Self::new(filler, times);
-        p.watermark = Watermark::restore(&state.watermark, times.lateness);
+        Self::new(filler, times).go_on(state, open)
+    }
+
+    fn go_on(mut self, state: &PartitionState, open: Vec<Pane>) -> Self {
+        let p = &mut self;
+        p.clock = Clock::restore(&state.watermark, &state.clock, p.limits.of_clock(p.times));
         p.counters = state.counters;
         for row in open {
             let id = p.intern(row.segment.grouping, &row.segment.name);
-            p.open.entry((row.close_at, row.start)).or_default().insert(id, row.contents);
+            let pane = match row.close_at == row.start {
+                true => p.apart.entry(row.start).or_default(),
+                false => p.open.entry((row.close_at, row.start)).or_default(),
+            };
+            pane.insert(id, row.contents);
         }
-        p
+        self
     }
 
     /// What a checkpoint keeps beside [`Partition::open_panes`].
     #[must_use]
     pub fn state(&self) -> PartitionState {
-        PartitionState { watermark: self.watermark.state(), counters: self.counters }
+        let (watermark, clock) = self.clock.state();
+        PartitionState { watermark, counters: self.counters, clock }
     }
 
     /// The watermark, microseconds.
     #[must_use]
     pub fn watermark(&self) -> i64 {
-        self.watermark.get()
+        self.clock.watermark()
+    }
+
+    /// The newest event time that is believed.
+    #[must_use]
+    pub fn newest(&self) -> i64 {
+        self.clock.newest()
+    }
+
+    /// Whether some records are too far ahead of the others to be believed yet.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.clock.is_open()
+    }
+
+    /// Records that count neither as events nor as refused yet.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        self.clock.undecided()
     }
 
     /// The counters.
@@ -131,63 +195,159 @@ impl Partition {
         self.counters
     }
 
-    /// Takes in a batch, in offset order. Rows that can't be placed are handed to `refused` by their index.
+    /// Takes in a batch, in offset order. Events that can't be placed, of this batch or an earlier
+    /// one, are handed to `refused` with their offset and the newest event time that was believed
+    /// then.
     ///
     /// # Errors
     /// When what a pane holds can't be added to: it was read back from a damaged checkpoint.
     pub fn ingest(
         &mut self,
         batch: &Batch,
-        mut refused: impl FnMut(usize, Reject),
+        origins: Origins<'_>,
+        mut refused: impl FnMut(i64, i64, Reject),
     ) -> Result<(), PackedError> {
+        self.ingest_asked(batch, origins, &[], &mut refused).map(|_| ())
+    }
+
+    /// As [`Partition::ingest`]; tells for each of the offsets asked for, which ascend, the newest
+    /// event time that was believed before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ingest_asked(
+        &mut self,
+        batch: &Batch,
+        origins: Origins<'_>,
+        asked: &[i64],
+        refused: &mut impl FnMut(i64, i64, Reject),
+    ) -> Result<Vec<i64>, PackedError> {
         let filler = Arc::clone(&self.filler);
-        let mut placed = std::mem::take(&mut self.placed);
+        let mut told = Vec::with_capacity(asked.len());
+        let too_far = Reject::field(RejectReason::TooFarAhead, "timestamp");
         for i in 0..batch.rows.len() {
             let row = &batch.rows[i];
+            let offset = origins.offsets[i];
+            while asked.get(told.len()).is_some_and(|a| *a < offset) {
+                told.push(self.clock.newest());
+            }
+            let appended = origins.appended.get(i).copied().flatten();
+            if appended.is_some_and(|at| row.time_us > self.clock.latest(at)) {
+                refused(offset, self.clock.newest(), too_far);
+                continue;
+            }
             let start = floor(row.time_us, self.times.pane);
             let end = start + self.times.pane;
-            let mark = self.watermark.get();
-            // Observed even if it is refused below: after a long gap the first events look far ahead, and only they can move it.
-            self.watermark.observe(row.time_us);
-            let late = end <= mark;
-            let close_at = if late { floor(mark, self.times.pane) + self.times.pane } else { end };
-            if self.is_full(mark) && !self.open.contains_key(&(close_at, start)) {
-                let last = self.open.last_key_value().map_or(i64::MIN, |l| l.0.0);
-                if close_at > last {
-                    refused(i, Reject::field(RejectReason::TooFarAhead, "timestamp"));
-                    continue;
+            let mark = self.clock.watermark();
+            let (time, opt_out) = (row.time_us, row.opt_out);
+            let record = Record { offset, time, opt_out, counted: false, taken: false };
+            // Seen even if it is refused below: after a long gap the first events look far ahead,
+            // and only they can move it.
+            let key = match self.clock.see(record, appended.is_some()) {
+                Place::Apart { counted } => {
+                    self.count(&record, counted);
+                    (true, (end, start))
                 }
-            }
-            self.counters.events += 1;
-            self.counters.opted_out += u64::from(row.opt_out);
-            self.counters.late += u64::from(late);
+                Place::Open => {
+                    let late = end <= mark;
+                    let close_at = if late { floor(mark, self.times.pane) + self.times.pane } else { end };
+                    if self.is_full(mark) && !self.open.contains_key(&(close_at, start)) {
+                        let last = self.open.last_key_value().map_or(i64::MIN, |l| l.0.0);
+                        if close_at > last {
+                            refused(offset, self.clock.newest(), too_far);
+                            self.settle(batch, time, refused)?;
+                            continue;
+                        }
+                    }
+                    self.count(&record, true);
+                    self.counters.late += u64::from(late);
+                    (false, (close_at, start))
+                }
+            };
             let mut folded = false;
             for g in filler.groupings.direct() {
-                let pane = (close_at, start);
-                let (id, as_other) = self.segment(&filler, g, batch, i, pane);
+                let (id, as_other) = self.segment(&filler, g, batch, i, key);
                 folded |= as_other;
                 // Open from now on: whether the pane has room for the next segment depends on it.
-                self.open.entry(pane).or_default().entry(id).or_insert_with(|| filler.nothing());
-                placed.push((pane, id, i as u32));
+                self.pane(key).entry(id).or_insert_with(|| filler.nothing());
+                self.placed.push((key, id, i as u32));
             }
             self.counters.folded += u64::from(folded);
+            self.settle(batch, time, refused)?;
         }
+        told.resize(asked.len(), self.clock.newest());
+        self.fill(batch)?;
+        Ok(told)
+    }
+
+    fn count(&mut self, record: &Record, counted: bool) {
+        if counted {
+            self.counters.events += 1;
+            self.counters.opted_out += u64::from(record.opt_out);
+        }
+    }
+
+    fn pane(&mut self, (apart, at): Key) -> &mut OpenPane {
+        if apart { self.apart.entry(at.1).or_default() } else { self.open.entry(at).or_default() }
+    }
+
+    /// Sketches the rows that were placed.
+    fn fill(&mut self, batch: &Batch) -> Result<(), PackedError> {
+        let filler = Arc::clone(&self.filler);
+        let mut placed = std::mem::take(&mut self.placed);
         // Segment by segment: a segment's sketches come into the processor's caches once, for all of its rows.
         placed.sort_unstable();
         let mut rows = Vec::new();
         for of_segment in placed.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            let (pane, id, _) = of_segment[0];
-            let filling = self
-                .open
-                .get_mut(&pane)
-                .and_then(|p| p.get_mut(&id))
-                .expect("the rows of a segment opened its pane above");
+            let (key, id, _) = of_segment[0];
+            let filling = self.pane(key).get_mut(&id).expect("the rows of a segment opened its pane");
             rows.clear();
             rows.extend(of_segment.iter().map(|p| p.2));
             filler.add(filling, batch, &rows)?;
         }
         placed.clear();
         self.placed = placed;
+        Ok(())
+    }
+
+    /// Moves or drops what a record, of event time `time`, has settled of the panes that stand
+    /// apart.
+    fn settle(
+        &mut self,
+        batch: &Batch,
+        time: i64,
+        refused: &mut impl FnMut(i64, i64, Reject),
+    ) -> Result<(), PackedError> {
+        let settled = self.clock.settled(time);
+        if settled.is_empty() {
+            return Ok(());
+        }
+        // What is moved must hold all that was placed there.
+        self.fill(batch)?;
+        for Settled { start, records, kept } in settled {
+            let pane = self.apart.remove(&start).unwrap_or_default();
+            if kept {
+                records.iter().for_each(|r| self.count(r, !r.counted));
+                let open = self.open.entry((start.saturating_add(self.times.pane), start)).or_default();
+                for (id, contents) in pane {
+                    match open.entry(id) {
+                        Entry::Occupied(mut present) => present.get_mut().merge(&contents)?,
+                        Entry::Vacant(place) => {
+                            place.insert(contents);
+                        }
+                    }
+                }
+                continue;
+            }
+            for r in records.iter().filter(|r| !r.taken) {
+                if r.counted {
+                    self.counters.events = self.counters.events.saturating_sub(1);
+                    self.counters.opted_out = self.counters.opted_out.saturating_sub(u64::from(r.opt_out));
+                }
+                let reject = Reject::field(RejectReason::TooFarAhead, "timestamp");
+                refused(r.offset, self.clock.newest(), reject);
+            }
+        }
         Ok(())
     }
 
@@ -206,7 +366,7 @@ impl Partition {
         g: usize,
         batch: &Batch,
         i: usize,
-        pane: (i64, i64),
+        (apart, pane): Key,
     ) -> (u32, bool) {
         let grouping = &filler.groupings.all[g];
         let dims = &batch.dimensions[i * filler.groupings.dimensions.len()..];
@@ -214,7 +374,8 @@ impl Partition {
         let value = |at: usize| dims[at].as_deref().unwrap_or(MISSING);
         let columns = || grouping.columns.iter().zip(&grouping.positions);
         segments::write_name(&mut name, columns().map(|(column, &at)| (column.as_str(), value(at))));
-        let open = self.open.get(&pane).filter(|p| p.len() >= self.limits.segments);
+        let open = if apart { self.apart.get(&pane.1) } else { self.open.get(&pane) };
+        let open = open.filter(|p| p.len() >= self.limits.segments);
         let folded = open.is_some_and(|p| {
             let known = self.index[g].get(name.as_str()).is_some_and(|id| p.contains_key(id));
             !known && !grouping.columns.is_empty()
@@ -237,83 +398,6 @@ impl Partition {
         index.insert(Arc::clone(&name), id);
         self.segments.push(Segment { grouping, name });
         id
-    }
-
-    /// Takes out the panes that the watermark has closed, sorted by closing time, start and segment.
-    pub fn take_closed(&mut self) -> Vec<Pane> {
-        self.take_until(self.watermark.get())
-    }
-
-    /// Takes out all open panes: the partition idles, or its input has ended.
-    pub fn flush(&mut self) -> Vec<Pane> {
-        self.take_until(i64::MAX)
-    }
-
-    fn take_until(&mut self, mark: i64) -> Vec<Pane> {
-        let rest =
-            if mark == i64::MAX { BTreeMap::new() } else { self.open.split_off(&(mark + 1, i64::MIN)) };
-        let closed = std::mem::replace(&mut self.open, rest);
-        let mut rows = Vec::new();
-        for ((close_at, start), pane) in closed {
-            let from = rows.len();
-            rows.extend(pane.into_iter().map(|(id, contents)| self.row(start, close_at, id, contents)));
-            rows[from..].sort_by(|a: &Pane, b: &Pane| a.segment.cmp(&b.segment));
-        }
-        if self.segments.len() > 2 * self.open_rows() + self.limits.names || self.open.is_empty() {
-            self.forget_names();
-        }
-        rows
-    }
-
-    /// Drops the names of segments that no open pane has: they would stay for ever otherwise.
-    fn forget_names(&mut self) {
-        let named = std::mem::take(&mut self.segments);
-        self.index.iter_mut().for_each(FxHashMap::clear);
-        for (at, pane) in std::mem::take(&mut self.open) {
-            let pane = pane.into_iter().map(|(id, contents)| {
-                let segment = &named[id as usize];
-                (self.intern(segment.grouping, &segment.name), contents)
-            });
-            let pane = pane.collect();
-            self.open.insert(at, pane);
-        }
-    }
-
-    /// Rows that [`Partition::open_panes`] would have.
-    #[must_use]
-    pub fn open_rows(&self) -> usize {
-        self.open.values().map(FxHashMap::len).sum()
-    }
-
-    /// The open panes, for a checkpoint.
-    #[must_use]
-    pub fn open_panes(&self) -> Vec<PaneRow<&Filling>> {
-        let panes = self.open.iter();
-        panes
-            .flat_map(|(&(close_at, start), p)| {
-                p.iter().map(move |(id, c)| self.row(start, close_at, *id, c))
-            })
-            .collect()
-    }
-
-    /// Packs the panes that little is added to by now: all but that in which most of the recent events fall and the one after. Of dense
-    /// traffic they are most of a job's memory, and a checkpoint writes them as bytes anyway.
-    pub fn pack_others(&mut self) {
-        let Some(median) = self.watermark.median() else { return };
-        let current = floor(median, self.times.pane);
-        let filled = current..=current.saturating_add(self.times.pane);
-        let others = self.open.iter_mut().filter(|((_, start), _)| !filled.contains(start));
-        others.flat_map(|(_, pane)| pane.values_mut()).for_each(Filling::pack);
-    }
-
-    /// About how many bytes of memory the open panes take.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.open.values().flat_map(FxHashMap::values).map(Filling::held).sum()
-    }
-
-    fn row<C>(&self, start: i64, close_at: i64, id: u32, contents: C) -> PaneRow<C> {
-        PaneRow { start, close_at, segment: self.segments[id as usize].clone(), contents }
     }
 }
 

@@ -1,11 +1,14 @@
 //! A partition is a function of its records: where batches end, when panes are taken out and which of them are packed changes nothing.
 
+use super::super::events::Events;
+use super::super::filling::Written;
 use super::*;
 use crate::config::features::{Kind, builtin};
 use crate::config::segments::Groupings;
 use crate::enrich::{Plan, Row, Value};
 use crate::event::Stage;
 use crate::event::time::MINUTE;
+use crate::window::{PaneRow, Reach};
 use proptest::prelude::*;
 
 const START: i64 = 1_000 * MINUTE;
@@ -50,25 +53,54 @@ fn batch(records: &[Record]) -> Batch {
 /// What comes of records that are cut into batches behind these.
 struct Outcome {
     panes: Vec<PaneRow>,
-    refused: Vec<usize>,
+    refused: Vec<i64>,
     counters: Counters,
     names: usize,
 }
 
+fn offsets(from: usize, n: usize) -> Vec<i64> {
+    (from as i64..).take(n).collect()
+}
+
+/// As a process that goes on where another one has stopped.
+fn restarted(p: &Partition) -> Partition {
+    let state = serde_json::from_str(&serde_json::to_string(&p.state()).unwrap()).unwrap();
+    let open = p.open_panes().into_iter().map(|row| {
+        let PaneRow { start, close_at, segment, contents } = row;
+        let mut bytes = Vec::new();
+        contents.write(&mut bytes);
+        let contents = match Filling::read(&bytes).unwrap() {
+            Written::Events(b) => Filling::Events(Events::read(b, filler().definitions().clone()).unwrap()),
+            Written::Sketches(_) => contents.clone(),
+        };
+        Pane { start, close_at, segment, contents }
+    });
+    Partition::within(filler(), p.times, p.limits).go_on(&state, open.collect())
+}
+
 fn ingest(records: &[Record], cuts: &[usize], limits: Limits) -> Outcome {
-    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: 2 * MINUTE });
-    p.limits = limits;
+    play(records, cuts, limits, |_| false)
+}
+
+/// Takes records in, restarted behind the cuts that `restart` picks.
+fn play(records: &[Record], cuts: &[usize], limits: Limits, restart: impl Fn(usize) -> bool) -> Outcome {
+    let mut p = Partition::within(filler(), Times { pane: MINUTE, lateness: 2 * MINUTE }, limits);
     let mut cuts: Vec<usize> =
         cuts.iter().map(|c| c % (records.len() + 1)).chain([0, records.len()]).collect();
     cuts.sort_unstable();
     let (mut panes, mut refused, mut names) = (Vec::new(), Vec::new(), 0);
-    for cut in cuts.windows(2) {
-        p.ingest(&batch(&records[cut[0]..cut[1]]), |i, _| refused.push(cut[0] + i)).unwrap();
+    for (n, cut) in cuts.windows(2).enumerate() {
+        let offsets = offsets(cut[0], cut[1] - cut[0]);
+        let origins = Origins { offsets: &offsets, appended: &[] };
+        p.ingest(&batch(&records[cut[0]..cut[1]]), origins, |offset, _, _| refused.push(offset)).unwrap();
         panes.extend(p.take_closed());
         names = names.max(p.segments.len());
         p.pack_others();
+        if restart(n) {
+            p = restarted(&p);
+        }
     }
-    panes.extend(p.flush());
+    panes.extend(p.flush(Reach::Ended).0);
     let sketches = |Pane { start, close_at, segment, contents }: Pane| {
         let contents = contents.into_contents().unwrap();
         PaneRow { start, close_at, segment, contents }
@@ -77,13 +109,29 @@ fn ingest(records: &[Record], cuts: &[usize], limits: Limits) -> Outcome {
     Outcome { panes, refused, counters: p.counters(), names }
 }
 
-/// Records that go on in time, some of them late and some ahead.
+/// Minutes to a time that no clock should tell.
+const FAR: i64 = 40_000_000;
+
+/// Records that go on in time with a pause now and then, some of them late and some ahead, some of
+/// wrong clocks.
 fn records() -> impl Strategy<Value = Vec<Record>> {
-    let one = (0i64..12, -30i64..3, 0u16..8, 0u64..40);
+    let one = (0i64..30, -30i64..3, 0u16..8, 0u64..40);
     prop::collection::vec(one, 0..250).prop_map(|steps| {
-        let at = |i: usize, jump: i64, off: i64| {
+        let mut paused = 0;
+        let mut wrong = 0;
+        let mut at = |i: usize, jump: i64, off: i64| {
             // Most are in time.
-            (i as i64 / 6 + if jump == 0 { off } else { 0 }).max(0)
+            paused += if jump == 1 && off > 0 { 70 } else { 0 };
+            if jump == 2 {
+                wrong = 8 - off;
+            }
+            wrong -= 1;
+            let off = match jump {
+                _ if wrong > 0 => [FAR + i as i64 % 3, 90, 5_000][off.unsigned_abs() as usize % 3],
+                0 => off,
+                _ => 0,
+            };
+            (i as i64 / 6 + paused + off).max(0)
         };
         steps
             .iter()
@@ -95,25 +143,110 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
 
 proptest! {
     #[test]
-    fn where_batches_end_changes_nothing(
+    fn where_batches_end_and_processes_restart_changes_nothing(
         records in records(),
         cuts in prop::collection::vec(0usize..250, 0..12),
+        restarts in prop::collection::vec(any::<bool>(), 14),
         panes in 2usize..12,
         segments in 3usize..9,
     ) {
-        let limits = Limits { panes, segments, names: 2 };
-        let (whole, cut) = (ingest(&records, &[], limits), ingest(&records, &cuts, limits));
-        prop_assert_eq!(&whole.refused, &cut.refused);
-        prop_assert_eq!(whole.counters, cut.counters);
-        prop_assert_eq!(whole.panes, cut.panes);
+        let limits = Limits { panes, segments, names: 2, agree: 15 };
+        let whole = ingest(&records, &[], limits);
+        for cut in [ingest(&records, &cuts, limits), play(&records, &cuts, limits, |n| restarts[n])] {
+            prop_assert_eq!(&whole.refused, &cut.refused);
+            prop_assert_eq!(whole.counters, cut.counters);
+            prop_assert_eq!(&whole.panes, &cut.panes);
+        }
     }
+
+    #[test]
+    fn an_event_is_counted_or_refused_or_undecided_and_counted_where_it_lies(records in records()) {
+        let limits = Limits { agree: 15, ..Limits::default() };
+        let got = ingest(&records, &[], limits);
+        let n = |r: &PaneRow| r.contents.sketches[0].as_ref().map_or(0, |s| s.n());
+        let regions = got.panes.iter().filter(|p| p.segment.name.starts_with("region="));
+        prop_assert_eq!(regions.map(n).sum::<u64>(), got.counters.events);
+        prop_assert!(got.counters.events as usize + got.refused.len() <= records.len());
+    }
+}
+
+#[test]
+fn panes_that_stand_apart_are_marked_for_a_checkpoint_and_join_when_they_are_believed() {
+    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: MINUTE });
+    let mut next = 0;
+    let mut add = |p: &mut Partition, records: &[Record]| {
+        let offsets = offsets(next, records.len());
+        next += records.len();
+        let mut refused = Vec::new();
+        let origins = Origins { offsets: &offsets, appended: &[] };
+        p.ingest(&batch(records), origins, |o, time, _| refused.push((o, (time - START) / MINUTE))).unwrap();
+        refused
+    };
+    let apart = |p: &Partition| p.open_panes().iter().filter(|r| r.close_at == r.start).count();
+    add(&mut p, &(0..40).map(|i| (i / 4, 0, i as u64)).collect::<Vec<_>>());
+    assert_eq!((apart(&p), p.counters().events), (0, 40));
+    add(&mut p, &[(FAR, 0, 1), (FAR, 0, 2), (500, 0, 3), (FAR, 1, 4)]);
+    assert_eq!(
+        (apart(&p), p.counters().events, p.undecided()),
+        (5, 41, 3),
+        "two tenants far ahead, one near"
+    );
+    let mut p = restarted(&p);
+    assert_eq!((apart(&p), p.undecided()), (5, 3));
+    let refused = add(&mut p, &[(10, 0, 5); 8]);
+    assert_eq!(refused, [(40, 10), (41, 10), (43, 10)], "with the time that was believed");
+    assert_eq!((apart(&p), p.counters().events), (0, 49));
+    let n: u64 = p
+        .flush(Reach::Idle)
+        .0
+        .iter()
+        .filter(|r| r.start == START + 500 * MINUTE && r.segment.name.starts_with("tenant"))
+        .map(|r| r.contents.clone().into_contents().unwrap().sketches[0].as_ref().unwrap().n())
+        .sum();
+    assert_eq!(n, 1, "less than a day ahead it is kept where it says");
+}
+
+#[test]
+fn the_state_of_an_earlier_version_goes_on_where_it_stood() {
+    let recent: Vec<i64> = (0..15).map(|i| START + i * MINUTE).collect();
+    let before = serde_json::json!({
+        "watermark": {"seen": 30, "median": START + 7 * MINUTE, "recent": recent},
+        "counters": {"events": 30, "opted_out": 0, "late": 0, "folded": 0},
+    });
+    let state: PartitionState = serde_json::from_value(before).unwrap();
+    let times = Times { pane: MINUTE, lateness: MINUTE };
+    let mut p = Partition::restore(filler(), times, &state, Vec::new());
+    assert_eq!((p.watermark(), p.newest()), (START + 6 * MINUTE, START + 12 * MINUTE));
+    let records: Vec<Record> = (0..20).map(|i| (if i < 8 { FAR } else { 15 }, 0, i)).collect();
+    let (offsets, mut refused) = (offsets(30, 20), 0);
+    let origins = Origins { offsets: &offsets, appended: &[] };
+    p.ingest(&batch(&records), origins, |_, _, _| refused += 1).unwrap();
+    assert_eq!((refused, p.counters().events, p.counters().late), (8, 42, 0));
+}
+
+#[test]
+fn a_broker_that_says_when_it_took_a_record_bounds_its_time() {
+    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: MINUTE });
+    let records: Vec<Record> = (0..30).map(|i| (if i % 3 == 2 { FAR } else { i }, 0, i as u64)).collect();
+    let offsets = offsets(0, 30);
+    let appended: Vec<_> = (0..30).map(|i| Some(START + i * MINUTE)).collect();
+    let origins = Origins { offsets: &offsets, appended: &appended };
+    let mut refused = Vec::new();
+    p.ingest(&batch(&records), origins, |offset, _, _| refused.push(offset)).unwrap();
+    assert_eq!(refused, (0..10).map(|i| 3 * i + 2).collect::<Vec<_>>());
+    assert_eq!((p.counters().events, p.is_unsettled()), (20, false));
+    assert!(p.watermark() > START, "fifteen are enough");
 }
 
 #[test]
 fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
     let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: 10 * MINUTE });
-    let add = |p: &mut Partition, records: &[Record]| {
-        p.ingest(&batch(records), |_, _| panic!("refused")).unwrap();
+    let mut next = 0;
+    let mut add = |p: &mut Partition, records: &[Record]| {
+        let offsets = offsets(next, records.len());
+        next += records.len();
+        let origins = Origins { offsets: &offsets, appended: &[] };
+        p.ingest(&batch(records), origins, |_, _, _| panic!("refused")).unwrap();
     };
     let packed = |p: &Partition| {
         let all = p.open_panes().into_iter().filter(|r| r.segment.name.starts_with("tenant="));
@@ -132,7 +265,7 @@ fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
     add(&mut p, &[(0, 0, 1_000)]);
     assert_eq!(packed(&p), [(0, false), (1, true), (2, true), (3, false), (60, true)]);
     p.pack_others();
-    let mut rows = p.flush();
+    let mut rows = p.flush(Reach::Idle).0;
     rows.sort_by_key(|r| r.start);
     let n: Vec<u64> = rows
         .into_iter()
@@ -146,7 +279,7 @@ fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
 fn a_full_pane_folds_new_segments_and_counts_an_event_once() {
     let mut records: Vec<Record> = (0..10).map(|i| (0, i % 10, u64::from(i))).collect();
     records.push((0, 1, 77));
-    let got = ingest(&records, &[], Limits { panes: 10, segments: 5, names: 2 });
+    let got = ingest(&records, &[], Limits { panes: 10, segments: 5, names: 2, agree: 15 });
     let n = |name: &str| {
         let row = got.panes.iter().find(|p| &*p.segment.name == name)?;
         Some(row.contents.sketches[0].as_ref()?.n())
@@ -164,7 +297,7 @@ fn a_full_pane_folds_new_segments_and_counts_an_event_once() {
 fn names_of_segments_that_are_gone_are_forgotten_while_others_are_open() {
     let records: Vec<Record> = (0..3_000).map(|i| (i / 20, (i % 1_500) as u16, i as u64)).collect();
     let every: Vec<usize> = (0..150).map(|i| i * 20).collect();
-    let got = ingest(&records, &every, Limits { panes: 100, segments: 100, names: 10 });
+    let got = ingest(&records, &every, Limits { panes: 100, segments: 100, names: 10, agree: 15 });
     assert!(got.names < 500, "{} names are kept", got.names);
     assert_eq!(got.panes.iter().filter(|p| p.segment.name.starts_with("tenant=")).count(), 3_000);
     assert!(got.refused.is_empty());

@@ -1,9 +1,15 @@
 //! A partition's watermark: the running maximum of the median of its last 15 event times, less the lateness.
 //!
-//! The median keeps one producer with a wrong clock from pushing it ahead; it depends on the partition's records alone.
+//! The median keeps one producer with a wrong clock from pushing it ahead; it depends on the
+//! partition's records alone. Which records are observed here at all, [`super::clock::Clock`]
+//! decides.
 
 /// Event times whose median counts.
 pub const MEDIAN_OF: usize = 15;
+
+/// Of the last event times so many are at the level or beyond: in sparse traffic the median is
+/// hours behind the newest event.
+const AT_LEVEL: usize = 3;
 
 /// Everything before this event time is taken to have come. `i64::MIN` until 15 events were seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +17,9 @@ pub struct Watermark {
     recent: [i64; MEDIAN_OF],
     seen: u64,
     median: i64,
+    /// How far events have come: the running maximum of the third largest of the last times, or
+    /// more.
+    level: i64,
     lateness: i64,
 }
 
@@ -18,7 +27,7 @@ impl Watermark {
     /// A watermark before any event; `lateness` in microseconds.
     #[must_use]
     pub fn new(lateness: i64) -> Self {
-        Self { recent: [0; MEDIAN_OF], seen: 0, median: i64::MIN, lateness }
+        Self { recent: [0; MEDIAN_OF], seen: 0, median: i64::MIN, level: i64::MIN, lateness }
     }
 
     /// Rebuilds a watermark from what [`Watermark::state`] gave.
@@ -30,13 +39,15 @@ impl Watermark {
         for (slot, t) in w.recent.iter_mut().zip(&state.recent) {
             *slot = *t;
         }
+        w.level = state.level.unwrap_or_else(|| w.median.max(w.third()));
         w
     }
 
     /// What a checkpoint keeps.
     #[must_use]
     pub fn state(&self) -> WatermarkState {
-        WatermarkState { seen: self.seen, median: self.median, recent: self.recent.to_vec() }
+        let recent = self.recent.to_vec();
+        WatermarkState { seen: self.seen, median: self.median, recent, level: Some(self.level) }
     }
 
     /// Takes note of an event time.
@@ -45,9 +56,44 @@ impl Watermark {
         self.seen += 1;
         if self.seen >= MEDIAN_OF as u64 {
             let mut sorted = self.recent;
-            let (_, median, _) = sorted.select_nth_unstable(MEDIAN_OF / 2);
+            let (_, median, beyond) = sorted.select_nth_unstable(MEDIAN_OF / 2);
             self.median = self.median.max(*median);
+            let third = *beyond.select_nth_unstable(beyond.len() - AT_LEVEL).1;
+            self.level = self.level.max(third);
+        } else {
+            self.level = self.level.max(self.third());
         }
+    }
+
+    /// The third largest of the last times, of two the smaller one.
+    fn third(&self) -> i64 {
+        let n = MEDIAN_OF.min(self.seen as usize);
+        let mut sorted = self.recent;
+        sorted[..n].sort_unstable();
+        sorted[..n].get(n.saturating_sub(AT_LEVEL)).copied().unwrap_or(i64::MIN)
+    }
+
+    /// Event times observed.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// How far events have come; `None` before the first.
+    #[must_use]
+    pub fn level(&self) -> Option<i64> {
+        (self.level != i64::MIN).then_some(self.level)
+    }
+
+    /// Events have come so far, though hardly one of them was observed yet.
+    pub fn raise(&mut self, level: i64) {
+        self.level = self.level.max(level);
+    }
+
+    /// The last event times, the oldest first.
+    pub fn recent(&self) -> impl Iterator<Item = i64> {
+        let n = MEDIAN_OF.min(self.seen as usize);
+        (0..n).map(move |i| self.recent[((self.seen as usize - n) + i) % MEDIAN_OF])
     }
 
     /// Where most of the recent events stand, which no single clock can move; `None` before there are enough.
@@ -72,6 +118,9 @@ pub struct WatermarkState {
     pub median: i64,
     /// The last event times, as a ring.
     pub recent: Vec<i64>,
+    /// How far events have come; told by the other fields where an earlier version wrote them.
+    #[serde(default)]
+    pub level: Option<i64>,
 }
 
 #[cfg(test)]

@@ -76,6 +76,35 @@ impl Broker {
         producer.flush(Duration::from_secs(60)).unwrap();
     }
 
+    /// Deletes a topic, and waits until it is gone.
+    pub fn delete_topic(&self, name: &str) {
+        use rdkafka::admin::{AdminClient, AdminOptions};
+        let admin: AdminClient<_> =
+            rdkafka::ClientConfig::new().set("bootstrap.servers", &self.address).create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+        let done = futures::executor::block_on(admin.delete_topics(&[name], &options)).unwrap();
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+        let is_there = || {
+            let all = admin.inner().fetch_metadata(Some(name), Duration::from_secs(10)).unwrap();
+            all.topics().iter().any(|t| !t.partitions().is_empty())
+        };
+        while is_there() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Says of so many keys that their records are deleted.
+    pub fn delete_keys(&self, topic: &str, n: usize) {
+        use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+        let producer: BaseProducer =
+            rdkafka::ClientConfig::new().set("bootstrap.servers", &self.address).create().unwrap();
+        for i in 0..n {
+            let key = format!("k{i}");
+            producer.send(BaseRecord::<_, [u8]>::to(topic).key(&key)).unwrap();
+        }
+        producer.flush(Duration::from_secs(60)).unwrap();
+    }
+
     /// Ends it as a crash would; it is started again after `down`, on the same address and data, while the caller goes on.
     pub fn crash(&mut self, down: Duration) {
         assert!(self.serves(), "a broker that is down can't crash");

@@ -19,6 +19,7 @@ mod real_cats;
 mod real_decode;
 mod real_missing;
 mod real_names;
+mod real_time;
 mod recovery;
 mod replay;
 mod styles;

@@ -4,7 +4,7 @@
 mod alerts;
 mod bucket;
 mod disk;
-mod job;
+pub mod job;
 mod receiver;
 
 use crate::broker::Broker;

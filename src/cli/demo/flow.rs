@@ -229,7 +229,7 @@ impl<S: Source> Source for Ending<S> {
                 return Err(self.refuse(gap));
             }
             Polled::Revoked(_) => return Err(self.refuse(FlowError::Revoked)),
-            Polled::Idle(_) | Polled::Ended(_) | Polled::Nothing | Polled::Finished => {}
+            Polled::Log { .. } | Polled::Idle(_) | Polled::Ended(_) | Polled::Nothing | Polled::Finished => {}
         }
         Ok(polled)
     }
@@ -348,8 +348,16 @@ mod tests {
     }
 
     fn chunk(partition: i32, offsets: std::ops::Range<i64>) -> Polled {
-        let spans: Vec<Span> =
-            offsets.map(|offset| Span { offset, start: 0, end: 10, record_time_us: None }).collect();
+        let spans: Vec<Span> = offsets
+            .map(|offset| Span {
+                offset,
+                start: 0,
+                end: 10,
+                record_time_us: None,
+                appended: false,
+                tombstone: false,
+            })
+            .collect();
         let payload = Payload::Messages { buffer: vec![0; 10], spans };
         Polled::Chunk(Chunk { partition: PartitionId(partition), payload, bytes: 10 })
     }

@@ -9,6 +9,7 @@ use super::baton::{Baton, Verdict};
 use super::world::{Phase, World};
 use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
 use crate::store::chain::ChainError;
+use crate::window::Reach;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -191,7 +192,7 @@ impl Life<'_> {
         if !owned.is_dirty() && !to_say {
             return Ok(());
         }
-        match owned.commit(quiet) {
+        match owned.commit(quiet.then_some(Reach::Ended), &self.progress) {
             Ok(c) => {
                 if quiet {
                     world.set_quiet(p);

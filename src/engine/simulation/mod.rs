@@ -17,6 +17,7 @@ use super::ingest::Owned;
 use super::job::{Job, JobKind};
 use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
 use crate::store::Storage;
+use crate::window::Reach;
 use baton::{Baton, Verdict};
 use member::Member;
 use object_store::memory::InMemory;
@@ -72,7 +73,7 @@ fn undisturbed(job: &Job, logs: &Logs, runtime: &Handle) -> Record {
         let mut decoded = Decoded::default();
         decoder.decode(&gathered.take(id, &mut Spare::default()), &mut decoded).unwrap();
         owned.take(&mut decoded, &Arc::default(), &|| false).unwrap();
-        owned.commit(true).unwrap();
+        owned.commit(Some(Reach::Ended), &Arc::default()).unwrap();
     }
     let all: Vec<PartitionId> = (0..logs.len() as i32).map(PartitionId).collect();
     let mut task = EvaluatorTask::claim(&job, &all, "e".into(), Arc::default()).unwrap().0;

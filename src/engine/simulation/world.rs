@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// 2026-01-05T17:00:00Z; the logs pass midnight, so that a day is closed.
 const START: i64 = 1_767_632_400_000_000;
 const MINUTE: i64 = 60_000_000;
+/// 2099-06-01T00:00:00Z.
+const FAR: i64 = 4_083_955_200_000_000;
 
 /// How far the simulation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,13 +134,23 @@ impl World {
     }
 }
 
-/// Logs of some partitions: events every few minutes of event time, a few of them late, out of order or no events at all.
+/// What is wrong with clocks for a while: 2099, two days ahead, and so little that the events are
+/// kept.
+const WRONG: [Option<i64>; 3] = [None, Some(2 * 24 * 60), Some(100)];
+
+/// Logs of some partitions: events every few minutes of event time, a few of them late, out of
+/// order or no events at all; in some a burst of wrong clocks, in all or none of them a pause of
+/// hours.
 pub fn logs(seed: u64, partitions: usize) -> Logs {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let each = rng.random_range(60..120);
     let step = 10 * 60 / each;
+    let pause = rng.random_bool(0.5).then(|| (rng.random_range(20..50), rng.random_range(70..300)));
     (0..partitions)
         .map(|p| {
+            let first = rng.random_range(0..50);
+            let burst = if rng.random_bool(0.6) { first..first + rng.random_range(1..15) } else { 0..0 };
+            let wrong = WRONG[rng.random_range(0..WRONG.len())];
             (0..each)
                 .map(|n| {
                     if rng.random_bool(0.03) {
@@ -146,7 +158,13 @@ pub fn logs(seed: u64, partitions: usize) -> Logs {
                     }
                     let late = if rng.random_bool(0.05) { rng.random_range(10..90) } else { 0 };
                     let jitter = rng.random_range(-MINUTE..MINUTE);
-                    let at = START + (n * step - late) * MINUTE + jitter;
+                    let paused = pause.filter(|(from, _)| n >= *from).map_or(0, |(_, long)| long);
+                    let at = START + (n * step - late + paused) * MINUTE + jitter;
+                    let at = match wrong {
+                        _ if !burst.contains(&n) => at,
+                        Some(ahead) => at + ahead * MINUTE,
+                        None => FAR + n * MINUTE,
+                    };
                     let tenant = ["ash", "birch"][rng.random_range(0..2)];
                     let latency = rng.random_range(100..5_000);
                     // Of few users, so that segments by source come to be named while it runs.

@@ -1,5 +1,7 @@
 //! The client's callbacks: assignments start where [`Positions`] says, revocations are noted for the poller, troubles are logged.
 
+use super::options::KafkaOptions;
+use super::topic_id::NoId;
 use crate::source::{PartitionId, PositionError, Positions, SourceError};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -22,7 +24,7 @@ const DOUBTED: Duration = Duration::from_secs(5);
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// A partition as it was assigned.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Assigned {
     /// The partition.
     pub partition: i32,
@@ -32,6 +34,10 @@ pub struct Assigned {
     pub high: Option<i64>,
     /// The position that is gone, where reading starts elsewhere.
     pub gone: Option<i64>,
+    /// The id of the topic, where it is known.
+    pub log: Option<Arc<str>>,
+    /// Whether this is another topic of that name than the position is of.
+    pub recreated: bool,
 }
 
 /// A change of the assignment.
@@ -62,6 +68,8 @@ pub struct Shared {
     beyond: HashMap<i32, Instant>,
     /// Partitions' ends by the latest statistics.
     pub highs: HashMap<i32, i64>,
+    /// The topic's id as it was last told, and when.
+    pub(super) log: Option<(Instant, Result<Option<Arc<str>>, NoId>)>,
     /// The broker that leads each partition by the latest statistics.
     leaders: HashMap<i32, i32>,
     /// The client's last complaint.
@@ -72,16 +80,18 @@ pub struct Shared {
 
 /// The callbacks.
 pub struct Context {
-    topic: String,
-    positions: Arc<dyn Positions>,
+    pub(super) topic: String,
+    pub(super) options: KafkaOptions,
+    pub(super) positions: Arc<dyn Positions>,
     /// What the poller reads.
     pub shared: Mutex<Shared>,
 }
 
 impl Context {
     /// Callbacks for one topic.
-    pub fn new(topic: &str, positions: Arc<dyn Positions>) -> Self {
-        Self { topic: topic.to_owned(), positions, shared: Mutex::default() }
+    pub fn new(options: &KafkaOptions, positions: Arc<dyn Positions>) -> Self {
+        let (topic, options) = (options.topic.clone(), options.clone());
+        Self { topic, options, positions, shared: Mutex::default() }
     }
 
     /// Warns of a trouble that is expected to pass; the same stream of troubles is logged every ten seconds at most.
@@ -120,6 +130,14 @@ impl Context {
         partition: i32,
     ) -> Result<Option<Assigned>, SourceError> {
         let id = PartitionId(partition);
+        // Before the partition is claimed: while no broker answers that would be in vain.
+        let log = match self.log(consumer) {
+            Ok(log) => log,
+            Err(e) => {
+                self.warn(&format!("partition {partition} waits: {e}"));
+                return Ok(None);
+            }
+        };
         let wanted = match self.positions.position(id) {
             Ok(offset) => offset.map(|o| o.0),
             Err(PositionError::NotNow(e)) => {
@@ -129,21 +147,30 @@ impl Context {
             Err(source) => return Err(SourceError::Position { partition: id, source }),
         };
         let marks = self.watermarks(consumer, partition);
+        if let Some(wanted) = wanted.filter(|w| self.is_recreated(partition, *w, log.as_ref(), marks)) {
+            // Where it begins must be known: what is committed from here on stands for the new one.
+            return Ok(marks.map(|(low, high)| Assigned {
+                partition,
+                next: Some(low),
+                high: Some(high),
+                gone: Some(wanted),
+                log,
+                recreated: true,
+            }));
+        }
         if self.is_doubtful(partition, wanted, marks) {
             self.warn(&format!(
                 "partition {partition} waits: its position lies beyond the end that the broker tells"
             ));
             return Ok(None);
         }
+        let recreated = false;
+        let at = |next, high, gone| Assigned { partition, next, high, gone, log, recreated };
         Ok(Some(match (wanted, marks) {
             // Asked before the first fetch: the client's own error would not say which partition it is about.
-            (Some(w), Some((low, high))) if w < low || w > high => {
-                Assigned { partition, next: Some(low), high: Some(high), gone: Some(w) }
-            }
-            (None, Some((low, high))) => {
-                Assigned { partition, next: Some(low), high: Some(high), gone: None }
-            }
-            (wanted, marks) => Assigned { partition, next: wanted, high: marks.map(|m| m.1), gone: None },
+            (Some(w), Some((low, high))) if w < low || w > high => at(Some(low), Some(high), Some(w)),
+            (None, Some((low, high))) => at(Some(low), Some(high), None),
+            (wanted, marks) => at(wanted, marks.map(|m| m.1), None),
         }))
     }
 

@@ -6,8 +6,10 @@ mod drain;
 mod options;
 mod partition;
 mod probe;
+mod recreated;
 #[cfg(test)]
 pub mod tests;
+mod topic_id;
 mod trouble;
 #[cfg(test)]
 mod trouble_tests;
@@ -17,14 +19,14 @@ pub use options::KafkaOptions;
 pub use probe::{Probed, probe};
 
 use super::Spare;
-use super::{Again, Offset, PartitionId, Polled, Positions, Source, SourceError};
+use super::{Again, Offset, PartitionId, Polled, Positions, RecordTime, Source, SourceError};
 use config::{client_config, creation_error};
 use context::{Assigned, Change, Context, kafka};
 use partition::{Idle, Part};
 use rdkafka::Message;
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Timestamp};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -37,6 +39,9 @@ const MESSAGES_PER_POLL: usize = 8 * super::CHUNK_MESSAGES;
 const PLACE_AGAIN: Duration = Duration::from_secs(1);
 /// The client is polled after so long also while chunks wait to be taken.
 const SERVE: Duration = Duration::from_secs(1);
+
+/// Time between two looks at whether the topic is still the same one.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// The client under this source.
 type Consuming = rdkafka::consumer::BaseConsumer<Context>;
@@ -57,6 +62,8 @@ pub struct KafkaSource {
     joined: bool,
     /// When the client was last polled.
     served: Instant,
+    /// When to look again whether the topic is still the same one.
+    look: Instant,
 }
 
 impl KafkaSource {
@@ -79,6 +86,7 @@ impl KafkaSource {
         Ok(Self {
             consumer,
             served: options.clock.now(),
+            look: options.clock.now() + LOOK_AGAIN,
             options,
             parts: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -92,7 +100,7 @@ impl KafkaSource {
 
     fn consumer(options: &KafkaOptions, positions: &Arc<dyn Positions>) -> Result<Consuming, SourceError> {
         let config = client_config(&options.brokers, &options.group, &options.properties)?;
-        let context = Context::new(&options.topic, Arc::clone(positions));
+        let context = Context::new(options, Arc::clone(positions));
         config.create_with_context(context).map_err(creation_error)
     }
 
@@ -152,6 +160,14 @@ impl KafkaSource {
     fn begin(&mut self, a: &Assigned) -> Result<(), SourceError> {
         if let (Some(from), Some(to)) = (a.gone, a.next) {
             self.ready.push_back(gap(a.partition, from, to));
+        }
+        if a.log.is_some() || a.recreated {
+            let begins = a.next.filter(|_| a.recreated).map(Offset);
+            self.ready.push_back(Polled::Log {
+                partition: PartitionId(a.partition),
+                id: a.log.clone(),
+                begins,
+            });
         }
         let part = Part::new(a, self.options.until_caught_up, self.options.clock.now());
         self.parts.insert(a.partition, part);
@@ -309,10 +325,11 @@ fn take(
 ) -> Option<i32> {
     let partition = message.partition();
     let part = parts.get_mut(&partition)?;
-    let payload = message.payload().unwrap_or_default();
-    let payload = &payload[..payload.len().min(max_message + 1)];
-    let time = message.timestamp().to_millis().map(|ms| ms.saturating_mul(1000));
-    part.take(message.offset(), payload, time, now);
+    let payload = message.payload().map(|p| &p[..p.len().min(max_message + 1)]);
+    let time = message.timestamp();
+    let appended = matches!(time, Timestamp::LogAppendTime(_));
+    let us = time.to_millis().map(|ms| ms.saturating_mul(1000));
+    part.take(message.offset(), payload, RecordTime { us, appended }, now);
     part.gathered.is_full().then_some(partition)
 }
 
@@ -324,7 +341,10 @@ fn gap(partition: i32, from: i64, to: i64) -> Polled {
 fn about(polled: &Polled) -> Option<PartitionId> {
     match polled {
         Polled::Chunk(c) => Some(c.partition),
-        Polled::Idle(p) | Polled::Ended(p) | Polled::Gap { partition: p, .. } => Some(*p),
+        Polled::Idle(p)
+        | Polled::Ended(p)
+        | Polled::Gap { partition: p, .. }
+        | Polled::Log { partition: p, .. } => Some(*p),
         Polled::Revoked(_) | Polled::Nothing | Polled::Finished => None,
     }
 }
@@ -375,6 +395,7 @@ impl Source for KafkaSource {
             None => {}
         }
         self.place()?;
+        self.look_for_another_topic()?;
         self.gather(wait)?;
         self.quiet_ones()?;
         match self.next_ready() {
@@ -417,6 +438,10 @@ impl Source for KafkaSource {
         self.consumer.context().shared.lock().unplaced.insert(partition.0);
         self.unplaced.insert(partition.0, self.options.clock.now());
         Ok(Again::Reading)
+    }
+
+    fn goes_on(&self) -> bool {
+        true
     }
 
     fn troubles(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! One assigned partition: where it is read, what was gathered of it, and whether it has gone quiet. Decisions only, no I/O.
 
 use super::context::Assigned;
-use crate::source::MessageBuffer;
+use crate::source::{MessageBuffer, RecordTime};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time before a look at a quiet partition's end is repeated.
@@ -23,6 +24,8 @@ pub struct Part {
     pub next: Option<i64>,
     /// One past the last record, as last seen.
     pub high: Option<i64>,
+    /// The id of the topic, where it is known.
+    pub log: Option<Arc<str>>,
     /// Messages that make the next chunk.
     pub gathered: MessageBuffer,
     /// When the first of them came.
@@ -47,6 +50,7 @@ impl Part {
         Self {
             next: a.next,
             high: a.high,
+            log: a.log.clone(),
             gathered: MessageBuffer::default(),
             gathered_since: now,
             paused: false,
@@ -59,8 +63,18 @@ impl Part {
         }
     }
 
+    /// Another log has taken the place of this one: it is read from `low`.
+    pub fn begin_anew(&mut self, log: Option<Arc<str>>, (low, high): (i64, i64)) {
+        self.next = Some(low);
+        self.high = Some(high);
+        self.log = log;
+        self.at_end = false;
+        self.look_again = None;
+        self.end = self.end.map(|_| high);
+    }
+
     /// Takes in a message. One that was read before (the client may repeat after a new assignment) or lies beyond the end is left out.
-    pub fn take(&mut self, offset: i64, payload: &[u8], time_us: Option<i64>, now: Instant) {
+    pub fn take(&mut self, offset: i64, payload: Option<&[u8]>, time: RecordTime, now: Instant) {
         if self.ended || self.next.is_some_and(|n| offset < n) {
             return;
         }
@@ -71,7 +85,7 @@ impl Part {
         if self.gathered.is_empty() {
             self.gathered_since = now;
         }
-        self.gathered.push(offset, payload, time_us);
+        self.gathered.push_record(offset, payload, time);
         self.at_end = false;
         self.idle_said = false;
         self.look_again = None;
@@ -119,8 +133,12 @@ impl Part {
 mod tests {
     use super::*;
 
+    fn assigned() -> Assigned {
+        Assigned { partition: 0, next: Some(5), high: Some(7), gone: None, log: None, recreated: false }
+    }
+
     fn part(now: Instant) -> Part {
-        Part::new(&Assigned { partition: 0, next: Some(5), high: Some(7), gone: None }, false, now)
+        Part::new(&assigned(), false, now)
     }
 
     #[test]
@@ -128,8 +146,8 @@ mod tests {
         let t = Instant::now();
         let minute = Duration::from_secs(60);
         let mut p = part(t);
-        p.take(5, b"a", None, t);
-        p.take(6, b"b", None, t);
+        p.take(5, Some(b"a"), RecordTime::default(), t);
+        p.take(6, Some(b"b"), RecordTime::default(), t);
         assert!(!p.may_be_idle(t + minute, minute), "not at the end");
         p.at_end = true;
         assert!(!p.may_be_idle(t + minute / 2, minute), "not quiet for long enough");
@@ -140,7 +158,7 @@ mod tests {
         assert_eq!(p.idle(Some(9), t + minute * 2), Idle::No, "and still more");
         assert_eq!(p.idle(Some(9), t + minute * 3), Idle::Yes, "marks of transactions");
         assert!(!p.may_be_idle(t + minute * 9, minute), "said once");
-        p.take(9, b"c", None, t + minute * 10);
+        p.take(9, Some(b"c"), RecordTime::default(), t + minute * 10);
         p.at_end = true;
         assert!(p.may_be_idle(t + minute * 11, minute), "and again after new records");
     }
@@ -148,9 +166,9 @@ mod tests {
     #[test]
     fn repeats_and_records_beyond_the_end_are_left_out() {
         let t = Instant::now();
-        let mut p = Part::new(&Assigned { partition: 0, next: Some(5), high: Some(7), gone: None }, true, t);
+        let mut p = Part::new(&assigned(), true, t);
         for offset in [4, 5, 5, 6, 7, 8] {
-            p.take(offset, b"x", None, t);
+            p.take(offset, Some(b"x"), RecordTime::default(), t);
         }
         assert_eq!(p.gathered.spans.iter().map(|s| s.offset).collect::<Vec<_>>(), [5, 6]);
         assert!(!p.is_caught_up(), "not before the records are handed out");

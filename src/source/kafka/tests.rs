@@ -180,6 +180,81 @@ fn a_position_beyond_the_end_is_asked_for_again_and_only_that_partition_starts_a
     assert_eq!(again[&1], [10], "the other partition repeats nothing");
 }
 
+/// Positions in a log that this one is not, by its id or by its last record.
+struct InAnother {
+    id: Option<&'static str>,
+    last: &'static [u8],
+}
+
+impl Positions for InAnother {
+    fn position(&self, _: PartitionId) -> Result<Option<Offset>, PositionError> {
+        Ok(Some(Offset(4)))
+    }
+
+    fn log(&self, _: PartitionId) -> Option<Arc<str>> {
+        self.id.map(Arc::from)
+    }
+
+    fn is_last_read(&self, _: PartitionId, look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
+        look().is_none_or(|value| value == self.last)
+    }
+}
+
+#[test]
+fn a_topic_that_was_created_again_is_read_from_its_beginning_though_the_position_is_there() {
+    let cluster = Cluster::new("events", 1);
+    cluster.produce(&crate::source::conformance::reference(1, 10));
+    let last = message(0, 3).into_bytes().leak();
+    for (id, last, other) in
+        [(Some("another"), &*last, true), (None, b"another", true), (None, &*last, false)]
+    {
+        let positions = InAnother { id, last };
+        let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(positions)).unwrap();
+        let (mut gap, mut log) = (None, None);
+        let read = until(&mut source, |p| {
+            match &p {
+                Polled::Gap { from, to, .. } => gap = Some((from.0, to.0)),
+                Polled::Log { id, begins, .. } => log = Some((id.clone(), begins.map(|b| b.0))),
+                _ => {}
+            }
+            offsets(p)
+        });
+        let (id, begins) = log.expect("the mock tells ids");
+        assert!(id.is_some_and(|id| id.len() == 32));
+        match other {
+            true => assert_eq!((read[0], gap, begins), (0, Some((4, 0)), Some(0))),
+            false => assert_eq!((read[0], gap, begins), (4, None, None)),
+        }
+    }
+}
+
+#[test]
+fn a_topic_that_is_created_again_while_it_is_read_is_noticed() {
+    let cluster = Cluster::new("events", 1);
+    cluster.produce(&crate::source::conformance::reference(1, 10));
+    let (time, clock) = standing_clock();
+    let options = KafkaOptions { clock, ..cluster.options("g") };
+    let mut source = KafkaSource::connect(options, Arc::new(FromBeginning)).unwrap();
+    let mut n = 0;
+    until(&mut source, |p| {
+        n += offsets(p).map_or(0, |o| o.len());
+        (n == 10).then_some(())
+    });
+    // As if these had been read in another one.
+    source.parts.get_mut(&0).unwrap().log = Some("another".into());
+    *time.lock() += LOOK_AGAIN;
+    let mut said = Vec::new();
+    let again = until(&mut source, |p| {
+        match &p {
+            Polled::Gap { from, to, .. } => said.push((from.0, to.0)),
+            Polled::Log { begins, .. } => said.push((begins.unwrap().0, -1)),
+            _ => {}
+        }
+        offsets(p)
+    });
+    assert_eq!((said, again), (vec![(10, 0), (0, -1)], (0..10).collect()));
+}
+
 #[test]
 fn retention_that_overtakes_a_paused_partition_is_a_gap() {
     let cluster = Cluster::new("events", 1);

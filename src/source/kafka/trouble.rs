@@ -26,7 +26,9 @@ impl KafkaSource {
                 self.find_gaps()
             }
             KafkaError::MessageConsumption(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                // It was there at the start; a broker that restarts may not know it for a while.
+                // It was there at the start; a broker that restarts may not know it for a while. Or
+                // it was deleted.
+                self.look_soon();
                 self.consumer.context().warn(&format!("{e}: waiting for the topic to be back"));
                 Ok(())
             }
@@ -56,6 +58,9 @@ impl KafkaSource {
     /// A position is out of range; the client doesn't say whose. Every partition's position is checked, and reading starts anew
     /// with those that are gone at the log's beginning.
     fn find_gaps(&mut self) -> Result<(), SourceError> {
+        if self.is_another_topic()? {
+            return Ok(());
+        }
         let mut beyond = Vec::new();
         for (&partition, part) in &mut self.parts {
             if let Some((low, high)) = self.consumer.context().watermarks(&self.consumer, partition) {

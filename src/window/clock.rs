@@ -1,0 +1,341 @@
+//! Whose clock is believed: which of a partition's records the watermark follows, and which are too
+//! far ahead of it.
+//!
+//! A record more than a leap (an hour, or the lateness if that is longer) ahead of what came before
+//! is *ahead*: a wrong clock, or the first record after a pause of the traffic. Only the records
+//! that follow can tell, so it stands apart, with all that fall in its pane, until they have:
+//!
+//! - [`Limits::agree`] records have come since that are not behind it: the traffic is there now,
+//!   and the watermark follows.
+//! - So many were behind it that it was a wrong clock. The watermark never saw it. An event more
+//!   than a day ahead is refused then; one that is less far ahead is kept where it says, as there it
+//!   waits for its time and harms nothing.
+//! - The others have come as far: then it is kept, too.
+//!
+//! The first records of a partition are ahead of nothing and stand apart, too: a burst of wrong
+//! clocks at the start is no other one. Everything here is a function of the partition's records in
+//! the order of their offsets.
+
+use super::watermark::{MEDIAN_OF, Watermark, WatermarkState};
+use crate::event::time::{DAY, HOUR, floor};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The shortest leap.
+const LEAP: i64 = HOUR;
+/// How far ahead an event is kept whose clock turned out to be wrong.
+const KEPT: i64 = DAY;
+/// Records behind one that is ahead which refute it, and one more for every so many that are not
+/// behind: a few stragglers from before a pause must not.
+const BACK: (u32, u32) = (8, 4);
+
+/// Lengths and numbers that decide what is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Length of a pane.
+    pub pane: i64,
+    /// Lateness of the watermark.
+    pub lateness: i64,
+    /// Records that confirm a leap.
+    pub agree: u32,
+}
+
+impl Limits {
+    fn leap(&self) -> i64 {
+        LEAP.max(self.lateness)
+    }
+}
+
+/// How far beyond what is believed open panes are taken when nothing more is expected for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The partition is silent, and may go on in a minute: what follows would be late.
+    Idle,
+    /// Its input is over: a pause of weeks is believed sooner than that nothing comes of what
+    /// follows it.
+    Ended,
+}
+
+impl Reach {
+    fn length(self) -> i64 {
+        match self {
+            Self::Idle => KEPT,
+            Self::Ended => 31 * DAY,
+        }
+    }
+}
+
+/// A record that stands apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its offset.
+    pub offset: i64,
+    /// Its event time.
+    pub time: i64,
+    /// Whether its user opted out.
+    pub opt_out: bool,
+    /// Whether it was counted as an event.
+    pub counted: bool,
+    /// Whether its pane was taken out since; then it can't be refused any more.
+    pub taken: bool,
+}
+
+/// A pane ahead.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Standing {
+    /// Records since its first one that are not behind it, but for the lateness; its own included.
+    agree: u32,
+    /// Records since that are behind it by a leap.
+    back: u32,
+    records: Vec<Record>,
+}
+
+impl Standing {
+    fn is_refuted(&self) -> bool {
+        self.back >= BACK.0 + self.agree / BACK.1
+    }
+}
+
+/// Where a record belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// With the others.
+    Open,
+    /// Apart, in the pane of its time.
+    Apart {
+        /// Whether it counts as an event already.
+        counted: bool,
+    },
+}
+
+/// What became of a pane ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Its start.
+    pub start: i64,
+    /// Its records.
+    pub records: Vec<Record>,
+    /// Whether it joins the others, or is refused.
+    pub kept: bool,
+}
+
+/// The state of a partition's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clock {
+    limits: Limits,
+    watermark: Watermark,
+    /// Panes ahead, by their start.
+    ahead: BTreeMap<i64, Standing>,
+    /// Records since the last one ahead, as far as the median reaches.
+    since: usize,
+    /// The newest event time that is believed; before the first, the last one seen.
+    newest: i64,
+}
+
+/// A clock at rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockState {
+    ahead: Vec<(i64, Standing)>,
+    since: usize,
+    newest: i64,
+}
+
+impl Clock {
+    /// A clock before any record.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let watermark = Watermark::new(limits.lateness);
+        Self { limits, watermark, ahead: BTreeMap::new(), since: 0, newest: 0 }
+    }
+
+    /// Rebuilds a clock from what [`Clock::state`] gave.
+    #[must_use]
+    pub fn restore(watermark: &WatermarkState, state: &ClockState, limits: Limits) -> Self {
+        let watermark = Watermark::restore(watermark, limits.lateness);
+        let newest = state.newest.max(watermark.level().unwrap_or(0));
+        let (ahead, since) = (state.ahead.iter().cloned().collect(), state.since.min(MEDIAN_OF));
+        Self { limits, watermark, ahead, since, newest }
+    }
+
+    /// What a checkpoint keeps.
+    #[must_use]
+    pub fn state(&self) -> (WatermarkState, ClockState) {
+        let ahead = self.ahead.iter().map(|(start, s)| (*start, s.clone())).collect();
+        (self.watermark.state(), ClockState { ahead, since: self.since, newest: self.newest })
+    }
+
+    /// The watermark, microseconds.
+    #[must_use]
+    pub fn watermark(&self) -> i64 {
+        self.watermark.get()
+    }
+
+    /// Where most of the recent events stand; `None` before there are enough.
+    #[must_use]
+    pub fn median(&self) -> Option<i64> {
+        self.watermark.median()
+    }
+
+    /// The newest event time that is believed.
+    #[must_use]
+    pub fn newest(&self) -> i64 {
+        self.newest
+    }
+
+    /// Whether records stand apart.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Records that count neither as events nor as refused yet.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        self.ahead.values().flat_map(|s| &s.records).filter(|r| !r.counted).count()
+    }
+
+    /// The latest event time of a record that its broker took at `appended`.
+    #[must_use]
+    pub fn latest(&self, appended: i64) -> i64 {
+        appended.saturating_add(self.limits.leap())
+    }
+
+    /// Takes note of a record. `vouched` is one whose time its broker's clock bounds: it is
+    /// believed at once.
+    pub fn see(&mut self, mut record: Record, vouched: bool) -> Place {
+        let start = floor(record.time, self.limits.pane);
+        let level = self.watermark.level();
+        let near = vouched || level.is_some_and(|l| start <= l.saturating_add(self.limits.leap()));
+        if near {
+            self.watermark.observe(record.time);
+            self.newest = if level.is_none() { record.time } else { self.newest.max(record.time) };
+            self.since = MEDIAN_OF.min(self.since + 1);
+            if self.ahead.is_empty() {
+                return Place::Open;
+            }
+        } else {
+            self.since = 0;
+            if level.is_none() {
+                self.newest = record.time;
+            }
+            record.counted = level.is_none_or(|l| start <= l.saturating_add(KEPT));
+            self.ahead.entry(start).or_default().records.push(record);
+        }
+        for (at, standing) in &mut self.ahead {
+            if record.time >= at.saturating_sub(self.limits.lateness) {
+                standing.agree = standing.agree.saturating_add(1);
+            } else if record.time < at.saturating_sub(self.limits.leap()) {
+                standing.back = standing.back.saturating_add(1);
+            }
+        }
+        if near { Place::Open } else { Place::Apart { counted: record.counted } }
+    }
+
+    /// What a record, of event time `time`, has settled.
+    pub fn settled(&mut self, time: i64) -> Vec<Settled> {
+        let mut out = Vec::new();
+        if self.ahead.is_empty() {
+            return out;
+        }
+        let base = self.watermark.level().unwrap_or(time);
+        let refuted = self.ahead.extract_if(.., |_, s| s.is_refuted());
+        out.extend(refuted.map(|(start, s)| {
+            let kept = start <= base.saturating_add(KEPT);
+            Settled { start, records: s.records, kept }
+        }));
+        if let Some((start, _)) = self.ahead.iter().rev().find(|(_, s)| s.agree >= self.limits.agree) {
+            self.watermark.raise(*start);
+            self.catch_up();
+        }
+        // What the others have come near to. Not all of it was observed: one clock of two that is
+        // ahead by more than a leap must not count as soon as the other has come as far.
+        let reach = self.watermark.level().map_or(i64::MIN, |l| l.saturating_add(self.limits.leap()));
+        let near = self.ahead.extract_if(..=reach, |_, _| true);
+        out.extend(near.map(|(start, s)| Settled { start, records: s.records, kept: true }));
+        out
+    }
+
+    /// The traffic is there now: the watermark follows it, record by record as they came.
+    fn catch_up(&mut self) {
+        if self.watermark.seen() == 0 {
+            self.newest = i64::MIN;
+        }
+        let mut records: Vec<Record> = self.records().copied().collect();
+        records.sort_unstable_by_key(|r| r.offset);
+        for r in &records {
+            let level = self.watermark.level().unwrap_or(i64::MIN);
+            if floor(r.time, self.limits.pane) <= level.saturating_add(self.limits.leap()) {
+                self.watermark.observe(r.time);
+                self.newest = self.newest.max(r.time);
+            }
+        }
+        self.newest = self.newest.max(0);
+    }
+
+    /// The start of the last pane ahead that is taken out when nothing more is expected for now:
+    /// there is no wider gap than `reach` before it. `None` when none is.
+    fn last_within(&self, reach: Reach) -> Option<i64> {
+        let mut at = match self.watermark.level() {
+            Some(level) => level,
+            None => {
+                let mut times: Vec<i64> = self.records().map(|r| r.time).collect();
+                times.sort_unstable();
+                *times.get(times.len() / 2)?
+            }
+        };
+        let mut last = None;
+        for start in self.ahead.keys() {
+            if *start > at.saturating_add(reach.length()) {
+                break;
+            }
+            at = at.max(*start);
+            last = Some(*start);
+        }
+        last
+    }
+
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        self.ahead.values().flat_map(|s| &s.records)
+    }
+
+    /// Nothing more is expected for now: the start of the last pane ahead that is taken out with
+    /// all before it; its records that were not counted yet; and where the watermark would stand if
+    /// these were believed, if enough of them have come.
+    pub fn quiet(&mut self, reach: Reach) -> (Option<i64>, Vec<Record>, Option<i64>) {
+        let last = self.last_within(reach);
+        let mut taken: Vec<Record> = Vec::new();
+        let mut counted = Vec::new();
+        if let Some(last) = last {
+            for standing in self.ahead.range_mut(..=last).map(|(_, s)| s) {
+                for r in &mut standing.records {
+                    if !r.counted {
+                        counted.push(*r);
+                    }
+                    (r.taken, r.counted) = (true, true);
+                    taken.push(*r);
+                }
+            }
+        }
+        // Beyond what silence believes only so many tell where the traffic is as the median is made
+        // of.
+        let near = self.last_within(Reach::Idle).unwrap_or(i64::MIN).saturating_add(self.limits.pane);
+        if taken.iter().filter(|r| r.time >= near).count() < MEDIAN_OF {
+            taken.retain(|r| r.time < near);
+        }
+        taken.sort_unstable_by_key(|r| r.offset);
+        // Those that came since have their places among the last.
+        let from = taken.len().saturating_sub(MEDIAN_OF - self.since);
+        let mut times: Vec<i64> =
+            self.watermark.recent().chain(taken[from..].iter().map(|r| r.time)).collect();
+        let mut times = times.split_off(times.len().saturating_sub(MEDIAN_OF));
+        let likely = (times.len() == MEDIAN_OF).then(|| {
+            let median = *times.select_nth_unstable(MEDIAN_OF / 2).1;
+            self.watermark().max(median.saturating_sub(self.limits.lateness))
+        });
+        (last, counted, likely)
+    }
+}
+
+#[cfg(test)]
+#[path = "clock_tests.rs"]
+mod tests;
