@@ -160,7 +160,7 @@ fn file(path: &Path) -> InputFile {
     let name = path.display().to_string();
     let format = Format::of(&name).unwrap();
     let size = Some(std::fs::metadata(path).unwrap().len());
-    InputFile { name, place: Place::Local(path.to_owned()), size, format }
+    InputFile::new(name, Place::Local(path.to_owned()), size, format)
 }
 
 /// The same files in an object store.
