@@ -71,6 +71,9 @@ pub struct PartitionRead {
     pub watermark: Option<i64>,
     /// Idle or at its end: not waited for.
     pub quiet: bool,
+    /// Its input is over: it has passed every time.
+    #[serde(default)]
+    pub ended: bool,
     /// No record so far.
     pub empty: bool,
 }
@@ -208,6 +211,15 @@ impl EvaluatorTask {
         Ok(Some((commit, rows)))
     }
 
+    /// Waits for partitions of which records are still to come, though they were at their end when they last committed: files that follow
+    /// must find the evaluation where the files before left it.
+    pub fn wait_for(&mut self, unread: &[PartitionId]) {
+        for p in unread {
+            let read = self.partitions.entry(p.0).or_default();
+            (read.quiet, read.ended) = (false, false);
+        }
+    }
+
     /// Reads what a partition has committed beyond what was read.
     ///
     /// # Errors
@@ -231,6 +243,7 @@ impl EvaluatorTask {
                     epoch: Epoch(epoch),
                     watermark: c.watermark,
                     quiet: c.quiet,
+                    ended: c.ended,
                     empty: c.next_offset == 0,
                     rows,
                 })?,
@@ -260,6 +273,7 @@ impl EvaluatorTask {
                     epoch: Epoch(epoch),
                     watermark: between.watermark,
                     quiet: between.quiet,
+                    ended: between.ended,
                     empty: between.next_offset == 0,
                     rows,
                 })?;
@@ -277,6 +291,7 @@ impl EvaluatorTask {
         self.last_commit.insert(p, c.epoch.0);
         read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
         read.quiet = c.quiet;
+        read.ended = c.ended;
         read.empty = c.empty;
         let after = behind.then_some(at + 1);
         if let Some(after) = after {
@@ -350,8 +365,9 @@ impl EvaluatorTask {
         } else {
             waited.iter().map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN)
         };
-        let passed = self.partitions.values().filter(|p| !(p.quiet && p.empty));
-        let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN);
+        let passed = self.partitions.values().filter(|p| !(p.ended || p.quiet && p.empty));
+        let all_over = if self.partitions.values().any(|p| p.ended) { i64::MAX } else { i64::MIN };
+        let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(all_over);
         let before = self.evaluator.at();
         // Never past what was not fetched.
         let next_far = self.far.first_key_value().map_or(i64::MAX, |f| *f.0);

@@ -35,6 +35,7 @@ enum Work {
     Assign(Box<Owned>),
     Chunk(Chunk),
     Quiet(PartitionId),
+    End(PartitionId),
     Drop(PartitionId),
 }
 
@@ -44,6 +45,8 @@ pub(super) enum Order {
     /// A chunk that is being decoded.
     Chunk(Receiver<Outcome>),
     Quiet(PartitionId),
+    /// Its input is over.
+    End(PartitionId),
     Drop(PartitionId),
 }
 
@@ -56,6 +59,8 @@ pub(super) struct Feed<'a> {
     pub lost: &'a Receiver<PartitionId>,
     /// All partitions that exist; a topic may be given more.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
+    /// Those of which records are still to come, where the source knows.
+    pub unread: &'a Mutex<Vec<PartitionId>>,
     pub hints: &'a Receiver<(PartitionId, Offset)>,
     pub recycled: &'a Receiver<Vec<u8>>,
     pub progress: &'a Progress,
@@ -129,7 +134,11 @@ impl Feed<'_> {
             let timeout =
                 if waiting.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(2) };
             let polled = source.poll(timeout)?;
-            for owning in self.claimed.take() {
+            let claimed = self.claimed.take();
+            if !claimed.is_empty() {
+                *self.unread.lock() = source.unread();
+            }
+            for owning in claimed {
                 let (id, work) = match owning {
                     Owning::Claimed(owned) => {
                         let _ = self.assigned.send(Holding::Mine(owned.id()));
@@ -151,6 +160,7 @@ impl Feed<'_> {
                     }
                 }
                 Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
+                Polled::Ended(p) if source.is_finite() => waiting.push_back((p, Work::End(p))),
                 Polled::Idle(p) | Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p))),
                 // Said in order by the claims.
                 Polled::Revoked(_) => {}
@@ -230,6 +240,7 @@ fn order(work: Work) -> (Order, Option<Task>) {
     match work {
         Work::Assign(owned) => (Order::Assign(owned), None),
         Work::Quiet(p) => (Order::Quiet(p), None),
+        Work::End(p) => (Order::End(p), None),
         Work::Drop(p) => (Order::Drop(p), None),
         Work::Chunk(chunk) => {
             let (to, from) = bounded(1);
@@ -305,6 +316,7 @@ mod tests {
         let (assigned, _assigned) = unbounded();
         let ((_lost, lost), (_hint, hints), (_recycle, recycled)) = (unbounded(), unbounded(), unbounded());
         let (claimed, partitions, progress) = (Claimed::default(), Mutex::default(), Progress::default());
+        let unread = Mutex::default();
         let (stop, failed) = (AtomicBool::new(false), AtomicBool::new(false));
         let feed = Feed {
             claimed: &claimed,
@@ -312,6 +324,7 @@ mod tests {
             assigned: &assigned,
             lost: &lost,
             partitions: &partitions,
+            unread: &unread,
             hints: &hints,
             recycled: &recycled,
             progress: &progress,

@@ -66,6 +66,9 @@ pub struct PartitionCommit {
     pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
     pub quiet: bool,
+    /// Whether its input was read to its end, behind which nothing comes unless more input is given.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// A commit, handed to the evaluator of this process.
@@ -79,6 +82,8 @@ pub struct Committed {
     pub watermark: i64,
     /// Whether the partition is idle or at its end.
     pub quiet: bool,
+    /// Whether its input is over.
+    pub ended: bool,
     /// Whether it ever held a record.
     pub empty: bool,
     /// The panes that closed.
@@ -188,6 +193,10 @@ pub struct Owned {
     newest: i64,
     /// Whether anything came since the last commit.
     dirty: bool,
+    /// Whether its input is over.
+    ended: bool,
+    /// Whether this owner has committed yet.
+    told: bool,
 }
 
 impl Owned {
@@ -224,6 +233,8 @@ impl Owned {
             bad: 0,
             newest: 0,
             dirty: false,
+            ended: false,
+            told: false,
         };
         if let Some(c) = last {
             publish(&job.storage, &c.files).map_err(|e| owned.chain.or_lost(files(e.into())))?;
@@ -376,6 +387,7 @@ impl Owned {
         self.closed_bytes += closed.iter().map(|r| r.contents.held()).sum::<usize>();
         self.closed.extend(closed);
         self.dirty = true;
+        self.ended = false;
         self.mostly_bad()
     }
 
@@ -435,6 +447,29 @@ impl Owned {
         self.dirty
     }
 
+    /// Whether this owner has yet to tell how far the partition has come.
+    #[must_use]
+    pub fn is_untold(&self) -> bool {
+        !self.told
+    }
+
+    /// About how many bytes of memory the closed panes take that wait for a commit.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.closed_bytes
+    }
+
+    /// Notes that the input is over.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// A hash of the last record taken in.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
     /// The offset to go on from.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
@@ -489,6 +524,7 @@ impl Owned {
             files: stager.files,
             sampler: self.sampler.state(),
             quiet,
+            ended: self.ended,
         };
         let staged = commit.files.clone();
         reached("partition.commit.staged");
@@ -504,12 +540,14 @@ impl Owned {
         self.vectors.clear();
         self.closed_bytes = 0;
         self.dirty = false;
+        self.told = true;
         reached("partition.commit.done");
         Ok(Committed {
             partition: id,
             epoch,
             watermark: self.state.watermark(),
             quiet,
+            ended: self.ended,
             empty: self.next_offset == 0,
             rows: std::mem::take(&mut self.closed),
         })

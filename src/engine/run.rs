@@ -9,6 +9,7 @@ use super::job::Job;
 use super::progress::{Counts, Progress};
 use super::worker::Worker;
 use crate::alert::Outbox;
+use crate::enrich::hash::short_hash;
 use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange};
 use crossbeam_channel::{bounded, unbounded};
 use parking_lot::Mutex;
@@ -92,6 +93,8 @@ pub struct Claims {
     hasty: Arc<Job>,
     topic: Arc<str>,
     claimed: Claimed<Owned>,
+    /// Hashes of the last records taken in.
+    last: Mutex<BTreeMap<PartitionId, u64>>,
 }
 
 impl Claims {
@@ -99,7 +102,7 @@ impl Claims {
     #[must_use]
     pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
         let hasty = Arc::new(Job { storage: job.storage.hasty(), ..Job::clone(&job) });
-        Self { job, hasty, topic, claimed: Claimed::default() }
+        Self { job, hasty, topic, claimed: Claimed::default(), last: Mutex::default() }
     }
 }
 
@@ -112,8 +115,13 @@ impl Positions for Claims {
             if waits { PositionError::NotNow(e) } else { PositionError::Never(e) }
         })?;
         let position = owned.position();
+        self.last.lock().insert(partition, owned.fingerprint());
         self.claimed.claim(owned.of(&self.job));
         Ok(position)
+    }
+
+    fn fits(&self, partition: PartitionId, last: &[u8]) -> bool {
+        self.last.lock().get(&partition).is_none_or(|known| *known == short_hash(last))
     }
 
     fn let_go(&self, partition: PartitionId) {
@@ -143,7 +151,9 @@ pub fn run(
         n => n,
     };
     let workers = cores.min(source.partitions().len().max(1));
+    let side_by_side = source.is_finite() && source.partitions().len() > 1;
     let partitions = Mutex::new(source.partitions());
+    let unread = Mutex::default();
     let failed = Arc::new(AtomicBool::new(false));
     let outbox = Mutex::new(options.outbox.take());
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
@@ -177,6 +187,7 @@ pub fn run(
                 spare: spare_to.clone(),
                 failed: Arc::clone(&failed),
                 stop: Arc::clone(&options.stop),
+                side_by_side,
             };
             let failed = Arc::clone(&failed);
             let work = move || {
@@ -192,12 +203,14 @@ pub fn run(
         let evaluating = {
             let (job, progress, failed) =
                 (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed));
-            let (outbox, stop, partitions) = (&outbox, Arc::clone(&options.stop), &partitions);
+            let (outbox, stop) = (&outbox, Arc::clone(&options.stop));
+            let (partitions, unread) = (&partitions, &unread);
             let evaluate = move || {
                 let mut alarm = Alarm { failed: &failed, well: false };
                 let evaluating = Evaluating {
                     job: &job,
                     partitions,
+                    unread,
                     assigned: &assigned,
                     committed: &evaluate,
                     progress: &progress,
@@ -216,6 +229,7 @@ pub fn run(
             assigned: &assigned_to,
             lost: &lost,
             partitions: &partitions,
+            unread: &unread,
             hints: &hints,
             recycled: &recycled,
             progress: &options.progress,

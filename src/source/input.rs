@@ -5,8 +5,8 @@ use super::survey::{Head, heads};
 use crate::store::file_path;
 use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
-use object_store::path::Path as ObjectPath;
 use object_store::http::HttpBuilder;
+use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -93,6 +93,12 @@ impl InputFile {
         Self { name, place, size, format, version: None, head: None }
     }
 
+    /// When its events begin, as far as its beginning tells.
+    #[must_use]
+    pub fn first(&self) -> Option<i64> {
+        self.head.as_ref()?.first()
+    }
+
     /// Whether it can be read only once, from its beginning: standard input, a pipe.
     #[must_use]
     pub fn is_stream(&self) -> bool {
@@ -107,7 +113,9 @@ impl InputFile {
     #[must_use]
     pub fn canonical(&self) -> String {
         match &self.place {
-            Place::Local(path) => path.canonicalize().map_or_else(|_| self.name.clone(), |p| p.display().to_string()),
+            Place::Local(path) => {
+                path.canonicalize().map_or_else(|_| self.name.clone(), |p| p.display().to_string())
+            }
             Place::Stdin | Place::Object { .. } => self.name.clone(),
         }
     }
@@ -416,7 +424,8 @@ mod tests {
         let (dir, path) = folder();
         std::os::unix::fs::symlink(dir.path().join("a.ndjson"), dir.path().join("link.jsonl")).unwrap();
         std::fs::write(dir.path().join("with space.jsonl"), "{}").unwrap();
-        let given = ["a.ndjson", "./a.ndjson", "date=1/../a.ndjson", "link.jsonl"].map(|n| format!("{path}/{n}"));
+        let given =
+            ["a.ndjson", "./a.ndjson", "date=1/../a.ndjson", "link.jsonl"].map(|n| format!("{path}/{n}"));
         assert_eq!(names(&given).unwrap(), ["a.ndjson"]);
         for url in ["file://", "file://localhost"] {
             assert_eq!(names(&[format!("{url}{path}/with%20space.jsonl")]).unwrap(), ["with space.jsonl"]);
@@ -456,7 +465,8 @@ mod tests {
 
     #[test]
     fn a_web_server_that_does_not_answer_is_said_in_plain_words() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}/a.jsonl");
         let error = resolve(&[url.clone()], runtime.handle()).unwrap_err().to_string();

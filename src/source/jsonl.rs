@@ -177,7 +177,8 @@ mod tests {
         assert_eq!(got, [(0, b"{}".to_vec()), (3, b"{ }".to_vec()), (4, b"[]".to_vec())]);
         let text = b"\xef\xbb\xbf{1}\n\xef\xbb\xbf{2}\n\x1e{3}\n\0\0\n\0\0{4}\n\xef\xbb\xbf\n{5}\n\0\0\0\0";
         std::fs::write(&path, text).unwrap();
-        let got: Vec<_> = lines(&mut source(&path, 100, &runtime)).into_iter().map(|l| (l.0, l.1[1])).collect();
+        let got: Vec<_> =
+            lines(&mut source(&path, 100, &runtime)).into_iter().map(|l| (l.0, l.1[1])).collect();
         assert_eq!(got, [(0, b'1'), (1, b'2'), (2, b'3'), (4, b'4'), (6, b'5')], "joined and cut-off files");
     }
 

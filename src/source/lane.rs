@@ -141,7 +141,10 @@ impl Reading {
             Some(begun) => begun,
             None => match self.files.pop_front() {
                 None if self.compare => {
-                    return Err(SourceError::OtherStream { name: "standard input".to_owned(), line: self.from });
+                    return Err(SourceError::OtherStream {
+                        name: "standard input".to_owned(),
+                        line: self.from,
+                    });
                 }
                 None => return Ok(Err(Stop::EndOfFile)),
                 Some(LaneFile { file, .. }) => {

@@ -42,31 +42,33 @@ const fn looks(what: &'static str, todo: &'static str) -> Looks {
 const UNPACK: &str = "unpack it, or pack it with gzip or zstd instead";
 const CONVERT: &str = "turn it into JSON lines, one event a line";
 const UTF16: Looks = looks("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16 -t UTF-8");
-const UTF16LE: Looks = looks("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16LE -t UTF-8");
-const UTF16BE: Looks = looks("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16BE -t UTF-8");
+const UTF16LE: Looks =
+    looks("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16LE -t UTF-8");
+const UTF16BE: Looks =
+    looks("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16BE -t UTF-8");
 const UTF32: Looks = looks("UTF-32 text", "turn it into UTF-8, for example with: iconv -f UTF-32 -t UTF-8");
 const TWICE: Looks = looks("a file that was packed twice", "unpack it once");
-const ARRAY: Looks =
-    looks("one JSON array", "turn its elements into lines, for example with: jq -c '.[]'");
+const ARRAY: Looks = looks("one JSON array", "turn its elements into lines, for example with: jq -c '.[]'");
 const PRETTY: Looks =
     looks("JSON over several lines", "put each event on a line of its own, for example with: jq -c .");
 const GLUED: Looks = looks(
     "JSON objects without line ends between them",
     "put each event on a line of its own, for example with: jq -c .",
 );
-const CR_ONLY: Looks =
-    looks("lines that end in a carriage return alone", "give them line feeds, for example with: tr '\\r' '\\n'");
+const CR_ONLY: Looks = looks(
+    "lines that end in a carriage return alone",
+    "give them line feeds, for example with: tr '\\r' '\\n'",
+);
 const COMMAS: Looks = looks(
     "JSON objects with commas between them",
     "take the commas off the line ends, for example with: sed 's/,[[:space:]]*$//'",
 );
-const DOUBLE: Looks = looks(
-    "JSON strings that hold JSON",
-    "unwrap each line, for example with: jq -c fromjson",
-);
+const DOUBLE: Looks =
+    looks("JSON strings that hold JSON", "unwrap each line, for example with: jq -c fromjson");
 const PYTHON: Looks =
     looks("Python's way to print dictionaries", "write JSON instead, for example with json.dumps");
-const MARKUP: Looks = looks("HTML or XML", "if it was fetched from a server, look at what the server answered");
+const MARKUP: Looks =
+    looks("HTML or XML", "if it was fetched from a server, look at what the server answered");
 const TABLE: Looks = looks("a table of separated values (CSV)", CONVERT);
 
 /// First bytes of other formats, where they stand, and what they are.

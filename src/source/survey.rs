@@ -35,6 +35,14 @@ pub struct Head {
     times: Vec<i64>,
 }
 
+impl Head {
+    /// When the events begin.
+    #[must_use]
+    pub fn first(&self) -> Option<i64> {
+        times::range(&self.times).map(|r| r.0)
+    }
+}
+
 /// What a survey found of an input.
 #[derive(Debug, Clone)]
 pub struct Surveyed {
@@ -170,12 +178,7 @@ fn object_bytes(file: &InputFile, range: Range<u64>, handle: &Handle) -> Result<
 }
 
 /// What the first bytes of a file are unpacked, and whether that is all of it.
-fn unpacked(
-    raw: &[u8],
-    whole: bool,
-    file: &InputFile,
-    most: usize,
-) -> Result<(Vec<u8>, bool), SourceError> {
+fn unpacked(raw: &[u8], whole: bool, file: &InputFile, most: usize) -> Result<(Vec<u8>, bool), SourceError> {
     if file.format == Format::Jsonl {
         return Ok((raw.to_vec(), whole));
     }

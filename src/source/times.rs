@@ -57,7 +57,10 @@ mod tests {
     fn a_line_tells_its_time() {
         let t = parse("2026-01-12T06:00:00Z").unwrap();
         assert_eq!(time_of(br#"{"a":1,"timestamp":"2026-01-12T06:00:00Z","b":2}"#), Some(t));
-        assert_eq!(time_of(br#"{"note":"\"timestamp\"","x":"timestamp","timestamp" : "2026-01-12T06:00:00Z"}"#), Some(t));
+        assert_eq!(
+            time_of(br#"{"note":"\"timestamp\"","x":"timestamp","timestamp" : "2026-01-12T06:00:00Z"}"#),
+            Some(t)
+        );
         assert_eq!(time_of(br#"{"timestamp":12}"#), None);
         assert_eq!(time_of(br#"{"timestamp":"yesterday"}"#), None);
         assert_eq!(time_of(b"{\"timestamp\":\"2026"), None);

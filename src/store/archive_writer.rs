@@ -61,6 +61,9 @@ pub struct ArchiveCommit {
     pub rows: u64,
     /// Files that this commit names.
     pub files: Vec<Staged>,
+    /// Whether the input was read to its end.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// What archives are made of and where they go; the same for all partitions.
@@ -120,6 +123,8 @@ pub struct ArchivePartition {
     next_offset: i64,
     committed: i64,
     rows: u64,
+    /// Whether the input is over, and whether the last commit says so.
+    ended: (bool, bool),
     /// When the oldest record that is not committed came.
     since: Option<Instant>,
 }
@@ -147,6 +152,7 @@ impl ArchivePartition {
             next_offset: 0,
             committed: 0,
             rows: 0,
+            ended: (false, false),
             since: None,
         };
         if let Some(c) = last {
@@ -157,6 +163,7 @@ impl ArchivePartition {
             }
             out.next_offset = c.next_offset;
             out.committed = c.next_offset;
+            out.ended = (c.ended, c.ended);
             out.rows = c.rows;
         }
         Ok(out)
@@ -176,6 +183,11 @@ impl ArchivePartition {
     #[must_use]
     pub fn position(&self) -> Option<Offset> {
         self.chain.last_commit().map(|_| Offset(self.next_offset))
+    }
+
+    /// Notes that the input is over; the next commit says so.
+    pub fn end(&mut self) {
+        self.ended.0 = true;
     }
 
     /// The offset that the last commit goes on from.
@@ -252,6 +264,7 @@ impl ArchivePartition {
 
     fn passed(&mut self, offset: i64) {
         self.next_offset = offset + 1;
+        self.ended.0 = false;
         self.since.get_or_insert_with(Instant::now);
     }
 
@@ -275,7 +288,7 @@ impl ArchivePartition {
     /// # Errors
     /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
     pub fn commit(&mut self) -> Result<Wrote, ArchiveWriteError> {
-        if self.next_offset == self.committed {
+        if self.next_offset == self.committed && (self.ended.1 || !self.ended.0) {
             return Ok(Wrote::default());
         }
         if !self.builder.is_empty() {
@@ -309,7 +322,9 @@ impl ArchivePartition {
             inputs: self.target.inputs.clone(),
             rows: self.rows + wrote.rows,
             files: files.clone(),
+            ended: self.ended.0,
         })?;
+        self.ended.1 = self.ended.0;
         publish(&self.target.storage, &files).map_err(|e| self.failed(e))?;
         self.rows += wrote.rows;
         self.committed = self.next_offset;
