@@ -169,9 +169,9 @@ fn an_interrupted_replay_goes_on_and_says_so() {
         write(&d.join(format!("in/day{day}.jsonl")), lines);
     }
     let whole = d.join("out-whole");
-    replay(&config, &whole, &[&d.join("in")]);
-    let out = d.join("out");
-    let args = ["replay", "-c", text(&config), "-o", text(&out), text(&d.join("in"))];
+    let (input, out) = (d.join("in"), d.join("out"));
+    replay(&config, &whole, &[&input]);
+    let args = ["replay", "-c", text(&config), "-o", text(&out), text(&input)];
     let mut child = start(&args);
     std::thread::sleep(std::time::Duration::from_millis(60));
     let _ = child.kill();
