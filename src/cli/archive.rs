@@ -117,8 +117,8 @@ impl Archive {
         let max_bad_share = config.input.max_bad_share;
         let job = Job::open(config, JobKind::Run, storage.clone(), false)?;
         let times = looked.as_ref().and_then(Looked::times);
-        let plan =
-            looked.map(|l| l.admit::<ArchiveCommit>(&job, TimeRange::ALL, false, global)).transpose()?;
+        let admit = |looked: Looked| looked.admit::<ArchiveCommit>(&job, TimeRange::ALL, false, global);
+        let plan = looked.map(admit).transpose().map_err(|e| CliError::usage(e.without_overwrite()))?;
         let target = ArchiveTarget {
             storage: storage.clone(),
             chains: format!("_chain/{NAME}"),

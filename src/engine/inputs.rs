@@ -247,11 +247,11 @@ fn matched(
         of_content.entry((f.size, f.content.clone())).or_default().push(i);
     }
     for g in given {
-        let (file, canonical) = (&g.surveyed.file, g.surveyed.file.canonical());
+        let file = &g.surveyed.file;
         let stream = file.is_stream();
         let alike = of_content.get_mut(&(file.size, g.surveyed.content.clone()));
         let at = alike.and_then(|alike| {
-            let same = alike.iter().position(|i| remembered[*i].canonical == canonical);
+            let same = alike.iter().position(|i| remembered[*i].canonical == file.canonical);
             same.or((!stream && !alike.is_empty()).then_some(0)).map(|at| alike.remove(at))
         });
         let Some(at) = at else {
@@ -267,7 +267,7 @@ fn matched(
     let unfound = remembered.iter().enumerate().filter(|(i, _)| !found.contains_key(i));
     let by_name: BTreeMap<&str, &Remembered> = unfound.map(|(_, f)| (f.canonical.as_str(), f)).collect();
     for g in &new {
-        if let Some(held) = by_name.get(g.surveyed.file.canonical().as_str()) {
+        if let Some(held) = by_name.get(g.surveyed.file.canonical.as_str()) {
             let how = match (held.size, g.surveyed.file.size) {
                 (Some(was), Some(is)) if is < was => format!("shorter: it had {was} bytes and has {is}"),
                 (Some(was), Some(is)) if is > was => format!("longer: it had {was} bytes and has {is}"),
@@ -347,8 +347,7 @@ fn add(
             goes_on.remove(&lane);
         });
         files.insert(memory.files.len(), file.clone());
-        let (canonical, size) = (file.canonical(), file.size);
-        let name = file.name;
+        let InputFile { name, canonical, size, .. } = file;
         memory.files.push(Remembered {
             name,
             canonical,

@@ -118,4 +118,12 @@ pub enum InputsError {
     },
 }
 
+impl InputsError {
+    /// What it says where there is no `--overwrite`.
+    #[must_use]
+    pub fn without_overwrite(&self) -> String {
+        self.to_string().replace(OVERWRITE, "")
+    }
+}
+
 const OVERWRITE: &str = ", or start over with --overwrite";

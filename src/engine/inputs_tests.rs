@@ -27,7 +27,10 @@ fn read(lanes: &[(i64, bool)], evaluated_to: Option<i64>) -> State {
     State { dir: "out".into(), evaluated_to, partitions, filled: true }
 }
 
-fn lanes_of(plan: &Plan) -> Vec<(i32, Vec<(&str, Option<i64>)>, bool)> {
+/// A lane: its number, its files with the offsets that they begin at, whether it is over.
+type Shown<'a> = (i32, Vec<(&'a str, Option<i64>)>, bool);
+
+fn lanes_of(plan: &Plan) -> Vec<Shown<'_>> {
     plan.lanes
         .iter()
         .map(|l| {
@@ -60,7 +63,7 @@ fn the_same_inputs_again_are_known_and_add_nothing() {
     let over = read(&[(200, true)], Some(T + 72 * HOUR));
     let mut renamed = days(2);
     renamed[0].surveyed.file.name = "another name".into();
-    renamed[0].surveyed.file.place = Place::Local("another name".into());
+    renamed[0].surveyed.file.canonical = "another name".into();
     for given in [days(2), renamed, days(2)[1..].to_vec(), days(1)] {
         let plan = plan_jsonl(memory.clone(), given, &over).unwrap();
         assert!(plan.lanes[0].finished && plan.memory.is_none() && plan.resuming.is_none(), "{plan:?}");
@@ -133,7 +136,7 @@ fn a_rotated_name_is_another_file() {
     let memory = plan_jsonl(None, days(1), &State::default()).unwrap().memory;
     let over = read(&[(100, true)], Some(T + 48 * HOUR));
     let mut old = days(1).remove(0);
-    old.surveyed.file.place = Place::Local("day1.old".into());
+    old.surveyed.file.canonical = "day1.old".into();
     let plan = plan_jsonl(memory, vec![given("day1", "new", (48, 60)), old], &over).unwrap();
     assert_eq!(lanes_of(&plan), [(0, vec![("day1", Some(0)), ("day1", Some(100))], false)]);
 }

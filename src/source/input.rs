@@ -84,13 +84,20 @@ pub struct InputFile {
     pub version: Option<String>,
     /// What its beginning tells, once it was looked at.
     pub head: Option<Arc<Head>>,
+    /// Its name with links and `..` resolved, by which it is known whatever it is called on the command line.
+    pub canonical: String,
 }
 
 impl InputFile {
     /// An input of which nothing more is known.
     #[must_use]
     pub fn new(name: String, place: Place, size: Option<u64>, format: Format) -> Self {
-        Self { name, place, size, format, version: None, head: None }
+        let canonical = match &place {
+            Place::Local(path) => path.canonicalize().ok().map(|p| p.display().to_string()),
+            Place::Stdin | Place::Object { .. } => None,
+        };
+        let canonical = canonical.unwrap_or_else(|| name.clone());
+        Self { name, place, size, format, version: None, head: None, canonical }
     }
 
     /// When its events begin, as far as its beginning tells.
@@ -106,17 +113,6 @@ impl InputFile {
             Place::Stdin => true,
             Place::Local(_) => self.size.is_none(),
             Place::Object { .. } => false,
-        }
-    }
-
-    /// Its name with links and `..` resolved, by which it is known whatever it is called on the command line.
-    #[must_use]
-    pub fn canonical(&self) -> String {
-        match &self.place {
-            Place::Local(path) => {
-                path.canonicalize().map_or_else(|_| self.name.clone(), |p| p.display().to_string())
-            }
-            Place::Stdin | Place::Object { .. } => self.name.clone(),
         }
     }
 }
@@ -155,13 +151,13 @@ pub fn resolve(arguments: &[String], handle: &Handle) -> Result<Inputs, SourceEr
         }
     }
     let mut seen: HashMap<String, String> = HashMap::new();
-    files.retain(|f| match seen.get(&f.canonical()) {
+    files.retain(|f| match seen.get(&f.canonical) {
         Some(first) => {
             tracing::warn!(name = %f.name, same_as = %first, "input is named twice and read once");
             false
         }
         None => {
-            seen.insert(f.canonical(), f.name.clone());
+            seen.insert(f.canonical.clone(), f.name.clone());
             true
         }
     });
@@ -469,7 +465,7 @@ mod tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}/a.jsonl");
-        let error = resolve(&[url.clone()], runtime.handle()).unwrap_err().to_string();
+        let error = resolve(std::slice::from_ref(&url), runtime.handle()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("can't read {url}: ")) && !error.contains("builder"), "{error}");
         assert!(error.to_lowercase().contains("refused"), "{error}");
     }

@@ -1,7 +1,7 @@
 //! Reading one lane: the lines of its files, one after the other, with offsets that count on over them.
 
 use super::bytes::{self, Counter};
-use super::input::{Format, InputFile, Place};
+use super::input::{Format, InputFile};
 use super::lanes::{Lane, LaneFile};
 use super::{MessageBuffer, PartitionId, Positions, SourceError, sniff, times};
 use std::collections::VecDeque;
@@ -147,16 +147,20 @@ impl Reading {
                     });
                 }
                 None => return Ok(Err(Stop::EndOfFile)),
-                Some(LaneFile { file, .. }) => {
+                Some(LaneFile { mut file, .. }) => {
+                    let is_stream = file.is_stream();
+                    if is_stream {
+                        file.format = Format::Jsonl;
+                    }
                     let stream = bytes::open(&file, &with.counter, &with.handle, timeout)?;
-                    if !matches!(file.place, Place::Stdin) {
+                    if !is_stream {
                         return Ok(Ok(Open { reader: BufReader::with_capacity(with.block, stream), file }));
                     }
                     Begun { file, stream, head: Vec::new() }
                 }
             },
         };
-        // What standard input holds is told by its first line.
+        // What a stream holds is told by its first line.
         let mut block = vec![0; sniff::HEAD];
         let whole = loop {
             if begun.head.len() >= sniff::HEAD || begun.head.contains(&b'\n') {

@@ -6,7 +6,7 @@
 use super::bytes::{self, Counter};
 use super::input::{Format, InputFile, Place};
 use super::{SourceError, sniff, times};
-use object_store::{GetOptions, GetRange, ObjectStoreExt};
+use object_store::{GetOptions, GetRange};
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -168,10 +168,14 @@ fn object_bytes(file: &InputFile, range: Range<u64>, handle: &Handle) -> Result<
     match got {
         Ok(bytes) => Ok(bytes.to_vec()),
         Err(object_store::Error::NotSupported { .. }) => {
-            let got = handle.block_on(async { store.get(path).await?.bytes().await });
-            let all = got.map_err(|e| SourceError::stored(&file.name, e))?;
-            let end = all.len().min(usize::try_from(range.end).unwrap_or(usize::MAX));
-            Ok(all.get(range.start as usize..end).unwrap_or_default().to_vec())
+            let mut raw = file.clone();
+            raw.format = Format::Jsonl;
+            let mut reader = bytes::open(&raw, &Arc::new(Counter::default()), handle, Duration::ZERO)?;
+            let mut some = Vec::new();
+            io::copy(&mut reader.by_ref().take(range.start), &mut io::sink())
+                .and_then(|_| reader.take(range.end - range.start).read_to_end(&mut some))
+                .map_err(failed(file))?;
+            Ok(some)
         }
         Err(e) => Err(SourceError::stored(&file.name, e)),
     }
@@ -335,5 +339,98 @@ impl Ending {
 
     fn times(&self) -> Vec<i64> {
         times_at_end(&self.last, self.read > self.last.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::time::{DAY, SECOND, text};
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    const T: i64 = 20_000 * DAY;
+
+    fn lines(n: i64) -> String {
+        (0..n).map(|i| format!("{{\"timestamp\":\"{}\",\"n\":{i}}}\n", text(T + i * SECOND))).collect()
+    }
+
+    fn local(dir: &Path, name: &str, bytes: &[u8]) -> InputFile {
+        let path = dir.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let format = Format::of(name).unwrap();
+        InputFile::new(path.display().to_string(), Place::Local(path), Some(bytes.len() as u64), format)
+    }
+
+    fn surveyed(mut files: Vec<InputFile>, runtime: &tokio::runtime::Runtime) -> Vec<Surveyed> {
+        heads(&mut files, runtime.handle()).unwrap();
+        survey(files, &|_| true, runtime.handle()).unwrap()
+    }
+
+    #[test]
+    fn all_places_and_packings_tell_the_same_times_and_lines() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), crate::source::conformance::runtime());
+        let text = lines(40_000);
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gz, text.as_bytes()).unwrap();
+        let packed = [
+            ("a.jsonl", text.clone().into_bytes()),
+            ("a.jsonl.gz", gz.finish().unwrap()),
+            ("a.jsonl.zst", zstd::encode_all(text.as_bytes(), 1).unwrap()),
+        ];
+        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        let mut files = Vec::new();
+        for (name, bytes) in packed {
+            runtime.block_on(store.put(&name.into(), bytes.clone().into())).unwrap();
+            let file = local(dir.path(), name, &bytes);
+            let place = Place::Object { store: Arc::clone(&store), path: name.into() };
+            let version = Some("etag".to_owned());
+            files.push(InputFile { place, version, ..file.clone() });
+            files.push(file);
+        }
+        for s in surveyed(files, &runtime) {
+            let name = &s.file.name;
+            assert_eq!((s.first, s.last), (Some(T), Some(T + 39_999 * SECOND)), "{name}");
+            let plain_object = s.content.as_deref() == Some("etag") && s.file.format == Format::Jsonl;
+            assert_eq!(s.lines, (!plain_object).then_some(40_000), "{name}");
+        }
+    }
+
+    #[test]
+    fn content_is_known_whatever_it_is_called_and_lines_are_counted_as_they_are_read() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), crate::source::conformance::runtime());
+        // More than a block.
+        let text = lines(60_000);
+        assert!(text.len() > BLOCK);
+        let mut edited = text.clone().into_bytes();
+        let at = edited.len() - 4;
+        edited[at] = b'x';
+        let file = |name: &str, bytes: &[u8]| local(dir.path(), name, bytes);
+        let of = surveyed(
+            vec![
+                file("a.jsonl", text.as_bytes()),
+                file("b.jsonl", text.as_bytes()),
+                file("c.jsonl", &edited),
+                file("open.jsonl", text.trim_end().as_bytes()),
+                file("blank.jsonl", b"\n\n{}\n \n"),
+                file("empty.jsonl", b""),
+            ],
+            &runtime,
+        );
+        let content: Vec<&str> = of.iter().map(|s| s.content.as_deref().unwrap()).collect();
+        assert_eq!(content[0], content[1]);
+        assert!(content[1..].iter().enumerate().all(|(i, c)| !content[1..][..i].contains(c)), "{content:?}");
+        let counted: Vec<i64> = of.iter().map(|s| s.lines.unwrap()).collect();
+        assert_eq!(counted, [60_000, 60_000, 60_000, 60_000, 4, 0]);
+        assert_eq!((of[4].first, of[5].first), (None, None));
+    }
+
+    #[test]
+    fn long_lines_tell_their_times_too() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), crate::source::conformance::runtime());
+        let long =
+            |i: i64| format!("{{\"x\":\"{}\",\"timestamp\":\"{}\"}}", "y".repeat(300_000), text(T + i));
+        let all = [long(0), long(1), long(2)].join("\n");
+        let s = surveyed(vec![local(dir.path(), "a.jsonl", all.as_bytes())], &runtime).remove(0);
+        assert_eq!((s.first, s.last, s.lines), (Some(T), Some(T + 2), Some(3)));
     }
 }

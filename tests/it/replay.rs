@@ -99,8 +99,14 @@ fn windows_that_slide_by_more_than_before_go_on_at_their_own_ends() {
         ends.max().unwrap()
     };
     let at = |time: &str| driftglass::event::time::parse(time).unwrap();
-    assert_eq!(replay("first.jsonl", &all[..half], "{ length = \"30m\", slide = \"5m\" }"), at("2026-01-06T12:20:00Z"));
-    assert_eq!(replay("second.jsonl", &all[half..], "{ length = \"6h\", slide = \"1h\" }"), at("2026-01-07T00:00:00Z"));
+    assert_eq!(
+        replay("first.jsonl", &all[..half], "{ length = \"30m\", slide = \"5m\" }"),
+        at("2026-01-06T12:20:00Z")
+    );
+    assert_eq!(
+        replay("second.jsonl", &all[half..], "{ length = \"6h\", slide = \"1h\" }"),
+        at("2026-01-07T00:00:00Z")
+    );
     let hours = table(&out, "panes").into_iter().flat_map(|b| times(&b, "start"));
     assert_eq!(hours.max(), Some(at("2026-01-06T23:00:00Z")));
 }
