@@ -117,7 +117,7 @@ impl Archive {
         let max_bad_share = config.input.max_bad_share;
         let job = Job::open(config, JobKind::Run, storage.clone(), false)?;
         let times = looked.as_ref().and_then(Looked::times);
-        let admit = |looked: Looked| looked.admit::<ArchiveCommit>(&job, TimeRange::ALL, false, global);
+        let admit = |looked: Looked| looked.admit::<ArchiveCommit>(&job, TimeRange::ALL, false);
         let plan = looked.map(admit).transpose().map_err(|e| CliError::usage(e.without_overwrite()))?;
         let target = ArchiveTarget {
             storage: storage.clone(),
@@ -155,7 +155,7 @@ impl Archive {
             .map_err(CliError::failed)?;
         drop(shown);
         tell(&progress, wrote, began.elapsed().as_secs_f64(), storage.url(), global)?;
-        nothing_taken(&progress.counts(), &progress.reasons.lock().clone(), TimeRange::ALL, times)
+        nothing_taken(&progress.counts(), &progress.reasons.lock().clone(), TimeRange::ALL, times, false)
     }
 }
 

@@ -1,9 +1,10 @@
 //! What `replay` and `archive` do with INPUT before anything is read in earnest, and what they say of input that was refused.
 
-use super::{CliError, Global};
+use super::CliError;
 use crate::engine::inputs::{self, Given, InputsError, Kind, Memory, Plan, Stands, State};
 use crate::engine::{Counts, EvaluatorCommit, Job, PartitionCommit};
 use crate::event::time::text;
+use crate::source::lanes::{Stretch, assign};
 use crate::source::survey::{Surveyed, survey};
 use crate::source::{InputFile, Inputs, SourceError, TimeRange, parquet, resolve};
 use crate::store::archive_writer::ArchiveCommit;
@@ -62,7 +63,7 @@ impl Looked {
         let last = (0..files.len()).max_by_key(|i| begins[*i]);
         let surveyed = survey(files, &|i| all_ends || Some(i) != last, handle)?;
         alike(&surveyed);
-        let given = match kind {
+        let given: Vec<Given> = match kind {
             Kind::Jsonl => {
                 surveyed.into_iter().map(|surveyed| Given { surveyed, offsets: BTreeMap::new() }).collect()
             }
@@ -76,6 +77,16 @@ impl Looked {
                 surveyed.into_iter().zip(held).map(with).collect()
             }
         };
+        // Also what is remembered may be among them, but never without what overlaps it.
+        let overlap = |g: &Given| {
+            let s = &g.surveyed;
+            Stretch { first: s.first, last: s.last, stream: s.file.is_stream() }
+        };
+        let mut stretches: Vec<Stretch> = given.iter().map(overlap).collect();
+        stretches.sort_by_key(|s| s.first);
+        if kind == Kind::Jsonl {
+            assign(&mut Vec::new(), &stretches)?;
+        }
         Ok(Self { kind, given })
     }
 
@@ -103,7 +114,6 @@ impl Looked {
         job: &Job,
         range: TimeRange,
         evaluates: bool,
-        global: &Global,
     ) -> Result<Plan, InputsError> {
         let (version, memory) = inputs::recall(&job.storage, &job.name)?;
         let state = self.state::<C>(job, memory.as_ref(), evaluates)?;
@@ -111,7 +121,7 @@ impl Looked {
         if let Some(memory) = &plan.memory {
             inputs::remember(&job.storage, &job.name, version, memory)?;
         }
-        if let Some(line) = plan.resuming.as_ref().filter(|_| !global.quiet) {
+        if let Some(line) = &plan.resuming {
             eprintln!("{line}");
         }
         Ok(plan)
@@ -181,7 +191,7 @@ pub fn range(from: Option<i64>, to: Option<i64>) -> Result<TimeRange, CliError> 
     Ok(TimeRange { from: from.unwrap_or(i64::MIN), to: to.unwrap_or(i64::MAX) })
 }
 
-/// What to say of input of which nothing was taken in.
+/// What to say of input of which nothing was taken in; `fresh` where nothing was read before either.
 ///
 /// # Errors
 /// When there was some, and no event in it, or none in the range.
@@ -190,11 +200,14 @@ pub fn nothing_taken(
     reasons: &BTreeMap<&'static str, u64>,
     range: TimeRange,
     times: Option<(i64, i64)>,
+    fresh: bool,
 ) -> Result<(), CliError> {
-    if counts.events > 0 || counts.messages == 0 {
+    // Archives are left out by their source, which then has no message at all.
+    let none_left = counts.rejected < counts.messages || (fresh && counts.messages == 0 && times.is_some());
+    if counts.events > 0 || (counts.messages == 0 && !none_left) {
         return Ok(());
     }
-    if counts.rejected < counts.messages && range != TimeRange::ALL {
+    if none_left && range != TimeRange::ALL {
         let at =
             times.map_or(String::new(), |(a, b)| format!(": the input's go from {} to {}", text(a), text(b)));
         return Err(CliError::failed(format!("no event lies between --from and --to{at}")));
@@ -228,7 +241,7 @@ mod tests {
         let counts = |messages, events, rejected| Counts { messages, events, rejected, ..Counts::default() };
         let say = |c: Counts, range| {
             let reasons = [("not_json", c.rejected)].into();
-            nothing_taken(&c, &reasons, range, Some((0, 1))).err().map(|e| e.to_string())
+            nothing_taken(&c, &reasons, range, Some((0, 1)), false).err().map(|e| e.to_string())
         };
         let some = TimeRange { from: 3, to: 4 };
         assert_eq!(say(counts(0, 0, 0), some), None, "nothing was left to read");
@@ -236,6 +249,8 @@ mod tests {
         assert!(
             say(counts(9, 0, 8), some).unwrap().contains("between --from and --to: the input's go from 1970")
         );
+        let none = nothing_taken(&counts(0, 0, 0), &BTreeMap::new(), some, Some((0, 1)), true);
+        assert!(none.unwrap_err().to_string().contains("between --from and --to"), "an archive");
         assert!(say(counts(9, 0, 9), some).unwrap().contains("9 refused: not_json 9): it looks like text"));
     }
 }

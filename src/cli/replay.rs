@@ -46,14 +46,17 @@ impl Replay {
         let job =
             Arc::new(Job::open(config, JobKind::Replay, storage.with(Patience::Briefly), self.overwrite)?);
         let (kind, files, times) = (looked.kind, looked.files(), looked.times());
-        let plan = looked.admit::<PartitionCommit>(&job, range, true, global)?;
+        let plan = looked.admit::<PartitionCommit>(&job, range, true)?;
+        let fresh = plan.fresh;
         let (handle, opened) = (runtime.handle().clone(), Arc::clone(&job));
         let progress = Arc::new(Progress::default());
         let connect = |positions| open(kind, files, plan, &opened, range, positions, handle);
         let summary = execute(&job, "", range, stop_signal(&runtime), progress, global, connect)?;
         show::summary(&summary, global)?;
         if !global.json {
-            if summary.counts.messages == 0 && summary.counts.rejected == 0 {
+            if summary.counts.messages == 0 && fresh {
+                println!("the input holds no message");
+            } else if summary.counts.messages == 0 {
                 println!(
                     "nothing was left to read: this output holds the whole input already (--overwrite starts over)"
                 );
@@ -61,7 +64,7 @@ impl Replay {
             show::fired(&show::alerts(&storage)?)?;
         }
         match summary.finish {
-            Finish::InputEnded => nothing_taken(&summary.counts, &summary.reasons, range, times),
+            Finish::InputEnded => nothing_taken(&summary.counts, &summary.reasons, range, times, fresh),
             Finish::Stopped => Ok(()),
         }
     }

@@ -120,6 +120,8 @@ pub struct Plan {
     pub memory: Option<Memory>,
     /// How far an earlier run came, to be said.
     pub resuming: Option<String>,
+    /// Nothing was remembered before.
+    pub fresh: bool,
 }
 
 fn shown(range: TimeRange) -> (Option<String>, Option<String>) {
@@ -230,7 +232,7 @@ pub fn plan(
     });
     let lanes = if kind == Kind::Jsonl { lanes.collect() } else { Vec::new() };
     let memory = (before.as_ref() != Some(&memory)).then_some(memory);
-    Ok(Plan { lanes, partitions, memory, resuming })
+    Ok(Plan { lanes, partitions, memory, resuming, fresh: before.is_none() })
 }
 
 /// Finds those of the files given that are remembered; the others are new.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Bytes of closed panes in all partitions of a worker after which those that have any are committed: each alone may be far from full.
+/// Bytes of closed panes in all files that a worker reads side by side after which all are committed: each alone may be far from full.
 const MANY_BYTES: usize = 24 << 20;
 
 /// The sketching side: some of the partitions.
@@ -57,7 +57,7 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            let crowded = self.owned.len() > 1
+            let crowded = self.side_by_side
                 && self.owned.values().map(|(o, _)| o.waiting()).sum::<usize>() >= MANY_BYTES;
             let is_due = |o: &Owned, since: &Instant| {
                 let begins = self.side_by_side && o.is_untold();

@@ -324,6 +324,12 @@ fn a_range_that_holds_nothing_is_said() {
     let said = refused(&[&args[..], &["--from", "2026-02-01"]].concat(), 3);
     assert!(said.contains("no event lies between") && said.contains("2026-01-01T00:00:00Z"), "{said}");
     assert_eq!(output(&[&args[..], &["--from", "-1d"]].concat()).status.code(), Some(2));
+    let kept = d.join("kept");
+    ok(&["archive", "-c", text(&config), "-o", text(&kept), text(&input), "-q"]);
+    let (archive, out) = (kept.join("archive"), d.join("out-archive"));
+    let args =
+        ["replay", "-c", text(&config), "-o", text(&out), text(&archive), "-q", "--from", "2026-02-01"];
+    assert!(refused(&args, 3).contains("no event lies between"));
 }
 
 #[test]
