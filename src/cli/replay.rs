@@ -41,7 +41,8 @@ impl Replay {
         let range = range(self.from, self.to)?;
         let config = self.config.read()?;
         let runtime = runtime()?;
-        let looked = Looked::at(&self.inputs, false, runtime.handle()).map_err(CliError::failed)?;
+        let looked =
+            Looked::at(&self.inputs, range != TimeRange::ALL, runtime.handle()).map_err(CliError::failed)?;
         let storage = storage(&config, &runtime)?;
         let job =
             Arc::new(Job::open(config, JobKind::Replay, storage.with(Patience::Briefly), self.overwrite)?);

@@ -160,7 +160,7 @@ impl Feed<'_> {
                     }
                 }
                 Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
-                Polled::Ended(p) if source.is_finite() => waiting.push_back((p, Work::End(p))),
+                Polled::Ended(p) if !source.goes_on() => waiting.push_back((p, Work::End(p))),
                 Polled::Idle(p) | Polled::Ended(p) => waiting.push_back((p, Work::Quiet(p))),
                 // Said in order by the claims.
                 Polled::Revoked(_) => {}

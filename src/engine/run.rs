@@ -93,8 +93,8 @@ pub struct Claims {
     hasty: Arc<Job>,
     topic: Arc<str>,
     claimed: Claimed<Owned>,
-    /// Hashes of the last records taken in.
-    last: Mutex<BTreeMap<PartitionId, u64>>,
+    /// What tells the record before each position that was asked for.
+    last_read: Mutex<BTreeMap<PartitionId, u64>>,
 }
 
 impl Claims {
@@ -102,7 +102,7 @@ impl Claims {
     #[must_use]
     pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
         let hasty = Arc::new(Job { storage: job.storage.hasty(), ..Job::clone(&job) });
-        Self { job, hasty, topic, claimed: Claimed::default(), last: Mutex::default() }
+        Self { job, hasty, topic, claimed: Claimed::default(), last_read: Mutex::default() }
     }
 }
 
@@ -115,13 +115,14 @@ impl Positions for Claims {
             if waits { PositionError::NotNow(e) } else { PositionError::Never(e) }
         })?;
         let position = owned.position();
-        self.last.lock().insert(partition, owned.fingerprint());
+        self.last_read.lock().insert(partition, owned.fingerprint());
         self.claimed.claim(owned.of(&self.job));
         Ok(position)
     }
 
-    fn fits(&self, partition: PartitionId, last: &[u8]) -> bool {
-        self.last.lock().get(&partition).is_none_or(|known| *known == short_hash(last))
+    fn is_last_read(&self, partition: PartitionId, look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
+        let last = self.last_read.lock().get(&partition).copied().unwrap_or(0);
+        last == 0 || look().is_none_or(|value| last == short_hash(&value))
     }
 
     fn let_go(&self, partition: PartitionId) {
@@ -151,7 +152,7 @@ pub fn run(
         n => n,
     };
     let workers = cores.min(source.partitions().len().max(1));
-    let side_by_side = source.is_finite() && source.partitions().len() > 1;
+    let side_by_side = !source.goes_on() && source.partitions().len() > 1;
     let partitions = Mutex::new(source.partitions());
     let unread = Mutex::default();
     let failed = Arc::new(AtomicBool::new(false));

@@ -109,10 +109,6 @@ impl Source for JsonlSource {
         Ok(())
     }
 
-    fn is_finite(&self) -> bool {
-        true
-    }
-
     fn unread(&self) -> Vec<PartitionId> {
         self.lanes.iter().filter(|l| !l.finished && !l.ended).map(|l| l.partition).collect()
     }

@@ -245,7 +245,8 @@ impl Reading {
             } else {
                 buffer.bytes.truncate(from + length);
                 if std::mem::take(&mut self.compare) {
-                    if !with.positions.fits(self.partition, &buffer.bytes[from..]) {
+                    let mut last = || Some(buffer.bytes[from..].to_vec());
+                    if !with.positions.is_last_read(self.partition, &mut last) {
                         return Err(LineError::Other);
                     }
                     buffer.bytes.truncate(start);

@@ -161,9 +161,9 @@ pub trait Positions: Send + Sync {
     /// When the place can't be told; the source then fails rather than guess.
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError>;
 
-    /// Whether a stream's record before the position of a partition is the one that was last taken in: `last` are its bytes. A stream can't
-    /// be looked at before it is read.
-    fn fits(&self, _partition: PartitionId, _last: &[u8]) -> bool {
+    /// Whether the record before the position last told, which `look` fetches if it is still there,
+    /// is the one that was read. Asked where ids don't tell whether the log is still the same.
+    fn is_last_read(&self, _partition: PartitionId, _look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
         true
     }
 
@@ -225,8 +225,8 @@ pub trait Source: Send {
         Ok(Again::Never)
     }
 
-    /// Whether a partition that has ended has ended for good: its input is read once, and not one that grows.
-    fn is_finite(&self) -> bool {
+    /// Whether more may come another time of what it says has ended.
+    fn goes_on(&self) -> bool {
         false
     }
 

@@ -419,6 +419,10 @@ impl Source for KafkaSource {
         Ok(Again::Reading)
     }
 
+    fn goes_on(&self) -> bool {
+        true
+    }
+
     fn troubles(&self) -> u64 {
         self.consumer.context().shared.lock().troubles
     }

@@ -295,10 +295,6 @@ impl Source for ParquetSource {
         Ok(())
     }
 
-    fn is_finite(&self) -> bool {
-        true
-    }
-
     fn unread(&self) -> Vec<PartitionId> {
         let unread =
             self.logs.iter().filter(|l| !l.pieces.is_empty() || l.open.is_some() || l.next.is_some());
