@@ -18,7 +18,8 @@ POLL = 0.005
 
 binary, config, work, rest, runs = sys.argv[1:]
 work, rest, runs = Path(work), float(rest), int(runs)
-events, archive, first = work / "events.jsonl", work / "made" / "archive", work / "first"
+events, ending = work / "events.jsonl", work / "ending.jsonl"
+archive, first = work / "made" / "archive", work / "first"
 TIME = re.compile(rb'"timestamp":"([^"]+)"')
 
 
@@ -32,7 +33,10 @@ def cut():
         f.seek(-min(1 << 16, events.stat().st_size), os.SEEK_END)
         last = datetime.datetime.fromisoformat(time_of(f.readlines()[-1]).decode())
         # Times are in order and of one form, so that they sort as text.
-        at = (last - datetime.timedelta(minutes=rest)).strftime("%Y-%m-%dT%H:%M:%S").encode()
+        at = last - datetime.timedelta(minutes=rest)
+        # At a tick: what begins before the evaluation's last one can't continue it.
+        at = (at - datetime.timedelta(minutes=at.minute % 5)).replace(second=0, microsecond=0)
+        at = at.strftime("%Y-%m-%dT%H:%M:%S").encode()
         f.seek(0)
         kept = place = 0
         for line in f:
@@ -47,9 +51,9 @@ def cut():
     return tail, kept
 
 
-def archived():
-    """Archives what is new in the events' file, as a file of its own."""
-    subprocess.run([binary, "archive", "--quiet", "-c", config, "-o", str(work / "made"), str(events)],
+def archived(file):
+    """Archives a further file of events."""
+    subprocess.run([binary, "archive", "--quiet", "-c", config, "-o", str(work / "made"), str(file)],
                    check=True, stdout=subprocess.DEVNULL)
 
 
@@ -96,7 +100,7 @@ def copied(source, target):
 
 
 tail, kept = cut()
-archived()
+archived(events)
 print(f"replaying {kept} events", file=sys.stderr)
 begun = run_once(replay(first))
 live = subprocess.run(
@@ -106,10 +110,9 @@ live = subprocess.run(
     check=True, capture_output=True, text=True,
 )
 live = json.loads(live.stdout.splitlines()[-1])["live"]
-with open(events, "ab") as f:
-    f.write(tail)
+ending.write_bytes(tail)
 del tail
-archived()
+archived(ending)
 
 measured = []
 for number in range(runs):

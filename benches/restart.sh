@@ -4,7 +4,7 @@
 #   benches/restart.sh [TENANTS] [EVENTS] [REST_MINUTES] [RUNS]      default 12000, 1000000, 30 and 5
 #
 # Two days of about EVENTS events, windows of 30m and 24h by tenant (segments.toml), as segments.sh has them; with the defaults some
-# 10,000 segments are live. All but the last REST_MINUTES of event time are replayed, then the rest is appended to the input, and the
+# 10,000 segments are live. All but the last REST_MINUTES of event time are replayed, then the rest is added to the input, and the
 # same replay is started again from a copy of the output, RUNS times. The traffic ends at a quarter past eleven in the evening: the
 # rest holds a full hour, at which all windows of 24h are due, and not the end of a day. The input is an archive, which is
 # opened at the place where the job goes on, as a topic is; JSON lines would have to be read from their beginning.

@@ -1,19 +1,23 @@
 //! `driftglass archive`: a topic or JSON lines to a redacted Parquet archive of events.
 
 use super::common::{runtime, stop_signal};
+use super::inputs::{Looked, nothing_taken};
 use super::live::Shown;
 use super::show::refused_fields;
 use super::{CliError, ConfigFile, Global};
 use crate::config::units::Span;
+use crate::engine::inputs::Kind;
 use crate::engine::{Job, JobKind, Progress};
 use crate::enrich::{Enricher, Plan};
 use crate::event::archive::Place;
 use crate::event::{Reject, RejectReason, decode_within};
 use crate::source::{
-    Chunk, Claimed, Inputs, JsonlSource, KafkaOptions, KafkaSource, Offset, Owning, PartitionId, Payload,
-    Polled, PositionError, Positions, Source, SourceError, resolve,
+    Chunk, Claimed, JsonlSource, KafkaOptions, KafkaSource, Offset, Owning, PartitionId, Payload, Polled,
+    PositionError, Positions, Source, SourceError, TimeRange,
 };
-use crate::store::archive_writer::{ArchivePartition, ArchiveTarget, ArchiveWriteError, REJECTS, Wrote};
+use crate::store::archive_writer::{
+    ArchiveCommit, ArchivePartition, ArchiveTarget, ArchiveWriteError, REJECTS, Wrote,
+};
 use crate::store::chain::ChainError;
 use crate::store::{Patience, Storage};
 use clap::Args;
@@ -84,16 +88,19 @@ impl Archive {
     pub fn run(self, global: &Global) -> Result<(), CliError> {
         let mut config = self.config.read()?;
         let runtime = runtime()?;
-        let files = match self.inputs.as_slice() {
+        let looked = match self.inputs.as_slice() {
             [] => None,
-            some => match resolve(some, runtime.handle()).map_err(CliError::failed)? {
-                Inputs::Jsonl(files) => Some(files),
-                Inputs::Archive(_) => return Err(CliError::usage(ArchiveError::ArchiveInput)),
+            some => match Looked::at(some, true, runtime.handle()).map_err(CliError::failed)? {
+                Looked { kind: Kind::Archive, .. } => {
+                    return Err(CliError::usage(ArchiveError::ArchiveInput));
+                }
+                looked => Some(looked),
             },
         };
         let kafka = config.input.kafka.clone();
-        let (topic, names) = match (&files, &kafka) {
-            (Some(files), _) => (String::new(), files.iter().map(|f| f.name.clone()).collect()),
+        let (topic, names) = match (&looked, &kafka) {
+            // Which ones is remembered elsewhere.
+            (Some(_), _) => (String::new(), vec!["files".to_owned()]),
             (None, Some(k)) => (k.topic.clone(), vec![format!("topic {}", k.topic)]),
             (None, None) => {
                 return Err(CliError::usage(
@@ -111,6 +118,9 @@ impl Archive {
         let max_message = usize::try_from(config.input.max_message.0).unwrap_or(usize::MAX);
         let max_bad_share = config.input.max_bad_share;
         let job = Job::open(config, JobKind::Run, storage.clone(), false)?;
+        let times = looked.as_ref().and_then(Looked::times);
+        let admit = |looked: Looked| looked.admit::<ArchiveCommit>(&job, TimeRange::ALL, false);
+        let plan = looked.map(admit).transpose().map_err(|e| CliError::usage(e.without_overwrite()))?;
         let target = ArchiveTarget {
             storage: storage.clone(),
             chains: format!("_chain/{NAME}"),
@@ -126,9 +136,9 @@ impl Archive {
         });
         let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
         let stop = stop_signal(&runtime);
-        let mut source: Box<dyn Source> = match (files, kafka) {
-            (Some(files), _) => {
-                Box::new(JsonlSource::new(files, max_message, positions, runtime.handle().clone()))
+        let mut source: Box<dyn Source> = match (plan, kafka) {
+            (Some(plan), _) => {
+                Box::new(JsonlSource::over(plan.lanes, max_message, positions, runtime.handle().clone()))
             }
             (None, Some(k)) => {
                 let group = format!("{}-{NAME}", k.group);
@@ -150,7 +160,8 @@ impl Archive {
         let wrote = archive(source.as_mut(), &claims, &job.plan, limits, &progress, &stop)
             .map_err(CliError::failed)?;
         drop(shown);
-        tell(&progress, wrote, began.elapsed().as_secs_f64(), storage.url(), global)
+        tell(&progress, wrote, began.elapsed().as_secs_f64(), storage.url(), global)?;
+        nothing_taken(&progress.counts(), &progress.reasons.lock().clone(), TimeRange::ALL, times, false)
     }
 }
 
@@ -341,7 +352,10 @@ impl Worker {
                 Ok(Work::Drop(p)) => {
                     self.owned.remove(&p);
                 }
-                Ok(Work::Ended(p)) => self.commit(p)?,
+                Ok(Work::Ended(p)) => {
+                    self.owned.get_mut(&p).into_iter().for_each(|o| o.archive.end());
+                    self.commit(p)?;
+                }
                 Ok(Work::Log(p, id)) => {
                     if let Some(owned) = self.owned.get_mut(&p) {
                         owned.archive.follow(id);

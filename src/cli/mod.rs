@@ -10,6 +10,7 @@ mod check_events;
 mod common;
 pub mod demo;
 mod generate;
+mod inputs;
 mod live;
 mod logging;
 mod replay;
@@ -120,6 +121,18 @@ impl CliError {
             Self::No(_) => 1,
             Self::Usage(_) => 2,
             Self::Failed(_) => 3,
+        }
+    }
+}
+
+impl From<crate::engine::inputs::InputsError> for CliError {
+    fn from(e: crate::engine::inputs::InputsError) -> Self {
+        use crate::engine::inputs::InputsError as I;
+        match e {
+            I::Storage(_) | I::Chain(_) | I::Source(_) | I::Damaged { .. } | I::Taken { .. } => {
+                Self::failed(e)
+            }
+            _ => Self::usage(e),
         }
     }
 }

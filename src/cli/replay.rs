@@ -1,11 +1,13 @@
 //! `driftglass replay`: the same engine over files.
 
 use super::common::{runtime, stop_signal, storage, time};
+use super::inputs::{Looked, nothing_taken, range};
 use super::run::execute;
 use super::{CliError, ConfigFile, Global, show};
-use crate::engine::{Job, JobKind, Progress};
+use crate::engine::inputs::{Kind, Plan};
+use crate::engine::{Finish, Job, JobKind, PartitionCommit, Progress};
 use crate::source::parquet::ArchiveOptions;
-use crate::source::{Inputs, JsonlSource, ParquetSource, Positions, Source, TimeRange, resolve};
+use crate::source::{InputFile, JsonlSource, ParquetSource, Positions, Source, TimeRange};
 use crate::store::Patience;
 use clap::Args;
 use std::sync::Arc;
@@ -36,48 +38,57 @@ impl Replay {
     /// # Errors
     /// When configuration, input or output fail.
     pub fn run(self, global: &Global) -> Result<(), CliError> {
+        let range = range(self.from, self.to)?;
         let config = self.config.read()?;
         let runtime = runtime()?;
-        let range = TimeRange { from: self.from.unwrap_or(i64::MIN), to: self.to.unwrap_or(i64::MAX) };
-        let inputs = resolve(&self.inputs, runtime.handle()).map_err(CliError::failed)?;
+        let looked =
+            Looked::at(&self.inputs, range != TimeRange::ALL, runtime.handle()).map_err(CliError::failed)?;
         let storage = storage(&config, &runtime)?;
         let job =
             Arc::new(Job::open(config, JobKind::Replay, storage.with(Patience::Briefly), self.overwrite)?);
+        let (kind, files, times) = (looked.kind, looked.files(), looked.times());
+        let plan = looked.admit::<PartitionCommit>(&job, range, true)?;
+        let fresh = plan.fresh;
         let (handle, opened) = (runtime.handle().clone(), Arc::clone(&job));
         let progress = Arc::new(Progress::default());
-        let connect = |positions| open(inputs, &opened, range, positions, handle);
+        let connect = |positions| open(kind, files, plan, &opened, range, positions, handle);
         let summary = execute(&job, "", range, stop_signal(&runtime), progress, global, connect)?;
         show::summary(&summary, global)?;
         if !global.json {
-            if summary.counts.messages == 0 && summary.counts.rejected == 0 {
+            if summary.counts.messages == 0 && fresh {
+                println!("the input holds no message");
+            } else if summary.counts.messages == 0 {
                 println!(
                     "nothing was left to read: this output holds the whole input already (--overwrite starts over)"
                 );
             }
             show::fired(&show::alerts(&storage)?)?;
         }
-        Ok(())
+        match summary.finish {
+            Finish::InputEnded => nothing_taken(&summary.counts, &summary.reasons, range, times, fresh),
+            Finish::Stopped => Ok(()),
+        }
     }
 }
 
-/// A source over resolved inputs.
-///
-/// # Errors
-/// When they can't be opened.
-pub fn open(
-    inputs: Inputs,
+/// A source over inputs that were admitted.
+fn open(
+    kind: Kind,
+    files: Vec<InputFile>,
+    plan: Plan,
     job: &Job,
     range: TimeRange,
     positions: Arc<dyn Positions>,
     handle: Handle,
 ) -> Result<Box<dyn Source>, CliError> {
-    Ok(match inputs {
-        Inputs::Jsonl(files) => {
+    Ok(match kind {
+        Kind::Jsonl => {
             let max = usize::try_from(job.settings.config.input.max_message.0).unwrap_or(usize::MAX);
-            Box::new(JsonlSource::new(files, max, positions, handle))
+            Box::new(JsonlSource::over(plan.lanes, max, positions, handle))
         }
-        Inputs::Archive(files) => {
-            let options = ArchiveOptions { range, columns: None, key_id: Some(job.plan.hasher.key_id()) };
+        Kind::Archive => {
+            let key_id = Some(job.plan.hasher.key_id());
+            let options = ArchiveOptions { range, columns: None, key_id, earlier: plan.partitions };
             Box::new(ParquetSource::open(&files, options, positions, handle).map_err(CliError::failed)?)
         }
     })

@@ -38,6 +38,8 @@ pub struct Evaluating<'a> {
     pub job: &'a Arc<Job>,
     /// All partitions that exist, of which there may be more later; the first one's owner has the role.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
+    /// Partitions of which records are still to come, where the source knows.
+    pub unread: &'a Mutex<Vec<PartitionId>>,
     /// Which partitions this process has, as it changes.
     pub assigned: &'a Receiver<Holding>,
     /// Commits of this process.
@@ -144,7 +146,9 @@ impl Evaluating<'_> {
         };
         if !mine {
             part.role = None;
-            let claimed = EvaluatorTask::claim(self.job, &partitions, writer(), Arc::clone(self.progress))?;
+            let mut claimed =
+                EvaluatorTask::claim(self.job, &partitions, writer(), Arc::clone(self.progress))?;
+            claimed.0.wait_for(&self.unread.lock());
             let mut r = Role { task: claimed.0, unsettled: VecDeque::new(), since: Instant::now() };
             self.send(&mut r, claimed.1);
             tracing::info!("this process evaluates");

@@ -74,6 +74,9 @@ pub struct PartitionRead {
     /// Where the watermark stands if what it said when it was last quiet is believed.
     #[serde(default)]
     pub likely: Option<i64>,
+    /// Its input is over: it has passed every time.
+    #[serde(default)]
+    pub ended: bool,
     /// No record so far.
     pub empty: bool,
 }
@@ -214,6 +217,15 @@ impl EvaluatorTask {
         Ok(Some((commit, rows)))
     }
 
+    /// Waits for partitions of which records are still to come, though they were at their end when they last committed: files that follow
+    /// must find the evaluation where the files before left it.
+    pub fn wait_for(&mut self, unread: &[PartitionId]) {
+        for p in unread {
+            let read = self.partitions.entry(p.0).or_default();
+            (read.quiet, read.ended) = (false, false);
+        }
+    }
+
     /// Reads what a partition has committed beyond what was read.
     ///
     /// # Errors
@@ -239,6 +251,7 @@ impl EvaluatorTask {
                     quiet: c.quiet,
                     likely: c.likely,
                     unsettled: c.unsettled,
+                    ended: c.ended,
                     empty: c.next_offset == 0,
                     rows,
                 })?,
@@ -270,6 +283,7 @@ impl EvaluatorTask {
                     quiet: between.quiet,
                     likely: between.likely,
                     unsettled: between.unsettled,
+                    ended: between.ended,
                     empty: between.next_offset == 0,
                     rows,
                 })?;
@@ -289,6 +303,7 @@ impl EvaluatorTask {
         // One that goes on with records which are not believed yet is not waited for until they
         // are: of sparse traffic that may take days.
         read.quiet = c.quiet || (read.quiet && c.unsettled);
+        read.ended = c.ended;
         read.likely = if c.quiet { c.likely } else { read.likely.filter(|_| read.quiet) };
         read.empty = c.empty;
         let after = behind.then_some(at + 1);
@@ -363,8 +378,9 @@ impl EvaluatorTask {
         } else {
             waited.iter().map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN)
         };
-        let passed = self.partitions.values().filter(|p| !(p.quiet && p.empty));
-        let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN);
+        let passed = self.partitions.values().filter(|p| !(p.ended || p.quiet && p.empty));
+        let all_over = if self.partitions.values().any(|p| p.ended) { i64::MAX } else { i64::MIN };
+        let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(all_over);
         let before = self.evaluator.at();
         // Never past what was not fetched.
         let next_far = self.far.first_key_value().map_or(i64::MAX, |f| *f.0);

@@ -37,6 +37,7 @@ enum Work {
     Assign(Box<Owned>),
     Chunk(Chunk),
     Quiet(PartitionId, Reach),
+    End(PartitionId),
     Log(PartitionId, Option<Arc<str>>, Option<Offset>),
     Drop(PartitionId),
 }
@@ -48,6 +49,8 @@ pub(super) enum Order {
     Chunk(Receiver<Outcome>),
     /// Nothing more is expected of it for now.
     Quiet(PartitionId, Reach),
+    /// Its input is over.
+    End(PartitionId),
     /// What comes next is in this log, which begins there if it is another one.
     Log(PartitionId, Option<Arc<str>>, Option<Offset>),
     Drop(PartitionId),
@@ -62,6 +65,8 @@ pub(super) struct Feed<'a> {
     pub lost: &'a Receiver<PartitionId>,
     /// All partitions that exist; a topic may be given more.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
+    /// Those of which records are still to come, where the source knows.
+    pub unread: &'a Mutex<Vec<PartitionId>>,
     pub hints: &'a Receiver<(PartitionId, Offset)>,
     pub recycled: &'a Receiver<Vec<u8>>,
     pub progress: &'a Progress,
@@ -135,7 +140,11 @@ impl Feed<'_> {
             let timeout =
                 if waiting.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(2) };
             let polled = source.poll(timeout)?;
-            for owning in self.claimed.take() {
+            let claimed = self.claimed.take();
+            if !claimed.is_empty() {
+                *self.unread.lock() = source.unread();
+            }
+            for owning in claimed {
                 let (id, work) = match owning {
                     Owning::Claimed(owned) => {
                         let _ = self.assigned.send(Holding::Mine(owned.id()));
@@ -157,10 +166,9 @@ impl Feed<'_> {
                     }
                 }
                 Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
-                Polled::Idle(p) => waiting.push_back((p, Work::Quiet(p, Reach::Idle))),
-                Polled::Ended(p) => {
-                    let reach = if source.goes_on() { Reach::Idle } else { Reach::Ended };
-                    waiting.push_back((p, Work::Quiet(p, reach)));
+                Polled::Ended(p) if !source.goes_on() => waiting.push_back((p, Work::End(p))),
+                Polled::Idle(p) | Polled::Ended(p) => {
+                    waiting.push_back((p, Work::Quiet(p, Reach::Idle)));
                 }
                 // Said in order by the claims.
                 Polled::Revoked(_) => {}
@@ -243,6 +251,7 @@ fn order(work: Work) -> (Order, Option<Task>) {
     match work {
         Work::Assign(owned) => (Order::Assign(owned), None),
         Work::Quiet(p, reach) => (Order::Quiet(p, reach), None),
+        Work::End(p) => (Order::End(p), None),
         Work::Log(p, id, begins) => (Order::Log(p, id, begins), None),
         Work::Drop(p) => (Order::Drop(p), None),
         Work::Chunk(chunk) => {
@@ -319,6 +328,7 @@ mod tests {
         let (assigned, _assigned) = unbounded();
         let ((_lost, lost), (_hint, hints), (_recycle, recycled)) = (unbounded(), unbounded(), unbounded());
         let (claimed, partitions, progress) = (Claimed::default(), Mutex::default(), Progress::default());
+        let unread = Mutex::default();
         let (stop, failed) = (AtomicBool::new(false), AtomicBool::new(false));
         let feed = Feed {
             claimed: &claimed,
@@ -326,6 +336,7 @@ mod tests {
             assigned: &assigned,
             lost: &lost,
             partitions: &partitions,
+            unread: &unread,
             hints: &hints,
             recycled: &recycled,
             progress: &progress,

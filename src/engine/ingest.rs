@@ -79,6 +79,9 @@ pub struct PartitionCommit {
     /// Whether some records are too far ahead of the others to be believed yet.
     #[serde(default)]
     pub unsettled: bool,
+    /// Whether its input was read to its end, behind which nothing comes unless more input is given.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// A commit, handed to the evaluator of this process.
@@ -96,6 +99,8 @@ pub struct Committed {
     pub likely: Option<i64>,
     /// As in [`PartitionCommit`].
     pub unsettled: bool,
+    /// Whether its input is over.
+    pub ended: bool,
     /// Whether it ever held a record.
     pub empty: bool,
     /// The panes that closed.
@@ -207,6 +212,10 @@ pub struct Owned {
     bad: usize,
     /// Whether anything came since the last commit.
     dirty: bool,
+    /// Whether its input is over.
+    ended: bool,
+    /// Whether this owner has committed yet.
+    told: bool,
 }
 
 impl Owned {
@@ -244,6 +253,8 @@ impl Owned {
             recent: VecDeque::new(),
             bad: 0,
             dirty: false,
+            ended: false,
+            told: false,
         };
         if let Some(c) = last {
             publish(&job.storage, &c.files).map_err(|e| owned.chain.or_lost(files(e.into())))?;
@@ -393,6 +404,7 @@ impl Owned {
         self.closed_bytes += closed.iter().map(|r| r.contents.held()).sum::<usize>();
         self.closed.extend(closed);
         self.dirty = true;
+        self.ended = false;
         self.mostly_bad()
     }
 
@@ -471,6 +483,23 @@ impl Owned {
         self.dirty
     }
 
+    /// Whether this owner has yet to tell how far the partition has come.
+    #[must_use]
+    pub fn is_untold(&self) -> bool {
+        !self.told
+    }
+
+    /// About how many bytes of memory the closed panes take that wait for a commit.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.closed_bytes
+    }
+
+    /// Notes that the input is over.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
     /// The offset to go on from.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
@@ -533,6 +562,7 @@ impl Owned {
             quiet,
             likely,
             unsettled: self.state.is_unsettled(),
+            ended: self.ended,
         };
         let staged = commit.files.clone();
         reached("partition.commit.staged");
@@ -549,6 +579,7 @@ impl Owned {
         self.vectors.clear();
         self.closed_bytes = 0;
         self.dirty = false;
+        self.told = true;
         reached("partition.commit.done");
         Ok(Committed {
             partition: id,
@@ -557,6 +588,7 @@ impl Owned {
             quiet,
             likely,
             unsettled: self.state.is_unsettled(),
+            ended: self.ended,
             empty: self.next_offset == 0,
             rows: std::mem::take(&mut self.closed),
         })

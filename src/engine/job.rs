@@ -88,7 +88,7 @@ struct Owner {
 const OWNER: &str = "_job.json";
 const FORMAT: u32 = 1;
 /// Folders that `--overwrite` empties: all that a job writes, pins apart.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "panes",
     "windows",
     "alerts",
@@ -100,6 +100,7 @@ const OWN: [&str; 11] = [
     "_days",
     "_staged",
     "_chain",
+    "_inputs",
 ];
 
 impl Job {

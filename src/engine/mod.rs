@@ -8,6 +8,8 @@ mod evaluator_task;
 mod feed;
 mod history;
 mod ingest;
+pub mod inputs;
+mod inputs_error;
 mod job;
 mod judge;
 mod merging;

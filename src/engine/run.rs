@@ -156,7 +156,9 @@ pub fn run(
         n => n,
     };
     let workers = cores.min(source.partitions().len().max(1));
+    let side_by_side = !source.goes_on() && source.partitions().len() > 1;
     let partitions = Mutex::new(source.partitions());
+    let unread = Mutex::default();
     let failed = Arc::new(AtomicBool::new(false));
     let outbox = Mutex::new(options.outbox.take());
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
@@ -190,6 +192,7 @@ pub fn run(
                 spare: spare_to.clone(),
                 failed: Arc::clone(&failed),
                 stop: Arc::clone(&options.stop),
+                side_by_side,
             };
             let failed = Arc::clone(&failed);
             let work = move || {
@@ -205,12 +208,14 @@ pub fn run(
         let evaluating = {
             let (job, progress, failed) =
                 (Arc::clone(job), Arc::clone(&options.progress), Arc::clone(&failed));
-            let (outbox, stop, partitions) = (&outbox, Arc::clone(&options.stop), &partitions);
+            let (outbox, stop) = (&outbox, Arc::clone(&options.stop));
+            let (partitions, unread) = (&partitions, &unread);
             let evaluate = move || {
                 let mut alarm = Alarm { failed: &failed, well: false };
                 let evaluating = Evaluating {
                     job: &job,
                     partitions,
+                    unread,
                     assigned: &assigned,
                     committed: &evaluate,
                     progress: &progress,
@@ -229,6 +234,7 @@ pub fn run(
             assigned: &assigned_to,
             lost: &lost,
             partitions: &partitions,
+            unread: &unread,
             hints: &hints,
             recycled: &recycled,
             progress: &options.progress,

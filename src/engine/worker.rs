@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// Bytes of closed panes in all files that a worker reads side by side after which all are committed: each alone may be far from full.
+const MANY_BYTES: usize = 24 << 20;
+
 /// The sketching side: some of the partitions.
 pub(super) struct Worker {
     pub job: Arc<Job>,
@@ -26,6 +29,9 @@ pub(super) struct Worker {
     pub spare: Sender<Box<Decoded>>,
     pub failed: Arc<AtomicBool>,
     pub stop: Arc<AtomicBool>,
+    /// Whether partitions are read side by side from their beginnings: each then tells at once where it begins, so that one which begins
+    /// later holds up nothing.
+    pub side_by_side: bool,
 }
 
 impl Worker {
@@ -41,6 +47,10 @@ impl Worker {
                 }
                 Ok(Order::Drop(p)) => self.drop(p),
                 Ok(Order::Quiet(p, reach)) => self.commit(p, Some(reach))?,
+                Ok(Order::End(p)) => {
+                    self.owned.get_mut(&p).into_iter().for_each(|(owned, _)| owned.end());
+                    self.commit(p, Some(Reach::Ended))?;
+                }
                 Ok(Order::Log(p, id, begins)) => {
                     if let Some((owned, _)) = self.owned.get_mut(&p) {
                         owned.follow(id, begins);
@@ -53,12 +63,14 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            let due: Vec<PartitionId> = self
-                .owned
-                .iter()
-                .filter(|(_, (o, since))| o.is_full() || (o.is_dirty() && since.elapsed() >= every))
-                .map(|(p, _)| *p)
-                .collect();
+            let crowded = self.side_by_side
+                && self.owned.values().map(|(o, _)| o.waiting()).sum::<usize>() >= MANY_BYTES;
+            let is_due = |o: &Owned, since: &Instant| {
+                let begins = self.side_by_side && o.is_untold();
+                o.is_full() || (o.is_dirty() && (crowded || begins || since.elapsed() >= every))
+            };
+            let due = self.owned.iter().filter(|(_, (o, since))| is_due(o, since)).map(|(p, _)| *p);
+            let due: Vec<PartitionId> = due.collect();
             for p in due {
                 self.commit(p, None)?;
             }

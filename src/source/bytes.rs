@@ -65,7 +65,7 @@ pub fn open(
         }
         Place::Object { store, path } => {
             let got = handle.block_on(store.get(path));
-            let got = got.map_err(|source| SourceError::Store { name: file.name.clone(), source })?;
+            let got = got.map_err(|e| SourceError::stored(&file.name, e))?;
             let (send, receive) = mpsc::channel(BLOCKS_AHEAD);
             let mut stream = got.into_stream();
             handle.spawn(async move {
@@ -78,8 +78,16 @@ pub fn open(
             Box::new(Counted { inner: Received { receive, block: Bytes::new() }, counter })
         }
     };
+    unpack(raw, file)
+}
+
+/// Unpacks an input's bytes, as its format says.
+pub fn unpack(
+    raw: impl Read + Send + 'static,
+    file: &InputFile,
+) -> Result<Box<dyn Read + Send>, SourceError> {
     Ok(match file.format {
-        Format::Jsonl | Format::Archive => raw,
+        Format::Jsonl | Format::Archive => Box::new(raw),
         Format::JsonlGzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BLOCK, raw))),
         Format::JsonlZstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| explain(file, e))?),
     })

@@ -1,6 +1,7 @@
 //! What every source must keep, checked against each of them: order, no loss, no repetition, resuming, pausing, ending.
 
-use super::input::{Format, InputFile, Place};
+use super::input::{Format, Place};
+use super::lanes::{Lane, LaneFile};
 use super::*;
 use crate::event::archive::ArchiveReader;
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,7 +162,7 @@ fn file(path: &Path) -> InputFile {
     let name = path.display().to_string();
     let format = Format::of(&name).unwrap();
     let size = Some(std::fs::metadata(path).unwrap().len());
-    InputFile { name, place: Place::Local(path.to_owned()), size, format }
+    InputFile::new(name, Place::Local(path.to_owned()), size, format)
 }
 
 /// The same files in an object store.
@@ -178,15 +179,15 @@ fn stored(paths: &[std::path::PathBuf], runtime: &tokio::runtime::Runtime) -> Ve
     paths.iter().map(put).collect()
 }
 
-/// Writes three files of lines, with a blank line after every seventh; returns what they hold.
-fn write_lines(files: &[Written<'_>]) -> Vec<Record> {
+/// Writes files of lines of a partition, with a blank line after every seventh; returns what they hold.
+fn write_lines(partition: i32, files: &[Written<'_>]) -> Vec<Record> {
     let (mut expected, mut line, mut n) = (Vec::new(), 0, 0);
     for f in files {
         let mut text = String::new();
         for _ in 0..1_300 {
-            text += &message(0, n);
+            text += &message(partition, n);
             text += if n % 2 == 0 { "\n" } else { "\r\n" };
-            expected.push(Record { partition: 0, offset: line, id: format!("p0-{n}") });
+            expected.push(Record { partition, offset: line, id: format!("p{partition}-{n}") });
             line += 1;
             n += 1;
             if n % 7 == 0 {
@@ -228,13 +229,82 @@ fn zstandard(path: &Path, text: &[u8]) {
 fn check_lines(suffix: &str, write: fn(&Path, &[u8])) {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (0..3).map(|i| dir.path().join(format!("{i}.jsonl{suffix}"))).collect();
-    let expected = write_lines(&paths.iter().map(|path| Written { path, write }).collect::<Vec<_>>());
+    let expected = write_lines(0, &paths.iter().map(|path| Written { path, write }).collect::<Vec<_>>());
     let runtime = runtime();
     for files in [paths.iter().map(|p| file(p)).collect(), stored(&paths, &runtime)] {
         check(&expected, 6, &|positions| {
             Box::new(JsonlSource::new(files.clone(), 1 << 20, positions, runtime.handle().clone()))
         });
     }
+}
+
+/// Three partitions of files, of which one begins when the others are over.
+#[test]
+fn lanes_conform() {
+    let (dir, runtime) = (tempfile::tempdir().unwrap(), runtime());
+    let (mut expected, mut lanes) = (Vec::new(), Vec::new());
+    for (partition, write) in [(0, plain as fn(&Path, &[u8])), (1, gzip), (2, plain)] {
+        let suffix = if partition == 1 { ".gz" } else { "" };
+        let name = |i| dir.path().join(format!("lane{partition}-{i}.jsonl{suffix}"));
+        let paths: Vec<_> = (0..3).map(name).collect();
+        let records =
+            write_lines(partition, &paths.iter().map(|path| Written { path, write }).collect::<Vec<_>>());
+        lanes.push((partition, paths));
+        expected.extend(records);
+    }
+    let line_of = |text: &Path| std::fs::read(text).unwrap().iter().filter(|b| **b == b'\n').count() as i64;
+    for stored_ones in [false, true] {
+        let lane = |(partition, paths): &(i32, Vec<std::path::PathBuf>)| {
+            let files =
+                if stored_ones { stored(paths, &runtime) } else { paths.iter().map(|p| file(p)).collect() };
+            // Where lines were not counted, only the first file's offsets are known.
+            let mut start = Some(0);
+            let files = files.into_iter().zip(paths).map(|(file, path)| {
+                let this = start;
+                start = start.filter(|_| *partition != 1).map(|s| s + line_of(path));
+                LaneFile { file, start: this }
+            });
+            Lane { partition: PartitionId(*partition), files: files.collect(), finished: false }
+        };
+        check(&expected, 6, &|positions| {
+            let lanes = lanes.iter().map(lane).collect();
+            Box::new(JsonlSource::over(lanes, 1 << 20, positions, runtime.handle().clone()))
+        });
+    }
+}
+
+/// The lane that is farthest behind is read, so that none is more than a chunk ahead; each tells at the start where it begins.
+#[test]
+fn lanes_stay_in_step() {
+    let (dir, runtime) = (tempfile::tempdir().unwrap(), runtime());
+    let mut lanes = Vec::new();
+    // Partition p is p + 1 times as fast; 2 begins late.
+    for (partition, from) in [(0, 0), (1, 0), (2, 5_000)] {
+        let path = dir.path().join(format!("{partition}.jsonl"));
+        let text: String = (from..9_000).map(|n| message(partition, n) + "\n").collect();
+        std::fs::write(&path, text).unwrap();
+        let files = vec![LaneFile { file: file(&path), start: Some(0) }];
+        lanes.push(Lane { partition: PartitionId(partition), files, finished: false });
+    }
+    let mut source = JsonlSource::over(lanes, 1 << 20, Arc::new(FromBeginning), runtime.handle().clone());
+    let mut read = Vec::new();
+    loop {
+        match source.poll(Duration::ZERO).unwrap() {
+            Polled::Chunk(chunk) => read.push((chunk.partition.0, chunk.len() as i64)),
+            Polled::Finished => break,
+            _ => {}
+        }
+    }
+    assert_eq!(read[..3], [(0, 1_000), (1, 1_000), (2, 1_000)], "the beginnings");
+    // Seconds that each has come: while lane 0 reads its 9,000, lane 1 is at most a chunk of 2,000 seconds ahead.
+    let mut come = [0, 0];
+    for (p, n) in read.iter().filter(|r| r.0 < 2) {
+        come[*p as usize] += n * i64::from(p + 1);
+        assert!(come[0] == 9_000 || come[1] - come[0] <= 2_000, "{come:?} in {read:?}");
+    }
+    let late = read.iter().skip(3).position(|r| r.0 == 2).unwrap();
+    let before: i64 = read[..late + 3].iter().filter(|r| r.0 == 1).map(|r| 2 * r.1).sum();
+    assert!(before >= 15_000, "what begins late waits: {before}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! What can go wrong with an input, said so that whoever runs the job knows what to mend.
+//! What can go wrong with an input, said so that whoever runs the job knows what to fix.
 
+use super::sniff::Looks;
 use super::{PartitionId, PositionError};
 use crate::event::archive::ArchiveError;
 use thiserror::Error;
@@ -22,6 +23,46 @@ pub enum SourceError {
         name: String,
         /// `gzip` or `zstd`.
         format: &'static str,
+    },
+    /// A file holds something else than events.
+    #[error("{name} looks like {}: {}{}", looks.what, looks.todo, others(*more))]
+    Looks {
+        /// The file.
+        name: String,
+        /// What it looks like.
+        looks: Looks,
+        /// Further files that hold something else.
+        more: usize,
+    },
+    /// More files overlap in time than are read side by side.
+    #[error(
+        "{overlap} of the input files overlap in time, and at most {most} are read side by side: merge some of them by time first \
+         (sort -m), or replay them into outputs of their own"
+    )]
+    TooManyLanes {
+        /// How many overlap.
+        overlap: usize,
+        /// How many may.
+        most: usize,
+    },
+    /// A stream does not hold the record at which reading is to go on.
+    #[error(
+        "{name} is not what this output was filled from: its line {line} is another. Give the same stream from its beginning, another \
+         --output, or start over with --overwrite"
+    )]
+    OtherStream {
+        /// The stream.
+        name: String,
+        /// The line, from 1.
+        line: i64,
+    },
+    /// A web server can't be asked.
+    #[error("can't read {name}: {message}; check the address, or download the file")]
+    Server {
+        /// The address.
+        name: String,
+        /// Why.
+        message: String,
     },
     /// An object store refuses.
     #[error("can't read {name}: {source}")]
@@ -123,4 +164,28 @@ pub enum SourceError {
         /// Why it failed.
         source: rdkafka::error::KafkaError,
     },
+}
+
+impl SourceError {
+    /// An error of an object store, or of a web server in plain words.
+    pub fn stored(name: &str, source: object_store::Error) -> Self {
+        let name = name.to_owned();
+        if !name.starts_with("http") {
+            return Self::Store { name, source };
+        }
+        // The innermost cause is what happened; what stands around it is the client's account of its attempts.
+        let mut cause: &dyn std::error::Error = &source;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let message = match &source {
+            object_store::Error::NotFound { .. } => "the server has no such file".to_owned(),
+            _ => cause.to_string(),
+        };
+        Self::Server { name, message }
+    }
+}
+
+fn others(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" ({more} more of the inputs can't be read either)") }
 }

@@ -1,13 +1,17 @@
-//! INPUT arguments to files: paths, folders, globs and URLs of object stores, sorted by name, all of one kind.
+//! INPUT arguments to files: paths, folders, globs and URLs of object stores, sorted by name, each once, all of one kind.
 
 use super::SourceError;
+use super::survey::{Head, heads};
+use crate::store::file_path;
 use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
+use object_store::http::HttpBuilder;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt};
-use std::collections::HashSet;
+use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -16,7 +20,10 @@ const SUFFIXES: &str = ".jsonl, .json or .ndjson, also with .gz or .zst, or .par
 /// Variables of the environment that configure object stores begin so.
 const STORE_VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 
-/// What a file holds, by its suffix.
+/// How long a web server is asked again.
+const SERVER: Duration = Duration::from_secs(10);
+
+/// What a file holds: by its suffix until its first bytes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// JSON lines.
@@ -73,6 +80,41 @@ pub struct InputFile {
     pub size: Option<u64>,
     /// What it holds.
     pub format: Format,
+    /// What an object store says of its content's version.
+    pub version: Option<String>,
+    /// What its beginning tells, once it was looked at.
+    pub head: Option<Arc<Head>>,
+    /// Its name with links and `..` resolved, by which it is known whatever it is called on the command line.
+    pub canonical: String,
+}
+
+impl InputFile {
+    /// An input of which nothing more is known.
+    #[must_use]
+    pub fn new(name: String, place: Place, size: Option<u64>, format: Format) -> Self {
+        let canonical = match &place {
+            Place::Local(path) => path.canonicalize().ok().map(|p| p.display().to_string()),
+            Place::Stdin | Place::Object { .. } => None,
+        };
+        let canonical = canonical.unwrap_or_else(|| name.clone());
+        Self { name, place, size, format, version: None, head: None, canonical }
+    }
+
+    /// When its events begin, as far as its beginning tells.
+    #[must_use]
+    pub fn first(&self) -> Option<i64> {
+        self.head.as_ref()?.first()
+    }
+
+    /// Whether it can be read only once, from its beginning: standard input, a pipe.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        match self.place {
+            Place::Stdin => true,
+            Place::Local(_) => self.size.is_none(),
+            Place::Object { .. } => false,
+        }
+    }
 }
 
 /// Inputs of one kind.
@@ -84,25 +126,20 @@ pub enum Inputs {
     Archive(Vec<InputFile>),
 }
 
-/// Resolves INPUT arguments; `-` is standard input (plain JSON lines). Arguments keep their order; within a folder or glob files
-/// are sorted by name, and those whose name begins with `_` or `.` or has an unknown suffix are passed over. A file that is named
-/// twice counts once. `handle` is the runtime that object stores are asked on.
+/// Resolves INPUT arguments; `-` is standard input. Arguments keep their order; within a folder or glob files are sorted by name, and
+/// those whose name begins with `_` or `.` or has an unknown suffix are skipped. A file that is named twice counts once. The first bytes of
+/// each are read: what it holds is told by them and not by its name. `handle` is the runtime that object stores are asked on.
 ///
 /// # Errors
-/// When an argument names nothing, can't be read, or when JSONL and archives are mixed.
+/// When an argument names nothing, can't be read or holds something else than events, or when JSONL and archives are mixed.
 pub fn resolve(arguments: &[String], handle: &Handle) -> Result<Inputs, SourceError> {
     let mut files = Vec::new();
     for argument in arguments {
         let from = files.len();
         if argument == "-" {
-            files.push(InputFile {
-                name: "standard input".into(),
-                place: Place::Stdin,
-                size: None,
-                format: Format::Jsonl,
-            });
-        } else if let Some(path) = argument.strip_prefix("file://") {
-            local(argument, Path::new(path), &mut files)?;
+            files.push(InputFile::new("standard input".into(), Place::Stdin, None, Format::Jsonl));
+        } else if let Some(path) = file_path(argument) {
+            local(argument, &path, &mut files)?;
         } else if argument.contains("://") {
             remote(argument, handle, &mut files)?;
         } else {
@@ -113,14 +150,18 @@ pub fn resolve(arguments: &[String], handle: &Handle) -> Result<Inputs, SourceEr
             return Err(nothing(argument, &format!("no file there ends in {SUFFIXES}")));
         }
     }
-    let mut seen = HashSet::new();
-    files.retain(|f| {
-        let new = seen.insert(f.name.clone());
-        if !new {
-            tracing::warn!(name = %f.name, "input is named twice and read once");
+    let mut seen: HashMap<String, String> = HashMap::new();
+    files.retain(|f| match seen.get(&f.canonical) {
+        Some(first) => {
+            tracing::warn!(name = %f.name, same_as = %first, "input is named twice and read once");
+            false
         }
-        new
+        None => {
+            seen.insert(f.canonical.clone(), f.name.clone());
+            true
+        }
     });
+    heads(&mut files, handle)?;
     let Some(first) = files.first() else {
         return Err(nothing("(none)", "name a file, a folder, a glob or a URL"));
     };
@@ -222,7 +263,7 @@ fn push_local(path: &Path, files: &mut Vec<InputFile>) -> bool {
     let name = path.display().to_string();
     let Some(format) = Format::of(&name) else { return false };
     let size = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-    files.push(InputFile { name, place: Place::Local(path.to_owned()), size, format });
+    files.push(InputFile::new(name, Place::Local(path.to_owned()), size, format));
     true
 }
 
@@ -254,11 +295,28 @@ fn remote(argument: &str, handle: &Handle, files: &mut Vec<InputFile>) -> Result
         .as_ref()
         .map_or(argument.to_owned(), |(folder, _)| format!("{}{folder}", &argument[..authority]));
     let url = Url::parse(&prefix).map_err(|e| bad(argument, e.to_string()))?;
-    let (store, base) = object_store::parse_url_opts(&url, store_settings())
-        .map_err(|source| SourceError::Store { name: argument.to_owned(), source })?;
-    let listing = Listing { argument, store: Arc::from(store), base, glob };
+    let (store, base) = if http { server(&url) } else { store(&url) }
+        .map_err(|source| SourceError::stored(argument, source))?;
+    let listing = Listing { argument, store, base, glob };
     files.extend(listing.files(handle)?);
     Ok(())
+}
+
+/// An object store, as its own tools configure it.
+fn store(url: &Url) -> object_store::Result<(Arc<dyn ObjectStore>, ObjectPath)> {
+    let (store, base) = object_store::parse_url_opts(url, store_settings())?;
+    Ok((Arc::from(store), base))
+}
+
+/// A web server: plain HTTP too, and one that does not answer is soon told.
+fn server(url: &Url) -> object_store::Result<(Arc<dyn ObjectStore>, ObjectPath)> {
+    let retry = RetryConfig { max_retries: 2, retry_timeout: SERVER, ..RetryConfig::default() };
+    let store = HttpBuilder::new()
+        .with_url(&url[..url::Position::BeforePath])
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .with_retry(retry)
+        .build()?;
+    Ok((Arc::new(store), ObjectPath::from_url_path(url.path())?))
 }
 
 /// What an argument means within an object store.
@@ -272,24 +330,25 @@ struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    fn file(&self, path: ObjectPath, size: u64) -> Option<InputFile> {
+    fn file(&self, meta: ObjectMeta) -> Option<InputFile> {
         // Scheme and bucket, as the argument has them.
         let bucket = self.argument.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-        let name = format!("{bucket}/{path}");
+        let name = format!("{bucket}/{}", meta.location);
         let format = Format::of(&name)?;
-        Some(InputFile {
-            name,
-            place: Place::Object { store: Arc::clone(&self.store), path },
-            size: Some(size),
-            format,
-        })
+        let version = meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339());
+        let place = Place::Object { store: Arc::clone(&self.store), path: meta.location };
+        let file = InputFile::new(name, place, Some(meta.size), format);
+        Some(InputFile { version: Some(version), ..file })
     }
 
     fn files(&self, handle: &Handle) -> Result<Vec<InputFile>, SourceError> {
-        let failed = |source| SourceError::Store { name: self.argument.to_owned(), source };
+        let failed = |source| SourceError::stored(self.argument, source);
         if self.glob.is_none() && Format::of(self.argument).is_some() {
             return match handle.block_on(self.store.head(&self.base)) {
-                Ok(meta) => Ok(self.file(self.base.clone(), meta.size).into_iter().collect()),
+                Ok(meta) => {
+                    let meta = ObjectMeta { location: self.base.clone(), ..meta };
+                    Ok(self.file(meta).into_iter().collect())
+                }
                 Err(object_store::Error::NotFound { .. }) => Err(nothing(self.argument, "no such object")),
                 Err(e) => Err(failed(e)),
             };
@@ -305,7 +364,7 @@ impl Listing<'_> {
             let relative = path.strip_prefix(self.base.as_ref()).unwrap_or(path).trim_start_matches('/');
             !hidden(relative) && matcher.as_ref().is_none_or(|m| m.is_match(relative))
         });
-        Ok(wanted.filter_map(|meta| self.file(meta.location, meta.size)).collect())
+        Ok(wanted.filter_map(|meta| self.file(meta)).collect())
     }
 }
 
@@ -354,6 +413,61 @@ mod tests {
             ["b.jsonl.gz", "a.ndjson"],
             "arguments keep their order and repeat nothing"
         );
+    }
+
+    #[test]
+    fn a_file_counts_once_whatever_it_is_called() {
+        let (dir, path) = folder();
+        std::os::unix::fs::symlink(dir.path().join("a.ndjson"), dir.path().join("link.jsonl")).unwrap();
+        std::fs::write(dir.path().join("with space.jsonl"), "{}").unwrap();
+        let given =
+            ["a.ndjson", "./a.ndjson", "date=1/../a.ndjson", "link.jsonl"].map(|n| format!("{path}/{n}"));
+        assert_eq!(names(&given).unwrap(), ["a.ndjson"]);
+        for url in ["file://", "file://localhost"] {
+            assert_eq!(names(&[format!("{url}{path}/with%20space.jsonl")]).unwrap(), ["with space.jsonl"]);
+        }
+    }
+
+    #[test]
+    fn content_tells_the_format_and_what_is_none_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+            dir.path().join(name).display().to_string()
+        };
+        let lines = b"{\"a\":1}\n{\"a\":2}\n";
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gz, lines).unwrap();
+        let (gz, zst) = (gz.finish().unwrap(), zstd::encode_all(&lines[..], 1).unwrap());
+        let given = [
+            write("a.jsonl", &gz),
+            write("b.jsonl.gz", lines),
+            write("c.jsonl.gz", &zst),
+            write("d.json.zst", &gz),
+            write("e.parquet", lines),
+            write("f.jsonl", b""),
+        ];
+        let runtime = runtime();
+        let Ok(Inputs::Jsonl(files)) = resolve(&given, runtime.handle()) else { panic!() };
+        let formats: Vec<Format> = files.iter().map(|f| f.format).collect();
+        let (plain, gzip) = (Format::Jsonl, Format::JsonlGzip);
+        assert_eq!(formats, [gzip, plain, Format::JsonlZstd, gzip, plain, plain]);
+        let parquet = [write("g.jsonl", b"PAR1 and so on")];
+        assert!(matches!(resolve(&parquet, runtime.handle()), Ok(Inputs::Archive(_))));
+        let bad = [write("h.jsonl", b"[{\"a\":1},\n{\"a\":2}]"), write("i.jsonl.gz", b"PK\x03\x04")];
+        let error = names(&[&given[..], &bad[..]].concat()).unwrap_err().to_string();
+        assert!(error.contains("h.jsonl looks like one JSON array") && error.contains("1 more"), "{error}");
+    }
+
+    #[test]
+    fn a_web_server_that_does_not_answer_is_said_in_plain_words() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}/a.jsonl");
+        let error = resolve(std::slice::from_ref(&url), runtime.handle()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("can't read {url}: ")) && !error.contains("builder"), "{error}");
+        assert!(error.to_lowercase().contains("refused"), "{error}");
     }
 
     #[test]

@@ -1,72 +1,35 @@
-//! JSON lines from files, object stores or standard input: all inputs, in the order given, are one partition, and a record's
-//! offset is its line's number over all of them.
+//! JSON lines from files, object stores or standard input. Files that don't overlap in time are one partition, a lane, and a record's
+//! offset is its line's number over the lane's files.
+//!
+//! The lane that is farthest behind in event time is read next, so that lanes stay in step. Of each the first chunk is read at the start:
+//! it tells the evaluation how far it may go without the lane, however late the lane begins.
 
-use super::Spare;
-use super::bytes::{self, Counter};
 use super::input::InputFile;
-use super::{Chunk, MessageBuffer, PartitionId, Polled, Positions, Source, SourceError};
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use super::lane::{Means, Reading, Stop};
+use super::lanes::{Lane, LaneFile};
+use super::{MessageBuffer, PartitionId, Polled, Positions, Source, SourceError, Spare};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// The one partition.
-pub const PARTITION: PartitionId = PartitionId(0);
-/// Bytes read at once.
-const BLOCK: usize = 256 << 10;
-/// UTF-8's mark of byte order, which some editors put before the first line.
-const BOM: &[u8] = b"\xef\xbb\xbf";
-
-type Reader = BufReader<Box<dyn Read + Send>>;
+/// Bytes read at once from each lane, and from each of many.
+const BLOCK: [usize; 2] = [256 << 10, 64 << 10];
+/// Lanes above which there are many.
+const MANY: usize = 16;
 
 /// Reads JSON lines.
 pub struct JsonlSource {
-    files: std::vec::IntoIter<InputFile>,
+    lanes: Vec<Reading>,
+    with: Means,
     total: Option<u64>,
-    counter: Arc<Counter>,
-    handle: Handle,
-    positions: Arc<dyn Positions>,
-    max_message: usize,
-    open: Option<Open>,
-    /// Number of the next line.
-    line: i64,
-    /// The first line wanted, once it was asked for.
-    from: Option<i64>,
+    started: bool,
     buffer: MessageBuffer,
-    /// The beginning of a line whose rest has not come yet.
-    partial: Vec<u8>,
-    /// The line in hand was too long and is skipped up to its end.
-    skipping: bool,
-    paused: bool,
-    state: State,
     spare: Spare,
 }
 
-struct Open {
-    file: InputFile,
-    reader: Reader,
-    /// No line of this file was begun yet.
-    fresh: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Reading,
-    Ended,
-    Finished,
-}
-
-/// How reading lines stopped.
-enum Stop {
-    Full,
-    /// Nothing more for now.
-    Later,
-    EndOfFile,
-}
-
 impl JsonlSource {
-    /// A source over these files. Messages longer than `max_message` are cut to one byte more, which the decoder rejects as too
-    /// large. `handle` is the runtime that object stores are read on.
+    /// A source over these files as one partition, in this order. Messages longer than `max_message` are cut to one byte more, which the
+    /// decoder rejects as too large. `handle` is the runtime that object stores are read on.
     #[must_use]
     pub fn new(
         files: Vec<InputFile>,
@@ -74,160 +37,80 @@ impl JsonlSource {
         positions: Arc<dyn Positions>,
         handle: Handle,
     ) -> Self {
-        let total = files.iter().map(|f| f.size).sum();
-        Self {
-            files: files.into_iter(),
-            total,
-            counter: Arc::default(),
-            handle,
-            positions,
-            max_message,
-            open: None,
-            line: 0,
-            from: None,
-            buffer: MessageBuffer::default(),
-            partial: Vec::new(),
-            skipping: false,
-            paused: false,
-            state: State::Reading,
-            spare: Spare::default(),
-        }
+        let file = |(i, file)| LaneFile { file, start: (i == 0).then_some(0) };
+        let files = files.into_iter().enumerate().map(file).collect();
+        let lane = Lane { partition: PartitionId(0), files, finished: false };
+        Self::over(vec![lane], max_message, positions, handle)
     }
 
-    fn first_line(&mut self) -> Result<i64, SourceError> {
-        if let Some(from) = self.from {
-            return Ok(from);
-        }
-        let asked = self.positions.position(PARTITION);
-        let from = asked
-            .map_err(|source| SourceError::Position { partition: PARTITION, source })?
-            .map_or(0, |o| o.0);
-        self.from = Some(from);
-        Ok(from)
+    /// A source over lanes.
+    #[must_use]
+    pub fn over(lanes: Vec<Lane>, max_message: usize, positions: Arc<dyn Positions>, handle: Handle) -> Self {
+        let unread = lanes.iter().filter(|l| !l.finished);
+        let total = unread.flat_map(|l| &l.files).map(|f| f.file.size).sum();
+        let block = BLOCK[usize::from(lanes.len() > MANY)];
+        let with = Means { counter: Arc::default(), handle, positions, max_message, block };
+        let lanes = lanes.into_iter().map(Reading::new).collect();
+        Self { lanes, with, total, started: false, buffer: MessageBuffer::default(), spare: Spare::default() }
     }
 
-    /// Reads until a chunk is full, an input that waits has nothing more, or everything is read.
-    fn fill(&mut self, timeout: Duration) -> Result<Stop, SourceError> {
-        let from = self.first_line()?;
-        loop {
-            let mut open = match self.open.take() {
-                Some(open) => open,
-                None => match self.files.next() {
-                    None => return Ok(Stop::EndOfFile),
-                    Some(file) => {
-                        let reader = bytes::open(&file, &self.counter, &self.handle, timeout)?;
-                        Open { reader: BufReader::with_capacity(BLOCK, reader), file, fresh: true }
-                    }
-                },
-            };
-            match self.lines(&mut open, from) {
-                Ok(Stop::EndOfFile) => {}
-                Ok(stop) => {
-                    self.open = Some(open);
-                    return Ok(stop);
-                }
-                Err(e) => return Err(bytes::explain(&open.file, e)),
-            }
-        }
+    /// Asks where to go on in every lane that has more. Also in the first one: whose it is evaluates.
+    fn start(&mut self) -> Result<(), SourceError> {
+        let with = &self.with;
+        let asked = self.lanes.iter_mut().enumerate().filter(|(i, lane)| *i == 0 || !lane.finished);
+        asked.map(|(_, lane)| lane).try_for_each(|lane| lane.start(with))?;
+        self.started = true;
+        Ok(())
     }
 
-    fn lines(&mut self, open: &mut Open, from: i64) -> std::io::Result<Stop> {
-        while !self.buffer.is_full() {
-            if self.skipping || self.line < from {
-                match open.reader.skip_until(b'\n') {
-                    Ok(0) if !self.skipping => return Ok(Stop::EndOfFile),
-                    Ok(_) => {
-                        // The line that is skipped was counted when its beginning was handed out.
-                        self.line += i64::from(!self.skipping);
-                        self.skipping = false;
-                        open.fresh = false;
-                    }
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Stop::Later),
-                    Err(e) => return Err(e),
-                }
-                continue;
-            }
-            let start = self.buffer.bytes.len();
-            self.buffer.bytes.append(&mut self.partial);
-            let room = (self.max_message + 1).saturating_sub(self.buffer.bytes.len() - start) as u64;
-            let read = open.reader.by_ref().take(room).read_until(b'\n', &mut self.buffer.bytes);
-            match read {
-                Ok(_) => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.partial.extend_from_slice(&self.buffer.bytes[start..]);
-                    self.buffer.bytes.truncate(start);
-                    return Ok(Stop::Later);
-                }
-                Err(e) => return Err(e),
-            }
-            let line = &self.buffer.bytes[start..];
-            if line.is_empty() {
-                return Ok(Stop::EndOfFile);
-            }
-            self.skipping = line.len() > self.max_message && line.last() != Some(&b'\n');
-            if open.fresh && line.starts_with(BOM) {
-                self.buffer.bytes.drain(start..start + BOM.len());
-            }
-            open.fresh = false;
-            let line = &self.buffer.bytes[start..];
-            let trimmed = line.trim_ascii_end().len();
-            if line.trim_ascii_start().is_empty() {
-                self.buffer.bytes.truncate(start);
-            } else {
-                if !self.skipping {
-                    self.buffer.bytes.truncate(start + trimmed);
-                }
-                self.buffer.mark(self.line, start, None);
-            }
-            self.line += 1;
-        }
-        Ok(Stop::Full)
-    }
-
-    fn take(&mut self) -> Chunk {
-        self.buffer.take(PARTITION, &mut self.spare)
+    fn lane(&mut self, partition: PartitionId) -> Option<&mut Reading> {
+        self.lanes.iter_mut().find(|l| l.partition == partition)
     }
 }
 
 impl Source for JsonlSource {
     fn partitions(&self) -> Vec<PartitionId> {
-        vec![PARTITION]
+        self.lanes.iter().map(|l| l.partition).collect()
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<Polled, SourceError> {
-        match self.state {
-            State::Finished => return Ok(Polled::Finished),
-            State::Ended => {
-                self.state = State::Finished;
-                return Ok(Polled::Finished);
-            }
-            State::Reading => {}
+        if !self.started {
+            self.start()?;
         }
-        if self.paused {
+        if self.lanes.iter().all(|l| l.ended) {
+            return Ok(Polled::Finished);
+        }
+        let ready = self.lanes.iter_mut().filter(|l| !l.ended && !l.paused);
+        let Some(lane) = ready.min_by_key(|l| (l.time, l.partition)) else {
             std::thread::sleep(timeout);
             return Ok(Polled::Nothing);
-        }
-        let stop = self.fill(timeout)?;
+        };
+        let stop = lane.fill(&mut self.buffer, &self.with, timeout)?;
         if !self.buffer.is_empty() {
-            return Ok(Polled::Chunk(self.take()));
+            lane.note(&self.buffer);
+            return Ok(Polled::Chunk(self.buffer.take(lane.partition, &mut self.spare)));
         }
         Ok(match stop {
             Stop::EndOfFile => {
-                self.state = State::Ended;
-                Polled::Ended(PARTITION)
+                lane.ended = true;
+                Polled::Ended(lane.partition)
             }
             Stop::Full | Stop::Later => Polled::Nothing,
         })
     }
 
-    fn pause(&mut self, _: PartitionId) -> Result<(), SourceError> {
-        self.paused = true;
+    fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+        self.lane(partition).into_iter().for_each(|l| l.paused = true);
         Ok(())
     }
 
-    fn resume(&mut self, _: PartitionId) -> Result<(), SourceError> {
-        self.paused = false;
+    fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+        self.lane(partition).into_iter().for_each(|l| l.paused = false);
         Ok(())
+    }
+
+    fn unread(&self) -> Vec<PartitionId> {
+        self.lanes.iter().filter(|l| !l.finished && !l.ended).map(|l| l.partition).collect()
     }
 
     fn total_bytes(&self) -> Option<u64> {
@@ -235,7 +118,7 @@ impl Source for JsonlSource {
     }
 
     fn read_bytes(&self) -> u64 {
-        self.counter.get()
+        self.with.counter.get()
     }
 
     fn recycle(&mut self, buffer: Vec<u8>) {
@@ -255,7 +138,7 @@ mod tests {
     fn source(path: &Path, max: usize, runtime: &tokio::runtime::Runtime) -> JsonlSource {
         let name = path.display().to_string();
         let format = Format::of(&name).unwrap();
-        let file = InputFile { name, place: Place::Local(path.to_owned()), size: None, format };
+        let file = InputFile::new(name, Place::Local(path.to_owned()), None, format);
         JsonlSource::new(vec![file], max, Arc::new(FromBeginning), runtime.handle().clone())
     }
 
@@ -288,6 +171,11 @@ mod tests {
         std::fs::write(&path, b"\xef\xbb\xbf{}\r\n\n \t\n{ } \n[]").unwrap();
         let got = lines(&mut source(&path, 100, &runtime));
         assert_eq!(got, [(0, b"{}".to_vec()), (3, b"{ }".to_vec()), (4, b"[]".to_vec())]);
+        let text = b"\xef\xbb\xbf{1}\n\xef\xbb\xbf{2}\n\x1e{3}\n\0\0\n\0\0{4}\n\xef\xbb\xbf\n{5}\n\0\0\0\0";
+        std::fs::write(&path, text).unwrap();
+        let got: Vec<_> =
+            lines(&mut source(&path, 100, &runtime)).into_iter().map(|l| (l.0, l.1[1])).collect();
+        assert_eq!(got, [(0, b'1'), (1, b'2'), (2, b'3'), (4, b'4'), (6, b'5')], "joined and cut-off files");
     }
 
     #[test]

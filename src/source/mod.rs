@@ -12,12 +12,17 @@ mod error;
 pub mod input;
 pub mod jsonl;
 pub mod kafka;
+mod lane;
+pub mod lanes;
 pub mod parquet;
+pub mod sniff;
+pub mod survey;
+mod times;
 
 pub use buffer::{MessageBuffer, Spare};
 pub use claims::{Claimed, Owning};
 pub use error::SourceError;
-pub use input::{Inputs, resolve};
+pub use input::{InputFile, Inputs, resolve};
 pub use jsonl::JsonlSource;
 pub use kafka::{KafkaOptions, KafkaSource};
 pub use parquet::ParquetSource;
@@ -32,7 +37,7 @@ pub const CHUNK_MESSAGES: usize = 1_000;
 /// Bytes above which a chunk is full.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
-/// A partition of the input. JSONL has one, 0; an archive has those of the topic it was made of.
+/// A partition of the input. JSONL has as many as its files overlap in time; an archive has those of the topic it was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(pub i32);
 
@@ -55,7 +60,7 @@ impl fmt::Display for Offset {
 /// One message within a chunk's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Its offset in the partition; for JSONL the line's number over all inputs, from 0.
+    /// Its offset in the partition; for JSONL the line's number over the partition's files, from 0.
     pub offset: i64,
     /// Where it begins in the buffer.
     pub start: u32,
@@ -253,6 +258,11 @@ pub trait Source: Send {
     /// Whether more may come another time of what it says has ended.
     fn goes_on(&self) -> bool {
         false
+    }
+
+    /// Partitions of which records are still to come, where that is known. Told once positions were asked for.
+    fn unread(&self) -> Vec<PartitionId> {
+        Vec::new()
     }
 
     /// Troubles of the input that passed, or are expected to, so far.

@@ -64,6 +64,9 @@ pub struct ArchiveCommit {
     /// The topic's id, where the brokers tell it.
     #[serde(default)]
     pub log: Option<String>,
+    /// Whether the input was read to its end.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// What archives are made of and where they go; the same for all partitions.
@@ -124,6 +127,8 @@ pub struct ArchivePartition {
     committed: i64,
     rows: u64,
     log: Option<Arc<str>>,
+    /// Whether the input is over, and whether the last commit says so.
+    ended: (bool, bool),
     /// When the oldest record that is not committed came.
     since: Option<Instant>,
 }
@@ -152,6 +157,7 @@ impl ArchivePartition {
             committed: 0,
             rows: 0,
             log: None,
+            ended: (false, false),
             since: None,
         };
         if let Some(c) = last {
@@ -162,6 +168,7 @@ impl ArchivePartition {
             }
             out.next_offset = c.next_offset;
             out.committed = c.next_offset;
+            out.ended = (c.ended, c.ended);
             out.rows = c.rows;
             out.log = c.log.map(Arc::from);
         }
@@ -193,6 +200,11 @@ impl ArchivePartition {
     /// What comes next is of the topic of this id.
     pub fn follow(&mut self, log: Option<Arc<str>>) {
         self.log = log.or(self.log.take());
+    }
+
+    /// Notes that the input is over; the next commit says so.
+    pub fn end(&mut self) {
+        self.ended.0 = true;
     }
 
     /// The offset that the last commit goes on from.
@@ -277,6 +289,7 @@ impl ArchivePartition {
 
     fn passed(&mut self, offset: i64) {
         self.next_offset = offset + 1;
+        self.ended.0 = false;
         self.since.get_or_insert_with(Instant::now);
     }
 
@@ -300,7 +313,7 @@ impl ArchivePartition {
     /// # Errors
     /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
     pub fn commit(&mut self) -> Result<Wrote, ArchiveWriteError> {
-        if self.next_offset == self.committed {
+        if self.next_offset == self.committed && (self.ended.1 || !self.ended.0) {
             return Ok(Wrote::default());
         }
         if !self.builder.is_empty() {
@@ -335,7 +348,9 @@ impl ArchivePartition {
             rows: self.rows + wrote.rows,
             files: files.clone(),
             log: self.log.as_deref().map(str::to_owned),
+            ended: self.ended.0,
         })?;
+        self.ended.1 = self.ended.0;
         publish(&self.target.storage, &files).map_err(|e| self.failed(e))?;
         self.rows += wrote.rows;
         self.committed = self.next_offset;

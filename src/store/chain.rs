@@ -108,6 +108,22 @@ pub fn head(storage: &Storage, folder: &str) -> Result<Option<Epoch>, ChainError
     Ok(storage.list(folder)?.iter().filter_map(|p| epoch_of(p)).max())
 }
 
+/// The newest commit of a chain that this process need not own, and its epoch.
+///
+/// # Errors
+/// When the storage fails or the manifest is damaged.
+pub fn newest<T: DeserializeOwned>(
+    storage: &Storage,
+    folder: &str,
+) -> Result<Option<(Epoch, T)>, ChainError> {
+    let Some(head) = head(storage, folder)? else { return Ok(None) };
+    let last = read_link::<serde_json::Value>(storage, folder, head)?;
+    let last = last.and_then(|l| if l.commit.is_some() { Some(head) } else { l.last_commit });
+    let Some(epoch) = last else { return Ok(None) };
+    let commit = read_link::<T>(storage, folder, epoch)?.and_then(|l| l.commit);
+    Ok(commit.map(|c| (epoch, c)))
+}
+
 impl Chain {
     /// Goes on through another handle of the same store.
     pub fn store_in(&mut self, storage: &Storage) {
@@ -273,6 +289,8 @@ mod tests {
         let (_c, last) = Chain::claim::<u32>(&s, "c", "c").unwrap();
         assert_eq!(last, Some(11), "through two claims in a row");
         assert!(matches!(b.commit(13u32), Err(ChainError::Lost { .. })));
+        assert_eq!(newest::<u32>(&s, "c").unwrap(), Some((Epoch(3), 11)));
+        assert_eq!(newest::<u32>(&s, "d").unwrap(), None);
         assert_eq!(read_commit::<u32>(&s, "c", Epoch(2)).unwrap(), Some(Some(10)));
         assert_eq!(read_commit::<u32>(&s, "c", Epoch(1)).unwrap(), Some(None), "a claim");
         assert_eq!(read_commit::<u32>(&s, "c", Epoch(99)).unwrap(), None);

@@ -1,9 +1,38 @@
 //! Files of a local output: whole or absent, and on disk when a call returns. object_store's local files are not synced.
 
 use super::storage::{Created, StorageError, io};
+use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The path that a `file://` URL names, its escapes decoded; `None` where the text is no such URL.
+#[must_use]
+pub fn file_path(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("file://")?;
+    let rest = rest.strip_prefix("localhost").filter(|r| r.starts_with('/')).unwrap_or(rest);
+    let digit = |b: u8| (b as char).to_digit(16);
+    let mut path = Vec::with_capacity(rest.len());
+    let mut left = rest.as_bytes();
+    while let [first, more @ ..] = left {
+        let escaped = match left {
+            [b'%', high, low, ..] => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        match escaped {
+            Some((high, low)) => {
+                path.push((high * 16 + low) as u8);
+                left = &left[3..];
+            }
+            None => {
+                path.push(*first);
+                left = more;
+            }
+        }
+    }
+    Some(OsString::from_vec(path).into())
+}
 
 /// A temporary name beside the final one, unlike any other writer's.
 fn beside(to: &Path) -> PathBuf {
@@ -62,4 +91,19 @@ pub(super) fn publish_local(from: &Path, to: &Path, name: &str) -> Result<(), St
 
 fn sync_folder(file: &Path) -> std::io::Result<()> {
     file.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_urls_are_decoded() {
+        let path = |url: &str| file_path(url).map(|p| p.display().to_string());
+        assert_eq!(path("file:///a%20b/%C3%BC.jsonl").unwrap(), "/a b/ü.jsonl");
+        assert_eq!(path("file://localhost/a").unwrap(), "/a");
+        assert_eq!(path("file:///100%.jsonl").unwrap(), "/100%.jsonl", "no escape");
+        assert_eq!(path("file:///a b").unwrap(), "/a b");
+        assert_eq!(path("s3://a/b"), None);
+    }
 }

@@ -11,4 +11,5 @@ mod storage;
 pub mod tables;
 pub mod vectors;
 
+pub use local::file_path;
 pub use storage::{Created, Patience, Storage, StorageError};

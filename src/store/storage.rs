@@ -1,6 +1,6 @@
 //! Where files go: a folder or an object store, with the few operations that commits need.
 
-use super::local::{create_synced, publish_local, write_synced};
+use super::local::{create_synced, file_path, publish_local, write_synced};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -133,11 +133,8 @@ impl Storage {
     /// When the URL is of no known store, or the folder can't be made.
     pub fn open(dir: &str, runtime: tokio::runtime::Handle) -> Result<Self, StorageError> {
         let bad = |message: String| StorageError::Url { url: dir.to_owned(), message };
-        let local = match dir.split_once("://") {
-            None => Some(PathBuf::from(dir)),
-            Some(("file", path)) => Some(PathBuf::from(path)),
-            Some(_) => None,
-        };
+        let plain = (!dir.contains("://")).then(|| PathBuf::from(dir));
+        let local = plain.or_else(|| file_path(dir));
         if let Some(folder) = local {
             std::fs::create_dir_all(&folder).map_err(|e| bad(e.to_string()))?;
             let folder = folder.canonicalize().map_err(|e| bad(e.to_string()))?;

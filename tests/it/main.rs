@@ -17,6 +17,7 @@ mod readers;
 mod real_archives;
 mod real_cats;
 mod real_decode;
+mod real_files;
 mod real_missing;
 mod real_names;
 mod real_time;

@@ -72,7 +72,8 @@ fn another_hashing_key_begins_history_afresh_and_stops_nothing() {
     let d = dir.path();
     let events = generated(d, 20_000, 4);
     let all = std::fs::read_to_string(&events).unwrap();
-    let half = all.len() / 2 + all[all.len() / 2..].find('\n').unwrap() + 1;
+    let half = all.find("\"timestamp\":\"2026-01-07").and_then(|at| all[..at].rfind('\n')).unwrap() + 1;
+    let second = d.join("second.jsonl");
     let config = quick_config(d, "");
     let out = d.join("out");
     let args = ["replay", "-c", text(&config), "-o", text(&out), text(&events), "-q"];
@@ -80,12 +81,12 @@ fn another_hashing_key_begins_history_afresh_and_stops_nothing() {
     std::fs::write(&events, &all[..half]).unwrap();
     ok(&args);
     let before = rows(&table(&out, "windows"), &[]).len();
-    std::fs::write(&events, &all).unwrap();
+    std::fs::write(&second, &all[half..]).unwrap();
     std::fs::write(
         &config,
         std::fs::read_to_string(&config).unwrap().replace("a key for tests", "another key"),
     )
     .unwrap();
-    ok(&args);
+    ok(&["replay", "-c", text(&config), "-o", text(&out), text(&second), "-q"]);
     assert!(rows(&table(&out, "windows"), &[]).len() > before + 100, "it went on");
 }

@@ -86,10 +86,11 @@ fn windows_that_slide_by_more_than_before_go_on_at_their_own_ends() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let all = std::fs::read_to_string(generated(d, 3_000, 2)).unwrap();
-    let (events, out) = (d.join("grows.jsonl"), d.join("out"));
-    let half = all.find("\"timestamp\":\"2026-01-06T12:17").and_then(|at| all[..at].rfind('\n')).unwrap() + 1;
-    let replay = |upto: usize, rolling: &str| {
-        std::fs::write(&events, &all[..upto]).unwrap();
+    let out = d.join("out");
+    let half = all.find("\"timestamp\":\"2026-01-06T12:2").and_then(|at| all[..at].rfind('\n')).unwrap() + 1;
+    let replay = |name: &str, part: &str, rolling: &str| {
+        let events = d.join(name);
+        std::fs::write(&events, part).unwrap();
         let config = d.join("job.toml");
         std::fs::write(&config, format!("[windows]\nrolling = [{rolling}]\n[[segments]]\nby = []\n"))
             .unwrap();
@@ -98,8 +99,14 @@ fn windows_that_slide_by_more_than_before_go_on_at_their_own_ends() {
         ends.max().unwrap()
     };
     let at = |time: &str| driftglass::event::time::parse(time).unwrap();
-    assert_eq!(replay(half, "{ length = \"30m\", slide = \"5m\" }"), at("2026-01-06T12:20:00Z"));
-    assert_eq!(replay(all.len(), "{ length = \"6h\", slide = \"1h\" }"), at("2026-01-07T00:00:00Z"));
+    assert_eq!(
+        replay("first.jsonl", &all[..half], "{ length = \"30m\", slide = \"5m\" }"),
+        at("2026-01-06T12:20:00Z")
+    );
+    assert_eq!(
+        replay("second.jsonl", &all[half..], "{ length = \"6h\", slide = \"1h\" }"),
+        at("2026-01-07T00:00:00Z")
+    );
     let hours = table(&out, "panes").into_iter().flat_map(|b| times(&b, "start"));
     assert_eq!(hours.max(), Some(at("2026-01-06T23:00:00Z")));
 }

@@ -62,12 +62,13 @@ impl Opened {
     /// Reads a file's metadata.
     pub fn open(file: &InputFile, handle: &Handle) -> std::result::Result<Self, SourceError> {
         let name = file.name.clone();
-        let stored = |source| SourceError::Store { name: file.name.clone(), source };
+        let stored = |source| SourceError::stored(&file.name, source);
         let (store, path): (Arc<dyn ObjectStore>, _) = match &file.place {
             Place::Object { store, path } => (Arc::clone(store), path.clone()),
             Place::Local(path) => {
-                let absolute = std::path::absolute(path)
-                    .map_err(|source| SourceError::Read { name: name.clone(), source })?;
+                // A path of an object store has no `..`, and takes links for what they are.
+                let absolute =
+                    path.canonicalize().map_err(|source| SourceError::Read { name: name.clone(), source })?;
                 let path = Path::from_absolute_path(absolute).map_err(|e| stored(e.into()))?;
                 (Arc::new(LocalFileSystem::new()), path)
             }

@@ -20,7 +20,7 @@ use arrow::util::display::array_value_to_string;
 use fetch::{Fetch, Opened};
 use futures::StreamExt;
 use index::{ORDER, Piece};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -34,6 +34,34 @@ pub struct ArchiveOptions {
     pub columns: Option<Vec<String>>,
     /// Id of the hashing key; an archive written under another one is refused.
     pub key_id: Option<u64>,
+    /// Partitions that earlier files held: they are over, unless these files have more of them.
+    pub earlier: BTreeSet<i32>,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// When its first and last events are.
+    pub times: Option<(i64, i64)>,
+    /// First offset by partition.
+    pub offsets: BTreeMap<i32, i64>,
+}
+
+/// What each of some archives holds.
+///
+/// # Errors
+/// As [`ParquetSource::open`].
+pub fn held(files: &[InputFile], handle: &Handle) -> Result<Vec<Held>, SourceError> {
+    let opened: Vec<_> = files.iter().map(|f| Opened::open(f, handle)).collect::<Result<_, _>>()?;
+    let mut all = vec![Held::default(); files.len()];
+    for (partition, pieces) in index::index(&opened, None, handle)? {
+        for p in pieces {
+            let held = &mut all[p.file];
+            held.times = Some(held.times.map_or(p.times, |t| (t.0.min(p.times.0), t.1.max(p.times.1))));
+            held.offsets.entry(partition).and_modify(|o| *o = (*o).min(p.offsets.0)).or_insert(p.offsets.0);
+        }
+    }
+    Ok(all)
 }
 
 /// Reads archives.
@@ -82,7 +110,11 @@ impl ParquetSource {
         let files: Vec<_> = files.iter().map(|f| Opened::open(f, &handle)).collect::<Result<_, _>>()?;
         let mut total = 0;
         let mut logs = Vec::new();
-        for (partition, mut pieces) in index::index(&files, options.key_id, &handle)? {
+        let mut held = index::index(&files, options.key_id, &handle)?;
+        options.earlier.iter().for_each(|p| {
+            held.entry(*p).or_default();
+        });
+        for (partition, mut pieces) in held {
             pieces.retain(|p| options.range.touches(p.times.0, p.times.1));
             total += pieces.iter().map(|p| p.bytes).sum::<u64>();
             let pieces = pieces.into();
@@ -336,6 +368,12 @@ impl Source for ParquetSource {
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
         self.logs.iter_mut().filter(|l| l.partition == partition.0).for_each(|l| l.paused = false);
         Ok(())
+    }
+
+    fn unread(&self) -> Vec<PartitionId> {
+        let unread =
+            self.logs.iter().filter(|l| !l.pieces.is_empty() || l.open.is_some() || l.next.is_some());
+        unread.map(|l| PartitionId(l.partition)).collect()
     }
 
     fn total_bytes(&self) -> Option<u64> {

@@ -1,0 +1,436 @@
+//! What is known of an input before anything is read in earnest: its content's identity, when its events begin and end, its lines.
+//!
+//! A file on this machine is read once for it, several side by side; of an object the store's own word for its content is taken, and
+//! beginning and end are fetched.
+
+use super::bytes::{self, Counter};
+use super::input::{Format, InputFile, Place};
+use super::{SourceError, sniff, times};
+use object_store::{GetOptions, GetRange};
+use rayon::prelude::*;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// Bytes that are hashed as one. Part of what an identity means.
+const BLOCK: usize = 2 << 20;
+/// Bytes at a file's end in which its last events are looked for; the second where the first hold no whole line.
+const TAIL: [usize; 2] = [64 << 10, 4 << 20];
+/// Lines of a file's beginning or end whose times count.
+const LINES: usize = 64;
+/// Objects that are asked for at once.
+const AT_ONCE: usize = 32;
+
+/// What the beginning of a file tells.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// What it holds, by its content.
+    pub format: Format,
+    /// Times of its first events.
+    times: Vec<i64>,
+}
+
+impl Head {
+    /// When the events begin.
+    #[must_use]
+    pub fn first(&self) -> Option<i64> {
+        times::range(&self.times).map(|r| r.0)
+    }
+}
+
+/// What a survey found of an input.
+#[derive(Debug, Clone)]
+pub struct Surveyed {
+    /// The input.
+    pub file: InputFile,
+    /// What its content is, whatever it is called; `None` for a stream.
+    pub content: Option<String>,
+    /// When its events begin; `None` where none could be read.
+    pub first: Option<i64>,
+    /// When they end, where that was asked for.
+    pub last: Option<i64>,
+    /// Its lines, where they were counted.
+    pub lines: Option<i64>,
+}
+
+/// Looks at the beginning of every input, several at once, and puts its format right where name and content disagree.
+///
+/// # Errors
+/// When one can't be read, or holds something else than events; it and how many others are named.
+pub fn heads(files: &mut [InputFile], handle: &Handle) -> Result<(), SourceError> {
+    let found: Vec<Result<Option<Head>, SourceError>> =
+        pool(|| files.par_iter().map(|file| head(file, handle)).collect())?;
+    let mut refused = Vec::new();
+    for (file, head) in files.iter_mut().zip(found) {
+        match head {
+            Ok(None) => {}
+            Ok(Some(head)) => {
+                file.format = head.format;
+                file.head = Some(Arc::new(head));
+            }
+            Err(e @ SourceError::Looks { .. }) => refused.push(e),
+            Err(e) => return Err(e),
+        }
+    }
+    let more = refused.len().saturating_sub(1);
+    match refused.into_iter().next() {
+        Some(SourceError::Looks { name, looks, .. }) => Err(SourceError::Looks { name, looks, more }),
+        _ => Ok(()),
+    }
+}
+
+/// Surveys inputs, in the order given. When a file's events end is found out for those that `ends` names by their place.
+///
+/// # Errors
+/// When one can't be read to its end.
+pub fn survey(
+    files: Vec<InputFile>,
+    ends: &(dyn Fn(usize) -> bool + Sync),
+    handle: &Handle,
+) -> Result<Vec<Surveyed>, SourceError> {
+    pool(|| files.into_par_iter().enumerate().map(|(i, file)| look(file, ends(i), handle)).collect())?
+}
+
+/// Reading waits for disks and networks as well: more threads than processors.
+fn pool<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, SourceError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads((4 * cores).min(AT_ONCE)).build();
+    let failed = |e: rayon::ThreadPoolBuildError| io::Error::other(e.to_string());
+    pool.map(|p| p.install(work))
+        .map_err(|e| SourceError::Read { name: "the inputs".to_owned(), source: failed(e) })
+}
+
+fn failed(file: &InputFile) -> impl Fn(io::Error) -> SourceError + '_ {
+    |e| bytes::explain(file, e)
+}
+
+/// The first events' times and the format of an input; `None` for a stream.
+fn head(file: &InputFile, handle: &Handle) -> Result<Option<Head>, SourceError> {
+    if file.is_stream() {
+        return Ok(None);
+    }
+    for most in [sniff::HEAD, TAIL[1]] {
+        let raw = first_bytes(file, most, handle)?;
+        let whole = raw.len() < most;
+        let format = match sniff::container(&raw) {
+            sniff::Container::Gzip => Format::JsonlGzip,
+            sniff::Container::Zstd => Format::JsonlZstd,
+            sniff::Container::Parquet => Format::Archive,
+            // Nothing contradicts the name.
+            sniff::Container::Plain if raw.is_empty() => file.format,
+            sniff::Container::Plain => Format::Jsonl,
+        };
+        if matches!(format, Format::Archive) || raw.is_empty() {
+            return Ok(Some(Head { format, times: Vec::new() }));
+        }
+        let mut as_found = file.clone();
+        as_found.format = format;
+        let (text, whole) = unpacked(&raw, whole, &as_found, most)?;
+        if let Some(looks) = sniff::other(&text, whole) {
+            return Err(SourceError::Looks { name: file.name.clone(), looks, more: 0 });
+        }
+        let end =
+            if whole { text.len() } else { text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1) };
+        let times = text[..end].split(|b| *b == b'\n').take(LINES).filter_map(times::time_of).collect();
+        if end > 0 || most == TAIL[1] {
+            return Ok(Some(Head { format, times }));
+        }
+    }
+    Ok(None)
+}
+
+/// Up to so many of an input's first bytes, as they are stored.
+fn first_bytes(file: &InputFile, most: usize, handle: &Handle) -> Result<Vec<u8>, SourceError> {
+    match &file.place {
+        Place::Stdin => Ok(Vec::new()),
+        Place::Local(path) => {
+            let mut raw = Vec::new();
+            let read = File::open(path).and_then(|f| f.take(most as u64).read_to_end(&mut raw));
+            read.map_err(failed(file))?;
+            Ok(raw)
+        }
+        Place::Object { .. } if file.size == Some(0) => Ok(Vec::new()),
+        Place::Object { .. } => object_bytes(file, 0..most as u64, handle),
+    }
+}
+
+/// A range of an object; stores and servers that know no ranges are read from the beginning.
+fn object_bytes(file: &InputFile, range: Range<u64>, handle: &Handle) -> Result<Vec<u8>, SourceError> {
+    let Place::Object { store, path } = &file.place else { return Ok(Vec::new()) };
+    let bounded = GetRange::Bounded(range.start..range.end.min(file.size.unwrap_or(range.end)));
+    let options = GetOptions { range: Some(bounded), ..GetOptions::default() };
+    let got = handle.block_on(async { store.get_opts(path, options).await?.bytes().await });
+    match got {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(object_store::Error::NotSupported { .. }) => {
+            let mut raw = file.clone();
+            raw.format = Format::Jsonl;
+            let mut reader = bytes::open(&raw, &Arc::new(Counter::default()), handle, Duration::ZERO)?;
+            let mut some = Vec::new();
+            io::copy(&mut reader.by_ref().take(range.start), &mut io::sink())
+                .and_then(|_| reader.take(range.end - range.start).read_to_end(&mut some))
+                .map_err(failed(file))?;
+            Ok(some)
+        }
+        Err(e) => Err(SourceError::stored(&file.name, e)),
+    }
+}
+
+/// What the first bytes of a file are unpacked, and whether that is all of it.
+fn unpacked(raw: &[u8], whole: bool, file: &InputFile, most: usize) -> Result<(Vec<u8>, bool), SourceError> {
+    if file.format == Format::Jsonl {
+        return Ok((raw.to_vec(), whole));
+    }
+    let mut out = Vec::new();
+    let mut reader = bytes::unpack(io::Cursor::new(raw.to_vec()), file)?;
+    let mut block = vec![0; 16 << 10];
+    while out.len() < most {
+        match reader.read(&mut block) {
+            Ok(0) => return Ok((out, whole)),
+            Ok(n) => out.extend_from_slice(&block[..n]),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            // Cut off where reading stopped.
+            Err(_) if !whole && !out.is_empty() => return Ok((out, false)),
+            Err(e) if !whole && e.kind() == ErrorKind::UnexpectedEof => return Ok((out, false)),
+            Err(e) => return Err(bytes::explain(file, e)),
+        }
+    }
+    Ok((out, false))
+}
+
+/// Surveys one input.
+fn look(file: InputFile, end: bool, handle: &Handle) -> Result<Surveyed, SourceError> {
+    let packed = matches!(file.format, Format::JsonlGzip | Format::JsonlZstd);
+    let (mut content, mut lines, mut tail) = (None, None, Vec::new());
+    match &file.place {
+        _ if file.is_stream() => {}
+        Place::Stdin => {}
+        Place::Local(path) if packed && end => {
+            content = Some(hash(path).map_err(failed(&file))?.0);
+            let mut reader = bytes::unpack(File::open(path).map_err(failed(&file))?, &file)?;
+            let ending = Ending::read(&mut reader).map_err(failed(&file))?;
+            (lines, tail) = (Some(ending.lines()), ending.times());
+        }
+        Place::Local(path) => {
+            let (hash, ends) = hash(path).map_err(failed(&file))?;
+            content = Some(hash);
+            lines = (file.format == Format::Jsonl).then_some(ends);
+            if end && file.format == Format::Jsonl {
+                let open = File::open(path).map_err(failed(&file))?;
+                let read = |range: Range<u64>| {
+                    let mut some = vec![0; (range.end - range.start) as usize];
+                    open.read_exact_at(&mut some, range.start).map_err(failed(&file)).map(|()| some)
+                };
+                tail = last_times(read, file.size.unwrap_or(0))?;
+            }
+        }
+        Place::Object { .. } => {
+            content.clone_from(&file.version);
+            if end && packed {
+                let mut reader = bytes::open(&file, &Arc::new(Counter::default()), handle, Duration::ZERO)?;
+                let ending = Ending::read(&mut reader).map_err(failed(&file))?;
+                (lines, tail) = (Some(ending.lines()), ending.times());
+            } else if end && file.format == Format::Jsonl {
+                tail = last_times(|range| object_bytes(&file, range, handle), file.size.unwrap_or(0))?;
+            }
+        }
+    }
+    let beginning = file.head.as_ref().and_then(|h| times::range(&h.times));
+    let ending = times::range(&tail);
+    Ok(Surveyed {
+        first: beginning.map(|b| b.0).into_iter().chain(ending.map(|e| e.0)).min(),
+        last: if end { beginning.map(|b| b.1).into_iter().chain(ending.map(|e| e.1)).max() } else { None },
+        content,
+        lines,
+        file,
+    })
+}
+
+/// The hash of a file's content, and its lines.
+///
+/// Blocks are hashed side by side, and then their hashes.
+fn hash(path: &Path) -> io::Result<(String, i64)> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let blocks: Vec<(blake3::Hash, usize, bool)> = (0..size.div_ceil(BLOCK as u64))
+        .into_par_iter()
+        .map_init(Vec::new, |buffer, i| {
+            let from = i * BLOCK as u64;
+            buffer.resize((size - from).min(BLOCK as u64) as usize, 0);
+            file.read_exact_at(buffer, from)?;
+            let ends = buffer.iter().filter(|b| **b == b'\n').count();
+            Ok((blake3::hash(buffer), ends, buffer.last() == Some(&b'\n')))
+        })
+        .collect::<io::Result<_>>()?;
+    let mut all = blake3::Hasher::new();
+    blocks.iter().for_each(|b| {
+        all.update(b.0.as_bytes());
+    });
+    let ends: usize = blocks.iter().map(|b| b.1).sum();
+    let open_end = blocks.last().is_some_and(|b| !b.2);
+    Ok((format!("blake3:{}", all.finalize().to_hex()), (ends + usize::from(open_end)) as i64))
+}
+
+/// Times of the last events of so many bytes.
+fn last_times(
+    read: impl Fn(Range<u64>) -> Result<Vec<u8>, SourceError>,
+    size: u64,
+) -> Result<Vec<i64>, SourceError> {
+    for tail in TAIL {
+        let start = size.saturating_sub(tail as u64);
+        if start == size {
+            break;
+        }
+        let times = times_at_end(&read(start..size)?, start > 0);
+        if !times.is_empty() || start == 0 {
+            return Ok(times);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Times of the last lines; the first line may be the end of one that was cut.
+fn times_at_end(text: &[u8], cut: bool) -> Vec<i64> {
+    let from = if cut { text.iter().position(|b| *b == b'\n').map_or(text.len(), |at| at + 1) } else { 0 };
+    text[from..].rsplit(|b| *b == b'\n').filter_map(times::time_of).take(LINES).collect()
+}
+
+/// What the end of a stream tells.
+#[derive(Default)]
+struct Ending {
+    last: Vec<u8>,
+    read: u64,
+    ends: i64,
+}
+
+impl Ending {
+    /// Bytes that are kept.
+    const KEPT: usize = 1 << 20;
+
+    fn read(reader: &mut dyn Read) -> io::Result<Self> {
+        let mut reader = BufReader::with_capacity(128 << 10, reader);
+        let mut out = Self::default();
+        loop {
+            let block = match reader.fill_buf() {
+                Ok([]) => return Ok(out),
+                Ok(block) => block,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            let n = block.len();
+            out.ends += block.iter().filter(|b| **b == b'\n').count() as i64;
+            if out.last.len() + n > 2 * Self::KEPT {
+                out.last.drain(..out.last.len() - Self::KEPT);
+            }
+            out.last.extend_from_slice(block);
+            out.read += n as u64;
+            reader.consume(n);
+        }
+    }
+
+    fn lines(&self) -> i64 {
+        self.ends + i64::from(self.last.last().is_some_and(|b| *b != b'\n'))
+    }
+
+    fn times(&self) -> Vec<i64> {
+        times_at_end(&self.last, self.read > self.last.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::time::{DAY, SECOND, text};
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    const T: i64 = 20_000 * DAY;
+
+    fn lines(n: i64) -> String {
+        (0..n).map(|i| format!("{{\"timestamp\":\"{}\",\"n\":{i}}}\n", text(T + i * SECOND))).collect()
+    }
+
+    fn local(dir: &Path, name: &str, bytes: &[u8]) -> InputFile {
+        let path = dir.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let format = Format::of(name).unwrap();
+        InputFile::new(path.display().to_string(), Place::Local(path), Some(bytes.len() as u64), format)
+    }
+
+    fn surveyed(mut files: Vec<InputFile>, runtime: &tokio::runtime::Runtime) -> Vec<Surveyed> {
+        heads(&mut files, runtime.handle()).unwrap();
+        survey(files, &|_| true, runtime.handle()).unwrap()
+    }
+
+    #[test]
+    fn all_places_and_packings_tell_the_same_times_and_lines() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), crate::source::conformance::runtime());
+        let text = lines(40_000);
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gz, text.as_bytes()).unwrap();
+        let packed = [
+            ("a.jsonl", text.clone().into_bytes()),
+            ("a.jsonl.gz", gz.finish().unwrap()),
+            ("a.jsonl.zst", zstd::encode_all(text.as_bytes(), 1).unwrap()),
+        ];
+        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        let mut files = Vec::new();
+        for (name, bytes) in packed {
+            runtime.block_on(store.put(&name.into(), bytes.clone().into())).unwrap();
+            let file = local(dir.path(), name, &bytes);
+            let place = Place::Object { store: Arc::clone(&store), path: name.into() };
+            let version = Some("etag".to_owned());
+            files.push(InputFile { place, version, ..file.clone() });
+            files.push(file);
+        }
+        for s in surveyed(files, &runtime) {
+            let name = &s.file.name;
+            assert_eq!((s.first, s.last), (Some(T), Some(T + 39_999 * SECOND)), "{name}");
+            let plain_object = s.content.as_deref() == Some("etag") && s.file.format == Format::Jsonl;
+            assert_eq!(s.lines, (!plain_object).then_some(40_000), "{name}");
+        }
+    }
+
+    #[test]
+    fn content_is_known_whatever_it_is_called_and_lines_are_counted_as_they_are_read() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), crate::source::conformance::runtime());
+        // More than a block.
+        let text = lines(60_000);
+        assert!(text.len() > BLOCK);
+        let mut edited = text.clone().into_bytes();
+        let at = edited.len() - 4;
+        edited[at] = b'x';
+        let file = |name: &str, bytes: &[u8]| local(dir.path(), name, bytes);
+        let of = surveyed(
+            vec![
+                file("a.jsonl", text.as_bytes()),
+                file("b.jsonl", text.as_bytes()),
+                file("c.jsonl", &edited),
+                file("open.jsonl", text.trim_end().as_bytes()),
+                file("blank.jsonl", b"\n\n{}\n \n"),
+                file("empty.jsonl", b""),
+            ],
+            &runtime,
+        );
+        let content: Vec<&str> = of.iter().map(|s| s.content.as_deref().unwrap()).collect();
+        assert_eq!(content[0], content[1]);
+        assert!(content[1..].iter().enumerate().all(|(i, c)| !content[1..][..i].contains(c)), "{content:?}");
+        let counted: Vec<i64> = of.iter().map(|s| s.lines.unwrap()).collect();
+        assert_eq!(counted, [60_000, 60_000, 60_000, 60_000, 4, 0]);
+        assert_eq!((of[4].first, of[5].first), (None, None));
+    }
+
+    #[test]
+    fn long_lines_tell_their_times_too() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), crate::source::conformance::runtime());
+        let long =
+            |i: i64| format!("{{\"x\":\"{}\",\"timestamp\":\"{}\"}}", "y".repeat(300_000), text(T + i));
+        let all = [long(0), long(1), long(2)].join("\n");
+        let s = surveyed(vec![local(dir.path(), "a.jsonl", all.as_bytes())], &runtime).remove(0);
+        assert_eq!((s.first, s.last, s.lines), (Some(T), Some(T + 2), Some(3)));
+    }
+}
