@@ -9,7 +9,7 @@ mod traffic;
 pub use flow::FlowError;
 pub use found::{Detection, Finding, Found, Label, Other};
 
-use super::common::{runtime, stop_signal, storage};
+use super::common::{runtime, stop_signal, storage, tell};
 use super::generate::{with_total, write_labels};
 use super::run::execute;
 use super::{CliError, Global, show};
@@ -91,11 +91,11 @@ impl Demo {
             quiet: global.quiet,
         };
         if !global.quiet {
-            eprintln!(
+            tell(format_args!(
                 "{} days of traffic with four incidents, through an in-process broker and the streaming engine, into {}",
                 settings.days,
                 settings.dir.display()
-            );
+            ));
         }
         let played = play(&settings, &runtime, stop_signal(&runtime))?;
         let mut out = std::io::stdout().lock();

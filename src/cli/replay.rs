@@ -1,6 +1,6 @@
 //! `driftglass replay`: the same engine over files.
 
-use super::common::{runtime, stop_signal, storage, time};
+use super::common::{runtime, say, stop_signal, storage, time};
 use super::run::execute;
 use super::{CliError, ConfigFile, Global, show};
 use crate::engine::{Job, JobKind, Progress};
@@ -50,9 +50,7 @@ impl Replay {
         show::summary(&summary, global)?;
         if !global.json {
             if summary.counts.messages == 0 && summary.counts.rejected == 0 {
-                println!(
-                    "nothing was left to read: this output holds the whole input already (--overwrite starts over)"
-                );
+                say("nothing was left to read: this output holds the whole input already (--overwrite starts over)")?;
             }
             show::fired(&show::alerts(&storage)?)?;
         }

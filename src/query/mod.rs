@@ -2,13 +2,17 @@
 //! and the shell of `driftglass sql`.
 
 pub mod functions;
+mod guard;
 mod output;
+#[cfg(feature = "datafusion-cli")]
+mod repl;
 mod session;
 mod shell;
 mod tables;
 
+pub use guard::Refused;
 pub use output::Format;
-pub use session::{VIEWS, session};
+pub use session::{Session, VIEWS, session};
 pub use shell::{SqlOptions, run};
 pub use tables::Table;
 
@@ -55,9 +59,19 @@ pub enum QueryError {
         /// Why.
         source: Box<DataFusionError>,
     },
+    /// A statement would have written into the output; the ones before it ran.
+    #[error("{origin}, statement {number}: {source}")]
+    Refused {
+        /// The file, or `-e`.
+        origin: String,
+        /// Counted from 1.
+        number: usize,
+        /// Why.
+        source: Refused,
+    },
     /// The result could not be written.
     #[error("can't write the result: {0}")]
-    Write(std::io::Error),
+    Write(#[source] std::io::Error),
     /// The terminal failed.
     #[error("the interactive shell failed: {0}")]
     Shell(String),

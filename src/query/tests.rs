@@ -451,7 +451,8 @@ async fn an_output_that_is_not_there_is_an_error() {
 async fn printed(ctx: &SessionContext, text: &str, format: Format) -> (Result<(), QueryError>, String) {
     let mut out = Vec::new();
     let script = Script { origin: "q.sql".into(), text: text.into() };
-    let done = execute(ctx, &script, format, true, &mut out).await;
+    let session = Session::stock(ctx.clone());
+    let done = execute(&session, &script, format, true, &mut out).await;
     (done, String::from_utf8(out).unwrap())
 }
 
@@ -547,6 +548,28 @@ async fn the_examples_run() {
     let (done, out) = printed(&ctx, examples, Format::Table).await;
     done.unwrap();
     assert!(out.contains("photo") && out.contains("error_rate"), "{out}");
+}
+
+#[tokio::test]
+async fn show_functions_lists_ours_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::open(dir.path().to_str().unwrap(), &[], MIN_USERS).await.unwrap();
+    let shown = async |sql: &str| -> Vec<String> {
+        let script = Script { origin: "-e".into(), text: sql.into() };
+        let mut out = Vec::new();
+        execute(&session, &script, Format::Csv, true, &mut out).await.unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    };
+    let all = shown("SHOW FUNCTIONS").await;
+    let ours: Vec<&str> = all[1..].iter().map(|l| l.split(',').next().unwrap()).collect();
+    for name in functions::NAMES {
+        assert!(ours[..functions::NAMES.len() + 1].contains(&name), "{name}: {ours:?}");
+    }
+    assert!(ours.contains(&"quantile") && ours.contains(&"abs"), "DataFusion's follow");
+    let one = shown("SHOW FUNCTIONS LIKE 'psi%'").await;
+    assert_eq!(one.len(), 3, "{one:?}");
+    assert!(one[1].starts_with("psi,Float64,\"[baseline, window]\",\"[Binary, Binary]\",SCALAR,"), "{}", one[1]);
+    assert!(one[1].ends_with("\"psi(baseline, window)\""), "{}", one[1]);
 }
 
 #[tokio::test]
