@@ -52,7 +52,7 @@ impl Replay {
             if summary.counts.messages == 0 && summary.counts.rejected == 0 {
                 say("nothing was left to read: this output holds the whole input already (--overwrite starts over)")?;
             }
-            show::fired(&show::alerts(&storage)?)?;
+            show::fired(&show::alerts(&storage)?, summary.unjudged.as_ref())?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use thiserror::Error;
 
 /// Recent messages whose share of bad ones is watched.
@@ -372,6 +373,7 @@ impl Owned {
         let after = self.state.counters();
         Progress::add(&progress.events, after.events - before.events);
         Progress::add(&progress.late, after.late - before.late);
+        progress.taken_to.fetch_max(self.state.watermark(), Ordering::Relaxed);
         let closed = self.state.take_closed();
         self.closed_bytes += closed.iter().map(|r| r.contents.held()).sum::<usize>();
         self.closed.extend(closed);

@@ -75,11 +75,6 @@ impl Watched {
             ("driftglass_window_rows", "Rows of windows committed", c.windows),
             ("driftglass_alert_rows", "Rows of alerts committed", c.alert_rows),
             ("driftglass_alerts_fired", "Alerts that began to fire", c.alerts_fired),
-            (
-                "driftglass_alerts_undelivered",
-                "Alert rows that a sink refused or had no room for",
-                p.alerts_undelivered.load(Relaxed),
-            ),
             ("driftglass_vectors", "Images whose vector was had", c.vectors),
         ];
         for (name, help, value) in all {
@@ -96,7 +91,7 @@ impl Watched {
             (
                 "driftglass_alerts_waiting",
                 "Alert rows that a sink has not taken yet",
-                gauge(p.alerts_waiting.load(Relaxed)),
+                gauge(p.sinks.lock().status().iter().map(|s| s.pending as u64).sum()),
             ),
             (
                 "driftglass_storage_failing",
@@ -127,6 +122,20 @@ impl Watched {
         let refused = self.progress.refused_vectors.lock().clone();
         let refused = refused.into_iter().map(|(reason, n)| (reason.to_string(), n));
         family(to, "driftglass_vectors_refused", "Images refused, by reason", refused)
+    }
+
+    fn sinks(&self, to: &mut DescriptorEncoder<'_>) -> Done {
+        let sinks = self.progress.sinks.lock().status();
+        let help = "Alert rows that a sink refused or had no room for, by sink and reason";
+        let name = "driftglass_alerts_undelivered";
+        let mut encoder = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for sink in &sinks {
+            for (reason, n) in sink.given_up() {
+                let labels = [("sink", sink.name.as_str()), ("reason", reason)];
+                ConstCounter::new(n).encode(encoder.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 
     fn state(&self, to: &mut DescriptorEncoder<'_>) -> Done {
@@ -164,6 +173,7 @@ impl Collector for Watched {
         self.infos(&mut encoder)?;
         self.counters(&mut encoder)?;
         self.reasons(&mut encoder)?;
+        self.sinks(&mut encoder)?;
         self.state(&mut encoder)
     }
 }
