@@ -131,7 +131,8 @@ fn refused_rows_are_counted_by_reason_and_the_error_says_what_to_do() {
         let mut sink = Webhook::new(&url).unwrap();
         let e = sink.deliver(&[alert(AlertState::Firing, "tenant=a")]).unwrap_err();
         assert!(e.to_string().contains(says), "{e}");
-        let mut outbox = Outbox::start(vec![Box::new(Webhook::new(&server(&[Some(status)]).0).unwrap())]).unwrap();
+        let mut outbox =
+            Outbox::start(vec![Box::new(Webhook::new(&server(&[Some(status)]).0).unwrap())]).unwrap();
         let watch = outbox.watch();
         outbox.send(vec![alert(AlertState::Firing, "tenant=a")]);
         assert_eq!(outbox.finish(Duration::from_secs(60)), 1);

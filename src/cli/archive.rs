@@ -434,10 +434,10 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
     let reasons = progress.reasons.lock().clone();
     if global.json {
         say(serde_json::json!({
-                "archive": url, "seconds": seconds, "messages": c.messages, "events": wrote.rows, "files": wrote.files,
-                "bytes": wrote.bytes, "rejected": c.rejected, "reasons": reasons, "mistyped_fields": c.mistyped_fields,
-                "gaps": c.gaps,
-            }))?;
+            "archive": url, "seconds": seconds, "messages": c.messages, "events": wrote.rows, "files": wrote.files,
+            "bytes": wrote.bytes, "rejected": c.rejected, "reasons": reasons, "mistyped_fields": c.mistyped_fields,
+            "gaps": c.gaps,
+        }))?;
         return Ok(());
     }
     if c.messages == 0 {

@@ -52,9 +52,9 @@ impl BenchEmbed {
             shares.push(model / stage * files.len() as f64 / tensors.len() as f64);
         }
         say(serde_json::json!({
-                "images": files.len(), "model_alone_per_s": median(&mut alone), "whole_stage_per_s": median(&mut whole),
-                "share": median(&mut shares),
-            }))?;
+            "images": files.len(), "model_alone_per_s": median(&mut alone), "whole_stage_per_s": median(&mut whole),
+            "share": median(&mut shares),
+        }))?;
         Ok(())
     }
 }

@@ -76,9 +76,9 @@ impl BenchScore {
         let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
         pairs.iter().for_each(|p| *kinds.entry(format!("{:?}", p.feature.kind)).or_default() += 1);
         say(serde_json::json!({
-                "segments": sides.len(), "comparisons": pairs.len(), "kinds": kinds, "threads": cores,
-                "per_s": rates[rates.len() / 2], "least_per_s": rates[0], "most_per_s": rates[rates.len() - 1],
-            }))?;
+            "segments": sides.len(), "comparisons": pairs.len(), "kinds": kinds, "threads": cores,
+            "per_s": rates[rates.len() / 2], "least_per_s": rates[0], "most_per_s": rates[rates.len() - 1],
+        }))?;
         Ok(())
     }
 }

@@ -171,7 +171,8 @@ impl Look {
         if !self.evaluates {
             return Some(read);
         }
-        let done = self.end().map(|end| (self.to.max(self.from) - self.from) as f64 / (end - self.from) as f64);
+        let done =
+            self.end().map(|end| (self.to.max(self.from) - self.from) as f64 / (end - self.from) as f64);
         Some(done.unwrap_or(0.0).clamp(0.0, 1.0))
     }
 
@@ -290,7 +291,8 @@ mod tests {
     const BEGIN: i64 = 1_767_225_600_000_000;
 
     fn look() -> Look {
-        let counts = Counts { events: 1_200_000, windows: 500, judged: 400, alerts_fired: 3, ..Counts::default() };
+        let counts =
+            Counts { events: 1_200_000, windows: 500, judged: 400, alerts_fired: 3, ..Counts::default() };
         Look {
             counts,
             read: Some((50, 100)),
@@ -341,7 +343,8 @@ mod tests {
             "evaluated to 2026-01-03 00:00 of 2026-01-21 00:00, 1,200,000 events, 9,000/s, 0 B, 500 windows, 3 alerts"
         );
         let fired = Fired { rule: "prompt-drift".into(), segment: "tenant=birch".into(), at: BEGIN + HOUR };
-        let waiting = |grouping: &str, features, days| Waiting { grouping: grouping.into(), features, of: 40, days };
+        let waiting =
+            |grouping: &str, features, days| Waiting { grouping: grouping.into(), features, of: 40, days };
         let run = Look {
             read: None,
             lag: 70,
@@ -366,7 +369,8 @@ mod tests {
 
     #[test]
     fn a_log_gets_fields() {
-        let pace = Pace { per_second: 9_000.4, seconds: 60.0, share: Some(0.1), speed: 0.01, ..Pace::default() };
+        let pace =
+            Pace { per_second: 9_000.4, seconds: 60.0, share: Some(0.1), speed: 0.01, ..Pace::default() };
         assert_eq!(
             look().line(&pace),
             "progress events=1200000 rate=9000 read=50% evaluated=10% evaluated_to=2026-01-03T00:00:00.000Z left_s=90 \

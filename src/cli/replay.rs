@@ -50,7 +50,9 @@ impl Replay {
         show::summary(&summary, global)?;
         if !global.json {
             if summary.counts.messages == 0 && summary.counts.rejected == 0 {
-                say("nothing was left to read: this output holds the whole input already (--overwrite starts over)")?;
+                say(
+                    "nothing was left to read: this output holds the whole input already (--overwrite starts over)",
+                )?;
             }
             show::fired(&show::alerts(&storage)?, summary.unjudged.as_ref())?;
         }

@@ -166,7 +166,9 @@ fn build(
         .ok_or_else(|| CliError::failed(format!("no image could be used{reasons}")))?;
     style::save(storage, &style).map_err(classify)?;
     if global.json {
-        say(serde_json::json!({ "style": name, "images": style.images, "model": style.model, "concentration": style.concentration }))?;
+        say(
+            serde_json::json!({ "style": name, "images": style.images, "model": style.model, "concentration": style.concentration }),
+        )?;
         return Ok(());
     }
     say(format_args!(
@@ -226,9 +228,9 @@ fn fit(
     let about = reference.about();
     if global.json {
         say(serde_json::json!({
-                "reference": file.display().to_string(), "vectors": about.vectors, "components": reference.components(),
-                "explained": about.explained, "clusters": reference.cluster_count(),
-            }))?;
+            "reference": file.display().to_string(), "vectors": about.vectors, "components": reference.components(),
+            "explained": about.explained, "clusters": reference.cluster_count(),
+        }))?;
         return Ok(());
     }
     say(format_args!(
@@ -259,7 +261,10 @@ fn list(storage: &Storage, global: &Global) -> Result<(), CliError> {
         say("no styles yet: driftglass style build NAME IMAGES…")?;
     }
     for s in styles {
-        say(format_args!("{}: {} images, concentration {:.3}, model {}", s.name, s.images, s.concentration, s.model))?;
+        say(format_args!(
+            "{}: {} images, concentration {:.3}, model {}",
+            s.name, s.images, s.concentration, s.model
+        ))?;
     }
     Ok(())
 }

@@ -85,8 +85,7 @@ impl Judging {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let groupings: Vec<Arc<str>> =
-            settings.groupings.all.iter().map(|g| Arc::clone(&g.name)).collect();
+        let groupings: Vec<Arc<str>> = settings.groupings.all.iter().map(|g| Arc::clone(&g.name)).collect();
         Self {
             needs: needs(&settings.config.baselines),
             seen: vec![vec![Seen::default(); settings.features.len()]; groupings.len()],
@@ -309,9 +308,8 @@ mod tests {
         j.count(&row(BEGIN, "rolling_7d", 0, scarce), 0, 0, Kind::Rate);
         j.count(&row(BEGIN, "rolling_28d", 0, scarce), 0, 0, Kind::Rate);
         let counts = j.take();
-        let text = |from, to, windows| {
-            Unjudged::of(&counts, windows, (from, to), j.nearest()).map(|u| u.text())
-        };
+        let text =
+            |from, to, windows| Unjudged::of(&counts, windows, (from, to), j.nearest()).map(|u| u.text());
         assert_eq!(
             text(Some(BEGIN), BEGIN + DAY, 2).unwrap(),
             "nothing could be judged: baselines need 4 days of data before a window, this input has 1 day (2026-01-01 to \

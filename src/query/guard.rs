@@ -159,8 +159,7 @@ impl Guard {
     }
 
     fn drops(&self, name: &TableReference) -> Option<String> {
-        self.ours(name)
-            .then(|| format!("sql only reads: {} is the job's and can't be dropped", name.table()))
+        self.ours(name).then(|| format!("sql only reads: {} is the job's and can't be dropped", name.table()))
     }
 }
 

@@ -127,9 +127,8 @@ async fn files_are_copied_nowhere_into_the_output_whatever_it_is_called() {
 #[test]
 fn buckets_are_known_by_all_their_addresses() {
     let of = |url: &str| places(&Url::parse(url).unwrap());
-    let writes = |output: &str, target: &str| {
-        of(output).iter().any(|o| of(target).iter().any(|t| o.contains(t)))
-    };
+    let writes =
+        |output: &str, target: &str| of(output).iter().any(|o| of(target).iter().any(|t| o.contains(t)));
     for (output, target) in [
         ("s3://bucket/job/", "s3://bucket/job/x.parquet"),
         ("s3://bucket/job/", "s3a://bucket/job/windows/x.parquet"),

@@ -50,7 +50,7 @@ pub enum QueryError {
         source: Box<DataFusionError>,
     },
     /// A statement failed; the ones before it ran.
-    #[error("{origin}, statement {number}: {source}")]
+    #[error("{origin}, statement {number}: {}", plain(.source))]
     Statement {
         /// The file, or `-e`.
         origin: String,
@@ -80,6 +80,21 @@ pub enum QueryError {
         "this build has no interactive shell (cargo feature datafusion-cli): pass -e QUERY, a file, or SQL on standard input"
     )]
     NoShell,
+}
+
+/// What a statement's error says, without the layers that it came through and the list of functions that don't fit.
+fn plain(e: &DataFusionError) -> String {
+    let mut text = e.to_string();
+    if let Some(at) = text.rfind("user-defined coercion failed with: ") {
+        text.drain(..at + "user-defined coercion failed with: ".len());
+        text.truncate(text.find(". No function matches").unwrap_or(text.len()));
+    }
+    for layer in ["Error during planning: ", "Execution error: "] {
+        if let Some(rest) = text.strip_prefix(layer) {
+            text = rest.to_owned();
+        }
+    }
+    text
 }
 
 impl From<DataFusionError> for QueryError {

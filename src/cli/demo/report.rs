@@ -216,7 +216,10 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");
         }
-        assert!(text.contains("replay -c 'demo dir/driftglass.toml' -o 'demo dir/replayed' --overwrite "), "{text}");
+        assert!(
+            text.contains("replay -c 'demo dir/driftglass.toml' -o 'demo dir/replayed' --overwrite "),
+            "{text}"
+        );
         assert!(text.contains("generate --events 10 'demo dir/events.jsonl.zst'"), "{text}");
     }
 

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{AggregateUDF, DocSection, Documentation, ScalarUD
 use datafusion::prelude::SessionContext;
 use std::sync::Arc;
 
-use crate::sketch::Sketch;
+use crate::sketch::{Body, Sketch};
 
 /// The names of all functions, as the shell lists them.
 pub const NAMES: [&str; 14] = [
@@ -73,7 +73,8 @@ struct Listed {
 /// # Errors
 /// When the columns don't make a batch.
 pub fn listed(min_users: u32) -> Result<RecordBatch, DataFusionError> {
-    let scalars = compare::functions().into_iter().chain(read::functions()).chain(tokens::functions(min_users));
+    let scalars =
+        compare::functions().into_iter().chain(read::functions()).chain(tokens::functions(min_users));
     let mut all: Vec<Listed> = scalars.flat_map(|f| f.listed()).collect();
     all.push(merge::MergeSketch::new().listed());
     let text = |of: &dyn Fn(&Listed) -> String| -> ArrayRef {
@@ -108,6 +109,11 @@ fn type_name(of: &DataType) -> &'static str {
         DataType::BinaryView => "Binary",
         _ => "String",
     }
+}
+
+/// Whether a sketch is a volume's, which counts events and has no outcome: no mean, and nothing to test.
+fn is_volume(sketch: &Sketch) -> bool {
+    matches!(&sketch.body, Body::Rate(r) if r.is_volume())
 }
 
 fn decode(bytes: &[u8]) -> Result<Sketch, DataFusionError> {
