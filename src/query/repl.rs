@@ -221,7 +221,10 @@ async fn read_all(session: &Session, print: &mut PrintOptions) -> rustyline::Res
                     help.0.reset_hint();
                 }
             }
-            Err(ReadlineError::Eof) => break,
+            Err(ReadlineError::Eof) => {
+                println!();
+                break;
+            }
             Err(e) => {
                 eprintln!("the terminal can't be read: {e}");
                 break;
