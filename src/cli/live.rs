@@ -214,9 +214,12 @@ impl Look {
     /// For a log: one line of fields.
     fn line(&self, pace: &Pace) -> String {
         let c = &self.counts;
-        let mut text = format!("progress events={} rate={:.0}", c.events, pace.per_second);
+        let mut text = format!("progress events={}", c.events);
         let percent = |share: f64| format!("{:.0}%", 100.0 * share);
         let mut field = |name: &str, value: String| text += &format!(" {name}={value}");
+        if !self.all_read {
+            field("rate", format!("{:.0}", pace.per_second));
+        }
         if let Some(read) = self.share_read() {
             field("read", percent(read));
         }
