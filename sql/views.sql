@@ -1,22 +1,75 @@
 -- Views over driftglass's tables, in SQL that needs none of its functions. `driftglass sql` has them registered; for any other
 -- datafusion-cli, run tables.sql first. A view has no order of its own (DataFusion drops one): say ORDER BY where you read it.
 
--- What drifts now: of each segment, feature, window length and baseline the latest complete window, if its verdict is drift.
--- A segment that has gone silent has no window that overlaps the newest one, and is not "now". ORDER BY psi_excess DESC NULLS LAST.
-CREATE OR REPLACE VIEW drift_now AS
+-- What drifts now, with everything that is known of it: of each segment, feature, window length and baseline the latest complete
+-- window, if its verdict is drift. `since` is the start of the first window of its unbroken run. A segment that has gone silent
+-- has no window that overlaps the newest one, and is not "now". ORDER BY psi_excess DESC NULLS LAST.
+CREATE OR REPLACE VIEW drift_details AS
 WITH ranked AS (
     SELECT *,
         row_number() OVER (
             PARTITION BY segment_by, segment, feature, "window", baseline ORDER BY window_end DESC
         ) AS age,
+        max(CASE WHEN verdict = 'ok' THEN window_end END) OVER (
+            PARTITION BY segment_by, segment, feature, "window", baseline
+        ) AS last_ok,
         max(window_start) OVER (PARTITION BY "window") AS newest_start
     FROM windows
     WHERE complete
+),
+runs AS (
+    SELECT *,
+        min(CASE WHEN verdict = 'drift' AND (last_ok IS NULL OR window_end > last_ok) THEN window_start END) OVER (
+            PARTITION BY segment_by, segment, feature, "window", baseline
+        ) AS since
+    FROM ranked
 )
-SELECT window_start, window_end, "window", segment_by, segment, feature, baseline, n, baseline_n,
-    value, baseline_value, psi, psi_excess, p_value, alpha, contributors, examples
-FROM ranked
+SELECT since, window_start, window_end, "window", segment_by, segment, feature, kind, baseline, baseline_days, n, baseline_n,
+    sessions, baseline_sessions, value, baseline_value, psi, psi_excess, kl, p_value, alpha, contributors, examples
+FROM runs
 WHERE age = 1 AND verdict = 'drift' AND window_end > newest_start;
+
+-- The same for a terminal: a line for each segment, feature and window length, of the baseline that it differs from most clearly.
+-- `was` is the baseline's value; `why` names what moved most. ORDER BY p_value.
+CREATE OR REPLACE VIEW drift_now AS
+WITH clearest AS (
+    SELECT *,
+        row_number() OVER (
+            PARTITION BY segment_by, segment, feature, "window" ORDER BY p_value, psi_excess DESC NULLS LAST, baseline
+        ) AS place,
+        contributors[1]['key'] AS moved, contributors[1]['share'] AS share, contributors[1]['baseline_share'] AS then_share
+    FROM drift_details
+)
+SELECT segment, feature, "window", since,
+    CASE WHEN abs(value) >= 1000 THEN round(value, 0) WHEN abs(value) >= 1 THEN round(value, 2) ELSE round(value, 4) END AS value,
+    CASE
+        WHEN abs(baseline_value) >= 1000 THEN round(baseline_value, 0)
+        WHEN abs(baseline_value) >= 1 THEN round(baseline_value, 2)
+        ELSE round(baseline_value, 4)
+    END AS was,
+    round(psi_excess, 3) AS psi_excess,
+    -- Two digits, still a number.
+    CASE
+        WHEN p_value < 1e-300 THEN 0.0
+        ELSE CAST(concat(
+            CAST(round(p_value / power(10.0, floor(log10(p_value))), 1) AS VARCHAR), 'e',
+            CAST(CAST(floor(log10(p_value)) AS BIGINT) AS VARCHAR)
+        ) AS DOUBLE)
+    END AS p_value,
+    CASE
+        WHEN moved LIKE 'style:%' THEN concat('towards ', left(substr(moved, 7), 40))
+        WHEN moved IS NOT NULL THEN concat(
+            left(moved, 32), ' ', CAST(round(100 * then_share, 1) AS VARCHAR), '% to ', CAST(round(100 * share, 1) AS VARCHAR), '%'
+        )
+        WHEN value > baseline_value AND baseline_value > 0
+            THEN concat('up ', CAST(CAST(round(100 * (value / baseline_value - 1), 0) AS BIGINT) AS VARCHAR), '%')
+        WHEN value < baseline_value AND baseline_value > 0
+            THEN concat('down ', CAST(CAST(round(100 * (1 - value / baseline_value), 0) AS BIGINT) AS VARCHAR), '%')
+        WHEN value IS NOT NULL AND baseline_value IS NOT NULL THEN 'other values'
+        ELSE ''
+    END AS why
+FROM clearest
+WHERE place = 1;
 
 -- Since when and until when: each unbroken run of drifting windows.
 CREATE OR REPLACE VIEW drift_timeline AS

@@ -17,6 +17,7 @@ pub mod query;
 pub mod serve;
 pub mod sketch;
 pub mod source;
+pub mod stdout;
 pub mod steps;
 pub mod store;
 pub mod window;

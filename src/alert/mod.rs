@@ -15,7 +15,7 @@ mod table;
 mod webhook;
 
 pub use defaults::{DEFAULT_RULES_TOML, default_rules, default_rules_for};
-pub use outbox::{Backoff, Outbox, SinkStatus};
+pub use outbox::{Backoff, Outbox, SinkStatus, Watch};
 pub use row::{AlertRow, AlertState};
 pub use rule::{CompiledRule, EvaluateError, Judgement, Known, Outcome, RuleError, RuleInfo, Rules};
 pub use state::{AlertBook, Observation};

@@ -7,7 +7,7 @@
 use super::row::AlertRow;
 use super::sink::{Sink, SinkError};
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,10 +50,39 @@ pub struct SinkStatus {
     pub pending: usize,
     /// Delivered.
     pub delivered: u64,
-    /// Not taken by the receiver, and not tried again.
-    pub refused: u64,
+    /// Not taken by the receiver, and not tried again: by reason.
+    pub refused: BTreeMap<&'static str, u64>,
     /// Not queued, because the queue was full.
     pub dropped: u64,
+}
+
+impl SinkStatus {
+    /// Rows that are given up, by reason. The reasons that any sink may have are there from the start, at zero.
+    #[must_use]
+    pub fn given_up(&self) -> BTreeMap<&'static str, u64> {
+        let mut all: BTreeMap<&'static str, u64> =
+            [("queue_full", self.dropped), ("redirected", 0), ("refused", 0)].into();
+        all.extend(self.refused.iter().map(|(reason, n)| (*reason, *n)));
+        all
+    }
+}
+
+/// Looks on at an outbox, also after it is finished.
+#[derive(Clone, Default)]
+pub struct Watch(Vec<Arc<Post>>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|p| &p.name)).finish()
+    }
+}
+
+impl Watch {
+    /// How each sink does.
+    #[must_use]
+    pub fn status(&self) -> Vec<SinkStatus> {
+        self.0.iter().map(|p| p.status()).collect()
+    }
 }
 
 #[derive(Default)]
@@ -62,7 +91,7 @@ struct Queue {
     batches: VecDeque<(u64, Arc<[AlertRow]>)>,
     pending: usize,
     delivered: u64,
-    refused: u64,
+    refused: BTreeMap<&'static str, u64>,
     dropped: u64,
     /// The first ticket of which rows were dropped.
     first_drop: Option<u64>,
@@ -139,14 +168,14 @@ impl Outbox {
         self.posts.iter().map(of).min().unwrap_or(self.sent)
     }
 
-    /// How each sink does.
+    /// Looks on at the sinks.
     #[must_use]
-    pub fn status(&self) -> Vec<SinkStatus> {
-        self.posts.iter().map(|p| p.status()).collect()
+    pub fn watch(&self) -> Watch {
+        Watch(self.posts.clone())
     }
 
-    /// Waits until everything is delivered, at most so long, and returns how many rows were not (waiting or dropped, over all
-    /// sinks). A sink that waits for its next attempt makes it at once.
+    /// Waits until everything is delivered, at most so long, and returns how many rows were not (waiting, dropped or refused,
+    /// over all sinks). A sink that waits for its next attempt makes it at once.
     pub fn finish(self, timeout: Duration) -> usize {
         let deadline = Instant::now() + timeout;
         self.end_at(deadline);
@@ -155,7 +184,8 @@ impl Outbox {
             let mut q = post.queue.lock();
             // An attempt may outlast the deadline (a receiver that doesn't answer): it is not waited for.
             while !q.done && !post.changed.wait_until(&mut q, deadline).timed_out() {}
-            left += q.pending + usize::try_from(q.dropped).unwrap_or(usize::MAX);
+            let given_up = q.dropped + q.refused.values().sum::<u64>();
+            left += q.pending + usize::try_from(given_up).unwrap_or(usize::MAX);
         }
         left
     }
@@ -181,7 +211,7 @@ impl Post {
             name: self.name.clone(),
             pending: q.pending,
             delivered: q.delivered,
-            refused: q.refused,
+            refused: q.refused.clone(),
             dropped: q.dropped,
         }
     }
@@ -219,8 +249,15 @@ impl Post {
                     continue;
                 }
                 Err(e) => {
-                    tracing::error!(rows = batch.len(), "alerts refused, not sent again: {e}");
-                    self.settle(|q| q.refused += batch.len() as u64);
+                    let reason = match &e {
+                        SinkError::Refused { reason, .. } => reason,
+                        _ => "refused",
+                    };
+                    tracing::error!(
+                        rows = batch.len(),
+                        "alerts refused, not sent again (the table alerts has them): {e}"
+                    );
+                    self.settle(|q| *q.refused.entry(reason).or_default() += batch.len() as u64);
                 }
             }
             failed = 0;

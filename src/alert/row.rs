@@ -121,7 +121,7 @@ pub struct AlertRow {
 
 impl AlertRow {
     /// A row about a window, without its sentence.
-    pub(super) fn new(
+    pub(crate) fn new(
         rule: &RuleInfo,
         state: AlertState,
         r: &WindowRow,

@@ -24,7 +24,9 @@ pub enum SinkError {
     Refused {
         /// The sink's name.
         sink: String,
-        /// Why.
+        /// Why, in a word that counters are kept by.
+        reason: &'static str,
+        /// Why, and what to do.
         message: String,
     },
     /// What the configuration names can't be a sink.

@@ -2,7 +2,7 @@
 
 use super::row::AlertRow;
 use super::sink::{Sink, SinkError};
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::{Client, StatusCode, Url, header, redirect};
 use serde_json::json;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -37,8 +37,7 @@ impl Webhook {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong(format!("{}: can't be posted to; write https://host/path", url.scheme())));
         }
-        let port = url.port().map_or_else(String::new, |p| format!(":{p}"));
-        let name = format!("webhook {}://{}{port}", url.scheme(), url.host_str().unwrap_or_default());
+        let name = format!("webhook {}", server(&url));
         Ok(Self { url, name, timeout: TIMEOUT, client: None })
     }
 
@@ -57,15 +56,57 @@ impl Webhook {
         self.client.as_ref().ok_or_else(|| "no client".to_owned())
     }
 
-    fn post(&mut self, rows: &[AlertRow]) -> Result<StatusCode, String> {
+    fn post(&mut self, rows: &[AlertRow]) -> Result<Answer, String> {
         let (url, key) = (self.url.clone(), idempotency_key(rows));
         let body = json!({ "alerts": rows.iter().map(AlertRow::json).collect::<Vec<_>>() });
         let (runtime, client) = self.client()?;
         let request = client.post(url).header("Idempotency-Key", key).json(&body);
         runtime.block_on(async {
-            request.send().await.map(|r| r.status()).map_err(|e| causes(&e.without_url()))
+            let answer = request.send().await.map_err(|e| causes(&e.without_url()))?;
+            let location = answer.headers().get(header::LOCATION).and_then(|l| l.to_str().ok());
+            let leads_to = location.and_then(|l| answer.url().join(l).ok()).map(|to| server(&to));
+            Ok(Answer { status: answer.status(), leads_to })
         })
     }
+}
+
+/// What a receiver said.
+struct Answer {
+    status: StatusCode,
+    /// Of a redirect, the server that it names.
+    leads_to: Option<String>,
+}
+
+impl Answer {
+    /// Of an answer that is final: a word for counters, and a line that says what to do.
+    fn refusal(&self) -> (&'static str, String) {
+        let status = self.status;
+        let (reason, todo) = match status.as_u16() {
+            300..=399 => {
+                let to = self.leads_to.as_ref().map_or_else(String::new, |to| format!(" to {to}"));
+                (
+                    "redirected",
+                    format!(
+                        ", a redirect{to}: redirects are not followed; write the final address in alerts.webhook"
+                    ),
+                )
+            }
+            401 | 403 => ("refused", ": check the credentials in alerts.webhook".to_owned()),
+            404 | 405 | 410 => ("refused", ": check the path of alerts.webhook".to_owned()),
+            _ => (
+                "refused",
+                ": the receiver must take POST {\"alerts\": […]} as JSON; let a relay translate for one that doesn't"
+                    .to_owned(),
+            ),
+        };
+        (reason, format!("answered {status}{todo}"))
+    }
+}
+
+/// Scheme and host of a URL: the rest of a webhook's is often its password.
+fn server(url: &Url) -> String {
+    let port = url.port().map_or_else(String::new, |p| format!(":{p}"));
+    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 /// An error with its causes on one line: reqwest's own text stops at "error sending request".
@@ -96,15 +137,18 @@ impl Sink for Webhook {
     fn deliver(&mut self, rows: &[AlertRow]) -> Result<(), SinkError> {
         let sink = self.name.clone();
         match self.post(rows) {
-            Ok(status) if status.is_success() => Ok(()),
+            Ok(a) if a.status.is_success() => Ok(()),
             // The receiver is in trouble or busy; anything else is its answer to what was sent.
-            Ok(s)
-                if s.is_server_error()
-                    || matches!(s, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) =>
+            Ok(a)
+                if a.status.is_server_error()
+                    || matches!(a.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) =>
             {
-                Err(SinkError::Retry { sink, message: format!("answered {s}") })
+                Err(SinkError::Retry { sink, message: format!("answered {}", a.status) })
             }
-            Ok(s) => Err(SinkError::Refused { sink, message: format!("answered {s}") }),
+            Ok(a) => {
+                let (reason, message) = a.refusal();
+                Err(SinkError::Refused { sink, reason, message })
+            }
             Err(message) => Err(SinkError::Retry { sink, message }),
         }
     }

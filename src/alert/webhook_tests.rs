@@ -52,7 +52,7 @@ fn server(answers: &[Option<u16>]) -> (String, Receiver<Request>) {
                     return;
                 }
                 if let Some(status) = answers.pop_front().unwrap_or(Some(200)) {
-                    let answer = format!("HTTP/1.1 {status} X\r\nlocation: /elsewhere\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                    let answer = format!("HTTP/1.1 {status} X\r\nlocation: https://other.example.org/secret-place\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 }
             }
@@ -114,6 +114,30 @@ fn answers_tell_what_may_be_tried_again() {
         let e = Webhook::new(&url).unwrap().deliver(&rows).unwrap_err();
         assert_eq!(matches!(e, SinkError::Retry { .. }), again, "{e}");
         assert!(e.to_string().contains(&status.to_string()));
+        assert!(!e.to_string().contains("secret"), "{e}");
+    }
+}
+
+#[test]
+fn refused_rows_are_counted_by_reason_and_the_error_says_what_to_do() {
+    for (status, reason, says) in [
+        (302, "redirected", "a redirect to https://other.example.org: redirects are not followed"),
+        (307, "redirected", "write the final address in alerts.webhook"),
+        (400, "refused", "the receiver must take POST"),
+        (401, "refused", "check the credentials"),
+        (404, "refused", "check the path"),
+    ] {
+        let (url, received) = server(&[Some(status)]);
+        let mut sink = Webhook::new(&url).unwrap();
+        let e = sink.deliver(&[alert(AlertState::Firing, "tenant=a")]).unwrap_err();
+        assert!(e.to_string().contains(says), "{e}");
+        let mut outbox =
+            Outbox::start(vec![Box::new(Webhook::new(&server(&[Some(status)]).0).unwrap())]).unwrap();
+        let watch = outbox.watch();
+        outbox.send(vec![alert(AlertState::Firing, "tenant=a")]);
+        assert_eq!(outbox.finish(Duration::from_secs(60)), 1);
+        assert_eq!(watch.status()[0].given_up()[reason], 1);
+        assert_eq!(received.try_iter().count(), 1, "one request, and none to where it was redirected");
     }
 }
 

@@ -1,6 +1,6 @@
 //! `driftglass archive`: a topic or JSON lines to a redacted Parquet archive of events.
 
-use super::common::{runtime, stop_signal};
+use super::common::{runtime, say, stop_signal};
 use super::inputs::{Looked, nothing_taken};
 use super::live::Shown;
 use super::show::refused_fields;
@@ -475,18 +475,15 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
     let c = progress.counts();
     let reasons = progress.reasons.lock().clone();
     if global.json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "archive": url, "seconds": seconds, "messages": c.messages, "events": wrote.rows, "files": wrote.files,
-                "bytes": wrote.bytes, "rejected": c.rejected, "reasons": reasons, "mistyped_fields": c.mistyped_fields,
-                "fields": c.fields, "gaps": c.gaps, "tombstones": c.tombstones,
-            })
-        );
+        say(serde_json::json!({
+            "archive": url, "seconds": seconds, "messages": c.messages, "events": wrote.rows, "files": wrote.files,
+            "bytes": wrote.bytes, "rejected": c.rejected, "reasons": reasons, "mistyped_fields": c.mistyped_fields,
+            "fields": c.fields, "gaps": c.gaps, "tombstones": c.tombstones,
+        }))?;
         return Ok(());
     }
     if c.messages == 0 {
-        println!("nothing new to archive: {url} goes on where it ended");
+        say(format_args!("nothing new to archive: {url} goes on where it ended"))?;
         return Ok(());
     }
     let mut text = format!(
@@ -513,6 +510,6 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
             text += &format!("; {} {what}", HumanCount(n));
         }
     }
-    println!("{text}");
+    say(text)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `driftglass bench-drain`: a bare consumer, for benchmarks.
 
 use super::CliError;
+use super::common::say;
 use crate::source::kafka::drain;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ impl BenchDrain {
     /// When the topic can't be read.
     pub fn run(self) -> Result<(), CliError> {
         let s = drain(&self.brokers, &self.topic, &BTreeMap::new()).map_err(CliError::failed)?;
-        println!("{}", serde_json::json!({ "events": s.events, "bytes": s.bytes, "seconds": s.seconds }));
+        say(serde_json::json!({ "events": s.events, "bytes": s.bytes, "seconds": s.seconds }))?;
         Ok(())
     }
 }

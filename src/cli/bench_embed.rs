@@ -1,6 +1,6 @@
 //! `driftglass bench-embed`: images per second of the whole stage, beside the model alone on tensors that are ready.
 
-use super::common::{runtime, storage};
+use super::common::{runtime, say, storage};
 use super::style::{classify, files_of, section};
 use super::{CliError, ConfigFile};
 use crate::embed::{Embedder, vector_plan};
@@ -51,13 +51,10 @@ impl BenchEmbed {
             whole.push(files.len() as f64 / stage);
             shares.push(model / stage * files.len() as f64 / tensors.len() as f64);
         }
-        println!(
-            "{}",
-            serde_json::json!({
-                "images": files.len(), "model_alone_per_s": median(&mut alone), "whole_stage_per_s": median(&mut whole),
-                "share": median(&mut shares),
-            })
-        );
+        say(serde_json::json!({
+            "images": files.len(), "model_alone_per_s": median(&mut alone), "whole_stage_per_s": median(&mut whole),
+            "share": median(&mut shares),
+        }))?;
         Ok(())
     }
 }

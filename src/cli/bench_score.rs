@@ -1,6 +1,6 @@
 //! `driftglass bench-score`: comparisons of a window with a baseline per second, of segments and features as real events fill them.
 
-use super::common::{runtime, storage};
+use super::common::{runtime, say, storage};
 use super::{CliError, ConfigFile};
 use crate::baseline::{About, Prepared};
 use crate::config::features::{Feature, of_embeddings};
@@ -50,7 +50,7 @@ impl BenchScore {
     /// When the input can't be read.
     pub fn run(self) -> Result<(), CliError> {
         if let Some(n) = self.vectors {
-            println!("{}", vectors(n.max(1), self.rounds.max(1)));
+            say(vectors(n.max(1), self.rounds.max(1)))?;
             return Ok(());
         }
         let Some(input) = &self.input else { return Err(CliError::usage("name a file of events")) };
@@ -75,13 +75,10 @@ impl BenchScore {
         rates.sort_by(f64::total_cmp);
         let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
         pairs.iter().for_each(|p| *kinds.entry(format!("{:?}", p.feature.kind)).or_default() += 1);
-        println!(
-            "{}",
-            serde_json::json!({
-                "segments": sides.len(), "comparisons": pairs.len(), "kinds": kinds, "threads": cores,
-                "per_s": rates[rates.len() / 2], "least_per_s": rates[0], "most_per_s": rates[rates.len() - 1],
-            })
-        );
+        say(serde_json::json!({
+            "segments": sides.len(), "comparisons": pairs.len(), "kinds": kinds, "threads": cores,
+            "per_s": rates[rates.len() / 2], "least_per_s": rates[0], "most_per_s": rates[rates.len() - 1],
+        }))?;
         Ok(())
     }
 }

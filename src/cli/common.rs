@@ -2,7 +2,9 @@
 
 use super::{CliError, ConfigFile};
 use crate::config::{Config, load};
+use crate::stdout::stdout;
 use crate::store::Storage;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Runtime;
@@ -30,6 +32,19 @@ impl ConfigFile {
 /// When the system gives no threads.
 pub fn runtime() -> Result<Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::failed)
+}
+
+/// Prints a line to standard output.
+///
+/// # Errors
+/// When it can't be written; that its reader has gone ends the command quietly.
+pub fn say(line: impl std::fmt::Display) -> Result<(), CliError> {
+    writeln!(stdout(), "{line}").map_err(CliError::failed)
+}
+
+/// Tells a person a line, on standard error; that nobody listens is no trouble.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The output of a configuration.

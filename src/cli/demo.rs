@@ -9,11 +9,11 @@ mod traffic;
 pub use flow::FlowError;
 pub use found::{Detection, Finding, Found, Label, Other};
 
-use super::common::{runtime, stop_signal, storage};
+use super::common::{self, runtime, stop_signal, storage, tell};
 use super::generate::{with_total, write_labels};
 use super::run::execute;
 use super::{CliError, Global, show};
-use crate::config::{Config, load};
+use crate::config::{self, Config, load};
 use crate::engine::{Finish, Job, JobKind, Progress, Summary};
 use crate::generate::{Generator, Settings as Traffic, labels};
 use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
@@ -91,11 +91,11 @@ impl Demo {
             quiet: global.quiet,
         };
         if !global.quiet {
-            eprintln!(
+            tell(format_args!(
                 "{} days of traffic with four incidents, through an in-process broker and the streaming engine, into {}",
                 settings.days,
                 settings.dir.display()
-            );
+            ));
         }
         let played = play(&settings, &runtime, stop_signal(&runtime))?;
         let mut out = std::io::stdout().lock();
@@ -120,7 +120,10 @@ pub fn play(settings: &Settings, runtime: &Runtime, stop: Arc<AtomicBool>) -> Re
     let expected = generator.expected_total();
     let storage = storage(&config, runtime)?;
     if let Some(embedding) = &config.embedding {
-        images::prepare(&settings.dir, embedding, &storage)?;
+        // Styles are kept in an output, and the replay that is suggested at the end has one of its own.
+        let replay = Config { output: replay_output(&config, &settings.dir)?, ..config.clone() };
+        let outputs = [storage.clone(), common::storage(&replay, runtime)?];
+        images::prepare(&settings.dir, embedding, &outputs)?;
     }
     // The name is given here, so that the file serves any job.
     let mut named = config;
@@ -200,6 +203,13 @@ fn prepare(dir: &Path, traffic: &Traffic) -> Result<Config, CliError> {
     std::fs::write(&file, text)
         .map_err(|e| CliError::failed(format!("can't write {}: {e}", file.display())))?;
     load(&file).map_err(CliError::usage)
+}
+
+/// Where the replay that is suggested writes.
+fn replay_output(config: &Config, dir: &Path) -> Result<config::Output, CliError> {
+    let path = std::path::absolute(report::replayed(dir)).map_err(CliError::failed)?;
+    let dir = path.to_string_lossy().into_owned();
+    Ok(config::Output { dir, ..config.output.clone() })
 }
 
 /// The demo's configuration: defaults, but for what keeps three weeks in two minutes.

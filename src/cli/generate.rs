@@ -6,7 +6,7 @@ mod producer;
 pub use output::{OutputError, session_key};
 pub use producer::{ProduceError, Producer};
 
-use super::common::time;
+use super::common::{tell, time};
 use super::{CliError, ConfigFile, Global};
 use crate::enrich::DEFAULT_KEY;
 use crate::generate::{GenerateError, Generator, Incident, Settings, labels};
@@ -112,7 +112,7 @@ impl Generate {
             return writeln!(std::io::stdout(), "{line}").map_err(CliError::failed);
         }
         if !global.quiet {
-            eprintln!("{}", written.text());
+            tell(written.text());
         }
         Ok(())
     }

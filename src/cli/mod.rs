@@ -116,6 +116,13 @@ impl CliError {
         Self::Failed(e.into())
     }
 
+    /// Whether nobody reads standard output any more.
+    fn is_closed_pipe(&self) -> bool {
+        let Self::Failed(e) = self else { return false };
+        crate::stdout::reader_is_gone()
+            || e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::No(_) => 1,
@@ -170,6 +177,8 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // `driftglass … | head` has read enough.
+        Err(e) if e.is_closed_pipe() => ExitCode::SUCCESS,
         Err(e) => {
             let mut err = std::io::stderr();
             let line = e.to_string().replace('\n', " ");

@@ -1,6 +1,6 @@
 //! `driftglass replay`: the same engine over files.
 
-use super::common::{runtime, stop_signal, storage, time};
+use super::common::{runtime, say, stop_signal, storage, time};
 use super::inputs::{Looked, nothing_taken, range};
 use super::run::execute;
 use super::{CliError, ConfigFile, Global, show};
@@ -56,13 +56,13 @@ impl Replay {
         show::summary(&summary, global)?;
         if !global.json {
             if summary.counts.messages == 0 && fresh {
-                println!("the input holds no message");
+                say("the input holds no message")?;
             } else if summary.counts.messages == 0 {
-                println!(
-                    "nothing was left to read: this output holds the whole input already (--overwrite starts over)"
-                );
+                say(
+                    "nothing was left to read: this output holds the whole input already (--overwrite starts over)",
+                )?;
             }
-            show::fired(&show::alerts(&storage)?)?;
+            show::fired(&show::alerts(&storage)?, summary.unjudged.as_ref())?;
         }
         match summary.finish {
             Finish::InputEnded => nothing_taken(&summary.counts, &summary.reasons, range, times, fresh),

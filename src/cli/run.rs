@@ -1,6 +1,6 @@
 //! `driftglass run`: the streaming job against Kafka.
 
-use super::common::{runtime, stop_signal, storage};
+use super::common::{runtime, say, stop_signal, storage};
 use super::live::Shown;
 use super::{CliError, ConfigFile, Global, show};
 use crate::alert::{Outbox, sink};
@@ -60,7 +60,11 @@ impl Run {
             serve::start(address, watched, runtime.handle()).map_err(CliError::usage)?;
         }
         let summary = execute(&job, &kafka.topic, TimeRange::ALL, stop, progress, global, connect)?;
-        show::summary(&summary, global)
+        show::summary(&summary, global)?;
+        match &summary.unjudged {
+            Some(why) if !global.json => say(why.text()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{CliError, Global};
 use crate::alert::{AlertRow, AlertState, alerts_from_batch};
-use crate::engine::Summary;
+use crate::engine::{Summary, Unjudged};
 use crate::event::RejectReason;
 use crate::event::time::text;
 use crate::store::Storage;
@@ -23,11 +23,12 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
     }
     let c = &s.counts;
     let mut text = format!(
-        "{} events in {:.1} s ({}/s), {} windows, {} alerts fired",
+        "{} events in {:.1} s ({}/s), {} windows ({} judged), {} alerts fired",
         HumanCount(c.events),
         s.seconds,
         HumanCount((c.events as f64 / s.seconds.max(1e-9)) as u64),
         HumanCount(c.windows),
+        HumanCount(c.judged),
         c.alerts_fired,
     );
     if c.rejected > 0 {
@@ -50,12 +51,12 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
         (c.undecided, "events so far ahead that those to come decide whether they count"),
         (c.tombstones, "tombstones"),
         (c.gaps, "offsets lost"),
-        (s.undelivered, "alerts not delivered"),
     ] {
         if n > 0 {
             text += &format!("; {} {what}", HumanCount(n));
         }
     }
+    text += &undelivered(s);
     writeln!(out, "{text}").map_err(CliError::failed)
 }
 
@@ -77,6 +78,19 @@ pub fn refused_fields(reason: &str, fields: &BTreeMap<&'static str, u64>) -> Str
     format!("{} {what} ({})", HumanCount(fields.values().sum()), named.join(", "))
 }
 
+/// What sinks of alerts did not take, and why.
+fn undelivered(s: &Summary) -> String {
+    if s.undelivered == 0 {
+        return String::new();
+    }
+    let of = |(sink, by): (&String, &BTreeMap<&'static str, u64>)| {
+        let reasons: Vec<String> = by.iter().map(|(r, n)| format!("{} {n}", r.replace('_', " "))).collect();
+        format!("{sink}: {}", reasons.join(", "))
+    };
+    let sinks: Vec<String> = s.undelivered_by.iter().map(of).collect();
+    format!("; {} alerts not delivered ({})", HumanCount(s.undelivered), sinks.join("; "))
+}
+
 /// All rows of `alerts` in an output.
 ///
 /// # Errors
@@ -96,11 +110,12 @@ pub fn alerts(storage: &Storage) -> Result<Vec<AlertRow>, CliError> {
     Ok(rows)
 }
 
-/// Prints the alerts that fired, one line each, earliest first, the same drift in several windows and baselines as one.
+/// Prints the alerts that fired, one line each, earliest first, the same drift in several windows and baselines as one; where
+/// none did, `unjudged` may say why none could.
 ///
 /// # Errors
 /// When standard output is closed.
-pub fn fired(rows: &[AlertRow]) -> Result<(), CliError> {
+pub fn fired(rows: &[AlertRow], unjudged: Option<&Unjudged>) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for a in rows.iter().filter(|a| a.state == AlertState::Firing) {
@@ -113,7 +128,9 @@ pub fn fired(rows: &[AlertRow]) -> Result<(), CliError> {
             .map_err(CliError::failed)?;
         writeln!(out, "    {}", a.summary).map_err(CliError::failed)?;
     }
-    if seen.is_empty() {
+    if let Some(why) = unjudged {
+        writeln!(out, "{}", why.text()).map_err(CliError::failed)?;
+    } else if seen.is_empty() {
         writeln!(out, "no alert fired").map_err(CliError::failed)?;
     }
     Ok(())

@@ -49,7 +49,7 @@ impl Sql {
 /// What the user wrote is usage; what the tables or the disk did is a failure.
 fn classify(e: QueryError) -> CliError {
     let usage = match &e {
-        QueryError::Syntax { .. } | QueryError::NoShell => true,
+        QueryError::Syntax { .. } | QueryError::Refused { .. } | QueryError::NoShell => true,
         QueryError::Statement { source, .. } => is_the_statements_fault(source),
         QueryError::File { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         QueryError::Output { .. } | QueryError::Session(_) | QueryError::Write(_) | QueryError::Shell(_) => {
@@ -60,14 +60,21 @@ fn classify(e: QueryError) -> CliError {
 }
 
 fn is_the_statements_fault(e: &DataFusionError) -> bool {
-    matches!(
-        e.find_root(),
+    use arrow::error::ArrowError as A;
+    match e.find_root() {
         DataFusionError::SQL(..)
-            | DataFusionError::Plan(_)
-            | DataFusionError::SchemaError(..)
-            | DataFusionError::NotImplemented(_)
-            | DataFusionError::Configuration(_)
-    )
+        | DataFusionError::Plan(_)
+        | DataFusionError::SchemaError(..)
+        | DataFusionError::NotImplemented(_)
+        | DataFusionError::Configuration(_)
+        // A function's argument, of which only the rows tell that it is none.
+        | DataFusionError::Execution(_) => true,
+        DataFusionError::ArrowError(e, _) => matches!(
+            e.as_ref(),
+            A::DivideByZero | A::ArithmeticOverflow(_) | A::CastError(_) | A::ParseError(_) | A::InvalidArgumentError(_)
+        ),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +87,16 @@ mod tests {
             |source| QueryError::Statement { origin: "-e".into(), number: 1, source: Box::new(source) };
         let wrong = classify(statement(DataFusionError::Plan("table 'x' not found".into())));
         assert_eq!(wrong.code(), 2);
+        let zero = DataFusionError::ArrowError(Box::new(arrow::error::ArrowError::DivideByZero), None);
+        assert_eq!(classify(statement(zero)).code(), 2);
+        let share =
+            DataFusionError::Execution("the share of a quantile lies between 0 and 1, not at 2".into());
+        let share = classify(statement(share));
+        assert_eq!(share.code(), 2);
+        assert_eq!(
+            share.to_string(),
+            "-e, statement 1: the share of a quantile lies between 0 and 1, not at 2"
+        );
         let broken = DataFusionError::IoError(std::io::Error::other("disk"));
         assert_eq!(classify(statement(DataFusionError::Context("scan".into(), Box::new(broken)))).code(), 3);
     }

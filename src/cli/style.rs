@@ -1,6 +1,6 @@
 //! `driftglass style`: named styles that images are measured against, and the reference that their vectors are projected by.
 
-use super::common::{runtime, storage};
+use super::common::{runtime, say, storage};
 use super::{CliError, ConfigFile, Global};
 use crate::config::{Config, Embedding};
 use crate::embed::style::{self, StyleFile};
@@ -99,7 +99,7 @@ impl Style {
                 if !style::remove(&storage, &normal(&name)).map_err(classify)? {
                     return Err(CliError::usage(format!("there is no style {name:?} in {}", storage.url())));
                 }
-                println!("dropped {name}; a job that runs keeps it until it starts again");
+                say(format_args!("dropped {name}; a job that runs keeps it until it starts again"))?;
                 Ok(())
             }
         }
@@ -170,16 +170,15 @@ fn build(
         .ok_or_else(|| CliError::failed(format!("no image could be used{reasons}")))?;
     style::save(storage, &style).map_err(classify)?;
     if global.json {
-        println!(
-            "{}",
-            serde_json::json!({ "style": name, "images": style.images, "model": style.model, "concentration": style.concentration })
-        );
+        say(
+            serde_json::json!({ "style": name, "images": style.images, "model": style.model, "concentration": style.concentration }),
+        )?;
         return Ok(());
     }
-    println!(
+    say(format_args!(
         "{name}: {} images{reasons}, concentration {:.3} (1: all alike); a job measures against it once it starts again",
         style.images, style.concentration
-    );
+    ))?;
     Ok(())
 }
 
@@ -232,16 +231,13 @@ fn fit(
         .map_err(|e| CliError::failed(format!("can't write {}: {e}", file.display())))?;
     let about = reference.about();
     if global.json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "reference": file.display().to_string(), "vectors": about.vectors, "components": reference.components(),
-                "explained": about.explained, "clusters": reference.cluster_count(),
-            })
-        );
+        say(serde_json::json!({
+            "reference": file.display().to_string(), "vectors": about.vectors, "components": reference.components(),
+            "explained": about.explained, "clusters": reference.cluster_count(),
+        }))?;
         return Ok(());
     }
-    println!(
+    say(format_args!(
         "{}: {} directions that hold {:.1} % of what {} vectors vary by, {} content clusters; write reference = {:?} under [embedding]",
         file.display(),
         reference.components(),
@@ -249,7 +245,7 @@ fn fit(
         about.vectors,
         reference.cluster_count(),
         file.display().to_string(),
-    );
+    ))?;
     Ok(())
 }
 
@@ -262,14 +258,17 @@ fn list(storage: &Storage, global: &Global) -> Result<(), CliError> {
                 serde_json::json!({ "style": s.name, "images": s.images, "model": s.model, "concentration": s.concentration })
             })
             .collect();
-        println!("{}", serde_json::Value::Array(rows));
+        say(serde_json::Value::Array(rows))?;
         return Ok(());
     }
     if styles.is_empty() {
-        println!("no styles yet: driftglass style build NAME IMAGES…");
+        say("no styles yet: driftglass style build NAME IMAGES…")?;
     }
     for s in styles {
-        println!("{}: {} images, concentration {:.3}, model {}", s.name, s.images, s.concentration, s.model);
+        say(format_args!(
+            "{}: {} images, concentration {:.3}, model {}",
+            s.name, s.images, s.concentration, s.model
+        ))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use super::evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
 use super::judge::{Judge, Tick};
+use super::judging::Judging;
 use super::merging::Merging;
 use super::pending::{Pending, Place};
 use super::progress::EvaluatorBytes;
@@ -37,6 +38,7 @@ mod restoring;
 pub struct Evaluator {
     settings: Arc<Settings>,
     judge: Judge,
+    judging: Judging,
     recipe: Recipe,
     history: Box<dyn History>,
     /// Ticks: the greatest common divisor of all slides and an hour.
@@ -104,6 +106,7 @@ impl Evaluator {
         };
         Self {
             judge: Judge::new(Arc::clone(&settings)),
+            judging: Judging::new(&settings),
             recipe,
             history,
             tick,
@@ -168,7 +171,20 @@ impl Evaluator {
     /// Hands over what waits for a commit.
     pub fn take_outputs(&mut self) -> Outputs {
         self.waiting = 0;
+        self.outputs.judged = self.judging.take();
         std::mem::take(&mut self.outputs)
+    }
+
+    /// What could be judged of late, and what not.
+    #[must_use]
+    pub fn judging(&self) -> &Judging {
+        &self.judging
+    }
+
+    /// Event time from which rows that wait will be evaluated.
+    #[must_use]
+    pub fn begins(&self) -> Option<i64> {
+        self.at.or_else(|| self.pending.first().map(|(from, start)| floor(start.min(from), self.tick)))
     }
 
     /// The last tick evaluated.
@@ -421,6 +437,7 @@ impl Evaluator {
     fn windows_at(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
         let settings = Arc::clone(&self.settings);
         let mut taken = TickRows::new(&settings, &self.book);
+        let mut begun = false;
         for rolling in &settings.config.windows.rolling {
             if t % rolling.slide() != 0 {
                 continue;
@@ -437,9 +454,13 @@ impl Evaluator {
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
             let tick = Tick { start, end: t, length: rolling.length(), complete };
-            let (judged, seen) = (&mut self.judged, &self.seen);
+            if !std::mem::replace(&mut begun, true) {
+                self.judging.begin();
+            }
+            let (judged, judging, seen) = (&mut self.judged, &mut self.judging, &self.seen);
             self.judge.window(&tick, &parts, &set, seen, |rows| {
                 rows.into_iter().try_for_each(|(row, segment, feature)| {
+                    judging.count(&row, segment.grouping as usize, feature, settings.features[feature].kind);
                     if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
                         let counts = judged.entry((segment, feature)).or_default();
                         counts.0 += 1;

@@ -182,10 +182,6 @@ impl Evaluating<'_> {
         let alerts = r.task.commit(waiting)?;
         self.send(r, alerts);
         r.since = Instant::now();
-        let posts = self.outbox.lock().as_ref().map(Outbox::status).unwrap_or_default();
-        self.progress.alerts_waiting.store(posts.iter().map(|p| p.pending as u64).sum(), Ordering::Relaxed);
-        let undelivered = posts.iter().map(|p| p.refused + p.dropped).sum();
-        self.progress.alerts_undelivered.store(undelivered, Ordering::Relaxed);
         Ok(())
     }
 

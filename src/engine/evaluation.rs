@@ -1,5 +1,6 @@
 //! What an evaluation is given and what it gives: settings, history, state, outputs, errors.
 
+use super::judging::JudgedCounts;
 use super::seen::SeenState;
 use crate::alert::{AlertBook, AlertRow, Rules};
 use crate::baseline::{Accept, DaySource, Pin};
@@ -100,6 +101,8 @@ pub struct Outputs {
     pub alerts: Vec<AlertRow>,
     /// Exclusions.
     pub exclusions: Vec<Exclusion>,
+    /// Windows' rows with and without a verdict.
+    pub judged: JudgedCounts,
 }
 
 /// What a checkpoint keeps; all else is rebuilt from panes and hours.

@@ -5,9 +5,9 @@ use super::evaluation::{EvaluateError, State};
 use super::history::{self, Days, day_file};
 use super::ingest::{Committed, PartitionCommit};
 use super::job::Job;
-use super::progress::Progress;
+use super::progress::{Fired, Progress};
 use super::sweep;
-use crate::alert::AlertRow;
+use crate::alert::{AlertRow, AlertState};
 use crate::event::time::{DAY, HOUR, floor};
 use crate::source::PartitionId;
 use crate::steps::reached;
@@ -382,6 +382,7 @@ impl EvaluatorTask {
         let all_over = if self.partitions.values().any(|p| p.ended) { i64::MAX } else { i64::MIN };
         let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(all_over);
         let before = self.evaluator.at();
+        self.begins();
         // Never past what was not fetched.
         let next_far = self.far.first_key_value().map_or(i64::MAX, |f| *f.0);
         let done = self.evaluator.advance(mark.min(next_far.saturating_sub(1)), complete, TICKS)?;
@@ -392,6 +393,16 @@ impl EvaluatorTask {
             self.progress.folded_values.store(self.evaluator.folded_values(), Ordering::Relaxed);
         }
         Ok(Advanced { more: !done || next_far <= mark, full: self.evaluator.waiting() >= MANY_ROWS })
+    }
+
+    /// Notes from where this run evaluates, for progress.
+    fn begins(&self) {
+        let from = &self.progress.evaluated_from;
+        let Some(begins) = self.evaluator.begins() else { return };
+        if from.load(Ordering::Relaxed) == 0 || self.progress.evaluated_to.load(Ordering::Relaxed) == 0 {
+            from.store(begins, Ordering::Relaxed);
+            self.progress.goes_on.store(self.evaluator.at().is_some(), Ordering::Relaxed);
+        }
     }
 
     /// Whether another process has taken the chain over.
@@ -459,8 +470,17 @@ impl EvaluatorTask {
         self.sweep();
         Progress::add(&self.progress.windows, windows);
         Progress::add(&self.progress.alerts, outputs.alerts.len() as u64);
-        let firing = outputs.alerts.iter().filter(|a| a.state == crate::alert::AlertState::Firing).count();
-        Progress::add(&self.progress.firing, firing as u64);
+        let firing = outputs.alerts.iter().filter(|a| a.state == AlertState::Firing);
+        Progress::add(&self.progress.firing, firing.clone().count() as u64);
+        let mut standing = self.progress.standing.lock();
+        standing.counts.add(&outputs.judged);
+        standing.nearest = self.evaluator.judging().nearest();
+        standing.waiting = self.evaluator.judging().waiting();
+        if let Some(a) = firing.max_by_key(|a| a.at) {
+            let (rule, segment) = (Arc::from(&*a.rule), Arc::from(&*a.segment));
+            standing.fired = Some(Fired { rule, segment, at: a.at });
+        }
+        drop(standing);
         *self.progress.evaluator_bytes.lock() = self.evaluator.held();
         reached("evaluator.commit.done");
         Ok(outputs.alerts)

@@ -21,6 +21,7 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use thiserror::Error;
 
 mod position;
@@ -400,6 +401,7 @@ impl Owned {
             self.reject(time, offset, reject, true, progress);
         }
         self.count(before, progress);
+        progress.taken_to.fetch_max(self.state.watermark(), Ordering::Relaxed);
         let closed = self.state.take_closed();
         self.closed_bytes += closed.iter().map(|r| r.contents.held()).sum::<usize>();
         self.closed.extend(closed);

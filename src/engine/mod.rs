@@ -12,6 +12,7 @@ pub mod inputs;
 mod inputs_error;
 mod job;
 mod judge;
+mod judging;
 mod merging;
 mod pending;
 pub mod pins;
@@ -31,5 +32,6 @@ pub use evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Setti
 pub use evaluator_task::EvaluatorCommit;
 pub use ingest::PartitionCommit;
 pub use job::{Job, JobError, JobKind, compile_rules};
-pub use progress::{Counts, EvaluatorBytes, Progress};
+pub use judging::{JudgedCounts, Unjudged, Waiting};
+pub use progress::{Counts, EvaluatorBytes, Fired, Progress, Standing};
 pub use run::{Claims, EngineError, Finish, Options, Summary, run};

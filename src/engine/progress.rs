@@ -1,12 +1,14 @@
 //! What a job has done so far, shared between its threads and whoever shows it.
 
+use super::judging::{JudgedCounts, Nearest, Waiting};
+use crate::alert::Watch;
 use crate::event::{Reject, RejectReason};
 use crate::source::PartitionId;
 use crate::store::vectors::VectorRow;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// About how many bytes of memory the evaluator's state takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +19,30 @@ pub struct EvaluatorBytes {
     pub chunks: usize,
     /// What the others are merged from, the current hour included.
     pub hours: usize,
+}
+
+/// An alert that began to fire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fired {
+    /// Its rule.
+    pub rule: Arc<str>,
+    /// The segment; empty for all traffic.
+    pub segment: Arc<str>,
+    /// When, event time.
+    pub at: i64,
+}
+
+/// How the evaluation stands, as of its last commit.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Rows judged by this process, and rows that could not be.
+    pub counts: JudgedCounts,
+    /// How near the newest windows that lack days are to a baseline.
+    pub nearest: Option<Nearest>,
+    /// What can't be judged yet.
+    pub waiting: Vec<Waiting>,
+    /// The alert that fired last.
+    pub fired: Option<Fired>,
 }
 
 /// Counters of a running job; cheap to bump from any thread.
@@ -48,10 +74,8 @@ pub struct Progress {
     pub evaluates: AtomicU64,
     /// Times that another process took the evaluation over.
     pub evaluator_lost: AtomicU64,
-    /// Alert rows that a sink has not taken yet.
-    pub alerts_waiting: AtomicU64,
-    /// Alert rows that were not queued for a sink, or that it refused.
-    pub alerts_undelivered: AtomicU64,
+    /// The sinks of alerts.
+    pub sinks: Mutex<Watch>,
     /// Window rows committed.
     pub windows: AtomicU64,
     /// Alert rows committed that are firing.
@@ -64,6 +88,16 @@ pub struct Progress {
     pub folded_values: AtomicU64,
     /// Last tick evaluated, microseconds; 0 before the first.
     pub evaluated_to: AtomicI64,
+    /// Event time from which this run evaluates, microseconds; 0 before it is known.
+    pub evaluated_from: AtomicI64,
+    /// Whether the evaluation goes on from an earlier run.
+    pub goes_on: AtomicBool,
+    /// Event time up to which events were taken in, by the watermark, microseconds; 0 before the first.
+    pub taken_to: AtomicI64,
+    /// Whether all of the input is read.
+    pub all_read: AtomicBool,
+    /// How the evaluation stands.
+    pub standing: Mutex<Standing>,
     /// Records left to read, where known.
     pub lag: AtomicU64,
     /// Bytes of the input read, and all of them, where known.
@@ -110,6 +144,10 @@ pub struct Counts {
     pub gaps: u64,
     /// Window rows.
     pub windows: u64,
+    /// Of these, rows with a verdict (`ok` or `drift`).
+    pub judged: u64,
+    /// Of these, rows without a verdict for want of data.
+    pub insufficient: u64,
     /// Alerts that fired.
     pub alerts_fired: u64,
     /// Rows of the alerts table.
@@ -171,6 +209,7 @@ impl Progress {
         }
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let at = self.evaluated_to.load(Ordering::Relaxed);
+        let judged = self.standing.lock().counts;
         Counts {
             messages: get(&self.messages),
             bytes: get(&self.bytes),
@@ -183,6 +222,8 @@ impl Progress {
             late: get(&self.late),
             gaps: get(&self.gaps),
             windows: get(&self.windows),
+            judged: judged.judged,
+            insufficient: judged.insufficient,
             alerts_fired: get(&self.firing),
             alert_rows: get(&self.alerts),
             folded: get(&self.folded),

@@ -6,9 +6,10 @@ use super::evaluator_task::TaskError;
 use super::feed::{Feed, Order, Queues, queue_length};
 use super::ingest::{Committed, IngestError, LastRead, Owned};
 use super::job::Job;
+use super::judging::Unjudged;
 use super::progress::{Counts, Progress};
 use super::worker::Worker;
-use crate::alert::Outbox;
+use crate::alert::{Outbox, SinkStatus};
 use crate::enrich::hash::short_hash;
 use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange};
 use crossbeam_channel::{bounded, unbounded};
@@ -68,8 +69,14 @@ pub struct Summary {
     pub counts: Counts,
     /// Rejections by reason.
     pub reasons: BTreeMap<&'static str, u64>,
-    /// Alerts that a sink did not take before the end.
+    /// Alerts that a sink did not take before the end, those that it refused included.
     pub undelivered: u64,
+    /// The same by sink and reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub undelivered_by: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    /// Why nothing could be judged, where nothing could.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unjudged: Option<Unjudged>,
 }
 
 /// What a job is run with.
@@ -161,6 +168,8 @@ pub fn run(
     let unread = Mutex::default();
     let failed = Arc::new(AtomicBool::new(false));
     let outbox = Mutex::new(options.outbox.take());
+    let sinks = outbox.lock().as_ref().map(Outbox::watch).unwrap_or_default();
+    *options.progress.sinks.lock() = sinks.clone();
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
     let (assigned_to, assigned) = unbounded::<Holding>();
@@ -240,6 +249,7 @@ pub fn run(
             progress: &options.progress,
         };
         let polled = feed.poll_all(source, &options.stop, &failed);
+        options.progress.all_read.store(matches!(polled, Ok(Finish::InputEnded)), Ordering::Relaxed);
         drop((queues, decode_to));
         let mut result = polled;
         for h in handles {
@@ -268,7 +278,33 @@ pub fn run(
         counts: options.progress.counts(),
         reasons,
         undelivered,
+        undelivered_by: undelivered_by(&sinks.status()),
+        unjudged: unjudged(&options.progress, finish),
     })
+}
+
+/// What each sink did not take, by reason.
+fn undelivered_by(sinks: &[SinkStatus]) -> BTreeMap<String, BTreeMap<&'static str, u64>> {
+    let of = |s: &SinkStatus| {
+        let mut by = s.given_up();
+        by.insert("unanswered", s.pending as u64);
+        by.retain(|_, n| *n > 0);
+        (s.name.clone(), by)
+    };
+    sinks.iter().map(of).filter(|(_, by)| !by.is_empty()).collect()
+}
+
+/// Why a run over all of its input could judge nothing, where it read events, evaluated them and could not.
+fn unjudged(p: &Progress, finish: Finish) -> Option<Unjudged> {
+    let evaluates = p.evaluates.load(Ordering::Relaxed) == 1;
+    let events = p.events.load(Ordering::Relaxed);
+    if finish != Finish::InputEnded || !evaluates || events == 0 {
+        return None;
+    }
+    let standing = p.standing.lock();
+    let from = (!p.goes_on.load(Ordering::Relaxed)).then(|| p.evaluated_from.load(Ordering::Relaxed));
+    let evaluated = (from, p.evaluated_to.load(Ordering::Relaxed));
+    Unjudged::of(&standing.counts, p.windows.load(Ordering::Relaxed), evaluated, standing.nearest)
 }
 
 /// A thread under a name, by which `top -H` and profilers show it.

@@ -2,13 +2,17 @@
 //! and the shell of `driftglass sql`.
 
 pub mod functions;
+mod guard;
 mod output;
+#[cfg(feature = "datafusion-cli")]
+mod repl;
 mod session;
 mod shell;
 mod tables;
 
+pub use guard::Refused;
 pub use output::Format;
-pub use session::{VIEWS, session};
+pub use session::{Session, VIEWS, session};
 pub use shell::{SqlOptions, run};
 pub use tables::Table;
 
@@ -46,7 +50,7 @@ pub enum QueryError {
         source: Box<DataFusionError>,
     },
     /// A statement failed; the ones before it ran.
-    #[error("{origin}, statement {number}: {source}")]
+    #[error("{origin}, statement {number}: {}", plain(.source))]
     Statement {
         /// The file, or `-e`.
         origin: String,
@@ -55,9 +59,19 @@ pub enum QueryError {
         /// Why.
         source: Box<DataFusionError>,
     },
+    /// A statement would have written into the output; the ones before it ran.
+    #[error("{origin}, statement {number}: {source}")]
+    Refused {
+        /// The file, or `-e`.
+        origin: String,
+        /// Counted from 1.
+        number: usize,
+        /// Why.
+        source: Refused,
+    },
     /// The result could not be written.
     #[error("can't write the result: {0}")]
-    Write(std::io::Error),
+    Write(#[source] std::io::Error),
     /// The terminal failed.
     #[error("the interactive shell failed: {0}")]
     Shell(String),
@@ -66,6 +80,21 @@ pub enum QueryError {
         "this build has no interactive shell (cargo feature datafusion-cli): pass -e QUERY, a file, or SQL on standard input"
     )]
     NoShell,
+}
+
+/// What a statement's error says, without the layers that it came through and the list of functions that don't fit.
+fn plain(e: &DataFusionError) -> String {
+    let mut text = e.to_string();
+    if let Some(at) = text.rfind("user-defined coercion failed with: ") {
+        text.drain(..at + "user-defined coercion failed with: ".len());
+        text.truncate(text.find(". No function matches").unwrap_or(text.len()));
+    }
+    for layer in ["Error during planning: ", "Execution error: "] {
+        if let Some(rest) = text.strip_prefix(layer) {
+            text = rest.to_owned();
+        }
+    }
+    text
 }
 
 impl From<DataFusionError> for QueryError {

@@ -1,5 +1,6 @@
 //! A DataFusion session over a job's output: its tables, the functions over sketches, and the views.
 
+use super::guard::Guard;
 use super::{QueryError, Table, functions};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::file_format::FileFormat;
@@ -7,8 +8,10 @@ use datafusion::datasource::file_format::parquet::{ParquetFormat, transform_sche
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::parser::DFParser;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, col, lit};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::ast::{ShowStatementFilter, Statement as Parsed};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -27,6 +30,90 @@ pub const VIEWS: &str = include_str!("../../sql/views.sql");
 /// # Errors
 /// When the output is not there, or a table's newest file can't be read.
 pub async fn session(dir: &str, dimensions: &[String], min_users: u32) -> Result<SessionContext, QueryError> {
+    Ok(Session::open(dir, dimensions, min_users).await?.ctx)
+}
+
+/// A session whose statements only read the job's output.
+pub struct Session {
+    /// The context; what is run in it past this session is not looked at.
+    pub(super) ctx: SessionContext,
+    /// `None` over tables that are nobody's.
+    guard: Option<Guard>,
+    min_users: u32,
+}
+
+impl Session {
+    /// A session over the output `dir`, as [`session`] makes it.
+    ///
+    /// # Errors
+    /// As [`session`].
+    pub async fn open(dir: &str, dimensions: &[String], min_users: u32) -> Result<Self, QueryError> {
+        let (ctx, url) = context(dir, dimensions, min_users).await?;
+        let guard = Some(Guard::new(&ctx, dir, &url));
+        Ok(Self { ctx, guard, min_users })
+    }
+
+    /// A session over no job's output.
+    #[cfg(test)]
+    pub(super) fn stock(ctx: SessionContext) -> Self {
+        Self { ctx, guard: None, min_users: 0 }
+    }
+
+    /// Plans a statement. `SHOW FUNCTIONS` begins with driftglass's own: DataFusion leaves out functions that choose their
+    /// arguments' types themselves.
+    ///
+    /// # Errors
+    /// When it can't be planned.
+    pub async fn plan(&self, statement: Statement) -> Result<LogicalPlan, DataFusionError> {
+        let shown = shows_functions(&statement);
+        let plan = self.ctx.state().statement_to_plan(statement).await?;
+        let Some(like) = shown else { return Ok(plan) };
+        let mut ours = self.ctx.read_batch(functions::listed(self.min_users)?)?;
+        if let Some(like) = like {
+            ours = ours.filter(col("function_name").like(lit(like)))?;
+        }
+        let theirs = DataFrame::new(self.ctx.state(), plan).with_column("ours", lit(false))?;
+        let all = ours.with_column("ours", lit(true))?.union(theirs)?;
+        all.sort(vec![col("ours").sort(false, false), col("function_name").sort(true, false)])?
+            .drop_columns(&["ours"])
+            .map(DataFrame::into_unoptimized_plan)
+    }
+
+    /// Runs a plan, unless it would write into the output.
+    ///
+    /// # Errors
+    /// When it is refused ([`super::Refused`]) or fails.
+    pub async fn execute(&self, plan: LogicalPlan) -> Result<DataFrame, DataFusionError> {
+        if let Some(guard) = &self.guard {
+            guard.check(&plan)?;
+        }
+        register_stores(&self.ctx, &plan)?;
+        self.ctx.execute_logical_plan(plan).await
+    }
+}
+
+/// Whether a statement is `SHOW FUNCTIONS`.
+#[cfg(feature = "datafusion-cli")]
+pub(super) fn is_show_functions(statement: &Statement) -> bool {
+    shows_functions(statement).is_some()
+}
+
+/// For `SHOW FUNCTIONS`, the pattern that it asks for.
+fn shows_functions(statement: &Statement) -> Option<Option<String>> {
+    let Statement::Statement(parsed) = statement else { return None };
+    match parsed.as_ref() {
+        Parsed::ShowFunctions { filter: None } => Some(None),
+        Parsed::ShowFunctions { filter: Some(ShowStatementFilter::Like(like)) } => Some(Some(like.clone())),
+        _ => None,
+    }
+}
+
+/// The context of a session, and the URL under which it knows the output.
+async fn context(
+    dir: &str,
+    dimensions: &[String],
+    min_users: u32,
+) -> Result<(SessionContext, Url), QueryError> {
     let output = Output::open(dir)?;
     // DataFusion keeps the list of a table's files for the life of the session: a running job's new files would never show.
     let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc()?;
@@ -43,14 +130,14 @@ pub async fn session(dir: &str, dimensions: &[String], min_users: u32) -> Result
         let plan = ctx.state().statement_to_plan(statement).await?;
         ctx.execute_logical_plan(plan).await?;
     }
-    Ok(ctx)
+    Ok((ctx, output.url))
 }
 
 /// Makes the store of an object-store URL known to a session; credentials come from the environment.
 ///
 /// # Errors
 /// When the URL is of no known store.
-pub(super) fn register_store(ctx: &SessionContext, location: &str) -> Result<(), DataFusionError> {
+fn register_store(ctx: &SessionContext, location: &str) -> Result<(), DataFusionError> {
     let Some(url) = Url::parse(location).ok().filter(|u| u.scheme() != "file") else { return Ok(()) };
     if ctx.runtime_env().object_store(ListingTableUrl::parse(location)?).is_err() {
         let (store, _) = object_store::parse_url_opts(&url, std::env::vars())
@@ -58,6 +145,17 @@ pub(super) fn register_store(ctx: &SessionContext, location: &str) -> Result<(),
         ctx.register_object_store(&url, Arc::from(store));
     }
     Ok(())
+}
+
+/// Makes the stores that a plan names known to a session.
+fn register_stores(ctx: &SessionContext, plan: &LogicalPlan) -> Result<(), DataFusionError> {
+    match plan {
+        LogicalPlan::Ddl(DdlStatement::CreateExternalTable(c)) => {
+            c.locations.iter().try_for_each(|l| register_store(ctx, l))
+        }
+        LogicalPlan::Copy(c) => register_store(ctx, &c.output_url),
+        _ => Ok(()),
+    }
 }
 
 /// Where a job's output lies, as DataFusion addresses it.

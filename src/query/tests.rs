@@ -311,6 +311,20 @@ async fn what_a_sketch_says_of_itself() {
         "a rate has a mean and no quantile"
     );
     assert_eq!((floats(&got, 2)[t], floats(&got, 3)[t]), (None, None), "tokens have neither");
+    // A volume is kept as a rate that never holds.
+    let counted = |requests: bool| {
+        let mut r = RateSketch::default();
+        (0..400).for_each(|e| r.count((e % 60) as u8, e << 50, requests.then_some((e, "r")), None));
+        Sketch { id: SketchId(9), body: Body::Rate(r) }.encode()
+    };
+    let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let volume = format!("X'{}'", hex(counted(true)));
+    let sql = format!("SELECT sketch_mean({volume}), p_value({volume}, {volume}), psi({volume}, {volume})");
+    let got = query(&ctx, &sql).await;
+    assert!(got.columns().iter().all(|c| c.is_null(0)), "a volume has no mean and no test");
+    let never = format!("X'{}'", hex(counted(false)));
+    let got = query(&ctx, &format!("SELECT sketch_mean({never}), p_value({never}, {never})")).await;
+    assert_eq!((floats(&got, 0), floats(&got, 1)), (vec![Some(0.0)], vec![Some(1.0)]), "an error rate of 0");
     let avg = query(&ctx, "SELECT mean(n), count(*) FROM panes").await;
     assert_eq!(avg.num_rows(), 1, "DataFusion's own mean still works");
 }
@@ -382,6 +396,12 @@ async fn views_say_what_drifts() {
     let now = query(&ctx, "SELECT segment FROM drift_now").await;
     assert_eq!(now.num_rows(), 1, "not the segment that fell silent");
     assert_eq!(now.column(0).as_string_view().value(0), "tenant=birch");
+    let since = "SELECT CAST(since AS BIGINT) FROM";
+    for view in ["drift_now", "drift_details"] {
+        let since = query(&ctx, &format!("{since} {view}")).await;
+        let since = since.column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0);
+        assert_eq!(since, BEGIN + 3 * HOUR, "{view}: of two drifting windows the first");
+    }
     let runs = query(
         &ctx,
         "SELECT windows, CAST(ended AS BIGINT) AS until FROM drift_timeline WHERE segment = 'tenant=birch' ORDER BY began",
@@ -402,6 +422,61 @@ async fn views_say_what_drifts() {
     assert_eq!(query(&ctx, "SELECT * FROM latency WHERE segment = 'tenant=birch'").await.num_rows(), 5);
 }
 
+/// A window of a tenant whose drift is as clear as `p`.
+fn drifting(baseline: &str, value: f64, was: f64, p: f64, moved: Option<&str>) -> WindowRow {
+    let mut row = window(BEGIN, "tenant=a-company-with-a-name", "clip_i", Some(Verdict::Drift));
+    row.baseline = baseline.into();
+    row.now.value = Some(value);
+    row.then.value = Some(was);
+    row.scores.p_value = Some(p);
+    row.scores.psi_excess = Some(0.123_456_789);
+    let contributor = |key: &str| Contributor {
+        key: key.into(),
+        share: 0.312_34,
+        baseline_share: 0.021,
+        contribution: 0.07,
+    };
+    row.contributors = moved.map(contributor).into_iter().collect();
+    row.examples = (0..20).map(|i| format!("a-request-id-that-is-long-{i}").into()).collect();
+    row
+}
+
+#[tokio::test]
+async fn drift_now_fits_a_terminal_and_shows_the_clearest_baseline() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "a-lora-whose-name-goes-on-and-on-and-on-and-on-and-on-and-on";
+    let mut other = drifting("rolling_7d", 0.034_567_8, 0.012, 0.0, Some(long));
+    other.feature = "prompt_tokens".into();
+    let mut down = drifting("rolling_7d", 1.0, 4.0, 0.04, None);
+    down.feature = "accepted".into();
+    let rows = [
+        drifting("rolling_28d", 4_053.213_5, 2_000.123_4, 1.234_567_8e-15, None),
+        drifting("rolling_7d", 4_053.213_5, 2_100.0, 2e-9, None),
+        other,
+        down,
+    ];
+    let dimensions = names().0.dimensions;
+    let batch = windows_batch(&rows, &dimensions).unwrap();
+    write(dir.path(), "windows", "2026-01-05", &to_parquet(&batch).unwrap());
+    let ctx = open(dir.path()).await;
+    let (done, text) = printed(&ctx, "SELECT * FROM drift_now ORDER BY p_value", Format::Table).await;
+    done.unwrap();
+    assert!(text.lines().all(|l| l.chars().count() <= 160), "{text}");
+    let (_, csv) = printed(&ctx, "SELECT * FROM drift_now ORDER BY p_value", Format::Csv).await;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines[0], "segment,feature,window,since,value,was,psi_excess,p_value,why");
+    assert_eq!(lines.len(), 4, "{csv}");
+    assert!(
+        lines[1].ends_with(",0.0346,0.012,0.123,0.0,a-lora-whose-name-goes-on-and-on 2.1% to 31.2%"),
+        "{csv}"
+    );
+    assert!(lines[2].ends_with(",4053.0,2000.0,0.123,1.2e-15,up 103%"), "{csv}");
+    assert!(lines[3].ends_with(",1.0,4.0,0.123,0.04,down 75%"), "{csv}");
+    let all = query(&ctx, "SELECT p_value, examples FROM drift_details ORDER BY p_value").await;
+    assert_eq!(floats(&all, 0)[1], Some(1.234_567_8e-15), "everything, as it is");
+    assert_eq!(all.num_rows(), 4);
+}
+
 #[tokio::test]
 async fn an_empty_job_answers_every_query_and_new_files_are_seen() {
     let dir = tempfile::tempdir().unwrap();
@@ -411,6 +486,7 @@ async fn an_empty_job_answers_every_query_and_new_files_are_seen() {
     }
     let views = [
         "drift_now",
+        "drift_details",
         "drift_timeline",
         "worst_segments",
         "alert_history",
@@ -452,7 +528,8 @@ async fn an_output_that_is_not_there_is_an_error() {
 async fn printed(ctx: &SessionContext, text: &str, format: Format) -> (Result<(), QueryError>, String) {
     let mut out = Vec::new();
     let script = Script { origin: "q.sql".into(), text: text.into() };
-    let done = execute(ctx, &script, format, true, &mut out).await;
+    let session = Session::stock(ctx.clone());
+    let done = execute(&session, &script, format, true, &mut out).await;
     (done, String::from_utf8(out).unwrap())
 }
 
@@ -548,6 +625,32 @@ async fn the_examples_run() {
     let (done, out) = printed(&ctx, examples, Format::Table).await;
     done.unwrap();
     assert!(out.contains("photo") && out.contains("error_rate"), "{out}");
+}
+
+#[tokio::test]
+async fn show_functions_lists_ours_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::open(dir.path().to_str().unwrap(), &[], MIN_USERS).await.unwrap();
+    let shown = async |sql: &str| -> Vec<String> {
+        let script = Script { origin: "-e".into(), text: sql.into() };
+        let mut out = Vec::new();
+        execute(&session, &script, Format::Csv, true, &mut out).await.unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    };
+    let all = shown("SHOW FUNCTIONS").await;
+    let ours: Vec<&str> = all[1..].iter().map(|l| l.split(',').next().unwrap()).collect();
+    for name in functions::NAMES {
+        assert!(ours[..functions::NAMES.len() + 1].contains(&name), "{name}: {ours:?}");
+    }
+    assert!(ours.contains(&"quantile") && ours.contains(&"abs"), "DataFusion's follow");
+    let one = shown("SHOW FUNCTIONS LIKE 'psi%'").await;
+    assert_eq!(one.len(), 3, "{one:?}");
+    assert!(
+        one[1].starts_with("psi,Float64,\"[baseline, window]\",\"[Binary, Binary]\",SCALAR,"),
+        "{}",
+        one[1]
+    );
+    assert!(one[1].ends_with("\"psi(baseline, window)\""), "{}", one[1]);
 }
 
 #[tokio::test]

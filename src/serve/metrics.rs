@@ -81,11 +81,6 @@ impl Watched {
             ("driftglass_alert_rows", "Rows of alerts committed", c.alert_rows),
             ("driftglass_alerts_fired", "Alerts that began to fire", c.alerts_fired),
             (
-                "driftglass_alerts_undelivered",
-                "Alert rows that a sink refused or had no room for",
-                p.alerts_undelivered.load(Relaxed),
-            ),
-            (
                 "driftglass_folded_values",
                 "Values of categories counted as __other__ for want of room in a chunk, an hour or a day",
                 c.folded_values,
@@ -111,7 +106,7 @@ impl Watched {
             (
                 "driftglass_alerts_waiting",
                 "Alert rows that a sink has not taken yet",
-                gauge(p.alerts_waiting.load(Relaxed)),
+                gauge(p.sinks.lock().status().iter().map(|s| s.pending as u64).sum()),
             ),
             (
                 "driftglass_storage_failing",
@@ -157,6 +152,20 @@ impl Watched {
         Ok(())
     }
 
+    fn sinks(&self, to: &mut DescriptorEncoder<'_>) -> Done {
+        let sinks = self.progress.sinks.lock().status();
+        let help = "Alert rows that a sink refused or had no room for, by sink and reason";
+        let name = "driftglass_alerts_undelivered";
+        let mut encoder = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for sink in &sinks {
+            for (reason, n) in sink.given_up() {
+                let labels = [("sink", sink.name.as_str()), ("reason", reason)];
+                ConstCounter::new(n).encode(encoder.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
     fn state(&self, to: &mut DescriptorEncoder<'_>) -> Done {
         let open_panes = self.progress.open_panes.lock().values().sum();
         let s = *self.progress.evaluator_bytes.lock();
@@ -192,6 +201,7 @@ impl Collector for Watched {
         self.infos(&mut encoder)?;
         self.counters(&mut encoder)?;
         self.reasons(&mut encoder)?;
+        self.sinks(&mut encoder)?;
         self.state(&mut encoder)
     }
 }

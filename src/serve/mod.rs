@@ -68,6 +68,9 @@ fn page(registry: &Registry) -> impl IntoResponse + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::samples::{T, info, row};
+    use crate::alert::sink::{Sink, SinkError};
+    use crate::alert::{AlertRow, AlertState, Outbox};
     use crate::config::Config;
     use crate::engine::{Job, JobKind, Progress};
     use crate::source::PartitionId;
@@ -94,6 +97,8 @@ mod tests {
         progress.evaluated_to.store(1_768_197_600_500_000, std::sync::atomic::Ordering::Relaxed);
         progress.open_panes.lock().extend([(PartitionId(0), 30), (PartitionId(4), 12)]);
         progress.evaluator_bytes.lock().hours = 9;
+        let outbox = Outbox::start(vec![Box::new(Refusing) as Box<dyn Sink>]).unwrap();
+        *progress.sinks.lock() = outbox.watch();
         let bound = start("127.0.0.1:0", Watched::new(job, progress), runtime.handle()).unwrap();
         let page = get(bound, "/metrics");
         assert!(page.starts_with("HTTP/1.1 200") && page.contains("application/openmetrics-text"), "{page}");
@@ -105,11 +110,21 @@ mod tests {
             "driftglass_storage_failing 0\n",
             "driftglass_state_bytes{part=\"open_panes\"} 42\n",
             "driftglass_state_bytes{part=\"hours\"} 9\n",
+            "driftglass_alerts_undelivered_total{sink=\"webhook https://x\",reason=\"refused\"} 0\n",
+            "driftglass_alerts_waiting 0\n",
             "driftglass_build_info{version=\"",
             "# EOF\n",
         ] {
             assert!(page.contains(line), "{line} is missing in {page}");
         }
+        let mut outbox = outbox;
+        let mut firing = AlertRow::new(&info("r", 0, 0), AlertState::Firing, &row("", "nsfw", T), T, T);
+        firing.firing_since = Some(T);
+        outbox.send(vec![firing]);
+        assert_eq!(outbox.finish(std::time::Duration::from_secs(60)), 1);
+        let page = get(bound, "/metrics");
+        let line = "driftglass_alerts_undelivered_total{sink=\"webhook https://x\",reason=\"refused\"} 1\n";
+        assert!(page.contains(line), "{page}");
         assert!(get(bound, "/health").ends_with("\r\n\r\nok\n"));
         let taken = start(
             &bound.to_string(),
@@ -117,6 +132,18 @@ mod tests {
             runtime.handle(),
         );
         assert!(taken.unwrap_err().to_string().contains("serve.listen"));
+    }
+
+    struct Refusing;
+
+    impl Sink for Refusing {
+        fn name(&self) -> String {
+            "webhook https://x".into()
+        }
+
+        fn deliver(&mut self, _: &[AlertRow]) -> Result<(), SinkError> {
+            Err(SinkError::Refused { sink: self.name(), reason: "refused", message: "no".into() })
+        }
     }
 
     fn other(runtime: &tokio::runtime::Runtime) -> Job {

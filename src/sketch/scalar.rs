@@ -192,6 +192,13 @@ impl RateSketch {
         u64::try_from(self.events.sum()).unwrap_or(0)
     }
 
+    /// Whether this is a volume: it names requests though nothing holds for any. Of one whose events all opted out it can't be
+    /// told.
+    #[must_use]
+    pub fn is_volume(&self) -> bool {
+        self.hits() == 0 && self.examples.ids().next().is_some()
+    }
+
     /// Events and hits per session bucket.
     #[must_use]
     pub fn events(&self) -> &BucketSums {

@@ -20,6 +20,7 @@ mod real_decode;
 mod real_files;
 mod real_missing;
 mod real_names;
+mod real_sql;
 mod real_time;
 mod recovery;
 mod replay;

@@ -41,11 +41,12 @@ pub fn section(dir: &Path) -> Result<String, CliError> {
     ))
 }
 
-/// Draws the images and learns styles and reference from them.
+/// Draws the images and learns styles and reference from them; the styles go into each of the outputs.
 ///
 /// # Errors
 /// When the folder can't be written.
-pub fn prepare(dir: &Path, embedding: &Embedding, storage: &Storage) -> Result<(), CliError> {
+pub fn prepare(dir: &Path, embedding: &Embedding, outputs: &[Storage]) -> Result<(), CliError> {
+    let Some(storage) = outputs.first() else { return Ok(()) };
     let wrote = |path: &Path, bytes: &[u8]| {
         std::fs::write(path, bytes)
             .map_err(|e| CliError::failed(format!("can't write {}: {e}", path.display())))
@@ -70,7 +71,7 @@ pub fn prepare(dir: &Path, embedding: &Embedding, storage: &Storage) -> Result<(
         let vectors = of.iter().flatten().map(AsRef::as_ref);
         let style = StyleFile::of(style, &plan.model, vectors)
             .ok_or_else(|| CliError::failed("the demo's images have no vectors"))?;
-        save(storage, &style).map_err(classify)?;
+        outputs.iter().try_for_each(|to| save(to, &style)).map_err(classify)?;
     }
     // Each image stands for many requests; a fit asks for more vectors than there are drawings.
     let many: Vec<Vec<f32>> = vectors.iter().cycle().take(4 * vectors.len()).cloned().collect();

@@ -4,7 +4,7 @@ use super::Played;
 use super::found::{Detection, Finding};
 use indicatif::HumanCount;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Alerts that no incident explains, shown by line.
 const OTHERS_SHOWN: usize = 5;
@@ -67,7 +67,7 @@ fn moved(d: &Detection) -> String {
 
 fn next(dir: &Path, generate: &str) -> String {
     let config = quoted(&dir.join("driftglass.toml"));
-    let (events, again) = (quoted(&dir.join("events.jsonl.zst")), quoted(&dir.join("replayed")));
+    let (events, again) = (quoted(&dir.join("events.jsonl.zst")), quoted(&replayed(dir)));
     let (alerts, drifts) = (
         "SELECT at, severity, rule, segment, summary FROM alerts WHERE state = 'firing' ORDER BY at",
         "SELECT window_end, segment, feature, psi_excess, p_value FROM windows WHERE verdict = 'drift' ORDER BY p_value LIMIT 20",
@@ -79,10 +79,16 @@ fn next(dir: &Path, generate: &str) -> String {
   what drifted most   driftglass sql -c {config} -e \"{drifts}\"
   plots               DRIFTGLASS_OUT={out} jupyter lab notebooks/demo.ipynb
   the same events     driftglass generate {generate} {events}
-  and a replay        driftglass replay -c {config} -o {again} {events}
+  and a replay        driftglass replay -c {config} -o {again} --overwrite {events}
   your own topic      driftglass check --print-default > driftglass.toml
 "
     )
+}
+
+/// The output of the replay.
+#[must_use]
+pub fn replayed(dir: &Path) -> PathBuf {
+    dir.join("replayed")
 }
 
 /// A path as a shell takes it.
@@ -182,6 +188,8 @@ mod tests {
             counts: Progress::default().counts(),
             reasons: Default::default(),
             undelivered: 0,
+            undelivered_by: Default::default(),
+            unjudged: None,
         };
         Played {
             produced: 2_000_000,
@@ -208,7 +216,10 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");
         }
-        assert!(text.contains("replay -c 'demo dir/driftglass.toml' -o 'demo dir/replayed'"), "{text}");
+        assert!(
+            text.contains("replay -c 'demo dir/driftglass.toml' -o 'demo dir/replayed' --overwrite "),
+            "{text}"
+        );
         assert!(text.contains("generate --events 10 'demo dir/events.jsonl.zst'"), "{text}");
     }
 

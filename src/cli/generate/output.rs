@@ -120,7 +120,7 @@ impl Output {
     /// Standard output.
     #[must_use]
     pub fn stdout() -> Self {
-        let to: Box<dyn Write> = Box::new(io::stdout());
+        let to: Box<dyn Write> = Box::new(crate::stdout::stdout());
         let to = Encoder::Plain(BufWriter::with_capacity(BUFFER, to));
         Self::Lines(Box::new(Lines { name: "standard output".into(), to }))
     }

@@ -1,7 +1,7 @@
 //! Two sketches compared: the distances and the test of the engine, of any stretch against any other.
 
 use super::scalar::{Argument, Function, Rows};
-use super::{SECTION, decode};
+use super::{SECTION, decode, is_volume};
 use crate::baseline::{About, CategoryBins, Prepared, PreparedMissing};
 use crate::config::features::{Feature, From, Kind, Test, Tolerance, feature};
 use crate::drift::{
@@ -202,6 +202,8 @@ pub fn aligned_counts(baseline: &Sketch, window: &Sketch) -> Result<Option<Align
 
 /// A baseline prepared for the test. What the test needs to know of the feature is read off the sketch.
 struct Tested {
+    /// A volume has no test of its own.
+    volume: bool,
     feature: Feature,
     prepared: Prepared,
 }
@@ -222,10 +224,11 @@ impl Tested {
         let feature = feature(String::new(), kind, From::Event, &[], None, test, none);
         let about = About { name: Arc::from(""), id: Arc::from(""), days: 0, enough_days: true, hours: 1.0 };
         let prepared = Prepared::new(about, &feature, baseline, None);
-        Self { feature, prepared }
+        Self { volume: is_volume(baseline), feature, prepared }
     }
 
     fn p_value(&self, window: &Sketch) -> Result<Option<f64>, UnlikeSketches> {
-        Ok(self.prepared.compare(&self.feature, window, None)?.scores.p_value)
+        let p = self.prepared.compare(&self.feature, window, None)?.scores.p_value;
+        Ok(p.filter(|_| !self.volume && !is_volume(window)))
     }
 }

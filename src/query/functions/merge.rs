@@ -1,7 +1,7 @@
 //! `merge_sketch`: many sketches into one, in parallel, and over sliding frames.
 
 use super::scalar::Argument;
-use super::{SECTION, decode};
+use super::{Listed, SECTION, decode};
 use crate::sketch::{Body, Sketch, UnlikeSketches};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray};
 use arrow::datatypes::DataType;
@@ -33,6 +33,17 @@ impl MergeSketch {
         .with_argument("sketch", "The column sketch of panes")
         .build();
         Self { signature: Signature::user_defined(Volatility::Immutable), documentation }
+    }
+
+    /// The function as it is listed.
+    pub(super) fn listed(self) -> Listed {
+        Listed {
+            name: "merge_sketch".to_owned(),
+            kind: "AGGREGATE",
+            returns: DataType::BinaryView,
+            arguments: &[Argument::Sketch],
+            documentation: self.documentation,
+        }
     }
 }
 

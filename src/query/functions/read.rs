@@ -1,7 +1,7 @@
 //! What a single sketch says: events, sessions, mean and quantiles.
 
 use super::scalar::{Argument, Function, Rows};
-use super::{SECTION, decode};
+use super::{SECTION, decode, is_volume};
 use crate::baseline::side;
 use crate::sketch::{Body, Sketch};
 use arrow::array::{ArrayRef, Float64Array, UInt64Array};
@@ -23,8 +23,8 @@ pub(super) fn functions() -> Vec<Function> {
             "sketch_mean",
             &[Argument::Sketch],
             DataType::Float64,
-            |rows, _| floats(rows, |s, _| Ok(side(s).value)),
-            document("sketch_mean(sketch)", "Mean of a number, share of a rate, fields that an event lacks of `missing`; NULL for tokens and categories.")
+            |rows, _| floats(rows, |s, _| Ok(if is_volume(s) { None } else { side(s).value })),
+            document("sketch_mean(sketch)", "Mean of a number, share of a rate, fields that an event lacks of `missing`; NULL for tokens, categories and the volume.")
                 .build(),
         ),
         Function::new(

@@ -1,5 +1,6 @@
 //! The common form of the scalar functions: typed arguments, rows, and errors that name what was expected.
 
+use super::Listed;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -41,6 +42,16 @@ impl Argument {
             Self::Number => DataType::Float64,
             Self::Integer => DataType::Int64,
             Self::Text => DataType::Utf8View,
+        }
+    }
+
+    /// Its type by the name that DataFusion lists it under.
+    pub(super) fn type_name(self) -> &'static str {
+        match self {
+            Self::Sketch => "Binary",
+            Self::Number => "Float64",
+            Self::Integer => "Int64",
+            Self::Text => "String",
         }
     }
 
@@ -131,6 +142,20 @@ impl Function {
     pub(super) fn alias(mut self, name: &str) -> Self {
         self.aliases.push(name.to_owned());
         self
+    }
+
+    /// The function under each of its names.
+    pub(super) fn listed(&self) -> Vec<Listed> {
+        let names = std::iter::once(self.name).chain(self.aliases.iter().map(String::as_str));
+        names
+            .map(|name| Listed {
+                name: name.to_owned(),
+                kind: "SCALAR",
+                returns: self.returns.clone(),
+                arguments: self.arguments,
+                documentation: self.documentation.clone(),
+            })
+            .collect()
     }
 
     pub(super) fn min_users(mut self, min_users: u32) -> Self {
