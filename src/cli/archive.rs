@@ -1,6 +1,6 @@
 //! `driftglass archive`: a topic or JSON lines to a redacted Parquet archive of events.
 
-use super::common::{runtime, stop_signal};
+use super::common::{runtime, stop_signal, tell_output};
 use super::live::Shown;
 use super::{CliError, ConfigFile, Global};
 use crate::config::units::Span;
@@ -104,6 +104,8 @@ impl Archive {
         let storage = Storage::open(&root, runtime.handle().clone()).map_err(CliError::failed)?;
         let storage = storage.with(Patience::Briefly);
         config.engine.job = Some(NAME.to_owned());
+        // An archive judges nothing, and the pins that rules may name are in the job's output.
+        config.rules.clear();
         let idle = config.windows.idle.duration();
         let properties = config.kafka.properties.clone();
         let max_message = usize::try_from(config.input.max_message.0).unwrap_or(usize::MAX);
@@ -117,6 +119,7 @@ impl Archive {
             key_id: job.plan.hasher.key_id(),
             rows_per_file: self.rows_per_file,
         };
+        tell_output(&storage, false, global);
         let claims = Arc::new(Claims { target: Arc::new(target), claimed: Claimed::default() });
         let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
         let stop = stop_signal(&runtime);

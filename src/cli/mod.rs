@@ -128,7 +128,12 @@ impl From<crate::engine::JobError> for CliError {
     fn from(e: crate::engine::JobError) -> Self {
         use crate::engine::JobError as J;
         match e {
-            J::Config(_) | J::Rule(_) | J::OtherJob { .. } | J::Name(_) => Self::usage(e),
+            J::Config(_)
+            | J::Rule(_)
+            | J::OtherJob { .. }
+            | J::Name(_)
+            | J::NoOutput { .. }
+            | J::ReadsItself => Self::usage(e),
             J::Storage(_) | J::History(_) => Self::failed(e),
             J::Embed(e) => style::classify(e),
         }

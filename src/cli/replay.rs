@@ -1,14 +1,18 @@
 //! `driftglass replay`: the same engine over files.
 
-use super::common::{runtime, stop_signal, storage, time};
-use super::run::execute;
+use super::common::{runtime, stop_signal, storage, tell_output, time};
+use super::run::{execute, try_ends};
 use super::{CliError, ConfigFile, Global, show};
 use crate::engine::{Job, JobKind, Progress};
+use crate::source::input::Place;
 use crate::source::parquet::ArchiveOptions;
-use crate::source::{Inputs, JsonlSource, ParquetSource, Positions, Source, TimeRange, resolve};
+use crate::source::{
+    FromBeginning, Inputs, JsonlSource, ParquetSource, Positions, Source, TimeRange, resolve,
+};
 use crate::store::Patience;
 use clap::Args;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// Arguments.
@@ -41,8 +45,13 @@ impl Replay {
         let range = TimeRange { from: self.from.unwrap_or(i64::MIN), to: self.to.unwrap_or(i64::MAX) };
         let inputs = resolve(&self.inputs, runtime.handle()).map_err(CliError::failed)?;
         let storage = storage(&config, &runtime)?;
-        let job =
-            Arc::new(Job::open(config, JobKind::Replay, storage.with(Patience::Briefly), self.overwrite)?);
+        let prepared = Job::prepare(config, JobKind::Replay, storage.with(Patience::Briefly))?;
+        if self.overwrite {
+            try_inputs(&inputs, prepared.job(), range, runtime.handle())?;
+            try_ends(&prepared.job().settings.config)?;
+        }
+        let job = Arc::new(prepared.begin(self.overwrite)?);
+        tell_output(&storage, self.overwrite, global);
         let (handle, opened) = (runtime.handle().clone(), Arc::clone(&job));
         let progress = Arc::new(Progress::default());
         let connect = |positions| open(inputs, &opened, range, positions, handle);
@@ -58,6 +67,31 @@ impl Replay {
         }
         Ok(())
     }
+}
+
+/// Opens every input and reads its first records, before anything is deleted for them.
+fn try_inputs(inputs: &Inputs, job: &Job, range: TimeRange, handle: &Handle) -> Result<(), CliError> {
+    let parts = match inputs {
+        // What standard input brings can be read once only.
+        Inputs::Jsonl(files) => files
+            .iter()
+            .filter(|f| !matches!(f.place, Place::Stdin))
+            .map(|f| Inputs::Jsonl(vec![f.clone()]))
+            .collect(),
+        Inputs::Archive(_) => vec![inputs.clone()],
+    };
+    let (Inputs::Jsonl(files) | Inputs::Archive(files)) = inputs;
+    if let Some(file) = files.iter().find(|f| matches!(&f.place, Place::Local(path) if job.clears(path))) {
+        let name = &file.name;
+        return Err(CliError::usage(format!(
+            "{name} lies where --overwrite empties the output: move it, or choose another output"
+        )));
+    }
+    for part in parts {
+        let mut source = open(part, job, range, Arc::new(FromBeginning), handle.clone())?;
+        source.poll(Duration::ZERO).map_err(CliError::failed)?;
+    }
+    Ok(())
 }
 
 /// A source over resolved inputs.

@@ -5,7 +5,7 @@ pub use super::history::PinInfo;
 use super::history::{Days, PINS, excluded, exclusions, read_rows};
 use super::job::Job;
 use crate::baseline::{Accept, Excluded, accepted, leaves};
-use crate::event::text::admissible;
+use crate::config::plain_name;
 use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::Sketch;
 use crate::store::panes::{self, Names, PaneFileError};
@@ -17,11 +17,17 @@ use thiserror::Error;
 /// The folder of accepts.
 pub const ACCEPTS: &str = "_accepts";
 
+/// What names of other baselines begin with.
+const RESERVED: [&str; 3] = ["rolling_", "pinned:", "release:"];
+
 /// Why a baseline can't be made, shown or dropped.
 #[derive(Debug, Error)]
 pub enum PinError {
     /// Not a name.
-    #[error("{0:?} is no name for a baseline: use up to 64 letters, digits and . _ : @ + -")]
+    #[error(
+        "{0:?} is no name for a baseline: use up to 64 letters (a to z), digits and . _ : @ + -, and none of {list} at its beginning",
+        list = RESERVED.join(", ")
+    )]
     Name(String),
     /// The range is empty or cuts an hour.
     #[error("from {from} to {to} is no range of whole hours; panes are kept by the hour")]
@@ -80,7 +86,7 @@ fn rows_of(name: &str) -> String {
 
 /// Names of pins are parts of paths on every store.
 fn check_name(name: &str) -> Result<(), PinError> {
-    if admissible(name) && name.is_ascii() && !name.contains('/') {
+    if plain_name(name) && name.is_ascii() && !RESERVED.iter().any(|p| name.starts_with(p)) {
         Ok(())
     } else {
         Err(PinError::Name(name.to_owned()))
@@ -188,6 +194,15 @@ fn unknown(name: &str, pins: &[(String, PinInfo)], rolling: &[u16]) -> PinError 
     all.extend(pins.iter().map(|p| p.0.clone()));
     let known = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
     PinError::Unknown { name: name.to_owned(), known }
+}
+
+/// The names of all pins.
+///
+/// # Errors
+/// When they can't be listed.
+pub fn names(storage: &Storage) -> Result<Vec<String>, StorageError> {
+    let name = |path: String| Some(path.rsplit('/').next()?.strip_suffix(".json")?.to_owned());
+    Ok(storage.list(PINS)?.into_iter().filter_map(name).collect())
 }
 
 /// All pins by name, without their rows.
