@@ -5,6 +5,7 @@ use super::{CliError, ConfigFile, Global};
 use crate::baseline::{Accept, side};
 use crate::config::Config;
 use crate::config::features::{Feature, Kind};
+use crate::config::near::near;
 use crate::engine::Job;
 use crate::engine::pins::{self, Held, PinError};
 use crate::enrich::token_text;
@@ -15,6 +16,7 @@ use crate::window::Segment;
 use clap::{Args, Subcommand};
 use globset::{Glob, GlobMatcher};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use tokio::runtime::Runtime;
@@ -74,6 +76,9 @@ enum Action {
         /// Accept the days that began before this time instead of all that the job has seen
         #[arg(long, value_parser = time)]
         at: Option<i64>,
+        /// Also for a segment that this output has not seen (yet), or a time that it has not reached
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -117,16 +122,24 @@ impl Baseline {
                 ))
             }
             Action::Drop { config, name } => {
-                let storage = existing(&config.read()?, &runtime)?;
+                let config = config.read()?;
+                let storage = existing(&config, &runtime)?;
                 pins::unpin(&storage, &name).map_err(classify)?;
-                match global.json {
-                    true => say(&json!({ "dropped": format!("pinned:{name}") }).to_string()),
-                    false => {
-                        say(&format!("dropped pinned:{name}; a job that runs keeps it until it starts again"))
-                    }
+                let name = format!("pinned:{}", name.strip_prefix("pinned:").unwrap_or(&name));
+                if global.json {
+                    return say(&json!({ "dropped": name }).to_string());
                 }
+                let named = config.rules.iter().filter(|r| r.baseline.0.contains(&name));
+                let named: Vec<&str> = named.map(|r| r.name.as_str()).collect();
+                let next = match named.is_empty() {
+                    true => "a job that runs keeps it until it starts again".to_owned(),
+                    false => format!("no job starts before these rules name another: {}", named.join(", ")),
+                };
+                say(&format!("dropped {name}; {next}"))
             }
-            Action::Accept { config, pick, at } => accept(&look(&config, &runtime)?, pick, at, global),
+            Action::Accept { config, pick, at, force } => {
+                accept(&look(&config, &runtime)?, pick, at, force, global)
+            }
         }
     }
 }
@@ -234,7 +247,8 @@ impl Wanted {
         let feature = match feature {
             None => None,
             Some(f) => Some(names.features.iter().position(|k| **k == *f).ok_or_else(|| {
-                CliError::usage(format!("no feature {f:?}; features are {}", names.features.join(", ")))
+                let known: Vec<&str> = names.features.iter().map(|f| &**f).collect();
+                CliError::usage(format!("no feature {f:?}; {}", near(f, "features", &known)))
             })?),
         };
         Ok(Self { segments, feature })
@@ -253,10 +267,14 @@ fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliEr
     let wanted = Wanted::new(&pattern, pick.feature.as_deref(), names)?;
     let held = pins::held(job, name, &|s, f| wanted.wants(s, f)).map_err(classify)?;
     if held.is_empty() {
-        return Err(CliError::usage(format!(
-            "{name} holds nothing of segment {pattern:?}{}; --segment '*' shows all that it holds",
-            pick.feature.as_ref().map_or_else(String::new, |f| format!(" and feature {f}"))
-        )));
+        let any = pins::held(job, name, &|_, f| f == 0).map_err(classify)?;
+        let segments: BTreeSet<&str> = any.iter().map(|h| &*h.segment.name).collect();
+        let found = segments.iter().any(|s| wanted.segments.is_match(s));
+        let instead = match &pick.feature {
+            Some(f) if found => format!("it has the segment, but nothing of feature {f}"),
+            _ => no_segment(&pattern, names, &segments),
+        };
+        return Err(CliError::usage(format!("{name} holds nothing of segment {pattern:?}: {instead}")));
     }
     let min_users = job.settings.config.privacy.min_users;
     let lines = held.iter().map(|h| line(h, &job.settings.features[h.feature], names, min_users));
@@ -332,16 +350,45 @@ fn top(sketch: &Sketch, min_users: u32) -> Vec<(String, f64)> {
     all.into_iter().map(|(key, n)| (key, n as f64 / total.max(1) as f64)).collect()
 }
 
-fn accept(job: &Job, pick: Pick, at: Option<i64>, global: &Global) -> Result<(), CliError> {
+/// Why no segment fits a pattern: the grouping that it would be of is none, or what it may have meant.
+fn no_segment(pattern: &str, names: &Names, segments: &BTreeSet<&str>) -> String {
+    let columns = pattern.split(',').map(|part| part.split_once('=').map(|(column, _)| column));
+    let plain = |c: &&str| !c.is_empty() && c.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let by: Option<BTreeSet<&str>> = columns.map(|c| c.filter(plain)).collect();
+    let by = by.map(|by| by.into_iter().collect::<Vec<_>>().join(","));
+    if let Some(by) = by.filter(|by| names.groupings.index_of(by).is_none()) {
+        let known: Vec<&str> = names.groupings.all.iter().map(|g| &*g.name).collect();
+        return format!("there is no grouping by {by:?}; {}", near(&by, "groupings", &known));
+    }
+    let known: Vec<&str> = segments.iter().copied().filter(|s| !s.is_empty()).collect();
+    near(pattern, "segments", &known)
+}
+
+fn accept(job: &Job, pick: Pick, at: Option<i64>, force: bool, global: &Global) -> Result<(), CliError> {
     let segment = pick.segment.unwrap_or_else(|| "*".to_owned());
     // Looked up for its errors: a typing error must not be taken for an accept that changes nothing.
-    Wanted::new(&segment, pick.feature.as_deref(), &job.settings.names)?;
-    let at = match at {
-        Some(at) => at,
-        None => pins::newest_hour(job).map_err(classify)?.ok_or_else(|| {
-            CliError::usage(format!("{} holds no panes yet: nothing to accept", job.storage.url()))
-        })?,
-    };
+    let wanted = Wanted::new(&segment, pick.feature.as_deref(), &job.settings.names)?;
+    let newest = pins::newest_hour(job).map_err(classify)?.ok_or_else(|| {
+        CliError::usage(format!("{} holds no panes yet: nothing to accept", job.storage.url()))
+    })?;
+    if !force {
+        let seen = pins::segments_seen(job).map_err(classify)?;
+        if !seen.iter().any(|s| wanted.segments.is_match(s)) {
+            let seen: BTreeSet<&str> = seen.iter().map(String::as_str).collect();
+            let instead = no_segment(&segment, &job.settings.names, &seen);
+            return Err(CliError::usage(format!(
+                "no segment {segment:?} in this output: {instead} (--force accepts it all the same)"
+            )));
+        }
+        if let Some(at) = at.filter(|at| *at > newest) {
+            return Err(CliError::usage(format!(
+                "--at {} is later than all that this output has seen ({}); leave it out, or accept what is still to come with --force",
+                text(at),
+                text(newest)
+            )));
+        }
+    }
+    let at = at.unwrap_or(newest);
     let record = Accept { segment, feature: pick.feature, at };
     let again = pins::accept(job, &record).map_err(classify)?;
     if global.json {

@@ -119,11 +119,17 @@ pub fn parse(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Re
     config.origin = Origin::new(path, &map);
     check(&config).map_err(|e| match e {
         ConfigError::Value { place, key, message } => {
+            let place = if place.is_empty() { config.place_of(&key) } else { place };
             ConfigError::Value { place, key, message: expanded.hide(&message) }
         }
         e => e,
     })?;
     Ok(config)
+}
+
+/// A mistake at a key; where the key stands is added once the text is at hand.
+fn wrong(key: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError::Value { place: String::new(), key: key.to_owned(), message: message.into() }
 }
 
 impl Config {
@@ -136,14 +142,8 @@ impl Config {
         if self.embedding.is_some() {
             all.extend(features::of_embeddings());
         }
-        for (i, e) in self.features.iter().enumerate() {
+        for e in &self.features {
             let key = format!("features.{}", e.name);
-            let place = self.origin.place(&format!("features[{i}]"));
-            let wrong = |key: &str, message: String| ConfigError::Value {
-                place: place.clone(),
-                key: key.to_owned(),
-                message,
-            };
             let old = all.iter().position(|f| f.name == e.name);
             if !e.enabled {
                 let Some(i) = old else {
@@ -178,12 +178,12 @@ impl Config {
                 .kind
                 .or(old.map(|i| all[i].kind))
                 .or_else(|| natural_kind(from))
-                .ok_or_else(|| wrong(&key, "needs `kind`".into()))?;
+                .ok_or_else(|| wrong(&key, "needs `kind`"))?;
             if !from.fits(kind) {
                 return Err(wrong(&key, format!("a {} feature can't be read from that field", kind.name())));
             }
             if !super::plain_name(&e.name.replace('/', "-")) {
-                return Err(wrong(&key, "a name has 1 to 64 letters, digits and . _ : / @ + -".into()));
+                return Err(wrong(&key, "a name has 1 to 64 letters, digits and . _ : / @ + -"));
             }
             if e.log.is_some() && kind != Kind::Numeric || e.test.is_some() && kind != Kind::Numeric {
                 return Err(wrong(
@@ -197,7 +197,7 @@ impl Config {
                 (None, None) => vec![Stage::Generate],
             };
             if e.log.is_some_and(|c| !c.is_finite() || c < 0.0) {
-                return Err(wrong(&key, "`log` is the c of ln(x + c), a number from 0".into()));
+                return Err(wrong(&key, "`log` is the c of ln(x + c), a number from 0"));
             }
             let tolerances = [("tolerance", e.tolerance), ("tolerance_share", e.tolerance_share)];
             if let Some((name, _)) =
@@ -230,6 +230,16 @@ impl Config {
 }
 
 impl Config {
+    /// Where a key stands; a feature's by its name.
+    fn place_of(&self, key: &str) -> String {
+        let feature = key.strip_prefix("features.");
+        let entry = feature.and_then(|name| self.features.iter().rposition(|f| f.name == name));
+        match entry {
+            Some(i) => self.origin.place(&format!("features[{i}]")),
+            None => self.origin.place(key),
+        }
+    }
+
     /// Takes relative paths of the file as relative to this folder: the output, the file of alerts, and what `[embedding]` names.
     fn below(&mut self, folder: &Path) {
         let text = |text: &mut String| {

@@ -5,6 +5,7 @@ pub use super::history::PinInfo;
 use super::history::{Days, PINS, excluded, exclusions, read_rows};
 use super::job::Job;
 use crate::baseline::{Accept, Excluded, accepted, leaves};
+use crate::config::near::near;
 use crate::config::plain_name;
 use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::Sketch;
@@ -58,7 +59,7 @@ pub enum PinError {
         have: String,
     },
     /// No such baseline.
-    #[error("no baseline {name}; there are {known}")]
+    #[error("no baseline {name:?}; {known}")]
     Unknown {
         /// What was asked for.
         name: String,
@@ -179,6 +180,7 @@ fn write(storage: &Storage, name: &str, rows: Vec<u8>, info: &PinInfo) -> Result
 /// # Errors
 /// When there is none of this name, or the output fails.
 pub fn unpin(storage: &Storage, name: &str) -> Result<(), PinError> {
+    let name = name.strip_prefix("pinned:").unwrap_or(name);
     check_name(name)?;
     let (json, rows) = (json_of(name), rows_of(name));
     if storage.get(&json)?.is_none() && storage.get(&rows)?.is_none() {
@@ -192,8 +194,8 @@ pub fn unpin(storage: &Storage, name: &str) -> Result<(), PinError> {
 fn unknown(name: &str, pins: &[(String, PinInfo)], rolling: &[u16]) -> PinError {
     let mut all: Vec<String> = rolling.iter().map(|d| format!("rolling_{d}d")).collect();
     all.extend(pins.iter().map(|p| p.0.clone()));
-    let known = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-    PinError::Unknown { name: name.to_owned(), known }
+    let valid: Vec<&str> = all.iter().map(String::as_str).collect();
+    PinError::Unknown { name: name.to_owned(), known: near(name, "baselines", &valid) }
 }
 
 /// The names of all pins.
@@ -363,6 +365,33 @@ pub fn newest_hour(job: &Job) -> Result<Option<i64>, PinError> {
         end = end.max(rows.iter().map(|r| r.start + HOUR).max());
     }
     Ok(end)
+}
+
+/// Days back in which a segment counts as seen.
+const SEEN_DAYS: i64 = 28;
+
+/// The names of the segments that this output has: in its newest day of panes, in the days behind its baselines, among what was excluded.
+///
+/// # Errors
+/// When they can't be read.
+pub fn segments_seen(job: &Job) -> Result<BTreeSet<String>, PinError> {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    if let Some(day) = newest_day(job)? {
+        let names = job.settings.names.clone();
+        let mut history = Days::new(job.storage.clone(), job.days_folder(), names);
+        for table in history.days(day - SEEN_DAYS * DAY, i64::MAX)? {
+            seen.extend(table.segments().iter().map(|s| s.name.to_string()));
+        }
+    }
+    let files = pane_files(&job.storage)?;
+    let newest = files.last().map(|f| f.0.clone()).unwrap_or_default();
+    for (_, path) in files.iter().filter(|f| f.0 == newest) {
+        let rows = read_rows(&job.storage, path, &job.settings.names)?;
+        seen.extend(rows.iter().map(|r| r.segment.name.to_string()));
+    }
+    let excluded = excluded(&exclusions(&job.storage, &job.settings.names)?);
+    seen.extend(excluded.keys().map(|(segment, _)| segment.name.to_string()));
+    Ok(seen)
 }
 
 /// All accepts, by time.
