@@ -47,8 +47,13 @@ pub struct Archive {
     #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows_per_file: u64,
     /// Time after which a file is written though it is not full
-    #[arg(long, value_name = "TIME", default_value_t = Span::minutes(10))]
+    #[arg(long, value_name = "TIME", default_value_t = Span::minutes(10), value_parser = some_time)]
     every: Span,
+}
+
+fn some_time(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    if span.0 > 0 { Ok(span) } else { Err("must be above 0, for example 10m".to_owned()) }
 }
 
 /// Why archiving stopped.
@@ -60,7 +65,7 @@ enum ArchiveError {
     Write(#[from] ArchiveWriteError),
     #[error(
         "partition {partition}: {bad} of the last {of} messages are bad ({reasons}), more than input.max_bad_share = {share} \
-         allows; mend the producer, check input.kafka.topic, or raise the share"
+         allows; fix the producer, check input.kafka.topic, or raise the share"
     )]
     MostlyBad { partition: PartitionId, bad: u64, of: u64, reasons: String, share: f64 },
     #[error(

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::engine::{self, Claims, Job, JobKind, Options, Progress, Summary};
 use crate::serve::{self, Watched};
 use crate::source::kafka::probe;
-use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
+use crate::source::{KafkaOptions, KafkaSource, Positions, Source, SourceError, TimeRange};
 use crate::store::Patience;
 use clap::Args;
 use std::net::TcpListener;
@@ -56,14 +56,11 @@ impl Run {
         let prepared = Job::prepare(config, JobKind::Run, storage.with(Patience::Briefly))?;
         if self.overwrite {
             let config = &prepared.job().settings.config;
-            probe(
-                &kafka.brokers,
-                &kafka.topic,
-                &kafka.group,
-                &config.kafka.properties,
-                options.connect_timeout,
-            )
-            .map_err(CliError::failed)?;
+            let (properties, patience) = (&config.kafka.properties, options.connect_timeout);
+            probe(&kafka.brokers, &kafka.topic, &kafka.group, properties, patience).map_err(|e| match e {
+                SourceError::Property { .. } => CliError::usage(e),
+                e => CliError::failed(e),
+            })?;
             try_ends(config)?;
         }
         let mut job = prepared.begin(self.overwrite)?;

@@ -244,7 +244,8 @@ fn fit(
         100.0 * about.explained,
         about.vectors,
         reference.cluster_count(),
-        file.display().to_string(),
+        // In the configuration a relative path is relative to its folder.
+        std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string(),
     );
     Ok(())
 }

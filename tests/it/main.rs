@@ -14,6 +14,7 @@ mod members;
 mod outage;
 mod privacy;
 mod readers;
+mod real_config;
 mod recovery;
 mod replay;
 mod styles;
