@@ -141,10 +141,19 @@ fn mistaken(expr: &Expr, known: &Columns<'_>) -> Result<Option<String>, String> 
     let mut found = None;
     expr.exists(|e| {
         found = match e {
-            Expr::BinaryExpr(b) if is_comparison(b.op) => {
-                compared(&b.left, &b.right, known).or_else(|| compared(&b.right, &b.left, known))
+            Expr::BinaryExpr(b) if is_comparison(b.op) => null(&b.left, &b.right)
+                .or_else(|| null(&b.right, &b.left))
+                .or_else(|| text(&b.left, &b.right, known))
+                .or_else(|| text(&b.right, &b.left, known)),
+            Expr::BinaryExpr(b) if is_distinction(b.op) => {
+                text(&b.left, &b.right, known).or_else(|| text(&b.right, &b.left, known))
             }
-            Expr::InList(l) => l.list.iter().find_map(|entry| compared(&l.expr, entry, known)),
+            Expr::InList(l) => {
+                l.list.iter().find_map(|entry| null(&l.expr, entry).or_else(|| text(&l.expr, entry, known)))
+            }
+            Expr::Case(c) => c.expr.as_ref().and_then(|of| {
+                c.when_then_expr.iter().find_map(|(when, _)| null(of, when).or_else(|| text(of, when, known)))
+            }),
             _ => None,
         };
         Ok(found.is_some())
@@ -158,20 +167,32 @@ fn is_comparison(op: Operator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
 }
 
-/// What is wrong with comparing these two.
-fn compared(left: &Expr, right: &Expr, known: &Columns<'_>) -> Option<String> {
+fn is_distinction(op: Operator) -> bool {
+    matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
+}
+
+fn column(e: &Expr) -> Option<&str> {
+    if let Expr::Column(c) = e { Some(&c.name) } else { None }
+}
+
+/// What is wrong where something is compared with null.
+fn null(left: &Expr, right: &Expr) -> Option<String> {
     let Expr::Literal(value, _) = right else { return None };
-    let name = match left {
-        Expr::Column(c) => Some(c.name.as_str()),
-        _ => None,
-    };
-    if value.is_null() {
-        let what = name.unwrap_or("…");
+    let what = column(left).unwrap_or("…");
+    let message =
+        || format!("a comparison with NULL is never true; write {what} IS NULL, or {what} IS NOT NULL");
+    value.is_null().then(message)
+}
+
+/// What is wrong where a column is compared with a text that it never holds.
+fn text(left: &Expr, right: &Expr, known: &Columns<'_>) -> Option<String> {
+    let Expr::Literal(value, _) = right else { return None };
+    let (name, text) = (column(left)?, value.try_as_str()??);
+    if name == "segment" && !text.is_empty() && !text.contains('=') {
         return Some(format!(
-            "a comparison with NULL is never true; write {what} IS NULL, or {what} IS NOT NULL"
+            "segment is never '{text}'; a segment is written 'tenant=birch', the whole stream ''"
         ));
     }
-    let (name, text) = (name?, value.try_as_str()??);
     let valid = (known.texts)(name)?;
     if valid.iter().any(|v| v == text) {
         return None;

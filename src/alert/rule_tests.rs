@@ -197,6 +197,9 @@ fn what_no_row_can_meet_is_refused_with_what_was_meant() {
         ("segment_by = 'region'", "in this rule's rows it is one of \"tenant\""),
         ("baseline = 'rolling_9d'", "did you mean 'rolling_"),
         ("baseline = 'release:2'", "in this rule's rows it is one of"),
+        ("verdict is distinct from 'drfit'", "did you mean 'drift'?"),
+        ("case verdict when 'drfit' then true else n > 5 end", "did you mean 'drift'?"),
+        ("segment = 'birch'", "a segment is written 'tenant=birch'"),
         ("psi = null", "never true; write psi IS NULL"),
         ("not (null <> psi)", "never true; write psi IS NULL"),
         ("psi in (0.5, null)", "never true; write psi IS NULL"),
@@ -211,7 +214,13 @@ fn what_no_row_can_meet_is_refused_with_what_was_meant() {
         let text = refusal(only, when);
         assert!(text.starts_with("rule \"r\": when: ") && text.contains(says), "{when:?} gives {text}");
     }
-    for when in ["n / (n - n) > 1", "verdict like 'dr%'", "verdict is null", "lower(verdict) = 'DRIFT'"] {
+    for when in [
+        "n / (n - n) > 1",
+        "verdict like 'dr%'",
+        "verdict is null",
+        "psi is distinct from null",
+        "lower(verdict) = 'DRIFT'",
+    ] {
         assert!(compile(&rule(only, when)).is_ok(), "{when}");
     }
 }

@@ -139,7 +139,11 @@ impl Check {
         let features = config.feature_set().map_err(CliError::usage)?;
         let groupings = config.groupings().map_err(CliError::usage)?;
         let names = Names::new(Arc::new(groupings), &features);
-        let rules = compile_rules(&config, &names, None)?;
+        // Rules of the file's own were planned when it was read.
+        let rules = match config.rules.len() {
+            0 => compile_rules(&config, &names, None)?.all().len(),
+            some => some,
+        };
         sink::from_config(&config.alerts).map_err(CliError::usage)?;
         let runtime = runtime()?;
         if let Some(events) = &self.events {
@@ -156,7 +160,7 @@ impl Check {
                 features.len(),
                 names.groupings.all.len(),
                 windows.join(" "),
-                rules.all().len(),
+                rules,
                 if config.rules.is_empty() { "default rules" } else { "rules" },
             ),
         ))?;
