@@ -72,7 +72,8 @@ pub struct Known<'a> {
     pub groupings: &'a [String],
     /// Names of the rolling baselines.
     pub baselines: &'a [String],
-    /// Names of the output's pins, where they are known: `pinned:NAME` is valid beside the rolling ones for each, or for any.
+    /// Names of the output's pins, where they are known: `pinned:NAME` is valid beside the rolling
+    /// ones for each of them, or for any.
     pub pins: Option<&'a [String]>,
 }
 

@@ -1,5 +1,5 @@
-//! `driftglass check --events`: how far sample messages fit the reference event. Counts fields and reasons, names lines, never shows a
-//! value.
+//! `driftglass check --events`: how far sample messages fit the reference event. Counts fields and
+//! reasons, names lines, never shows a value.
 
 mod fields;
 
@@ -89,7 +89,8 @@ impl Found {
 /// Checks the messages of a JSONL input.
 ///
 /// # Errors
-/// [`CliError::No`] when a message would be rejected, [`CliError::Failed`] when the input can't be read.
+/// [`CliError::No`] when a message would be rejected, [`CliError::Failed`] when the input can't be
+/// read.
 pub fn run(
     input: &str,
     config: &Config,
@@ -227,7 +228,8 @@ impl Checker {
     }
 }
 
-/// The field and the keyword of a departure, from the schema alone: neither value nor name of the message's own is in it.
+/// The field and the keyword of a departure, from the schema alone: neither value nor name of the
+/// message's own is in it.
 fn departure(e: &jsonschema::ValidationError<'_>) -> (String, &'static str) {
     let pointer = e.instance_path().to_string();
     let mut parts: Vec<&str> = pointer

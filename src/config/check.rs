@@ -1,5 +1,5 @@
-//! What types can't say of a configuration: ranges, names, and values that contradict each other. Each mistake is told with its
-//! file, line and key, with the value, and with what would do.
+//! What types can't say of a configuration: ranges, names, and values that contradict each other.
+//! Each mistake is told with its file, line and key, with the value, and with what would do.
 
 use super::units::{Size, Span};
 use super::{Config, ConfigError, Embedding};
@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 
-/// Most of what a file may list. Beyond these a job would be set up for minutes, or never end a tick.
+/// Most of what a file may list. Beyond these a job would be set up for minutes, or never end a
+/// tick.
 const MOST_RULES: usize = 2_000;
 const MOST_GROUPINGS: usize = 500;
 const MOST_WINDOWS: usize = 24;
@@ -17,7 +18,8 @@ const MOST_FEATURES: usize = 500;
 /// Bytes of a rule's name, at most.
 const LONGEST_RULE_NAME: usize = 128;
 
-/// Whether a text can be the name of a job, a baseline or a style, and so part of a path: 1 to 64 letters, digits and `. _ : @ + -`.
+/// Whether a text can be the name of a job, a baseline or a style, and so part of a path: 1 to 64
+/// letters, digits and `. _ : @ + -`.
 #[must_use]
 pub fn plain_name(name: &str) -> bool {
     let allowed = |c: char| c.is_alphanumeric() || "._:@+-".contains(c);

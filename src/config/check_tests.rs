@@ -149,7 +149,7 @@ fn nonsense_is_refused_with_its_line_key_and_what_would_do() {
         ("embedding", "model = \"\"", "embedding.model", "is empty"),
         ("embedding", "base_uri = \"\"", "embedding.base_uri", "is empty"),
         ("embedding", "allow = [\"\"]", "embedding.allow", "is empty"),
-        ("embedding", "provider = \"gpu\"", "embedding.provider", "write one of auto, cuda, cpu, tract"),
+        ("embedding", "provider = \"rocm\"", "embedding.provider", "write one of auto, cuda, cpu, tract"),
         ("embedding", "device = -1", "embedding.device", "-1 is out of range"),
         ("embedding", "retries = 1000", "embedding.retries", "1000 is out of range"),
         ("embedding", "concurrency = 0", "embedding.concurrency", "0 is out of range"),

@@ -1,4 +1,5 @@
-//! `${NAME}` in a configuration's text: read from the environment in every string, whatever its quotes, and never in a comment.
+//! `${NAME}` in a configuration's text: read from the environment in every string, whatever its
+//! quotes, and never in a comment.
 
 use super::ConfigError;
 
@@ -196,7 +197,8 @@ fn next_variable(content: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// Writes a text so that it stands in a string with escapes; `lines`: line breaks stay, so that lines keep their numbers.
+/// Writes a text so that it stands in a string with escapes; `lines`: line breaks stay, so that
+/// lines keep their numbers.
 fn escape(out: &mut String, text: &str, lines: bool) {
     for c in text.chars() {
         match c {

@@ -1,4 +1,5 @@
-//! What the parser says of a mistake, in plain words and on one line: no type of a programming language, and the nearest valid key.
+//! What the parser says of a mistake, in plain words and on one line: no type of a programming
+//! language, and the nearest valid key.
 
 use super::near::nearest;
 
@@ -31,6 +32,9 @@ pub(super) fn explain(message: &str, key: Option<&str>) -> String {
         let name = rest.trim_end_matches('`');
         return format!("{}the key `{name}` is missing; add it", prefix(key));
     }
+    if message == "wanted string or table" {
+        return format!("{}is no text; write it in quotes", prefix(key));
+    }
     let text = type_or_value(&message).or_else(|| variant(&message)).unwrap_or(message);
     format!("{}{text}", prefix(key))
 }
@@ -39,7 +43,8 @@ fn prefix(key: Option<&str>) -> String {
     key.map_or_else(String::new, |k| format!("{}: ", shown(k)))
 }
 
-/// A key for people: without the numbers of list entries, which begin at 0 and help nobody beside a line's number.
+/// A key for people: without the numbers of list entries, which begin at 0 and help nobody beside a
+/// line's number.
 pub(super) fn shown(key: &str) -> String {
     let mut out = String::with_capacity(key.len());
     let mut rest = key;
@@ -132,6 +137,7 @@ mod tests {
                 "w: is the number -1; write a whole number from 0 to 65535",
             ),
             ("invalid length 2, expected an array of length 3", "w: has 2 values; write a list of 3 numbers"),
+            ("wanted string or table", "w: is no text; write it in quotes"),
             ("missing field `topic`", "w: the key `topic` is missing; add it"),
             (
                 "unknown variant `hihg`, expected one of `low`, `medium`, `high`, `critical`",

@@ -101,7 +101,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Reads a configuration's text; `path` is for messages, `env` looks variables up. Relative paths stay as they are.
+/// Reads a configuration's text; `path` is for messages, `env` looks variables up. Relative paths
+/// stay as they are.
 ///
 /// # Errors
 /// As [`load`].
@@ -185,7 +186,7 @@ impl Config {
             if !super::plain_name(&e.name.replace('/', "-")) {
                 return Err(wrong(&key, "a name has 1 to 64 letters, digits and . _ : / @ + -"));
             }
-            if e.log.is_some() && kind != Kind::Numeric || e.test.is_some() && kind != Kind::Numeric {
+            if kind != Kind::Numeric && (e.log.is_some() || e.test.is_some()) {
                 return Err(wrong(
                     &key,
                     format!("`log` and `test` are for numbers; this is a {} feature", kind.name()),
@@ -240,7 +241,8 @@ impl Config {
         }
     }
 
-    /// Takes relative paths of the file as relative to this folder: the output, the file of alerts, and what `[embedding]` names.
+    /// Takes relative paths of the file as relative to this folder: the output, the file of alerts,
+    /// and what `[embedding]` names.
     fn below(&mut self, folder: &Path) {
         let text = |text: &mut String| {
             if !text.contains("://") {

@@ -1,4 +1,5 @@
-//! Where a configuration was read: the file and the line of each key, for messages that come after it was parsed.
+//! Where a configuration was read: the file and the line of each key, for messages that come after
+//! it was parsed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +28,8 @@ impl Origin {
         Self { file: Some(file.into()), lines: Arc::new(map.lines.clone()) }
     }
 
-    /// `"job.toml:12: "` for a key, or for the nearest table around it that the file has; empty without a file.
+    /// `"job.toml:12: "` for a key, or for the nearest table around it that the file has; empty
+    /// without a file.
     #[must_use]
     pub fn place(&self, key: &str) -> String {
         let Some(file) = &self.file else { return String::new() };

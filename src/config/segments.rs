@@ -48,7 +48,8 @@ impl Groupings {
     /// Groupings from lists of dimension names.
     ///
     /// # Errors
-    /// Which list is wrong, and a message, when a name is no dimension, or stands twice in a list, or two lists are equal.
+    /// Which list is wrong, and a message, when a name is no dimension, or stands twice in a list, or
+    /// two lists are equal.
     pub fn new(lists: &[Vec<String>]) -> Result<Self, (usize, String)> {
         let mut all: Vec<Grouping> = Vec::new();
         for (entry, list) in lists.iter().enumerate() {

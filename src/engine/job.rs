@@ -127,7 +127,8 @@ impl Job {
         Self::prepare(config, kind, storage)?.begin(overwrite)
     }
 
-    /// Sets a job up without writing anything: whatever can be wrong with it should be known before its output is touched.
+    /// Sets a job up without writing anything: whatever can be wrong with it should be known before its
+    /// output is touched.
     ///
     /// # Errors
     /// When configuration, rules, models or earlier files are not as they must be.
@@ -274,7 +275,8 @@ fn reads_from(recorded: &str, storage: &Storage) -> Result<bool, StorageError> {
     Ok(url == storage.url() || url == format!("{}vectors/", storage.url()))
 }
 
-/// Plans the configuration's rules, or the default ones. `pins` are the names of the output's pins, where they are known.
+/// Plans the configuration's rules, or the default ones. `pins` are the names of the output's pins,
+/// where they are known.
 ///
 /// # Errors
 /// The first rule that is wrong.

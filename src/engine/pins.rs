@@ -370,7 +370,8 @@ pub fn newest_hour(job: &Job) -> Result<Option<i64>, PinError> {
 /// Days back in which a segment counts as seen.
 const SEEN_DAYS: i64 = 28;
 
-/// The names of the segments that this output has: in its newest day of panes, in the days behind its baselines, among what was excluded.
+/// The names of the segments that this output has: in its newest day of panes, in the days behind
+/// its baselines, among what was excluded.
 ///
 /// # Errors
 /// When they can't be read.

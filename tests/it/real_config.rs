@@ -1,4 +1,5 @@
-//! Configurations and arguments that make no sense are refused in one line before anything happens, and data is not lost by them.
+//! Configurations and arguments that make no sense are refused in one line before anything happens,
+//! and data is not lost by them.
 
 use crate::support::*;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The fields that an event may have, from its schema: which of a message's fields nobody reads, and which useful ones it lacks.
+//! The fields that an event may have, from its schema: which of a message's fields nobody reads,
+//! and which useful ones it lacks.
 
 use crate::config::Config;
 use crate::event::Text;
@@ -55,7 +56,8 @@ impl Known {
         out
     }
 
-    /// Calls `field` with the dotted path of every field of a message that is not null, and whether it is known.
+    /// Calls `field` with the dotted path of every field of a message that is not null, and whether
+    /// it is known.
     pub(super) fn walk(&self, message: &Map<String, Value>, field: &mut impl FnMut(&str, bool)) {
         self.walk_below("", message, field);
     }
@@ -97,8 +99,8 @@ fn squashed(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether an unknown field's name may be shown. A map that is keyed by users or prompts has names too: what does not look like the
-/// name of a field stays here.
+/// Whether an unknown field's name may be shown. A map that is keyed by users or prompts has names
+/// too: what does not look like the name of a field stays here.
 pub(super) fn showable(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path);
     !name.is_empty()
@@ -109,8 +111,8 @@ pub(super) fn showable(path: &str) -> bool {
         && name.chars().filter(char::is_ascii_digit).count() <= MOST_DIGITS
 }
 
-/// The useful fields that none of the events carries, and what goes without them: those of [`USEFUL`], and the dimensions of the
-/// configuration's groupings.
+/// The useful fields that none of the events carries, and what goes without them: those of
+/// [`USEFUL`], and the dimensions of the configuration's groupings.
 pub(super) fn absent(config: &Config, carried: &BTreeMap<String, u64>) -> Vec<(String, String)> {
     let nobody = |path: &str| carried.get(path).is_none_or(|n| *n == 0);
     let mut out: Vec<(String, String)> = USEFUL
