@@ -17,6 +17,11 @@ impl ConfigFile {
     /// When the file is wrong, its rules included.
     pub fn read(&self) -> Result<Config, CliError> {
         let mut config = match &self.config {
+            Some(path) if path.as_os_str().is_empty() => {
+                return Err(CliError::usage(
+                    "the name of the configuration is empty: name a file with -c or DRIFTGLASS_CONFIG, or leave both out",
+                ));
+            }
             Some(path) => load(path).map_err(CliError::usage)?,
             None => Config::default(),
         };

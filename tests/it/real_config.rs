@@ -312,6 +312,9 @@ fn wrong_arguments_are_told_on_one_line() {
             "outside the traffic",
         ),
         (&["check", "-o", ""], "--output is empty"),
+        (&["check", "-c", ""], "name of the configuration is empty"),
+        (&["style", "fit", "x.json", "--most", "0"], "--most"),
+        (&["archive", "x.jsonl", "--every", "0s"], "must be above 0"),
     ] {
         let said = refused(args, 2);
         assert!(said.contains(says), "{said}");
