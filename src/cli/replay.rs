@@ -72,10 +72,14 @@ impl Replay {
 /// Opens every input and reads its first records, before anything is deleted for them.
 fn try_inputs(inputs: &Inputs, job: &Job, range: TimeRange, handle: &Handle) -> Result<(), CliError> {
     let parts = match inputs {
-        // What standard input brings can be read once only.
+        // What standard input or a pipe brings can be read once only.
         Inputs::Jsonl(files) => files
             .iter()
-            .filter(|f| !matches!(f.place, Place::Stdin))
+            .filter(|f| match &f.place {
+                Place::Stdin => false,
+                Place::Local(path) => path.is_file(),
+                Place::Object { .. } => true,
+            })
             .map(|f| Inputs::Jsonl(vec![f.clone()]))
             .collect(),
         Inputs::Archive(_) => vec![inputs.clone()],
