@@ -49,8 +49,10 @@ fn told(mistake: &ConfigError, text: &str) {
             assert!(!message.is_empty() && !message.contains('\n'));
         }
         ConfigError::Variable { line, .. } => assert!((1..=lines).contains(line)),
-        ConfigError::Value { key, message } => assert!(!key.is_empty() && !message.is_empty()),
-        ConfigError::Read { .. } => panic!("text was read as a file"),
+        ConfigError::Value { place, key, message } => {
+            assert!(place.starts_with("job.toml:") && !key.is_empty() && !message.is_empty());
+        }
+        ConfigError::Read { .. } | ConfigError::NoConfig { .. } => panic!("text was read as a file"),
     }
 }
 
@@ -64,7 +66,7 @@ fn used(config: &Config) {
     }
     let names = Names::new(Arc::clone(&groupings), &features);
     if (1..=MAX_RULES).contains(&config.rules.len())
-        && let Err(mistake) = compile_rules(config, &names)
+        && let Err(mistake) = compile_rules(config, &names, None)
     {
         assert!(!mistake.to_string().is_empty());
     }

@@ -43,7 +43,8 @@ static SETTINGS: LazyLock<Arc<Settings>> = LazyLock::new(|| {
         features: SAMPLE.plan.features.clone(),
         groupings: Arc::clone(&SAMPLE.groupings),
         names: SAMPLE.names.clone(),
-        rules: compile_rules(&SAMPLE.config, &SAMPLE.names).expect("the default rules fit the sample job"),
+        rules: compile_rules(&SAMPLE.config, &SAMPLE.names, None)
+            .expect("the default rules fit the sample job"),
         pins: Vec::new(),
         styles: Vec::new(),
     })

@@ -1,17 +1,26 @@
 //! A rule's condition: a SQL expression over a row of `windows`, planned once at start and evaluated over whole batches.
 
+use crate::config::near::{listed, near, nearest};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, DataFusionError, SchemaError};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue, SchemaError};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, ExprSchemable, Volatility};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// What a condition may name.
+pub(super) struct Columns<'a> {
+    /// The columns of `windows`.
+    pub schema: &'a SchemaRef,
+    /// The values that a text column can have in the rule's rows; `None`: any.
+    pub texts: &'a dyn Fn(&str) -> Option<Vec<String>>,
+}
 
 /// A planned condition.
 #[derive(Debug)]
@@ -26,9 +35,10 @@ impl Condition {
     ///
     /// # Errors
     /// A line about what is wrong, where, and which column is near.
-    pub(super) fn plan(context: &SessionContext, when: &str, schema: &SchemaRef) -> Result<Self, String> {
+    pub(super) fn plan(context: &SessionContext, when: &str, known: &Columns<'_>) -> Result<Self, String> {
+        let schema = known.schema;
         let all = DFSchema::try_from(schema.as_ref().clone()).map_err(|e| explain(&e))?;
-        let expr = context.parse_sql_expr(when, &all).map_err(|e| unparsed(&e, when, schema))?;
+        let expr = context.parse_sql_expr(when, &all).map_err(|e| unparsed(&e, when, known))?;
         if let Expr::Alias(a) = &expr {
             return Err(format!(
                 "{:?} stands after the end of the expression{}",
@@ -52,11 +62,20 @@ impl Condition {
                 "is of type {kind}, not a condition; compare it with something, for example psi_excess > 0.1"
             ));
         }
+        if let Some(mistake) = mistaken(&expr, known)? {
+            return Err(mistake);
+        }
         // Some functions (coalesce) have no form of their own and become another expression here.
         let simplifier =
             ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(few.clone())).build());
         let expr =
             simplifier.coerce(expr, &few).and_then(|e| simplifier.simplify(e)).map_err(|e| explain(&e))?;
+        if let Expr::Literal(constant, _) = &expr {
+            let how = if *constant == ScalarValue::Boolean(Some(true)) { "always" } else { "never" };
+            return Err(format!(
+                "is {how} true, whatever a row says; write for example verdict = 'drift', or n > 0 for every window"
+            ));
+        }
         let condition = context.create_physical_expr(expr, &few).map_err(|e| explain(&e))?;
         // A literal that doesn't fit its column (psi > 'high') plans well and fails on the first row: let it fail now.
         let nulls = columns.fields().iter().map(|f| new_null_array(f.data_type(), 1)).collect();
@@ -117,13 +136,92 @@ fn forbidden(expr: &Expr) -> Result<Option<String>, String> {
     Ok(found)
 }
 
+/// A comparison that no row can meet: with null, or of a column with a text that it never holds.
+fn mistaken(expr: &Expr, known: &Columns<'_>) -> Result<Option<String>, String> {
+    let mut found = None;
+    expr.exists(|e| {
+        found = match e {
+            Expr::BinaryExpr(b) if is_comparison(b.op) => null(&b.left, &b.right)
+                .or_else(|| null(&b.right, &b.left))
+                .or_else(|| text(&b.left, &b.right, known))
+                .or_else(|| text(&b.right, &b.left, known)),
+            Expr::BinaryExpr(b) if is_distinction(b.op) => {
+                text(&b.left, &b.right, known).or_else(|| text(&b.right, &b.left, known))
+            }
+            Expr::InList(l) => {
+                l.list.iter().find_map(|entry| null(&l.expr, entry).or_else(|| text(&l.expr, entry, known)))
+            }
+            Expr::Case(c) => c.expr.as_ref().and_then(|of| {
+                c.when_then_expr.iter().find_map(|(when, _)| null(of, when).or_else(|| text(of, when, known)))
+            }),
+            _ => None,
+        };
+        Ok(found.is_some())
+    })
+    .map_err(|e| explain(&e))?;
+    Ok(found)
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+fn is_distinction(op: Operator) -> bool {
+    matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
+}
+
+fn column(e: &Expr) -> Option<&str> {
+    if let Expr::Column(c) = e { Some(&c.name) } else { None }
+}
+
+/// What is wrong where something is compared with null.
+fn null(left: &Expr, right: &Expr) -> Option<String> {
+    let Expr::Literal(value, _) = right else { return None };
+    let what = column(left).unwrap_or("…");
+    let message =
+        || format!("a comparison with NULL is never true; write {what} IS NULL, or {what} IS NOT NULL");
+    value.is_null().then(message)
+}
+
+/// What is wrong where a column is compared with a text that it never holds.
+fn text(left: &Expr, right: &Expr, known: &Columns<'_>) -> Option<String> {
+    let Expr::Literal(value, _) = right else { return None };
+    let (name, text) = (column(left)?, value.try_as_str()??);
+    if name == "segment" && !text.is_empty() && !text.contains('=') {
+        return Some(format!(
+            "segment is never '{text}'; a segment is written 'tenant=birch', the whole stream ''"
+        ));
+    }
+    let valid = (known.texts)(name)?;
+    if valid.iter().any(|v| v == text) {
+        return None;
+    }
+    let valid: Vec<&str> = valid.iter().map(String::as_str).collect();
+    let meant = match nearest(text, valid.iter().copied()) {
+        Some(v) => format!("did you mean '{v}'?"),
+        None => format!("in this rule's rows it is one of {}", listed(&valid)),
+    };
+    Some(format!("{name} is never '{text}'; {meant}"))
+}
+
 /// A parser's or planner's error: what, where, and the nearest column.
-fn unparsed(e: &DataFusionError, when: &str, schema: &SchemaRef) -> String {
+fn unparsed(e: &DataFusionError, when: &str, known: &Columns<'_>) -> String {
+    let schema = known.schema;
     if let DataFusionError::SchemaError(inner, _) = e.find_root()
         && let SchemaError::FieldNotFound { field, .. } = inner.as_ref()
     {
         let valid: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let name = field.flat_name();
+        // "drift" in double quotes is a column to SQL.
+        let of = |f: &Arc<Field>| (known.texts)(f.name()).is_some_and(|v| v.contains(&field.name));
+        if let Some(column) = schema.fields().iter().find(|f| of(f)) {
+            let (column, text) = (column.name(), &field.name);
+            return format!(
+                "no column {name}{}; a text stands in single quotes: {column} = '{text}'",
+                place(when, text)
+            );
+        }
         return format!(
             "no column {name}{}; {}",
             place(when, &field.name),
@@ -174,20 +272,4 @@ fn explain(e: &DataFusionError) -> String {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
-}
-
-/// "did you mean …?", or what there is.
-pub(super) fn near(name: &str, what: &str, valid: &[&str]) -> String {
-    let scored: BTreeMap<u64, &str> = valid
-        .iter()
-        .map(|v| ((strsim::jaro_winkler(name, v) * 1e9) as u64, *v))
-        .filter(|(score, _)| *score > 700_000_000)
-        .collect();
-    match scored.last_key_value() {
-        Some((_, v)) => format!("did you mean {v:?}?"),
-        None => format!(
-            "{what} here are {}",
-            valid.iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(", ")
-        ),
-    }
 }

@@ -38,8 +38,14 @@ mod tests {
     }
 
     fn rules() -> Rules {
-        let known =
-            Known { dimensions: &[], features: &features(), windows: &[], groupings: &[], baselines: &[] };
+        let known = Known {
+            dimensions: &[],
+            features: &features(),
+            windows: &[],
+            groupings: &[],
+            baselines: &[],
+            pins: None,
+        };
         Rules::compile(&default_rules(), &known).unwrap()
     }
 
@@ -100,12 +106,12 @@ mod tests {
             ("prompt_tokens", "prompt-drift"),
             ("prompt_length", "prompt-length"),
             ("language", "language-mix"),
-            ("style_collection", "style-mix"),
+            ("style_collection", "style-collection-mix"),
             ("sampler", "generation-settings"),
             ("loras", "generation-settings"),
             ("error_code", "error-taxonomy"),
             ("content_mix", "content-mix"),
-            ("style_mix", "content-mix"),
+            ("style_mix", "style-mix"),
         ] {
             let mut r = row("tenant=birch", feature, T);
             assert_eq!(holding(r.clone()), [rule]);

@@ -1,7 +1,8 @@
 //! Rules: what each looks at, and its outcome for every row it looks at.
 
-use super::condition::{Condition, near};
+use super::condition::{Columns, Condition};
 use super::state::Observation;
+use crate::config::near::near;
 use crate::config::{OneOrMany, RuleEntry, Severity, units::Span};
 use crate::event::{column, dimension};
 use crate::store::rows::{Verdict, WindowRow, windows_schema};
@@ -69,8 +70,11 @@ pub struct Known<'a> {
     pub windows: &'a [String],
     /// `segment_by` of the groupings; "" is the whole stream.
     pub groupings: &'a [String],
-    /// Names of baselines. `pinned:NAME` and `release:VERSION` are valid beside them, since they come and go while the job runs.
+    /// Names of the rolling baselines.
     pub baselines: &'a [String],
+    /// Names of the output's pins, where they are known: `pinned:NAME` is valid beside the rolling
+    /// ones for each of them, or for any.
+    pub pins: Option<&'a [String]>,
 }
 
 /// What an alert needs to know of its rule.
@@ -146,12 +150,16 @@ impl Rules {
                 })
                 .transpose()
                 .map_err(|m| wrong("segment_by", m))?;
-            let baselines = baselines(&e.baseline, known.baselines).map_err(|m| wrong("baseline", m))?;
+            let baselines = baselines(&e.baseline, known).map_err(|m| wrong("baseline", m))?;
             if e.when.len() > LONGEST_WHEN {
                 let message = format!("is {} characters long, {LONGEST_WHEN} at most", e.when.len());
                 return Err(wrong("when", message));
             }
-            let condition = Condition::plan(&context, &e.when, &schema).map_err(|m| wrong("when", m))?;
+            let columns = Columns {
+                schema: &schema,
+                texts: &|column| texts(column, &features, &windows, groupings.as_ref(), &baselines, known),
+            };
+            let condition = Condition::plan(&context, &e.when, &columns).map_err(|m| wrong("when", m))?;
             for f in features {
                 rules.by_feature.entry(f).or_default().push(i);
             }
@@ -248,18 +256,69 @@ fn names(
         .collect()
 }
 
-fn baselines(given: &OneOrMany, known: &[String]) -> Result<Baselines, String> {
+fn baselines(given: &OneOrMany, known: &Known<'_>) -> Result<Baselines, String> {
     if given.0.is_empty() {
         return Ok(Baselines::Rolling);
     }
-    let made = |b: &&String| {
-        ["pinned:", "release:"].iter().any(|p| b.strip_prefix(p).is_some_and(|rest| !rest.is_empty()))
-    };
-    let (made, listed): (Vec<&String>, Vec<&String>) = given.0.iter().partition(made);
-    let listed = OneOrMany(listed.into_iter().cloned().collect());
-    let mut all = names(&listed, "baseline", known, str::to_owned)?;
-    all.extend(made.into_iter().cloned());
+    let mut all = BTreeSet::new();
+    for name in &given.0 {
+        match name.strip_prefix("pinned:").filter(|pin| !pin.is_empty()) {
+            Some(pin) => all.insert(pinned(pin, known.pins)?),
+            None if name.starts_with("release:") => {
+                return Err(format!(
+                    "no baseline {name:?}: releases are no baselines; pin a range (driftglass baseline pin NAME …) and write \"pinned:NAME\""
+                ));
+            }
+            None => {
+                let one = OneOrMany(vec![name.clone()]);
+                all.extend(names(&one, "baseline", known.baselines, str::to_owned)?);
+                true
+            }
+        };
+    }
     Ok(Baselines::Named(all))
+}
+
+/// A pin's baseline, which must be there where pins are known.
+fn pinned(pin: &str, pins: Option<&[String]>) -> Result<String, String> {
+    let name = format!("pinned:{pin}");
+    let Some(pins) = pins.filter(|p| !p.iter().any(|p| p == pin)) else { return Ok(name) };
+    let there = match pins {
+        [] => "this output has none".to_owned(),
+        some => {
+            let valid: Vec<&str> = some.iter().map(String::as_str).collect();
+            near(pin, "pins", &valid)
+        }
+    };
+    Err(format!(
+        "no baseline {name:?}; {there} (driftglass baseline pin {pin} --from … --to … makes it; until then leave the rule out)"
+    ))
+}
+
+/// The values that a text column can have in a rule's rows; `None`: any.
+fn texts(
+    column: &str,
+    features: &BTreeSet<String>,
+    windows: &BTreeSet<String>,
+    groupings: Option<&BTreeSet<String>>,
+    baselines: &Baselines,
+    known: &Known<'_>,
+) -> Option<Vec<String>> {
+    let all = |some: &BTreeSet<String>| some.iter().cloned().collect::<Vec<_>>();
+    Some(match column {
+        "verdict" => Verdict::ALL.map(|v| v.name().to_owned()).to_vec(),
+        "kind" => ["categorical", "numeric", "rate", "volume", "embedding"].map(str::to_owned).to_vec(),
+        "feature" => all(features),
+        "window" if windows.is_empty() => known.windows.to_vec(),
+        "window" => all(windows),
+        "segment_by" => groupings.map_or_else(|| known.groupings.to_vec(), all),
+        "baseline" => match baselines {
+            // Where nothing is compared (volumes) the name is empty.
+            Baselines::Rolling => [known.baselines, &[String::new()]].concat(),
+            Baselines::Named(names) => all(names),
+        },
+        _ => return None,
+    })
 }
 
 /// "1440m" is the window that the job calls "24h".

@@ -9,7 +9,7 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|s| (*s).to_owned()).collect()
 }
 
-fn compile(toml: &str) -> Result<Rules, RuleError> {
+fn compile_with(toml: &str, pins: Option<&[String]>) -> Result<Rules, RuleError> {
     let entries = parse(toml, "job.toml", |_| None).unwrap().rules;
     let (dimensions, features) =
         (strings(&["model_version", "tenant"]), strings(&["prompt_tokens", "nsfw", "volume"]));
@@ -21,8 +21,13 @@ fn compile(toml: &str) -> Result<Rules, RuleError> {
         windows: &windows,
         groupings: &groupings,
         baselines: &baselines,
+        pins,
     };
     Rules::compile(&entries, &known)
+}
+
+fn compile(toml: &str) -> Result<Rules, RuleError> {
+    compile_with(toml, None)
 }
 
 fn rule(more: &str, when: &str) -> String {
@@ -56,7 +61,7 @@ fn a_condition_is_judged_for_each_row_and_null_is_no() {
 fn a_rule_looks_only_at_its_rows() {
     let more =
         "window = [\"1440m\"]\nsegment_by = \"tenant\"\nbaseline = [\"rolling_7d\", \"pinned:launch\"]";
-    let rules = compile(&rule(more, "true")).unwrap();
+    let rules = compile(&rule(more, "n > 0")).unwrap();
     let mut rows = vec![row("tenant=a", "prompt_tokens", T); 6];
     rows[1].feature = "nsfw".into();
     rows[2].window = "30m".into();
@@ -166,22 +171,82 @@ fn unknown_names_are_refused_with_their_neighbour() {
         ("window = \"25h\"", "window: no window \"25h\"; did you mean \"24h\"?"),
         ("window = \"6h\"", "windows here are \"30m\", \"24h\""),
         ("segment_by = \"tenants\"", "segment_by: no grouping \"tenants\"; did you mean \"tenant\"?"),
-        ("segment_by = []", "names no grouping"),
         ("baseline = \"rolling_8d\"", "baseline: no baseline \"rolling_8d\"; did you mean \"rolling_"),
         ("baseline = \"pinned:\"", "no baseline \"pinned:\""),
     ] {
-        let text = refusal(more, "true");
+        let text = refusal(more, "n > 0");
         assert!(text.contains(says), "{more} gives {text}");
     }
     let e =
-        compile("[[rules]]\nname = \"r\"\nfeature = \"nsfv\"\nwhen = \"true\"\n").unwrap_err().to_string();
+        compile("[[rules]]\nname = \"r\"\nfeature = \"nsfv\"\nwhen = \"n > 0\"\n").unwrap_err().to_string();
     assert_eq!(e, "rule \"r\": feature: no feature \"nsfv\"; did you mean \"nsfw\"?");
-    assert!(compile("[[rules]]\nname = \"r\"\nfeature = []\nwhen = \"true\"\n").is_err());
+}
+
+#[test]
+fn what_no_row_can_meet_is_refused_with_what_was_meant() {
+    let only = "window = \"24h\"\nsegment_by = \"tenant\"";
+    for (when, says) in [
+        ("verdict = 'drfit'", "verdict is never 'drfit'; did you mean 'drift'?"),
+        ("verdict = 'Drift'", "did you mean 'drift'?"),
+        ("n > 5 and verdict <> 'insuficient_data'", "did you mean 'insufficient_data'?"),
+        ("verdict in ('drift', 'okay')", "verdict is never 'okay'"),
+        ("'categoric' = kind", "did you mean 'categorical'?"),
+        ("feature = 'prompt_token'", "did you mean 'prompt_tokens'?"),
+        ("feature = 'nsfw'", "in this rule's rows it is one of \"prompt_tokens\""),
+        ("window = '30m'", "in this rule's rows it is one of \"24h\""),
+        ("segment_by = 'region'", "in this rule's rows it is one of \"tenant\""),
+        ("baseline = 'rolling_9d'", "did you mean 'rolling_"),
+        ("baseline = 'release:2'", "in this rule's rows it is one of"),
+        ("verdict is distinct from 'drfit'", "did you mean 'drift'?"),
+        ("case verdict when 'drfit' then true else n > 5 end", "did you mean 'drift'?"),
+        ("segment = 'birch'", "a segment is written 'tenant=birch'"),
+        ("psi = null", "never true; write psi IS NULL"),
+        ("not (null <> psi)", "never true; write psi IS NULL"),
+        ("psi in (0.5, null)", "never true; write psi IS NULL"),
+        ("verdict = null", "write verdict IS NULL"),
+        ("1 = 1", "is always true"),
+        ("true", "is always true"),
+        ("n = n or 1 < 2", "is always true"),
+        ("1 > 2 and psi > 0.1", "is never true"),
+        ("false", "is never true"),
+        ("verdict = \\\"drift\\\"", "a text stands in single quotes: verdict = 'drift'"),
+    ] {
+        let text = refusal(only, when);
+        assert!(text.starts_with("rule \"r\": when: ") && text.contains(says), "{when:?} gives {text}");
+    }
+    for when in [
+        "n / (n - n) > 1",
+        "verdict like 'dr%'",
+        "verdict is null",
+        "psi is distinct from null",
+        "lower(verdict) = 'DRIFT'",
+    ] {
+        assert!(compile(&rule(only, when)).is_ok(), "{when}");
+    }
+}
+
+#[test]
+fn a_rule_s_pins_must_be_there_where_pins_are_known() {
+    let on = |name: &str| rule(&format!("baseline = \"{name}\""), "n > 0");
+    let pins = strings(&["launch", "spring"]);
+    let refused =
+        |name: &str, pins: Option<&[String]>| compile_with(&on(name), pins).unwrap_err().to_string();
+    assert!(compile_with(&on("pinned:launch"), Some(&pins)).is_ok());
+    assert!(compile_with(&on("pinned:lunch"), None).is_ok(), "pins are not known yet");
+    assert!(
+        refused("pinned:lunch", Some(&pins))
+            .contains("no baseline \"pinned:lunch\"; did you mean \"launch\"?")
+    );
+    assert!(refused("pinned:x", Some(&pins)).contains("pins here are \"launch\", \"spring\""));
+    assert!(refused("pinned:x", Some(&[])).contains("this output has none"));
+    for pins in [None, Some(&pins[..])] {
+        assert!(refused("release:M2", pins).contains("releases are no baselines"));
+    }
 }
 
 #[test]
 fn groupings_are_known_by_any_order_and_name() {
-    let rules = compile(&rule("segment_by = [\"tenant, model.version\", \"\"]", "true")).unwrap();
+    let rules = compile(&rule("segment_by = [\"tenant, model.version\", \"\"]", "n > 0")).unwrap();
     let mut rows = vec![row("tenant=a", "prompt_tokens", T); 3];
     rows[1].segment_by = "model_version,tenant".into();
     rows[2].segment_by = "".into();

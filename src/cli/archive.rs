@@ -1,6 +1,6 @@
 //! `driftglass archive`: a topic or JSON lines to a redacted Parquet archive of events.
 
-use super::common::{runtime, say, stop_signal};
+use super::common::{runtime, say, stop_signal, tell_output};
 use super::inputs::{Looked, nothing_taken};
 use super::live::Shown;
 use super::show::refused_fields;
@@ -53,8 +53,13 @@ pub struct Archive {
     #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows_per_file: u64,
     /// Time after which a file is written though it is not full
-    #[arg(long, value_name = "TIME", default_value_t = Span::minutes(10))]
+    #[arg(long, value_name = "TIME", default_value_t = Span::minutes(10), value_parser = some_time)]
     every: Span,
+}
+
+fn some_time(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    if span.0 > 0 { Ok(span) } else { Err("must be above 0, for example 10m".to_owned()) }
 }
 
 /// Why archiving stopped.
@@ -66,7 +71,7 @@ enum ArchiveError {
     Write(#[from] ArchiveWriteError),
     #[error(
         "partition {partition}: {bad} of the last {of} messages are bad ({reasons}), more than input.max_bad_share = {share} \
-         allows; mend the producer, check input.kafka.topic, or raise the share"
+         allows; fix the producer, check input.kafka.topic, or raise the share"
     )]
     MostlyBad { partition: PartitionId, bad: u64, of: u64, reasons: String, share: f64 },
     #[error(
@@ -113,6 +118,8 @@ impl Archive {
         let storage = Storage::open(&root, runtime.handle().clone()).map_err(CliError::failed)?;
         let storage = storage.with(Patience::Briefly);
         config.engine.job = Some(NAME.to_owned());
+        // An archive judges nothing, and the pins that rules may name are in the job's output.
+        config.rules.clear();
         let idle = config.windows.idle.duration();
         let properties = config.kafka.properties.clone();
         let max_message = usize::try_from(config.input.max_message.0).unwrap_or(usize::MAX);
@@ -129,6 +136,7 @@ impl Archive {
             key_id: job.plan.hasher.key_id(),
             rows_per_file: self.rows_per_file,
         };
+        tell_output(&storage, false, global);
         let claims = Arc::new(Claims {
             target: Arc::new(target),
             claimed: Claimed::default(),

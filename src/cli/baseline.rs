@@ -5,6 +5,7 @@ use super::{CliError, ConfigFile, Global};
 use crate::baseline::{Accept, Segments, missing_shares, side};
 use crate::config::Config;
 use crate::config::features::{Feature, Kind};
+use crate::config::near::near;
 use crate::config::segments::parts;
 use crate::engine::Job;
 use crate::engine::pins::{self, Held, PinError};
@@ -17,6 +18,7 @@ use clap::{Args, Subcommand};
 use globset::Glob;
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use tokio::runtime::Runtime;
@@ -76,6 +78,9 @@ enum Action {
         /// Accept the days that began before this time instead of all that the job has seen
         #[arg(long, value_parser = time)]
         at: Option<i64>,
+        /// Also for a segment that this output has not seen (yet), or a time that it has not reached
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -121,16 +126,24 @@ impl Baseline {
                 ))
             }
             Action::Drop { config, name } => {
-                let storage = existing(&config.read()?, &runtime)?;
+                let config = config.read()?;
+                let storage = existing(&config, &runtime)?;
                 pins::unpin(&storage, &name).map_err(classify)?;
-                match global.json {
-                    true => say(&json!({ "dropped": format!("pinned:{name}") }).to_string()),
-                    false => {
-                        say(&format!("dropped pinned:{name}; a job that runs keeps it until it starts again"))
-                    }
+                let name = format!("pinned:{}", name.strip_prefix("pinned:").unwrap_or(&name));
+                if global.json {
+                    return say(&json!({ "dropped": name }).to_string());
                 }
+                let named = config.rules.iter().filter(|r| r.baseline.0.contains(&name));
+                let named: Vec<&str> = named.map(|r| r.name.as_str()).collect();
+                let next = match named.is_empty() {
+                    true => "a job that runs keeps it until it starts again".to_owned(),
+                    false => format!("no job starts before these rules name another: {}", named.join(", ")),
+                };
+                say(&format!("dropped {name}; {next}"))
             }
-            Action::Accept { config, pick, at } => accept(&look(&config, &runtime)?, pick, at, global),
+            Action::Accept { config, pick, at, force } => {
+                accept(&look(&config, &runtime)?, pick, at, force, global)
+            }
         }
     }
 }
@@ -241,18 +254,20 @@ impl Wanted {
         let feature = match feature {
             None => None,
             Some(f) => Some(names.features.iter().position(|k| **k == *f).ok_or_else(|| {
-                CliError::usage(format!("no feature {f:?}; features are {}", names.features.join(", ")))
+                let known: Vec<&str> = names.features.iter().map(|f| &**f).collect();
+                CliError::usage(format!("no feature {f:?}; {}", near(f, "features", &known)))
             })?),
         };
         Ok(Self { segments, feature })
     }
 
     fn wants(&self, segment: &Segment, feature: usize, names: &Names) -> bool {
-        // By its name, or as tables show it.
-        let is_match = || {
-            self.segments.is_match(&segment.name) || self.segments.is_match(&names.identity(segment).name)
-        };
-        self.feature.is_none_or(|f| f == feature) && is_match()
+        self.feature.is_none_or(|f| f == feature) && self.is_match(segment, names)
+    }
+
+    /// Whether a segment is meant, by its name or as tables show it.
+    fn is_match(&self, segment: &Segment, names: &Names) -> bool {
+        self.segments.is_match(&segment.name) || self.segments.is_match(&names.identity(segment).name)
     }
 }
 
@@ -272,10 +287,16 @@ fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliEr
         held.iter().filter_map(|h| Some((h.segment.clone(), users(&h.sketch)?))).collect();
     held.retain(|h| wanted.wants(&h.segment, h.feature, names));
     if held.is_empty() {
-        return Err(CliError::usage(format!(
-            "{name} holds nothing of segment {pattern:?}{}; --segment '*' shows all that it holds",
-            pick.feature.as_ref().map_or_else(String::new, |f| format!(" and feature {f}"))
-        )));
+        let any = pins::held(job, name, &|_, f| f == 0).map_err(classify)?;
+        let found = any.iter().any(|h| wanted.is_match(&h.segment, names));
+        // Names that clients chose are told as their hashes.
+        let any: Vec<Segment> = any.iter().map(|h| names.identity(&h.segment)).collect();
+        let segments: BTreeSet<&str> = any.iter().map(|s| &*s.name).collect();
+        let instead = match &pick.feature {
+            Some(f) if found => format!("it has the segment, but nothing of feature {f}"),
+            _ => no_segment(&pattern, names, &segments),
+        };
+        return Err(CliError::usage(format!("{name} holds nothing of segment {pattern:?}: {instead}")));
     }
     let min_users = job.settings.config.privacy.min_users;
     let lines = held.iter().map(|h| {
@@ -367,18 +388,49 @@ fn top(sketch: &Sketch, min_users: u32, value: impl Fn(&str, u64) -> String) -> 
     all.into_iter().map(|(key, n)| (key, n as f64 / total.max(1) as f64)).collect()
 }
 
-fn accept(job: &Job, pick: Pick, at: Option<i64>, global: &Global) -> Result<(), CliError> {
+/// Why no segment fits a pattern: the grouping that it would be of is none, or what it may have meant.
+fn no_segment(pattern: &str, names: &Names, segments: &BTreeSet<&str>) -> String {
+    let columns = pattern.split(',').map(|part| part.split_once('=').map(|(column, _)| column));
+    let plain = |c: &&str| !c.is_empty() && c.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let by: Option<BTreeSet<&str>> = columns.map(|c| c.filter(plain)).collect();
+    let by = by.map(|by| by.into_iter().collect::<Vec<_>>().join(","));
+    if let Some(by) = by.filter(|by| names.groupings.index_of(by).is_none()) {
+        let known: Vec<&str> = names.groupings.all.iter().map(|g| &*g.name).collect();
+        return format!("there is no grouping by {by:?}; {}", near(&by, "groupings", &known));
+    }
+    let known: Vec<&str> = segments.iter().copied().filter(|s| !s.is_empty()).collect();
+    near(pattern, "segments", &known)
+}
+
+fn accept(job: &Job, pick: Pick, at: Option<i64>, force: bool, global: &Global) -> Result<(), CliError> {
     let segment = pick.segment.unwrap_or_else(|| "*".to_owned());
     // Looked up for its errors: a typing error must not be taken for an accept that changes nothing.
     let names = &job.settings.names;
-    Wanted::new(&segment, pick.feature.as_deref(), names)?;
+    let wanted = Wanted::new(&segment, pick.feature.as_deref(), names)?;
+    let newest = pins::newest_hour(job).map_err(classify)?.ok_or_else(|| {
+        CliError::usage(format!("{} holds no panes yet: nothing to accept", job.storage.url()))
+    })?;
+    if !force {
+        let seen = pins::segments_seen(job).map_err(classify)?;
+        if !seen.iter().any(|s| wanted.is_match(s, names)) {
+            // Names that clients chose are told as their hashes.
+            let seen: Vec<Segment> = seen.iter().map(|s| names.identity(s)).collect();
+            let seen: BTreeSet<&str> = seen.iter().map(|s| &*s.name).collect();
+            let instead = no_segment(&segment, names, &seen);
+            return Err(CliError::usage(format!(
+                "no segment {segment:?} in this output: {instead} (--force accepts it all the same)"
+            )));
+        }
+        if let Some(at) = at.filter(|at| *at > newest) {
+            return Err(CliError::usage(format!(
+                "--at {} is later than all that this output has seen ({}); leave it out, or accept what is still to come with --force",
+                text(at),
+                text(newest)
+            )));
+        }
+    }
+    let at = at.unwrap_or(newest);
     let segment = names.shown.identities(&names.groupings.all, &segment);
-    let at = match at {
-        Some(at) => at,
-        None => pins::newest_hour(job).map_err(classify)?.ok_or_else(|| {
-            CliError::usage(format!("{} holds no panes yet: nothing to accept", job.storage.url()))
-        })?,
-    };
     let record = Accept { segment, feature: pick.feature, at };
     let again = pins::accept(job, &record).map_err(classify)?;
     if global.json {

@@ -5,9 +5,9 @@ use super::style::classify;
 use super::{CliError, ConfigFile, Global, check_events};
 use crate::alert::{DEFAULT_RULES_TOML, sink};
 use crate::config::units::Span;
-use crate::config::{Config, DEFAULT_TOML, Embedding};
+use crate::config::{Config, DEFAULT_TOML, Embedding, RuleEntry};
 use crate::embed::{Embedder, vector_plan};
-use crate::engine::compile_rules;
+use crate::engine::{compile_rules, pins};
 use crate::source::kafka::{Probed, probe};
 use crate::store::panes::Names;
 use crate::store::{Created, Storage, StorageError};
@@ -139,7 +139,11 @@ impl Check {
         let features = config.feature_set().map_err(CliError::usage)?;
         let groupings = config.groupings().map_err(CliError::usage)?;
         let names = Names::new(Arc::new(groupings), &features);
-        let rules = compile_rules(&config, &names)?;
+        // Rules of the file's own were planned when it was read.
+        let rules = match config.rules.len() {
+            0 => compile_rules(&config, &names, None)?.all().len(),
+            some => some,
+        };
         sink::from_config(&config.alerts).map_err(CliError::usage)?;
         let runtime = runtime()?;
         if let Some(events) = &self.events {
@@ -156,7 +160,7 @@ impl Check {
                 features.len(),
                 names.groupings.all.len(),
                 windows.join(" "),
-                rules.all().len(),
+                rules,
                 if config.rules.is_empty() { "default rules" } else { "rules" },
             ),
         ))?;
@@ -166,7 +170,11 @@ impl Check {
                 "is not set: ids are hashed with a key that everybody knows; set it from the environment: key = \"${DRIFTGLASS_KEY}\"",
             ))?;
         }
-        report.add(output(&config, &runtime))?;
+        let (found, pins) = output(&config, &runtime);
+        report.add(found)?;
+        if let Some(finding) = pinned(&config, &names, pins.as_deref()) {
+            report.add(finding)?;
+        }
         match &config.input.kafka {
             None => report.add(Finding::warn(
                 "kafka",
@@ -213,8 +221,9 @@ fn kafka(brokers: &str, topic: &str, p: &Probed) -> Finding {
         indicatif::HumanCount(p.messages)
     );
     if let Some(refused) = &p.group_refused {
-        text +=
-            &format!("; the group can't be used ({refused}): grant READ on it, or mend input.kafka.group");
+        text += &format!(
+            "; the group can't be used ({refused}): grant READ on it, or name another input.kafka.group"
+        );
         return Finding::fail("kafka", text);
     }
     Finding::ok("kafka", text)
@@ -242,8 +251,20 @@ fn images(section: &Embedding, config: &Config, runtime: &Runtime) -> Finding {
     }
 }
 
-/// Tries at the output all that a job does there.
-fn output(config: &Config, runtime: &Runtime) -> Finding {
+/// How the pins stand that rules name.
+fn pinned(config: &Config, names: &Names, pins: Option<&[String]>) -> Option<Finding> {
+    let on_pins = |r: &RuleEntry| r.baseline.0.iter().any(|b| b.starts_with("pinned:"));
+    if !config.rules.iter().any(on_pins) {
+        return None;
+    }
+    let Some(pins) = pins else {
+        return Some(Finding::warn("rules", "name pins, which can't be looked up: the output can't be read"));
+    };
+    compile_rules(config, names, Some(pins)).err().map(|e| Finding::fail("rules", e.to_string()))
+}
+
+/// Tries at the output all that a job does there. Also the names of its pins, where it can be read.
+fn output(config: &Config, runtime: &Runtime) -> (Finding, Option<Vec<String>>) {
     let (dir, handle) = (config.output.dir.clone(), runtime.handle().clone());
     let folder = local(&dir);
     let is_new = folder.as_ref().is_some_and(|f| !f.exists());
@@ -251,11 +272,12 @@ fn output(config: &Config, runtime: &Runtime) -> Finding {
     let tried = dir.clone();
     // On a thread of its own: a store that does not answer is tried again by its client for minutes.
     let spawned = std::thread::Builder::new().name("output".into()).spawn(move || {
+        let opened = Storage::open(&tried, handle).map_err(|e| e.to_string());
         let _ =
-            to.send(Storage::open(&tried, handle).map_err(|e| e.to_string()).and_then(|s| try_output(&s)));
+            to.send(opened.and_then(|s| Ok((try_output(&s)?, pins::names(&s).map_err(|e| e.to_string())?))));
     });
     if let Err(e) = spawned {
-        return Finding::fail("output", format!("{dir}: {e}"));
+        return (Finding::fail("output", format!("{dir}: {e}")), None);
     }
     let answer = from.recv_timeout(OUTPUT_TIMEOUT);
     if let Some(folder) = folder {
@@ -265,22 +287,17 @@ fn output(config: &Config, runtime: &Runtime) -> Finding {
             let _ = std::fs::remove_dir(folder);
         }
     }
-    match answer {
-        Ok(Ok(text)) => Finding::ok("output", text),
-        Ok(Err(e)) => Finding::fail(
-            "output",
-            format!(
-                "{dir}: {e}; check output.dir, its permissions, and the store's credentials in the environment"
-            ),
+    let failed = match answer {
+        Ok(Ok((text, pins))) => return (Finding::ok("output", text), Some(pins)),
+        Ok(Err(e)) => format!(
+            "{dir}: {e}; check output.dir, its permissions, and the store's credentials in the environment"
         ),
-        Err(_) => Finding::fail(
-            "output",
-            format!(
-                "{dir}: no answer within {} s; check the address and region of the store, and the network",
-                OUTPUT_TIMEOUT.as_secs()
-            ),
+        Err(_) => format!(
+            "{dir}: no answer within {} s; check the address and region of the store, and the network",
+            OUTPUT_TIMEOUT.as_secs()
         ),
-    }
+    };
+    (Finding::fail("output", failed), None)
 }
 
 fn local(dir: &str) -> Option<PathBuf> {
@@ -332,7 +349,7 @@ fn try_output(s: &Storage) -> Result<String, String> {
 }
 
 /// Whether a file can be appended to; what is not there is not made.
-fn appendable(path: &Path) -> std::io::Result<()> {
+pub(super) fn appendable(path: &Path) -> std::io::Result<()> {
     let there = path.exists();
     std::fs::OpenOptions::new().append(true).create(true).open(path)?;
     if there { Ok(()) } else { std::fs::remove_file(path) }
@@ -388,10 +405,10 @@ mod tests {
         let mut config = Config::default();
         let there = dir.path().join("out");
         config.output.dir = there.display().to_string();
-        assert_eq!(output(&config, &rt).standing, Standing::Ok);
+        assert_eq!(output(&config, &rt).0.standing, Standing::Ok);
         assert!(!there.exists(), "it was not there before");
         std::fs::write(&there, b"a file").unwrap();
-        let finding = output(&config, &rt);
+        let (finding, _) = output(&config, &rt);
         assert_eq!(finding.standing, Standing::Fail);
         assert!(finding.text.contains("output.dir"), "{}", finding.text);
     }

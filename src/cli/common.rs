@@ -1,9 +1,12 @@
 //! What commands share: configuration, runtime, storage, signals.
 
-use super::{CliError, ConfigFile};
+use super::{CliError, ConfigFile, Global};
 use crate::config::{Config, load};
+use crate::engine::compile_rules;
+use crate::source::kafka::client_config;
 use crate::stdout::stdout;
 use crate::store::Storage;
+use crate::store::panes::Names;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +16,31 @@ impl ConfigFile {
     /// The configuration, with the output of the command line.
     ///
     /// # Errors
-    /// When the file is wrong.
+    /// When the file is wrong, its rules included.
     pub fn read(&self) -> Result<Config, CliError> {
         let mut config = match &self.config {
+            Some(path) if path.as_os_str().is_empty() => {
+                return Err(CliError::usage(
+                    "the name of the configuration is empty: name a file with -c or DRIFTGLASS_CONFIG, or leave both out",
+                ));
+            }
             Some(path) => load(path).map_err(CliError::usage)?,
             None => Config::default(),
         };
         if let Some(output) = &self.output {
+            if output.trim().is_empty() {
+                return Err(CliError::usage("--output is empty: name a folder or the URL of a store"));
+            }
             config.output.dir.clone_from(output);
+        }
+        if !config.rules.is_empty() {
+            let features = config.feature_set().map_err(CliError::usage)?;
+            let groupings = config.groupings().map_err(CliError::usage)?;
+            compile_rules(&config, &Names::new(Arc::new(groupings), &features), None)?;
+        }
+        if let Some(kafka) = &config.input.kafka {
+            client_config(&kafka.brokers, &kafka.group, &config.kafka.properties)
+                .map_err(|e| CliError::usage(format!("{}{e}", config.origin.place("kafka.properties"))))?;
         }
         Ok(config)
     }
@@ -53,6 +73,17 @@ pub fn tell(line: impl std::fmt::Display) {
 /// When it can't be used.
 pub fn storage(config: &Config, runtime: &Runtime) -> Result<Storage, CliError> {
     Storage::open(&config.output.dir, runtime.handle().clone()).map_err(CliError::failed)
+}
+
+/// Says where the results go, for whoever is surprised by a relative path.
+pub fn tell_output(storage: &Storage, emptied: bool, global: &Global) {
+    if global.quiet {
+        return;
+    }
+    let url = storage.url();
+    let path = url::Url::parse(url).ok().filter(|u| u.scheme() == "file").and_then(|u| u.to_file_path().ok());
+    let place = path.map_or_else(|| url.to_owned(), |p| p.display().to_string());
+    eprintln!("output: {place}{}", if emptied { " (emptied first, as --overwrite says)" } else { "" });
 }
 
 /// Set once SIGTERM or SIGINT has come; a second one ends the process at once.

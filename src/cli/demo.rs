@@ -193,8 +193,14 @@ fn traffic(settings: &Settings) -> Result<Traffic, CliError> {
 fn prepare(dir: &Path, traffic: &Traffic) -> Result<Config, CliError> {
     std::fs::create_dir_all(dir)
         .map_err(|e| CliError::failed(format!("can't make folder {}: {e}", dir.display())))?;
-    write_labels(&dir.join("incidents.json"), traffic)?;
     let file = dir.join("driftglass.toml");
+    if std::fs::read_to_string(&file).is_ok_and(|t| !t.starts_with(WRITTEN)) {
+        return Err(CliError::usage(format!(
+            "{} is not a demo's: choose another --dir, since the demo would overwrite it",
+            file.display()
+        )));
+    }
+    write_labels(&dir.join("incidents.json"), traffic)?;
     let absolute = std::path::absolute(dir.join("out")).map_err(CliError::failed)?;
     let Some(out) = absolute.to_str() else {
         return Err(CliError::usage(format!("{} is no UTF-8 path; choose another --dir", dir.display())));
@@ -212,10 +218,13 @@ fn replay_output(config: &Config, dir: &Path) -> Result<config::Output, CliError
     Ok(config::Output { dir, ..config.output.clone() })
 }
 
+/// How the configuration of a demo begins.
+const WRITTEN: &str = "# Written by driftglass demo.";
+
 /// The demo's configuration: defaults, but for what keeps three weeks in two minutes.
 fn configuration(out: &str) -> String {
     format!(
-        r#"# Written by driftglass demo. `driftglass check --print-default` shows every key with its default.
+        r#"{WRITTEN} `driftglass check --print-default` shows every key with its default.
 
 [input]
 # The demo's own broker has ended with it. Name yours to go on:
@@ -281,6 +290,18 @@ mod tests {
             assert_eq!(config.baselines.rolling_days, [7]);
             assert!(!config.privacy.key.is_empty());
         }
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_a_demo_s_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = traffic(&settings()).unwrap();
+        prepare(dir.path(), &made).unwrap();
+        prepare(dir.path(), &made).unwrap();
+        let file = dir.path().join("driftglass.toml");
+        std::fs::write(&file, "[output]\ndir = \"mine\"\n").unwrap();
+        assert!(prepare(dir.path(), &made).unwrap_err().to_string().contains("is not a demo's"));
+        assert!(std::fs::read_to_string(&file).unwrap().contains("mine"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub use producer::{ProduceError, Producer};
 use super::common::{tell, time};
 use super::{CliError, ConfigFile, Global};
 use crate::enrich::DEFAULT_KEY;
-use crate::generate::{GenerateError, Generator, Incident, Settings, labels};
+use crate::generate::{Dimension, GenerateError, Generator, Incident, IncidentKind, Settings, labels};
 use chrono::{DateTime, Duration};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -20,13 +20,23 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Arguments.
-#[derive(Debug, Args)]
-#[command(after_help = "Incidents: KIND:SEGMENT:START[..END][:KEY=VALUE,…], for example
+fn after_help() -> String {
+    format!(
+        "Incidents: KIND:SEGMENT:START[..END][:KEY=VALUE,…], for example
   prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14:share=0.6
   aesthetic-drop:model_version=sdxl-1.1:2026-01-12
   latency-and-errors:region=ap-south:2026-01-13..2026-01-14:factor=2,error_rate=0.1
-Kinds: prompt-shift, aesthetic-drop, latency-and-errors, nsfw-rise, cost-rise, acceptance-drop, language-shift, volume-drop")]
+SEGMENT is all, or DIMENSION=VALUE (several joined by commas) with a dimension of {}.
+Kinds, with their parameters and what these are when left out:
+{}",
+        Dimension::NAMES.join(", "),
+        IncidentKind::help()
+    )
+}
+
+/// Arguments.
+#[derive(Debug, Args)]
+#[command(after_help = after_help())]
 pub struct Generate {
     /// Where to: JSON lines (.gz and .zst compressed) or a redacted archive (.parquet); absent or -: JSON lines to standard output
     #[arg(value_name = "FILE", conflicts_with = "kafka")]
@@ -280,6 +290,42 @@ mod tests {
         let days = parse(&["--days", "0"]).unwrap().settings().unwrap_err().to_string();
         assert!(days.contains("days is 0"), "{days}");
         assert!(parse(&["-"]).unwrap().path().is_none(), "standard output");
+    }
+
+    #[test]
+    fn the_help_lists_every_kind_and_dimension() {
+        use clap::CommandFactory;
+        let help = Line::command().render_help().to_string();
+        for name in IncidentKind::NAMES.iter().chain(&Dimension::NAMES) {
+            assert!(help.contains(name), "{name}: {help}");
+        }
+        assert!(help.contains("style-shift          share=0.4"), "{help}");
+    }
+
+    #[test]
+    fn incidents_that_touch_no_event_are_refused() {
+        let said = |incident: &str| {
+            let args = ["--days", "2", "--start", "2026-01-05", "--incident", incident];
+            Generator::new(parse(&args).unwrap().settings().unwrap()).map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(said("cost-rise:all:2026-01-06"), Ok(()));
+        assert_eq!(said("cost-rise:all:2026-01-01..2026-01-06"), Ok(()), "it has begun before");
+        for (incident, says) in [
+            (
+                "cost-rise:all:2026-01-07",
+                "lies outside the traffic, which is from 2026-01-05T00:00:00Z to 2026-01-07T00:00:00Z",
+            ),
+            ("cost-rise:all:2025-01-06..2025-01-07", "outside the traffic"),
+            ("cost-rise:all:2026-01-01..2026-01-05", "outside the traffic"),
+            ("cost-rise:tenant=brich:2026-01-06", "the values are aurora, birch"),
+            ("cost-rise:region=eu-west,gpu_type=h100:2026-01-06", "never come together"),
+        ] {
+            let error = said(incident).unwrap_err();
+            assert!(error.contains(says), "{incident}: {error}");
+        }
+        let late =
+            parse(&["--events", "100", "--days", "2", "--incident", "cost-rise:all:2027-01-01"]).unwrap();
+        assert!(late.settings().is_err(), "with a total too");
     }
 
     #[test]

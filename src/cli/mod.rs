@@ -19,7 +19,7 @@ mod show;
 mod sql;
 pub(crate) mod style;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -148,17 +148,48 @@ impl From<crate::engine::JobError> for CliError {
     fn from(e: crate::engine::JobError) -> Self {
         use crate::engine::JobError as J;
         match e {
-            J::Config(_) | J::Rule(_) | J::OtherJob { .. } | J::Name(_) => Self::usage(e),
+            J::Config(_)
+            | J::Rule(_)
+            | J::OtherJob { .. }
+            | J::Name(_)
+            | J::NoOutput { .. }
+            | J::ReadsItself => Self::usage(e),
             J::Storage(_) | J::History(_) => Self::failed(e),
             J::Embed(e) => style::classify(e),
         }
     }
 }
 
+/// What is wrong with the arguments, on one line, and where the right ones are told.
+fn usage(e: &clap::Error) -> String {
+    let text = e.render().to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"))
+        .filter(|l| !l.is_empty())
+        .collect();
+    let said = said.join(" ");
+    let commands = Cli::command();
+    let command = std::env::args().skip(1).find(|a| commands.find_subcommand(a).is_some());
+    let command = command.map_or_else(String::new, |c| format!("{c} "));
+    format!(
+        "{} (driftglass {command}--help tells the arguments)",
+        said.strip_prefix("error: ").unwrap_or(&said)
+    )
+}
+
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if !e.use_stderr() => e.exit(),
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "driftglass: {}", usage(&e));
+            return ExitCode::from(2);
+        }
+    };
     logging::start(cli.global.verbose);
     crate::steps::set_up();
     let done = match cli.command {

@@ -1,13 +1,14 @@
 //! `driftglass replay`: the same engine over files.
 
-use super::common::{runtime, say, stop_signal, storage, time};
+use super::common::{runtime, say, stop_signal, storage, tell_output, time};
 use super::inputs::{Looked, nothing_taken, range};
-use super::run::execute;
+use super::run::{execute, try_ends};
 use super::{CliError, ConfigFile, Global, show};
 use crate::engine::inputs::{Kind, Plan};
 use crate::engine::{Finish, Job, JobKind, PartitionCommit, Progress};
+use crate::source::input::Place;
 use crate::source::parquet::ArchiveOptions;
-use crate::source::{InputFile, JsonlSource, ParquetSource, Positions, Source, TimeRange};
+use crate::source::{FromBeginning, InputFile, JsonlSource, ParquetSource, Positions, Source, TimeRange};
 use crate::store::Patience;
 use clap::Args;
 use std::sync::Arc;
@@ -44,9 +45,14 @@ impl Replay {
         let looked =
             Looked::at(&self.inputs, range != TimeRange::ALL, runtime.handle()).map_err(CliError::failed)?;
         let storage = storage(&config, &runtime)?;
-        let job =
-            Arc::new(Job::open(config, JobKind::Replay, storage.with(Patience::Briefly), self.overwrite)?);
+        let prepared = Job::prepare(config, JobKind::Replay, storage.with(Patience::Briefly))?;
         let (kind, files, times) = (looked.kind, looked.files(), looked.times());
+        if self.overwrite {
+            try_inputs(kind, &files, prepared.job(), range, runtime.handle())?;
+            try_ends(&prepared.job().settings.config)?;
+        }
+        let job = Arc::new(prepared.begin(self.overwrite)?);
+        tell_output(&storage, self.overwrite, global);
         let plan = looked.admit::<PartitionCommit>(&job, range, true)?;
         let fresh = plan.fresh;
         let (handle, opened) = (runtime.handle().clone(), Arc::clone(&job));
@@ -69,6 +75,30 @@ impl Replay {
             Finish::Stopped => Ok(()),
         }
     }
+}
+
+/// Whether inputs that were looked at can be read by this job, before anything is deleted for them.
+fn try_inputs(
+    kind: Kind,
+    files: &[InputFile],
+    job: &Job,
+    range: TimeRange,
+    handle: &Handle,
+) -> Result<(), CliError> {
+    if let Some(file) = files.iter().find(|f| matches!(&f.place, Place::Local(path) if job.clears(path))) {
+        let name = &file.name;
+        return Err(CliError::usage(format!(
+            "{name} lies where --overwrite empties the output: move it, or choose another output"
+        )));
+    }
+    if kind == Kind::Archive {
+        // Of another hashing key, for example.
+        let key_id = Some(job.plan.hasher.key_id());
+        let options = ArchiveOptions { range, columns: None, key_id, ..ArchiveOptions::default() };
+        ParquetSource::open(files, options, Arc::new(FromBeginning), handle.clone())
+            .map_err(CliError::failed)?;
+    }
+    Ok(())
 }
 
 /// A source over inputs that were admitted.

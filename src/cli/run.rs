@@ -1,14 +1,19 @@
 //! `driftglass run`: the streaming job against Kafka.
 
-use super::common::{runtime, say, stop_signal, storage};
+use super::check::appendable;
+use super::common::{runtime, say, stop_signal, storage, tell_output};
 use super::live::Shown;
 use super::{CliError, ConfigFile, Global, show};
 use crate::alert::{Outbox, sink};
+use crate::config::Config;
 use crate::engine::{self, Claims, Job, JobKind, Options, Progress, Summary};
 use crate::serve::{self, Watched};
-use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
+use crate::source::kafka::probe;
+use crate::source::{KafkaOptions, KafkaSource, Positions, Source, SourceError, TimeRange};
 use crate::store::Patience;
 use clap::Args;
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -48,7 +53,18 @@ impl Run {
         };
         let stop = stop_signal(&runtime);
         // A store that is away at the start is an error, one that goes away later is waited for.
-        let mut job = Job::open(config, JobKind::Run, storage.with(Patience::Briefly), self.overwrite)?;
+        let prepared = Job::prepare(config, JobKind::Run, storage.with(Patience::Briefly))?;
+        if self.overwrite {
+            let config = &prepared.job().settings.config;
+            let (properties, patience) = (&config.kafka.properties, options.connect_timeout);
+            probe(&kafka.brokers, &kafka.topic, &kafka.group, properties, patience).map_err(|e| match e {
+                SourceError::Property { .. } => CliError::usage(e),
+                e => CliError::failed(e),
+            })?;
+            try_ends(config)?;
+        }
+        let mut job = prepared.begin(self.overwrite)?;
+        tell_output(&storage, self.overwrite, global);
         job.storage = storage.with(Patience::UntilStopped(Arc::clone(&stop)));
         let job = Arc::new(job);
         let connect = |positions: Arc<dyn Positions>| -> Result<Box<dyn Source>, CliError> {
@@ -66,6 +82,26 @@ impl Run {
             _ => Ok(()),
         }
     }
+}
+
+/// Tries what a job starts with besides its input and output, before anything is deleted.
+///
+/// # Errors
+/// When the address to serve at is taken, or alerts can't be written.
+pub fn try_ends(config: &Config) -> Result<(), CliError> {
+    if let Some(address) = &config.serve.listen {
+        TcpListener::bind(address).map_err(|source| {
+            CliError::usage(serve::ServeError::Listen { address: address.clone(), source })
+        })?;
+    }
+    if let Some(path) = config.alerts.jsonl.as_deref().filter(|p| *p != "-") {
+        appendable(Path::new(path)).map_err(|e| {
+            CliError::failed(format!(
+                "alerts.jsonl: can't append to {path}: {e}; make its folder, or name another file"
+            ))
+        })?;
+    }
+    sink::from_config(&config.alerts).map(drop).map_err(CliError::usage)
 }
 
 /// Runs a job over the source that `connect` makes, showing its progress and sending its alerts.

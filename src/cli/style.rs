@@ -49,8 +49,8 @@ enum Action {
         #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(0..=256))]
         clusters: u16,
         /// Vectors used at most, picked by their hash
-        #[arg(long, default_value_t = 20_000)]
-        most: usize,
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+        most: u32,
         /// Seed of the clusters
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -85,7 +85,7 @@ impl Style {
                 let config = config.read()?;
                 let storage = storage(&config, &runtime)?;
                 let vectors = match images.is_empty() {
-                    true => recorded(&storage, most)?,
+                    true => recorded(&storage, most as usize)?,
                     false => {
                         let (found, _) = embedded(&config, &storage, &images, global)?;
                         found.into_iter().flatten().map(|v| v.to_vec()).collect()
@@ -244,7 +244,8 @@ fn fit(
         100.0 * about.explained,
         about.vectors,
         reference.cluster_count(),
-        file.display().to_string(),
+        // In the configuration a relative path is relative to its folder.
+        std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string(),
     ))?;
     Ok(())
 }

@@ -125,30 +125,3 @@ impl Default for Embedding {
         }
     }
 }
-
-impl Embedding {
-    /// What can't be, as key and message.
-    #[must_use]
-    pub fn mistake(&self) -> Option<(&'static str, String)> {
-        let wrong = |key, message: &str| Some((key, message.to_owned()));
-        match self {
-            _ if !(0.0..=1.0).contains(&self.rate) => wrong("embedding.rate", "is a share, from 0 to 1"),
-            _ if !(1..=8192).contains(&self.dimension) => {
-                wrong("embedding.dimension", "lies between 1 and 8192")
-            }
-            _ if !(16..=2048).contains(&self.size) => {
-                wrong("embedding.size", "lies between 16 and 2048 pixels")
-            }
-            _ if self.std.iter().any(|s| !s.is_finite() || *s <= 0.0) => {
-                wrong("embedding.std", "has a value that is not above 0")
-            }
-            _ if !(1..=1024).contains(&self.batch) => wrong("embedding.batch", "lies between 1 and 1024"),
-            _ if self.concurrency == 0 => wrong("embedding.concurrency", "must be above 0"),
-            _ if self.timeout.0 <= 0 => wrong("embedding.timeout", "must be above 0"),
-            _ if !crate::event::text::looks_like_code(&self.name) => {
-                wrong("embedding.name", "a name has 1 to 64 letters, digits and . _ : / @ + -")
-            }
-            _ => None,
-        }
-    }
-}

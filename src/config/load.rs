@@ -1,12 +1,21 @@
 //! Reading the configuration: environment variables, TOML, and errors that say where and what to do.
 
-use super::Config;
+use super::check::check;
+use super::expand::expand;
+use super::explain::explain;
 use super::features::{self, Feature, From, Kind, Test, Tolerance};
+use super::origin::{Map, Origin};
 use super::watched::watch;
+use super::{Config, near};
 use crate::event::{Bounds, NameField, NameFields, Num, Stage};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
+use toml::de::DeTable;
+
+/// A longer file is no configuration.
+const LONGEST_FILE: u64 = 16 << 20;
 
 /// Why a configuration can't be used.
 #[derive(Debug, Error)]
@@ -18,6 +27,14 @@ pub enum ConfigError {
         path: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// What is there is no configuration.
+    #[error("{path}: {message}; write a TOML file (driftglass check --print-default prints one)")]
+    NoConfig {
+        /// The file.
+        path: String,
+        /// What it is instead.
+        message: String,
     },
     /// Not TOML, an unknown key, or a value of the wrong type.
     #[error("{path}:{line}: {message}")]
@@ -40,8 +57,10 @@ pub enum ConfigError {
         name: String,
     },
     /// A value that can't be.
-    #[error("{key}: {message}")]
+    #[error("{place}{key}: {message}")]
     Value {
+        /// File and line, as `job.toml:12: `; empty without a file.
+        place: String,
         /// Dotted key.
         key: String,
         /// What is wrong and what would be right.
@@ -49,165 +68,71 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a file.
+/// Reads a file. Relative paths in it are relative to its folder ([`Config::below`]).
 ///
 /// # Errors
 /// Says which file, line and key is wrong.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let name = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: name.clone(), source })?;
-    parse(&text, &name, |v| std::env::var(v).ok())
+    let read = |source| ConfigError::Read { path: name.clone(), source };
+    let other = |message: &str| ConfigError::NoConfig { path: name.clone(), message: message.to_owned() };
+    if path.is_dir() {
+        return Err(other("is a folder"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).and_then(|f| f.take(LONGEST_FILE + 1).read_to_end(&mut bytes)).map_err(read)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err(other("is longer than 16 MiB"));
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(other("is UTF-16; save it as UTF-8"));
+    }
+    if bytes.contains(&0) {
+        return Err(other("is a binary file"));
+    }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+        other(&format!("is not UTF-8 (line {line})"))
+    })?;
+    let mut config = parse(&text, &name, |v| std::env::var(v).ok())?;
+    // A pipe (-c <(…)) has no folder of its own: there paths are relative to the working directory.
+    if let Some(folder) = path.parent().filter(|f| path.is_file() && !f.as_os_str().is_empty()) {
+        config.below(folder);
+    }
+    Ok(config)
 }
 
-/// Reads a configuration's text; `path` is for messages, `env` looks variables up.
+/// Reads a configuration's text; `path` is for messages, `env` looks variables up. Relative paths
+/// stay as they are.
 ///
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-    let text = expand(text, path, env)?;
-    let config: Config = toml::from_str(&text).map_err(|e| {
+    let expanded = expand(text, path, env)?;
+    let (text, syntax) = (&expanded.text, |e: toml::de::Error, map: &Map| {
         let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-        ConfigError::Syntax { path: path.to_owned(), line, message: explain(e.message()) }
+        let key = e.span().and_then(|span| map.key_at(&span));
+        let message = expanded.hide(&explain(&expanded.hide(e.message()), key));
+        ConfigError::Syntax { path: path.to_owned(), line, message }
+    });
+    let table = DeTable::parse(text).map_err(|e| syntax(e, &Map::default()))?;
+    let map = Map::of(text, table.get_ref());
+    let mut config: Config = toml::from_str(text).map_err(|e| syntax(e, &map))?;
+    config.origin = Origin::new(path, &map);
+    check(&config).map_err(|e| match e {
+        ConfigError::Value { place, key, message } => {
+            let place = if place.is_empty() { config.place_of(&key) } else { place };
+            ConfigError::Value { place, key, message: expanded.hide(&message) }
+        }
+        e => e,
     })?;
-    check(&config)?;
     Ok(config)
 }
 
-/// Replaces `${NAME}`; in comments it stays.
-fn expand(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
-    let mut out = String::with_capacity(text.len());
-    for (i, line) in text.split_inclusive('\n').enumerate() {
-        let (mut rest, comment) = line.split_at(comment_start(line));
-        while let Some(start) = rest.find("${") {
-            let Some(len) = rest[start..].find('}') else { break };
-            let name = &rest[start + 2..start + len];
-            let value = env(name).ok_or_else(|| ConfigError::Variable {
-                path: path.to_owned(),
-                line: i + 1,
-                name: name.to_owned(),
-            })?;
-            out.push_str(&rest[..start]);
-            out.push_str(&value.replace('\\', "\\\\").replace('"', "\\\""));
-            rest = &rest[start + len + 1..];
-        }
-        out.push_str(rest);
-        out.push_str(comment);
-    }
-    Ok(out)
-}
-
-/// Where a line's comment begins: the first `#` outside quotes.
-fn comment_start(line: &str) -> usize {
-    let mut quoted = false;
-    for (i, c) in line.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            '#' if !quoted => return i,
-            _ => {}
-        }
-    }
-    line.len()
-}
-
-/// Adds the nearest valid key to serde's message about an unknown one, on one line.
-fn explain(message: &str) -> String {
-    let message = message.replace('\n', " ");
-    let Some(rest) = message.strip_prefix("unknown field `") else { return message };
-    let Some((unknown, rest)) = rest.split_once('`') else { return message };
-    let valid: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    let nearest = valid
-        .iter()
-        .map(|v| (strsim::jaro_winkler(unknown, v), *v))
-        .filter(|(score, _)| *score > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((_, v)) => format!("unknown key `{unknown}`; did you mean `{v}`?"),
-        None => format!("unknown key `{unknown}`; keys here are {}", valid.join(", ")),
-    }
-}
-
+/// A mistake at a key; where the key stands is added once the text is at hand.
 fn wrong(key: &str, message: impl Into<String>) -> ConfigError {
-    ConfigError::Value { key: key.to_owned(), message: message.into() }
-}
-
-/// Checks what types can't.
-fn check(c: &Config) -> Result<(), ConfigError> {
-    use crate::event::time::{DAY, HOUR, SECOND};
-    let w = &c.windows;
-    if w.pane.0 < SECOND || HOUR % w.pane.0 != 0 {
-        return Err(wrong("windows.pane", format!("{} does not divide an hour", w.pane)));
-    }
-    if w.rolling.is_empty() {
-        return Err(wrong(
-            "windows.rolling",
-            "at least one window is needed, for example [\"30m\", \"24h\"]",
-        ));
-    }
-    for r in &w.rolling {
-        let (length, slide) = (r.length(), r.slide());
-        let name = units_name(length);
-        if length <= 0 {
-            return Err(wrong("windows.rolling", format!("{name} is no length of a window")));
-        }
-        if slide <= 0 || slide % w.pane.0 != 0 || length % slide != 0 {
-            return Err(wrong(
-                "windows.rolling",
-                format!(
-                    "{name} slides by {}, which must be a multiple of the pane and divide the length",
-                    units_name(slide)
-                ),
-            ));
-        }
-        if (slide < HOUR && HOUR % slide != 0) || (slide >= HOUR && slide % HOUR != 0) || length > 7 * DAY {
-            return Err(wrong(
-                "windows.rolling",
-                format!("{name} must slide by a part or a multiple of an hour and be at most 7 days long"),
-            ));
-        }
-    }
-    if w.lateness.0 < 0 || w.lateness.0 > 2 * DAY {
-        return Err(wrong("windows.lateness", "must lie between 0s and 2 days"));
-    }
-    if !(0.0..=1.0).contains(&c.input.max_bad_share) {
-        return Err(wrong("input.max_bad_share", "is a share, from 0 to 1"));
-    }
-    if !(0.0..=1.0).contains(&c.baselines.min_share) {
-        return Err(wrong("baselines.min_share", "is a share, from 0 to 1"));
-    }
-    if c.baselines.rolling_days.iter().any(|d| *d == 0 || *d > 366) {
-        return Err(wrong("baselines.rolling_days", "each is a number of days from 1 to 366"));
-    }
-    let longest = c.baselines.rolling_days.iter().copied().max().unwrap_or(0);
-    if c.output.keep_panes.0 < i64::from(longest + 1) * DAY {
-        return Err(wrong(
-            "output.keep_panes",
-            format!(
-                "{} is shorter than the longest baseline, {longest} days, and a day",
-                c.output.keep_panes
-            ),
-        ));
-    }
-    if c.alerts.false_alarms_per_quarter.is_nan() || c.alerts.false_alarms_per_quarter <= 0.0 {
-        return Err(wrong("alerts.false_alarms_per_quarter", "must be above 0"));
-    }
-    if let Some((key, message)) = c.embedding.as_ref().and_then(super::Embedding::mistake) {
-        return Err(wrong(key, message));
-    }
-    c.groupings()?;
-    c.hidden_fields()?;
-    c.feature_set()?;
-    let mut names = std::collections::BTreeSet::new();
-    for r in &c.rules {
-        if !names.insert(&r.name) {
-            return Err(wrong("rules.name", format!("two rules are called {:?}", r.name)));
-        }
-    }
-    Ok(())
-}
-
-fn units_name(us: i64) -> String {
-    super::units::Span(us).to_string()
+    ConfigError::Value { place: String::new(), key: key.to_owned(), message: message.into() }
 }
 
 impl Config {
@@ -246,7 +171,9 @@ impl Config {
             let old = all.iter().position(|f| f.name == e.name);
             if !e.enabled {
                 let Some(i) = old else {
-                    return Err(wrong(&key, "there is no such feature to switch off"));
+                    let known: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
+                    let near = near::near(&e.name, "features", &known);
+                    return Err(wrong(&key, format!("there is no such feature to switch off; {near}")));
                 };
                 all.remove(i);
                 continue;
@@ -263,7 +190,12 @@ impl Config {
                 })?,
                 (None, Some(i)) => all[i].from,
                 (None, None) => {
-                    return Err(wrong(&key, "a new feature needs `from`, the dotted path of a field"));
+                    let known: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
+                    let meant = near::nearest(&e.name, known).map_or_else(String::new, |n| {
+                        format!("; to change a built-in one, did you mean {n:?}?")
+                    });
+                    let message = format!("a new feature needs `from`, the dotted path of a field{meant}");
+                    return Err(wrong(&key, message));
                 }
             };
             let kind = e
@@ -274,8 +206,14 @@ impl Config {
             if !from.fits(kind) {
                 return Err(wrong(&key, format!("a {} feature can't be read from that field", kind.name())));
             }
-            if !crate::event::text::looks_like_code(&e.name) {
+            if !super::plain_name(&e.name.replace('/', "-")) {
                 return Err(wrong(&key, "a name has 1 to 64 letters, digits and . _ : / @ + -"));
+            }
+            if kind != Kind::Numeric && (e.log.is_some() || e.test.is_some()) {
+                return Err(wrong(
+                    &key,
+                    format!("`log` and `test` are for numbers; this is a {} feature", kind.name()),
+                ));
             }
             let stages: Vec<Stage> = match (&e.stages, old) {
                 (Some(s), _) => s.iter().map(|s| s.0).collect(),
@@ -347,6 +285,38 @@ fn bounds(key: &str, name: &str, given: Option<[f64; 2]>) -> Result<Option<Bound
             Ok(Some(Bounds { low, high }))
         }
         Some(_) => Err(wrong(key, format!("`{name}` is two numbers, the lower one first"))),
+    }
+}
+
+impl Config {
+    /// Where a key stands; a feature's by its name.
+    fn place_of(&self, key: &str) -> String {
+        let feature = key.strip_prefix("features.");
+        let entry = feature.and_then(|name| self.features.iter().rposition(|f| f.name == name));
+        match entry {
+            Some(i) => self.origin.place(&format!("features[{i}]")),
+            None => self.origin.place(key),
+        }
+    }
+
+    /// Takes relative paths of the file as relative to this folder: the output, the file of alerts,
+    /// and what `[embedding]` names.
+    fn below(&mut self, folder: &Path) {
+        let text = |text: &mut String| {
+            if !text.contains("://") {
+                *text = folder.join(&*text).display().to_string();
+            }
+        };
+        text(&mut self.output.dir);
+        if let Some(path) = self.alerts.jsonl.as_mut().filter(|p| *p != "-") {
+            text(path);
+        }
+        let Some(e) = &mut self.embedding else { return };
+        [&mut e.base_uri, &mut e.recorded].into_iter().flatten().for_each(text);
+        let file = |path: &mut PathBuf| *path = folder.join(&*path);
+        [&mut e.model, &mut e.reference, &mut e.head].into_iter().flatten().for_each(file);
+        // The name of a library alone is looked for where the system keeps libraries.
+        e.runtime.iter_mut().filter(|r| r.components().count() > 1).for_each(file);
     }
 }
 

@@ -1,22 +1,32 @@
 //! The configuration: one TOML file, every key with a default, unknown keys named with their line and nearest neighbour.
 
+mod check;
 mod default;
 mod embedding;
+mod expand;
+mod explain;
 pub mod features;
 mod load;
+pub mod near;
+mod origin;
 pub mod segments;
 pub mod units;
 pub mod watched;
 
+pub use check::plain_name;
 pub use default::DEFAULT_TOML;
 pub use embedding::{Embedding, Provider};
 pub use load::{ConfigError, load, parse};
+pub use origin::Origin;
 
 use crate::event::Stage;
 use features::{Kind, Test};
 use segments::Groupings;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use units::{Size, Span};
 
 /// The whole file. `driftglass check --print-default` prints it annotated.
@@ -49,6 +59,9 @@ pub struct Config {
     pub embedding: Option<Embedding>,
     /// What is told over HTTP.
     pub serve: Serve,
+    /// The file and its lines, for messages.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// `[input]`
@@ -158,8 +171,7 @@ impl Default for Windows {
 }
 
 /// One rolling window: its length, or length and slide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rolling {
     /// `"30m"`: slides by a sixth of its length, an hour at most.
     Length(Span),
@@ -170,6 +182,35 @@ pub enum Rolling {
         /// How far it moves each time.
         slide: Span,
     },
+}
+
+impl<'de> Deserialize<'de> for Rolling {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Full {
+            length: Span,
+            slide: Span,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Rolling;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"24h\" or { length = \"24h\", slide = \"30m\" }")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Rolling, E> {
+                text.parse().map(Rolling::Length).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Rolling, A::Error> {
+                let Full { length, slide } = Full::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Rolling::Full { length, slide })
+            }
+        }
+        d.deserialize_any(Either)
+    }
 }
 
 impl Rolling {
@@ -358,17 +399,31 @@ impl Severity {
 pub struct OneOrMany(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            One(String),
-            Many(Vec<String>),
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name in quotes, or a list of names")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![name.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<OneOrMany, A::Error> {
+                let mut all = Vec::new();
+                while let Some(name) = names.next_element()? {
+                    all.push(name);
+                }
+                if all.is_empty() {
+                    return Err(serde::de::Error::custom("is an empty list; name one, or leave the key out"));
+                }
+                Ok(OneOrMany(all))
+            }
         }
-        Ok(Self(match Either::deserialize(d)? {
-            Either::One(s) => vec![s],
-            Either::Many(v) => v,
-        }))
+        d.deserialize_any(Either)
     }
 }
 
@@ -419,6 +474,10 @@ impl Config {
         } else {
             self.segments.iter().map(|s| s.by.clone()).collect()
         };
-        Groupings::new(&by).map_err(|message| ConfigError::Value { key: "segments.by".into(), message })
+        Groupings::new(&by).map_err(|(entry, message)| ConfigError::Value {
+            place: self.origin.place(&format!("segments[{entry}].by")),
+            key: "segments.by".into(),
+            message,
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! Segments: the groupings a job watches, which of them are made from which, and the names of segments.
 
+use super::near::nearest;
 use crate::event::{ChosenBy, Text, column, dimension};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -56,18 +57,22 @@ impl Groupings {
     /// Groupings from lists of dimension names.
     ///
     /// # Errors
-    /// A message when a name is no dimension, or stands twice in a list, or two lists are equal.
-    pub fn new(lists: &[Vec<String>]) -> Result<Self, String> {
+    /// Which list is wrong, and a message, when a name is no dimension, or stands twice in a list, or
+    /// two lists are equal.
+    pub fn new(lists: &[Vec<String>]) -> Result<Self, (usize, String)> {
         let mut all: Vec<Grouping> = Vec::new();
-        for list in lists {
+        for (entry, list) in lists.iter().enumerate() {
+            let wrong = |message: String| (entry, message);
             let mut by = Vec::new();
             for name in list {
                 let d = dimension(name).ok_or_else(|| {
                     let known: Vec<String> = Text::ALL.iter().map(|t| column(t.path())).collect();
-                    format!("{name:?} is not a dimension; dimensions are {}", known.join(", "))
+                    let meant = nearest(name, known.iter().map(String::as_str))
+                        .map_or_else(String::new, |n| format!("; did you mean {n:?}?"));
+                    wrong(format!("{name:?} is not a dimension{meant}; dimensions are {}", known.join(", ")))
                 })?;
                 if by.contains(&d) {
-                    return Err(format!("{name:?} stands twice in one grouping"));
+                    return Err(wrong(format!("{name:?} stands twice in one grouping; remove one")));
                 }
                 by.push(d);
             }
@@ -75,17 +80,20 @@ impl Groupings {
             let columns: Vec<String> = by.iter().map(|d| column(d.path())).collect();
             let name: Arc<str> = columns.join(",").into();
             if all.iter().any(|g| g.name == name) {
-                return Err(format!("the grouping by {name:?} stands twice"));
+                return Err(wrong(format!("the grouping by {name:?} stands twice; remove one")));
             }
             all.push(Grouping { by, name, columns, positions: Vec::new(), parent: 0 });
         }
         let contains = |a: &Grouping, b: &Grouping| b.by.iter().all(|d| a.by.contains(d));
+        let maximal: Vec<usize> = (0..all.len())
+            .filter(|j| (0..all.len()).all(|k| k == *j || !contains(&all[k], &all[*j])))
+            .collect();
         for i in 0..all.len() {
             // The smallest grouping that contains it and is contained in no other: the fewest segments to merge.
-            let maximal = |j: &usize| (0..all.len()).all(|k| k == *j || !contains(&all[k], &all[*j]));
-            let parent = (0..all.len())
+            let parent = maximal
+                .iter()
+                .copied()
                 .filter(|&j| contains(&all[j], &all[i]))
-                .filter(maximal)
                 .min_by_key(|&j| all[j].by.len());
             all[i].parent = parent.unwrap_or(i);
         }
@@ -266,8 +274,9 @@ mod tests {
             Groupings::new(&l.iter().map(|l| l.iter().map(|s| (*s).to_owned()).collect()).collect::<Vec<_>>())
                 .unwrap_err()
         };
-        assert!(err(&[&["tenants"]]).contains("tenants"));
-        assert!(err(&[&["tenant", "tenant"]]).contains("twice"));
-        assert!(err(&[&["tenant"], &["tenant"]]).contains("twice"));
+        let (entry, message) = err(&[&[], &["tenants"]]);
+        assert!(entry == 1 && message.contains("\"tenants\" is not a dimension; did you mean \"tenant\"?"));
+        assert!(err(&[&["tenant", "tenant"]]).1.contains("twice"));
+        assert!(err(&[&["tenant"], &["tenant"]]).1.contains("twice"));
     }
 }

@@ -5,6 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// The longest span that is taken, a hundred years: times and spans then add up without overflow.
+const LONGEST: i64 = 36_500 * crate::event::time::DAY;
+
 /// A length of time, in whole microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub i64);
@@ -27,9 +30,19 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
+        if s.trim_start().starts_with('-') {
+            return Err(format!("{s:?} is negative; write a duration such as \"30m\" or \"24h\""));
+        }
         let d = humantime::parse_duration(s)
             .map_err(|e| format!("{s:?} is not a duration such as \"30m\" or \"24h\": {e}"))?;
-        i64::try_from(d.as_micros()).map(Self).map_err(|_| format!("{s:?} is too long"))
+        if s.contains('M') {
+            return Err(format!("{s:?} would be months; write \"{}\" for minutes", s.replace('M', "m")));
+        }
+        i64::try_from(d.as_micros())
+            .ok()
+            .filter(|us| *us <= LONGEST)
+            .map(Self)
+            .ok_or_else(|| format!("{s:?} is too long; 36500d is the most"))
     }
 }
 
@@ -97,6 +110,9 @@ mod tests {
         assert_eq!("1d".parse::<Span>().unwrap().to_string(), "24h");
         assert_eq!("60m".parse::<Span>().unwrap().to_string(), "1h");
         assert!("soon".parse::<Span>().unwrap_err().contains("duration"));
+        assert!("-5m".parse::<Span>().unwrap_err().contains("negative"));
+        assert!("5M".parse::<Span>().unwrap_err().contains("\"5m\" for minutes"));
+        assert!("200000000d".parse::<Span>().unwrap_err().contains("too long"));
         assert_eq!("64MiB".parse::<Size>().unwrap().0, 64 << 20);
     }
 }

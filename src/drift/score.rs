@@ -12,6 +12,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::Drift, Self::InsufficientData];
+
     /// Its name in the table.
     #[must_use]
     pub fn name(self) -> &'static str {

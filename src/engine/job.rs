@@ -1,17 +1,17 @@
 //! A job: everything its configuration comes to, made once.
 
 use super::evaluation::{EvaluateError, Settings};
-use super::history;
+use super::{history, pins};
 use crate::alert::{Known, Rules, default_rules_for};
 use crate::config::units::Span;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, plain_name};
 use crate::embed::{EmbedError, Embedder, vector_plan};
 use crate::enrich::{DEFAULT_KEY, IdHasher, Plan, Shown};
-use crate::event::text::looks_like_code;
 use crate::store::panes::Names;
 use crate::store::{Created, Storage, StorageError};
 use crate::window::{Filler, Times};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -48,6 +48,22 @@ pub enum JobError {
     /// The name of the job is no name.
     #[error("engine.job: {0:?} is no name: use letters, digits and . _ : @ + -")]
     Name(String),
+    /// What `--overwrite` would empty is no job's output.
+    #[error(
+        "{dir} has files in {folder}/ and no {OWNER}: it is no job's output, so --overwrite deletes nothing there; choose another \
+         output.dir, or remove the folder yourself"
+    )]
+    NoOutput {
+        /// The output.
+        dir: String,
+        /// The first folder that is not empty.
+        folder: &'static str,
+    },
+    /// What `--overwrite` would delete is also read.
+    #[error(
+        "embedding.recorded is this output, whose vectors --overwrite deletes: copy the table elsewhere and name the copy"
+    )]
+    ReadsItself,
 }
 
 /// How a job gets its events; run and replay never share a chain.
@@ -107,27 +123,27 @@ impl Job {
     /// Sets a job up in its output, which it makes its own.
     ///
     /// # Errors
-    /// When configuration, rules, output or earlier files are not as they must be.
+    /// As [`Job::prepare`] and [`Prepared::begin`].
     pub fn open(config: Config, kind: JobKind, storage: Storage, overwrite: bool) -> Result<Self, JobError> {
+        Self::prepare(config, kind, storage)?.begin(overwrite)
+    }
+
+    /// Sets a job up without writing anything: whatever can be wrong with it should be known before its
+    /// output is touched.
+    ///
+    /// # Errors
+    /// When configuration, rules, models or earlier files are not as they must be.
+    pub fn prepare(config: Config, kind: JobKind, storage: Storage) -> Result<Prepared, JobError> {
         let default = match (&config.input.kafka, kind) {
             (Some(k), JobKind::Run) => format!("run-{}-{}", k.topic, k.group),
             (None, JobKind::Run) => "run".to_owned(),
             (_, JobKind::Replay) => "replay".to_owned(),
         };
         let name = config.engine.job.clone().unwrap_or(default);
-        if !looks_like_code(&name) || name.contains('/') {
+        if !plain_name(&name) {
             return Err(JobError::Name(name));
         }
-        if overwrite {
-            for folder in OWN {
-                for file in storage.list(folder)? {
-                    storage.delete(&file)?;
-                }
-            }
-            storage.delete(OWNER)?;
-        }
-        take(&storage, &name)?;
-        let mut job = Self::set_up(config, name, storage)?;
+        let mut job = Self::set_up(config, name, storage, true)?;
         if let (Some(embedding), Some(plan)) = (&job.settings.config.embedding, &job.plan.vectors) {
             job.embedder = Some(Arc::new(Embedder::new(embedding, plan, &job.storage)?));
         }
@@ -136,7 +152,7 @@ impl Job {
                 "privacy.key is not set: ids are hashed with a key that everybody knows; set it from the environment"
             );
         }
-        Ok(job)
+        Ok(Prepared { job })
     }
 
     /// Sets a job up for looking only: nothing is written.
@@ -145,14 +161,16 @@ impl Job {
     /// As [`Job::open`].
     pub fn look(config: Config, storage: Storage) -> Result<Self, JobError> {
         let name = owner(&storage)?.map_or_else(|| "run".to_owned(), |o| o.job);
-        Self::set_up(config, name, storage)
+        // Rules may name a pin that this command is about to make.
+        Self::set_up(config, name, storage, false)
     }
 
-    fn set_up(config: Config, name: String, storage: Storage) -> Result<Self, JobError> {
+    fn set_up(config: Config, name: String, storage: Storage, judges: bool) -> Result<Self, JobError> {
         let features = config.feature_set()?;
         let groupings = Arc::new(config.groupings()?);
         let names = Names::new(Arc::clone(&groupings), &features);
-        let rules = compile_rules(&config, &names)?;
+        let pinned = if judges { Some(pins::names(&storage)?) } else { None };
+        let rules = compile_rules(&config, &names, pinned.as_deref())?;
         let key = if config.privacy.key.is_empty() { DEFAULT_KEY } else { &config.privacy.key };
         let vectors = match &config.embedding {
             None => None,
@@ -176,6 +194,14 @@ impl Job {
         Ok(Self { name, storage, plan, embedder: None, filler, times, settings })
     }
 
+    /// Whether a local file lies in a folder that `--overwrite` empties.
+    #[must_use]
+    pub fn clears(&self, path: &Path) -> bool {
+        let root = url::Url::parse(self.storage.url()).ok().and_then(|u| u.to_file_path().ok());
+        let (Some(root), Ok(path)) = (root, path.canonicalize()) else { return false };
+        OWN.iter().any(|folder| path.starts_with(root.join(folder)))
+    }
+
     /// The folder of a partition's chain.
     #[must_use]
     pub fn partition_chain(&self, partition: i32) -> String {
@@ -195,11 +221,69 @@ impl Job {
     }
 }
 
-/// Plans the configuration's rules, or the default ones.
+/// A job that is set up and has written nothing yet.
+#[derive(Debug)]
+pub struct Prepared {
+    job: Job,
+}
+
+impl Prepared {
+    /// The job, for whoever tries its inputs before it begins.
+    #[must_use]
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// Makes the output the job's own, emptied first if `overwrite` says so.
+    ///
+    /// # Errors
+    /// When the output belongs to another job, or fails.
+    pub fn begin(self, overwrite: bool) -> Result<Job, JobError> {
+        if overwrite {
+            self.clear()?;
+        }
+        take(&self.job.storage, &self.job.name)?;
+        Ok(self.job)
+    }
+
+    /// Deletes what a job wrote, its owner last: a clearing that was interrupted can be repeated.
+    fn clear(&self) -> Result<(), JobError> {
+        let storage = &self.job.storage;
+        if let Some(recorded) =
+            self.job.settings.config.embedding.as_ref().and_then(|e| e.recorded.as_deref())
+            && reads_from(recorded, storage)?
+        {
+            return Err(JobError::ReadsItself);
+        }
+        let mut files = Vec::new();
+        for folder in OWN {
+            files.push((folder, storage.list(folder)?));
+        }
+        if let Some((folder, _)) = files.iter().find(|f| !f.1.is_empty())
+            && storage.get(OWNER)?.is_none()
+        {
+            return Err(JobError::NoOutput { dir: storage.url().to_owned(), folder });
+        }
+        for file in files.iter().flat_map(|f| &f.1) {
+            storage.delete(file)?;
+        }
+        storage.delete(OWNER)?;
+        Ok(())
+    }
+}
+
+/// Whether a table of vectors is the one in this output, named directly or by the output.
+fn reads_from(recorded: &str, storage: &Storage) -> Result<bool, StorageError> {
+    let url = Storage::open(recorded, storage.runtime().clone())?.url().to_owned();
+    Ok(url == storage.url() || url == format!("{}vectors/", storage.url()))
+}
+
+/// Plans the configuration's rules, or the default ones. `pins` are the names of the output's pins,
+/// where they are known.
 ///
 /// # Errors
 /// The first rule that is wrong.
-pub fn compile_rules(config: &Config, names: &Names) -> Result<Rules, JobError> {
+pub fn compile_rules(config: &Config, names: &Names, pins: Option<&[String]>) -> Result<Rules, JobError> {
     let features: Vec<String> = names.features.iter().map(ToString::to_string).collect();
     let windows: Vec<String> = config.windows.rolling.iter().map(|r| Span(r.length()).to_string()).collect();
     let groupings: Vec<String> = names.groupings.all.iter().map(|g| g.name.to_string()).collect();
@@ -211,9 +295,16 @@ pub fn compile_rules(config: &Config, names: &Names) -> Result<Rules, JobError> 
         windows: &windows,
         groupings: &groupings,
         baselines: &baselines,
+        pins,
     };
-    let entries = if config.rules.is_empty() { default_rules_for(&features) } else { config.rules.clone() };
-    Rules::compile(&entries, &known).map_err(|e| JobError::Rule(e.to_string()))
+    if config.rules.is_empty() {
+        return Rules::compile(&default_rules_for(&features), &known)
+            .map_err(|e| JobError::Rule(e.to_string()));
+    }
+    Rules::compile(&config.rules, &known).map_err(|e| {
+        let entry = config.rules.iter().position(|r| r.name == e.rule).unwrap_or(0);
+        JobError::Rule(format!("{}{e}", config.origin.place(&format!("rules[{entry}].{}", e.key))))
+    })
 }
 
 fn owner(storage: &Storage) -> Result<Option<Owner>, StorageError> {

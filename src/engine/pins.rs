@@ -5,7 +5,8 @@ pub use super::history::PinInfo;
 use super::history::{Days, PINS, excluded, exclusions, read_rows};
 use super::job::Job;
 use crate::baseline::{Accept, Excluded, accepted, leaves};
-use crate::event::text::looks_like_code;
+use crate::config::near::near;
+use crate::config::plain_name;
 use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
 use crate::store::panes::{self, Names, PaneFileError};
@@ -17,11 +18,17 @@ use thiserror::Error;
 /// The folder of accepts.
 pub const ACCEPTS: &str = "_accepts";
 
+/// What names of other baselines begin with.
+const RESERVED: [&str; 3] = ["rolling_", "pinned:", "release:"];
+
 /// Why a baseline can't be made, shown or dropped.
 #[derive(Debug, Error)]
 pub enum PinError {
     /// Not a name.
-    #[error("{0:?} is no name for a baseline: use up to 64 letters, digits and . _ : @ + -")]
+    #[error(
+        "{0:?} is no name for a baseline: use up to 64 letters (a to z), digits and . _ : @ + -, and none of {list} at its beginning",
+        list = RESERVED.join(", ")
+    )]
     Name(String),
     /// The range is empty or cuts an hour.
     #[error("from {from} to {to} is no range of whole hours; panes are kept by the hour")]
@@ -52,7 +59,7 @@ pub enum PinError {
         have: String,
     },
     /// No such baseline.
-    #[error("no baseline {name}; there are {known}")]
+    #[error("no baseline {name:?}; {known}")]
     Unknown {
         /// What was asked for.
         name: String,
@@ -80,7 +87,7 @@ fn rows_of(name: &str) -> String {
 
 /// Names of pins are parts of paths on every store.
 fn check_name(name: &str) -> Result<(), PinError> {
-    if looks_like_code(name) && name.is_ascii() && !name.contains('/') {
+    if plain_name(name) && name.is_ascii() && !RESERVED.iter().any(|p| name.starts_with(p)) {
         Ok(())
     } else {
         Err(PinError::Name(name.to_owned()))
@@ -174,6 +181,7 @@ fn write(storage: &Storage, name: &str, rows: Vec<u8>, info: &PinInfo) -> Result
 /// # Errors
 /// When there is none of this name, or the output fails.
 pub fn unpin(storage: &Storage, name: &str) -> Result<(), PinError> {
+    let name = name.strip_prefix("pinned:").unwrap_or(name);
     check_name(name)?;
     let (json, rows) = (json_of(name), rows_of(name));
     if storage.get(&json)?.is_none() && storage.get(&rows)?.is_none() {
@@ -187,8 +195,17 @@ pub fn unpin(storage: &Storage, name: &str) -> Result<(), PinError> {
 fn unknown(name: &str, pins: &[(String, PinInfo)], rolling: &[u16]) -> PinError {
     let mut all: Vec<String> = rolling.iter().map(|d| format!("rolling_{d}d")).collect();
     all.extend(pins.iter().map(|p| p.0.clone()));
-    let known = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-    PinError::Unknown { name: name.to_owned(), known }
+    let valid: Vec<&str> = all.iter().map(String::as_str).collect();
+    PinError::Unknown { name: name.to_owned(), known: near(name, "baselines", &valid) }
+}
+
+/// The names of all pins.
+///
+/// # Errors
+/// When they can't be listed.
+pub fn names(storage: &Storage) -> Result<Vec<String>, StorageError> {
+    let name = |path: String| Some(path.rsplit('/').next()?.strip_suffix(".json")?.to_owned());
+    Ok(storage.list(PINS)?.into_iter().filter_map(name).collect())
 }
 
 /// All pins by name, without their rows.
@@ -350,6 +367,34 @@ pub fn newest_hour(job: &Job) -> Result<Option<i64>, PinError> {
         end = end.max(rows.iter().map(|r| r.start + HOUR).max());
     }
     Ok(end)
+}
+
+/// Days back in which a segment counts as seen.
+const SEEN_DAYS: i64 = 28;
+
+/// The segments that this output has: in its newest day of panes, in the days behind
+/// its baselines, among what was excluded.
+///
+/// # Errors
+/// When they can't be read.
+pub fn segments_seen(job: &Job) -> Result<BTreeSet<Segment>, PinError> {
+    let mut seen: BTreeSet<Segment> = BTreeSet::new();
+    if let Some(day) = newest_day(job)? {
+        let names = job.settings.names.clone();
+        let mut history = Days::new(job.storage.clone(), job.days_folder(), names);
+        for table in history.days(day - SEEN_DAYS * DAY, i64::MAX)? {
+            seen.extend(table.segments().iter().cloned());
+        }
+    }
+    let files = pane_files(&job.storage)?;
+    let newest = files.last().map(|f| f.0.clone()).unwrap_or_default();
+    for (_, path) in files.iter().filter(|f| f.0 == newest) {
+        let rows = read_rows(&job.storage, path, &job.settings.names)?;
+        seen.extend(rows.into_iter().map(|r| r.segment));
+    }
+    let excluded = excluded(&exclusions(&job.storage, &job.settings.names)?);
+    seen.extend(excluded.into_keys().map(|(segment, _)| segment));
+    Ok(seen)
 }
 
 /// All accepts, by time.

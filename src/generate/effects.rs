@@ -1,7 +1,7 @@
 //! Incidents made ready for the hot path: values resolved to table indices, and what acts on one request folded together.
 
 use super::GenerateError;
-use super::dimensions::{Place, Tables};
+use super::dimensions::{Place, REGIONS, Tables};
 use super::incident::{Dimension, Incident, IncidentKind};
 use super::vocabulary::LANGUAGES;
 
@@ -68,6 +68,12 @@ impl Prepared {
                 valid: tables.values(*dimension).collect::<Vec<_>>().join(", "),
             })?;
             conditions.push((*dimension, index));
+        }
+        let share = |region: u16| -> f64 {
+            conditions.iter().map(|&(dimension, index)| tables.share(dimension, index, region)).product()
+        };
+        if !(0..REGIONS.len()).any(|region| share(region as u16) > 0.0) {
+            return Err(GenerateError::NoSuchSegment(incident.segment.to_string()));
         }
         let language = match &incident.kind {
             IncidentKind::LanguageShift { to, .. } => {

@@ -168,6 +168,17 @@ const DIMENSIONS: [Dimension; 5] = [
 ];
 
 impl Dimension {
+    /// The names of all of them, as segments write them.
+    pub const NAMES: [&'static str; 5] = {
+        let mut names = [""; 5];
+        let mut i = 0;
+        while i < names.len() {
+            names[i] = DIMENSIONS[i].name();
+            i += 1;
+        }
+        names
+    };
+
     /// The field's name as segments write it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -198,6 +209,12 @@ impl IncidentKind {
             "style-shift" => Self::StyleShift { share: 0.4 },
             _ => return None,
         })
+    }
+
+    /// Every kind with its parameters and their defaults, a line each: what the command's help lists.
+    pub fn help() -> String {
+        let kinds = Self::NAMES.iter().filter_map(|name| Self::with_defaults(name));
+        kinds.map(|k| format!("  {:<20} {}", k.name(), k.parameters())).collect::<Vec<_>>().join("\n")
     }
 
     /// The name, as the text form writes it.

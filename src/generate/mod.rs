@@ -114,6 +114,21 @@ pub enum GenerateError {
         /// The values that there are.
         valid: String,
     },
+    /// An incident's segment combines values that no event has together.
+    #[error("no generated event is of {0}: these values never come together")]
+    NoSuchSegment(String),
+    /// An incident lies outside the traffic.
+    #[error(
+        "incident {incident} lies outside the traffic, which is from {from} to {to}: move it, or change --start and --days"
+    )]
+    OutsideTraffic {
+        /// The incident.
+        incident: String,
+        /// The traffic's first time.
+        from: String,
+        /// The traffic's end.
+        to: String,
+    },
 }
 
 impl Settings {
@@ -139,6 +154,16 @@ impl Settings {
             ensure((0.0..=1.0).contains(&share), setting, share.to_string(), "a share from 0 to 1")?;
         }
         let gentle = self.jitter >= Duration::zero() && self.jitter <= Duration::hours(1);
-        ensure(gentle, "jitter", self.jitter.to_string(), "a duration from 0 to 1 hour")
+        ensure(gentle, "jitter", self.jitter.to_string(), "a duration from 0 to 1 hour")?;
+        let end = self.start + self.duration;
+        let outside = |i: &&Incident| i.start >= end || i.end.is_some_and(|e| e <= self.start);
+        match self.incidents.iter().find(outside) {
+            None => Ok(()),
+            Some(incident) => Err(GenerateError::OutsideTraffic {
+                incident: incident.to_string(),
+                from: self.start.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+                to: end.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+            }),
+        }
     }
 }

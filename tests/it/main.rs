@@ -16,6 +16,7 @@ mod privacy;
 mod readers;
 mod real_archives;
 mod real_cats;
+mod real_config;
 mod real_decode;
 mod real_files;
 mod real_missing;

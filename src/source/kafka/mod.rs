@@ -14,13 +14,14 @@ mod trouble;
 #[cfg(test)]
 mod trouble_tests;
 
+pub use config::client_config;
 pub use drain::{DrainStats, drain};
 pub use options::KafkaOptions;
 pub use probe::{Probed, probe};
 
 use super::Spare;
 use super::{Again, Offset, PartitionId, Polled, Positions, RecordTime, Source, SourceError};
-use config::{client_config, creation_error};
+use config::creation_error;
 use context::{Assigned, Change, Context, kafka};
 use partition::{Idle, Part};
 use rdkafka::Message;
