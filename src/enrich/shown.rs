@@ -54,16 +54,12 @@ impl Shown {
         if grouping.is_operators() {
             return Arc::clone(name);
         }
-        let values: Vec<(String, String)> = grouping
-            .by
-            .iter()
-            .zip(parts(name))
-            .map(|(d, (column, value))| {
-                (column.to_string(), self.value(d.chosen_by(), &value, users).into_owned())
-            })
-            .collect();
+        let own: Vec<(String, String)> = parts(name).map(|(c, v)| (c.to_string(), v.to_string())).collect();
+        let values = grouping.by.iter().zip(&own);
+        let values: Vec<(&str, Cow<'_, str>)> =
+            values.map(|(d, (column, v))| (column.as_str(), self.value(d.chosen_by(), v, users))).collect();
         let mut shown = String::new();
-        write_name(&mut shown, values.iter().map(|(column, value)| (column.as_str(), value.as_str())));
+        write_name(&mut shown, values.iter().map(|(column, v)| (*column, &**v)));
         shown.into()
     }
 
