@@ -66,7 +66,8 @@ pub struct PartitionCommit {
     pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
     pub quiet: bool,
-    /// Whether its input was read to its end, behind which nothing comes unless more input is given.
+    /// Whether its input was read to its end, behind which nothing comes unless more input is
+    /// given.
     #[serde(default)]
     pub ended: bool,
 }
