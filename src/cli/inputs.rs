@@ -1,4 +1,5 @@
-//! What `replay` and `archive` do with INPUT before anything is read in earnest, and what they say of input that was refused.
+//! What `replay` and `archive` do with INPUT before anything is read in earnest, and what they say
+//! of input that was refused.
 
 use super::CliError;
 use crate::engine::inputs::{self, Given, InputsError, Kind, Memory, Plan, Stands, State};
@@ -49,8 +50,8 @@ impl Commits for ArchiveCommit {
 }
 
 impl Looked {
-    /// Finds the inputs and surveys them; nothing is written. `all_ends` asks for the end of each, which only files that are followed by
-    /// others need otherwise.
+    /// Finds the inputs and surveys them; nothing is written. `all_ends` asks for the end of each,
+    /// which only files that are followed by others need otherwise.
     ///
     /// # Errors
     /// When one can't be read, or holds something else than events.
@@ -104,8 +105,8 @@ impl Looked {
         self.given.iter().map(|g| g.surveyed.file.clone()).collect()
     }
 
-    /// Decides what to read, and remembers it in the output before anything is read. `C` is what partitions commit; `evaluates`
-    /// tells whether an evaluation follows them.
+    /// Decides what to read, and remembers it in the output before anything is read. `C` is what
+    /// partitions commit; `evaluates` tells whether an evaluation follows them.
     ///
     /// # Errors
     /// When the inputs can't continue what the output holds; nothing of it has changed then.
@@ -191,7 +192,8 @@ pub fn range(from: Option<i64>, to: Option<i64>) -> Result<TimeRange, CliError> 
     Ok(TimeRange { from: from.unwrap_or(i64::MIN), to: to.unwrap_or(i64::MAX) })
 }
 
-/// What to say of input of which nothing was taken in; `fresh` where nothing was read before either.
+/// What to say of input of which nothing was taken in; `fresh` where nothing was read before
+/// either.
 ///
 /// # Errors
 /// When there was some, and no event in it, or none in the range.

@@ -217,8 +217,9 @@ impl EvaluatorTask {
         Ok(Some((commit, rows)))
     }
 
-    /// Waits for partitions of which records are still to come, though they were at their end when they last committed: files that follow
-    /// must find the evaluation where the files before left it.
+    /// Waits for partitions of which records are still to come, though they were at their end when
+    /// they last committed: files that follow must find the evaluation where the files before left
+    /// it.
     pub fn wait_for(&mut self, unread: &[PartitionId]) {
         for p in unread {
             let read = self.partitions.entry(p.0).or_default();

@@ -1,8 +1,8 @@
-//! What a job over files has read: its inputs by name, size and content, so that further files continue it, interrupted ones are resumed,
-//! and changed ones are refused.
+//! What a job over files has read: its inputs by name, size and content, so that further files
+//! continue it, interrupted ones are resumed, and changed ones are refused.
 //!
-//! `_inputs/JOB/version=N.json` is created if absent before anything is read of what it adds. Where reading stands is not in it: that is
-//! what partitions and evaluator have committed.
+//! `_inputs/JOB/version=N.json` is created if absent before anything is read of what it adds. Where
+//! reading stands is not in it: that is what partitions and evaluator have committed.
 
 pub use super::inputs_error::InputsError;
 use crate::event::time::text;
@@ -70,7 +70,8 @@ pub struct Memory {
     from: Option<String>,
     to: Option<String>,
     files: Vec<Remembered>,
-    /// By partition: the epoch of its chain when files were last added, after which it may say that it has ended.
+    /// By partition: the epoch of its chain when files were last added, after which it may say that
+    /// it has ended.
     since: BTreeMap<i32, u64>,
 }
 
@@ -101,7 +102,8 @@ pub struct Stands {
 pub struct State {
     /// The output, for messages.
     pub dir: String,
-    /// The last tick evaluated; nothing that begins before can be read any more. `None` where nothing is evaluated, or never will be.
+    /// The last tick evaluated; nothing that begins before can be read any more. `None` where
+    /// nothing is evaluated, or never will be.
     pub evaluated_to: Option<i64>,
     /// By partition.
     pub partitions: BTreeMap<i32, Stands>,
@@ -385,7 +387,8 @@ fn lane_ends(memory: &Memory, state: &State) -> Vec<i64> {
     ends
 }
 
-/// How far an earlier run came; `None` where there was none, or where it had read everything and there is nothing new.
+/// How far an earlier run came; `None` where there was none, or where it had read everything and
+/// there is nothing new.
 fn resuming(memory: &Memory, new: &[Given], state: &State) -> Option<String> {
     if !state.partitions.values().any(|s| s.committed.is_some()) {
         return None;

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Bytes of closed panes in all files that a worker reads side by side after which all are committed: each alone may be far from full.
+/// Bytes of closed panes in all files that a worker reads side by side after which all are
+/// committed: each alone may be far from full.
 const MANY_BYTES: usize = 24 << 20;
 
 /// The sketching side: some of the partitions.
@@ -29,8 +30,8 @@ pub(super) struct Worker {
     pub spare: Sender<Box<Decoded>>,
     pub failed: Arc<AtomicBool>,
     pub stop: Arc<AtomicBool>,
-    /// Whether partitions are read side by side from their beginnings: each then tells at once where it begins, so that one which begins
-    /// later holds up nothing.
+    /// Whether partitions are read side by side from their beginnings: each then tells at once
+    /// where it begins, so that one which begins later holds up nothing.
     pub side_by_side: bool,
 }
 

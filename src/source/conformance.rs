@@ -179,7 +179,8 @@ fn stored(paths: &[std::path::PathBuf], runtime: &tokio::runtime::Runtime) -> Ve
     paths.iter().map(put).collect()
 }
 
-/// Writes files of lines of a partition, with a blank line after every seventh; returns what they hold.
+/// Writes files of lines of a partition, with a blank line after every seventh; returns what they
+/// hold.
 fn write_lines(partition: i32, files: &[Written<'_>]) -> Vec<Record> {
     let (mut expected, mut line, mut n) = (Vec::new(), 0, 0);
     for f in files {
@@ -273,7 +274,8 @@ fn lanes_conform() {
     }
 }
 
-/// The lane that is farthest behind is read, so that none is more than a chunk ahead; each tells at the start where it begins.
+/// The lane that is farthest behind is read, so that none is more than a chunk ahead; each tells at
+/// the start where it begins.
 #[test]
 fn lanes_stay_in_step() {
     let (dir, runtime) = (tempfile::tempdir().unwrap(), runtime());
@@ -296,7 +298,8 @@ fn lanes_stay_in_step() {
         }
     }
     assert_eq!(read[..3], [(0, 1_000), (1, 1_000), (2, 1_000)], "the beginnings");
-    // Seconds that each has come: while lane 0 reads its 9,000, lane 1 is at most a chunk of 2,000 seconds ahead.
+    // Seconds that each has come: while lane 0 reads its 9,000, lane 1 is at most a chunk of 2,000
+    // seconds ahead.
     let mut come = [0, 0];
     for (p, n) in read.iter().filter(|r| r.0 < 2) {
         come[*p as usize] += n * i64::from(p + 1);

@@ -173,7 +173,8 @@ impl SourceError {
         if !name.starts_with("http") {
             return Self::Store { name, source };
         }
-        // The innermost cause is what happened; what stands around it is the client's account of its attempts.
+        // The innermost cause is what happened; what stands around it is the client's account of
+        // its attempts.
         let mut cause: &dyn std::error::Error = &source;
         while let Some(inner) = cause.source() {
             cause = inner;

@@ -1,4 +1,5 @@
-//! INPUT arguments to files: paths, folders, globs and URLs of object stores, sorted by name, each once, all of one kind.
+//! INPUT arguments to files: paths, folders, globs and URLs of object stores, sorted by name, each
+//! once, all of one kind.
 
 use super::SourceError;
 use super::survey::{Head, heads};
@@ -84,7 +85,8 @@ pub struct InputFile {
     pub version: Option<String>,
     /// What its beginning tells, once it was looked at.
     pub head: Option<Arc<Head>>,
-    /// Its name with links and `..` resolved, by which it is known whatever it is called on the command line.
+    /// Its name with links and `..` resolved, by which it is known whatever it is called on the
+    /// command line.
     pub canonical: String,
 }
 
@@ -126,12 +128,15 @@ pub enum Inputs {
     Archive(Vec<InputFile>),
 }
 
-/// Resolves INPUT arguments; `-` is standard input. Arguments keep their order; within a folder or glob files are sorted by name, and
-/// those whose name begins with `_` or `.` or has an unknown suffix are skipped. A file that is named twice counts once. The first bytes of
-/// each are read: what it holds is told by them and not by its name. `handle` is the runtime that object stores are asked on.
+/// Resolves INPUT arguments; `-` is standard input. Arguments keep their order; within a folder or
+/// glob files are sorted by name, and those whose name begins with `_` or `.` or has an unknown
+/// suffix are skipped. A file that is named twice counts once. The first bytes of each are read:
+/// what it holds is told by them and not by its name. `handle` is the runtime that object stores
+/// are asked on.
 ///
 /// # Errors
-/// When an argument names nothing, can't be read or holds something else than events, or when JSONL and archives are mixed.
+/// When an argument names nothing, can't be read or holds something else than events, or when JSONL
+/// and archives are mixed.
 pub fn resolve(arguments: &[String], handle: &Handle) -> Result<Inputs, SourceError> {
     let mut files = Vec::new();
     for argument in arguments {

@@ -1,8 +1,9 @@
-//! JSON lines from files, object stores or standard input. Files that don't overlap in time are one partition, a lane, and a record's
-//! offset is its line's number over the lane's files.
+//! JSON lines from files, object stores or standard input. Files that don't overlap in time are one
+//! partition, a lane, and a record's offset is its line's number over the lane's files.
 //!
-//! The lane that is farthest behind in event time is read next, so that lanes stay in step. Of each the first chunk is read at the start:
-//! it tells the evaluation how far it may go without the lane, however late the lane begins.
+//! The lane that is farthest behind in event time is read next, so that lanes stay in step. Of each
+//! the first chunk is read at the start: it tells the evaluation how far it may go without the
+//! lane, however late the lane begins.
 
 use super::input::InputFile;
 use super::lane::{Means, Reading, Stop};
@@ -28,8 +29,9 @@ pub struct JsonlSource {
 }
 
 impl JsonlSource {
-    /// A source over these files as one partition, in this order. Messages longer than `max_message` are cut to one byte more, which the
-    /// decoder rejects as too large. `handle` is the runtime that object stores are read on.
+    /// A source over these files as one partition, in this order. Messages longer than
+    /// `max_message` are cut to one byte more, which the decoder rejects as too large. `handle` is
+    /// the runtime that object stores are read on.
     #[must_use]
     pub fn new(
         files: Vec<InputFile>,
@@ -54,7 +56,8 @@ impl JsonlSource {
         Self { lanes, with, total, started: false, buffer: MessageBuffer::default(), spare: Spare::default() }
     }
 
-    /// Asks where to go on in every lane that has more. Also in the first one: whose it is evaluates.
+    /// Asks where to go on in every lane that has more. Also in the first one: whose it is
+    /// evaluates.
     fn start(&mut self) -> Result<(), SourceError> {
         let with = &self.with;
         let asked = self.lanes.iter_mut().enumerate().filter(|(i, lane)| *i == 0 || !lane.finished);

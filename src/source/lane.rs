@@ -1,4 +1,5 @@
-//! Reading one lane: the lines of its files, one after the other, with offsets that count on over them.
+//! Reading one lane: the lines of its files, one after the other, with offsets that count on over
+//! them.
 
 use super::bytes::{self, Counter};
 use super::input::{Format, InputFile};
@@ -234,7 +235,8 @@ impl Reading {
             }
             self.skipping = line.len() > with.max_message && line.last() != Some(&b'\n');
             let message = sniff::message(line);
-            // A line that is cut stays as long as it was read: that it is too long is what is to be said of it.
+            // A line that is cut stays as long as it was read: that it is too long is what is to be
+            // said of it.
             let (from, length) = if self.skipping {
                 (start, line.len())
             } else {
@@ -259,7 +261,8 @@ impl Reading {
         Ok(Stop::Full)
     }
 
-    /// Notes how far a chunk has come: where most of its last events stand, since one clock may be wrong.
+    /// Notes how far a chunk has come: where most of its last events stand, since one clock may be
+    /// wrong.
     pub fn note(&mut self, buffer: &MessageBuffer) {
         let last = buffer.spans.iter().rev().take(LAST);
         let mut seen: Vec<i64> =

@@ -1,4 +1,5 @@
-//! Which files follow each other in one partition: those of a lane don't overlap in time, and there are as many lanes as files overlap.
+//! Which files follow each other in one partition: those of a lane don't overlap in time, and there
+//! are as many lanes as files overlap.
 
 use super::input::InputFile;
 use super::{PartitionId, SourceError};
@@ -26,7 +27,8 @@ pub struct Lane {
     pub finished: bool,
 }
 
-/// Where the events of a file lie in time. A file without any fits everywhere; of one whose end is not known nothing can follow.
+/// Where the events of a file lie in time. A file without any fits everywhere; of one whose end is
+/// not known nothing can follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
     /// When they begin.
@@ -37,8 +39,9 @@ pub struct Stretch {
     pub stream: bool,
 }
 
-/// Gives each file, in the order of their beginnings, the first lane that is over by then. `ends` is when each lane is over and grows by
-/// the lanes that are added; the number of each file's lane is returned.
+/// Gives each file, in the order of their beginnings, the first lane that is over by then. `ends`
+/// is when each lane is over and grows by the lanes that are added; the number of each file's lane
+/// is returned.
 ///
 /// # Errors
 /// When more than [`MOST`] files overlap.

@@ -37,7 +37,8 @@ pub const CHUNK_MESSAGES: usize = 1_000;
 /// Bytes above which a chunk is full.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
-/// A partition of the input. JSONL has as many as its files overlap in time; an archive has those of the topic it was made of.
+/// A partition of the input. JSONL has as many as its files overlap in time; an archive has those
+/// of the topic it was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(pub i32);
 
@@ -260,7 +261,8 @@ pub trait Source: Send {
         false
     }
 
-    /// Partitions of which records are still to come, where that is known. Told once positions were asked for.
+    /// Partitions of which records are still to come, where that is known. Told once positions were
+    /// asked for.
     fn unread(&self) -> Vec<PartitionId> {
         Vec::new()
     }

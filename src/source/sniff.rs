@@ -1,6 +1,8 @@
-//! What a file holds, by its first bytes and not by its name: packed or not, JSON lines or what else.
+//! What a file holds, by its first bytes and not by its name: packed or not, JSON lines or what
+//! else.
 //!
-//! Only what is certain is refused here. Lines that are no events among lines that are stay counted rejects.
+//! Only what is certain is refused here. Lines that are no events among lines that are stay counted
+//! rejects.
 
 use serde::de::IgnoredAny;
 
@@ -107,7 +109,8 @@ pub fn container(head: &[u8]) -> Container {
     }
 }
 
-/// A line without what is no part of its message: marks of byte order and separators before it, white space and zeros around it.
+/// A line without what is no part of its message: marks of byte order and separators before it,
+/// white space and zeros around it.
 #[must_use]
 pub fn message(line: &[u8]) -> &[u8] {
     let mut at = line;
@@ -124,7 +127,8 @@ pub fn message(line: &[u8]) -> &[u8] {
     at
 }
 
-/// What unpacked bytes look like, where that is certainly not JSON lines; `whole` where there is nothing behind them.
+/// What unpacked bytes look like, where that is certainly not JSON lines; `whole` where there is
+/// nothing behind them.
 #[must_use]
 pub fn other(head: &[u8], whole: bool) -> Option<Looks> {
     match container(head) {
@@ -146,7 +150,8 @@ fn wide(head: &[u8]) -> Option<Looks> {
     let some = &head[..head.len().min(4096)];
     let zeros = |odd: usize| some.iter().skip(odd).step_by(2).filter(|b| **b == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
-    // JSON's own signs are ASCII, so that most of every second byte is zero and hardly any of the others.
+    // JSON's own signs are ASCII, so that most of every second byte is zero and hardly any of the
+    // others.
     let most = |n: usize, others: usize| n * 5 > some.len() && others * 20 < some.len();
     match some {
         [0, first, ..] if *first != 0 && most(even, odd) => Some(UTF16BE),

@@ -1,7 +1,8 @@
-//! What is known of an input before anything is read in earnest: its content's identity, when its events begin and end, its lines.
+//! What is known of an input before anything is read in earnest: its content's identity, when its
+//! events begin and end, its lines.
 //!
-//! A file on this machine is read once for it, several side by side; of an object the store's own word for its content is taken, and
-//! beginning and end are fetched.
+//! A file on this machine is read once for it, several side by side; of an object the store's own
+//! word for its content is taken, and beginning and end are fetched.
 
 use super::bytes::{self, Counter};
 use super::input::{Format, InputFile, Place};
@@ -19,7 +20,8 @@ use tokio::runtime::Handle;
 
 /// Bytes that are hashed as one. Part of what an identity means.
 const BLOCK: usize = 2 << 20;
-/// Bytes at a file's end in which its last events are looked for; the second where the first hold no whole line.
+/// Bytes at a file's end in which its last events are looked for; the second where the first hold
+/// no whole line.
 const TAIL: [usize; 2] = [64 << 10, 4 << 20];
 /// Lines of a file's beginning or end whose times count.
 const LINES: usize = 64;
@@ -58,7 +60,8 @@ pub struct Surveyed {
     pub lines: Option<i64>,
 }
 
-/// Looks at the beginning of every input, several at once, and puts its format right where name and content disagree.
+/// Looks at the beginning of every input, several at once, and puts its format right where name and
+/// content disagree.
 ///
 /// # Errors
 /// When one can't be read, or holds something else than events; it and how many others are named.
@@ -84,7 +87,8 @@ pub fn heads(files: &mut [InputFile], handle: &Handle) -> Result<(), SourceError
     }
 }
 
-/// Surveys inputs, in the order given. When a file's events end is found out for those that `ends` names by their place.
+/// Surveys inputs, in the order given. When a file's events end is found out for those that `ends`
+/// names by their place.
 ///
 /// # Errors
 /// When one can't be read to its end.

@@ -1,12 +1,14 @@
-//! Event times read off lines without decoding them, and the stretch of time that a sample of them tells.
+//! Event times read off lines without decoding them, and the stretch of time that a sample of them
+//! tells.
 
 use crate::event::time::{DAY, parse};
 
 /// Times fewer than this are all believed.
 const FEW: usize = 5;
 
-/// The event time that a line carries; `None` where none is found. The first field of that name is taken for it, so this may be wrong
-/// where objects are nested: it decides in which order things are read, never what comes out.
+/// The event time that a line carries; `None` where none is found. The first field of that name is
+/// taken for it, so this may be wrong where objects are nested: it decides in which order things
+/// are read, never what comes out.
 #[must_use]
 pub fn time_of(line: &[u8]) -> Option<i64> {
     const NAME: &[u8] = b"\"timestamp\"";
@@ -29,8 +31,9 @@ pub fn median(times: &mut [i64]) -> Option<i64> {
     (!times.is_empty()).then(|| *times.select_nth_unstable(middle).1)
 }
 
-/// The first and last of some times. A few that are far from all others are left out, as clocks that are wrong: at most a quarter at
-/// either end, with a gap before the next that is longer than a day and than thrice the time which the middle half takes.
+/// The first and last of some times. A few that are far from all others are left out, as clocks
+/// that are wrong: at most a quarter at either end, with a gap before the next that is longer than
+/// a day and than thrice the time which the middle half takes.
 #[must_use]
 pub fn range(times: &[i64]) -> Option<(i64, i64)> {
     let mut sorted = times.to_vec();

@@ -1,10 +1,12 @@
-//! Files as they come: in any order, by host, packed under the wrong name, in other encodings, given day by day, edited afterwards. What
-//! comes out depends on the events, not on how files cut them.
+//! Files as they come: in any order, by host, packed under the wrong name, in other encodings,
+//! given day by day, edited afterwards. What comes out depends on the events, not on how files cut
+//! them.
 
 use crate::support::*;
 use std::path::{Path, PathBuf};
 
-/// A few lines of events a minute over some days, in order of time; from the third day on another sampler.
+/// A few lines of events a minute over some days, in order of time; from the third day on another
+/// sampler.
 fn events(days: i64) -> Vec<String> {
     let line = |i: i64| {
         let (day, second) = (i / 180, i % 180 * 480);
@@ -78,7 +80,8 @@ fn the_same_events_give_the_same_however_files_cut_them() {
     for host in 0..3 {
         write(&d.join(format!("host/host{host}.jsonl")), &every(3, host));
     }
-    // Regions with files of their own days, of which one begins late, and one of which the first line has a wrong clock.
+    // Regions with files of their own days, of which one begins late, and one of which the first
+    // line has a wrong clock.
     for (region, day) in [("a", 0), ("a", 1), ("a", 2), ("b", 1), ("b", 3), ("a", 3)] {
         let of_day = &all[day * 180..(day + 1) * 180];
         let half = |second: bool| -> Vec<String> {
