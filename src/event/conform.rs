@@ -130,6 +130,12 @@ fn column(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArchiveError> {
         (DataType::Int64, DataType::UInt64) => {
             Ok(Arc::new(array.as_primitive::<Int64Type>().unary::<_, UInt64Type>(|v| v as u64)))
         }
+        // Not a number is how some say that there is none.
+        (DataType::Float64, DataType::Int32 | DataType::Int64) => {
+            let there = array.as_primitive::<Float64Type>().iter().map(|v| v.filter(|v| !v.is_nan()));
+            let there: Float64Array = there.collect();
+            cast_with_options(&there, wanted, &strict).map_err(|_| values())
+        }
         (DataType::Float64, DataType::UInt64) => {
             Ok(Arc::new(hashes(array.as_primitive::<Float64Type>()).ok_or_else(values)?))
         }

@@ -158,6 +158,21 @@ fn numbers_of_other_widths_are_the_same_numbers() {
 }
 
 #[test]
+fn not_a_number_is_none() {
+    let numbers = |values: [f64; 3]| Arc::new(Float64Array::from(values.to_vec())) as ArrayRef;
+    let rows = rewritten(|n, _| match n {
+        "seed" => Some(numbers([f64::NAN, 7.0, f64::NAN])),
+        "quality_aesthetic" => Some(numbers([f64::NAN, f64::INFINITY, 5.5])),
+        _ => None,
+    });
+    let read = conform(&rows).unwrap();
+    let reader = ArchiveReader::new(&read).unwrap();
+    assert_eq!([0, 1, 2].map(|i| reader.event(i).seed), [None, Some(7), None]);
+    let aesthetic = [0, 1, 2].map(|i| reader.event(i).nums[crate::event::Num::Aesthetic as usize]);
+    assert!(aesthetic[0].is_nan() && aesthetic[1].is_nan() && aesthetic[2] == 5.5, "{aesthetic:?}");
+}
+
+#[test]
 fn hashes_survive_decimals_and_signs_whole_and_floating_point_nearly() {
     let hash = |n: &str| n.ends_with("_hash");
     let of = |c: &ArrayRef| c.as_primitive::<UInt64Type>().clone();
