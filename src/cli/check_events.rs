@@ -443,7 +443,8 @@ mod tests {
             &event(&format!(r#""region":"a\nb","model":{{"loras":["fine (v1.2)",{long:?},{long:?}]}}"#)),
             &event(r#""params":{"sampler":"DPM++ 2M Karras"}"#),
         ]);
-        for (field, line) in [("error.code", "1"), ("model.loras", "2"), ("params.sampler", "1"), ("region", "2")]
+        for (field, line) in
+            [("error.code", "1"), ("model.loras", "2"), ("params.sampler", "1"), ("region", "2")]
         {
             assert_eq!(lines(&checker, Finding::Hashed("refused_name"), field), line, "{field}");
         }

@@ -12,7 +12,7 @@ use crate::event::{Reject, RejectReason};
 use crate::source::{Offset, PartitionId};
 use crate::steps::reached;
 use crate::store::StorageError;
-use crate::store::chain::{Chain, ChainError, Epoch};
+use crate::store::chain::{Chain, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::tables::{RejectRow, Staged, Stager, publish};
 use crate::store::vectors::VectorRow;
@@ -22,10 +22,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use thiserror::Error;
 
+mod error;
 mod position;
 
+pub use error::IngestError;
 pub use position::LastRead;
 
 /// Recent messages whose share of bad ones is watched.
@@ -106,77 +107,6 @@ pub struct Committed {
     pub empty: bool,
     /// The panes that closed.
     pub rows: Vec<Pane>,
-}
-
-/// Why a partition can't go on.
-#[derive(Debug, Error)]
-pub enum IngestError {
-    /// Its chain failed, or is somebody else's now.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// A file failed.
-    #[error("partition {partition}: {source}")]
-    Files {
-        /// The partition.
-        partition: PartitionId,
-        /// Why.
-        source: PaneFileError,
-    },
-    /// Most of the input is bad.
-    #[error(
-        "partition {partition}: {bad} of the last {of} messages are bad ({reasons}), more than input.max_bad_share = {share} allows; \
-         see the rejects table, mend the producer or raise the share"
-    )]
-    MostlyBad {
-        /// The partition.
-        partition: PartitionId,
-        /// Bad messages.
-        bad: usize,
-        /// Of so many.
-        of: usize,
-        /// The reasons.
-        reasons: String,
-        /// The share allowed.
-        share: f64,
-    },
-    /// Vectors of images can't be had.
-    #[error("partition {partition}: {source}")]
-    Vectors {
-        /// The partition.
-        partition: PartitionId,
-        /// Why.
-        source: EmbedError,
-    },
-    /// Decoding crashed, and not because of one message.
-    #[error(
-        "partition {partition}: the decoder crashed, which is a bug; where it did stands above, please report it"
-    )]
-    Crashed {
-        /// The partition.
-        partition: PartitionId,
-    },
-    /// An archive that does not fit.
-    #[error("partition {partition}: {message}")]
-    Archive {
-        /// The partition.
-        partition: PartitionId,
-        /// Why.
-        message: String,
-    },
-}
-
-impl IngestError {
-    /// Whether the same may succeed later: the store was away, or somebody else was claiming the partition too.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        let storage = match self {
-            Self::Chain(ChainError::Lost { .. }) => return true,
-            Self::Chain(ChainError::Storage(e)) => e,
-            Self::Files { source: PaneFileError::Storage(e), .. } => e,
-            _ => return false,
-        };
-        matches!(storage, StorageError::Io { .. })
-    }
 }
 
 /// What became of a chunk.
@@ -598,41 +528,4 @@ impl Owned {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::engine::JobKind;
-    use crate::engine::decoding::Refused;
-    use crate::store::Storage;
-
-    #[test]
-    fn a_commit_is_due_when_what_closed_outweighs_what_it_writes_besides() {
-        let due = |rows, bytes, open_rows, open_bytes| panes_are_due(rows, bytes, open_rows, || open_bytes);
-        assert!(due(200, MANY_BYTES, 100, usize::MAX), "sparse traffic: few rows are open");
-        assert!(!due(200, MANY_BYTES - 1, 0, 0), "too little closed");
-        assert!(!due(199, MANY_BYTES, 100, 0), "most of what it writes would be open panes");
-        assert!(due(10, MOST_BYTES, 100, MOST_BYTES), "dense traffic: a row is large");
-        assert!(!due(10, MOST_BYTES, 100, MOST_BYTES + 1));
-    }
-
-    #[test]
-    fn a_field_that_is_always_wrong_fills_neither_the_table_nor_the_time() {
-        let (dir, runtime) = (tempfile::tempdir().unwrap(), tokio::runtime::Runtime::new().unwrap());
-        let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
-        let job = Arc::new(Job::open(Config::default(), JobKind::Run, storage, false).unwrap());
-        let mut owned = Owned::claim(&job, PartitionId(0), "events".into(), "w".into()).unwrap();
-        let progress = Progress::default();
-        let reject = Reject::field(RejectReason::OutOfRange, "params.steps");
-        let refused = |offset| Refused { record_time_us: None, offset, reject, fatal: false };
-        let take = |owned: &mut Owned, n| {
-            let mut decoded = Decoded { refused: (0..n).map(refused).collect(), ..Decoded::default() };
-            owned.take(&mut decoded, &progress, &|| false).unwrap();
-        };
-        take(&mut owned, 3000);
-        assert_eq!((owned.rejects.len(), owned.is_full()), (FIELD_ROWS, false));
-        owned.commit(None, &progress).unwrap();
-        take(&mut owned, 2);
-        assert_eq!(owned.rejects.len(), 2);
-        assert_eq!(progress.counts().fields["out_of_range"]["params.steps"], 3002);
-    }
-}
+mod tests;

@@ -51,6 +51,9 @@ pub enum Change {
     Unplaced(PartitionId),
 }
 
+/// A topic's id as its brokers tell it: none where they are too old to.
+pub(super) type LogId = Result<Option<Arc<str>>, NoId>;
+
 /// What callbacks tell the poller.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -69,7 +72,7 @@ pub struct Shared {
     /// Partitions' ends by the latest statistics.
     pub highs: HashMap<i32, i64>,
     /// The topic's id as it was last told, and when.
-    pub(super) log: Option<(Instant, Result<Option<Arc<str>>, NoId>)>,
+    pub(super) log: Option<(Instant, LogId)>,
     /// The broker that leads each partition by the latest statistics.
     leaders: HashMap<i32, i32>,
     /// The client's last complaint.
