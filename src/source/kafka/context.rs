@@ -1,7 +1,7 @@
 //! The client's callbacks: assignments start where [`Positions`] says, revocations are noted for the poller, troubles are logged.
 
 use super::options::KafkaOptions;
-use super::topic_id::NoId;
+use super::recreated::Told;
 use crate::source::{PartitionId, PositionError, Positions, SourceError};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -51,9 +51,6 @@ pub enum Change {
     Unplaced(PartitionId),
 }
 
-/// A topic's id as its brokers tell it: none where they are too old to.
-pub(super) type LogId = Result<Option<Arc<str>>, NoId>;
-
 /// What callbacks tell the poller.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -72,7 +69,7 @@ pub struct Shared {
     /// Partitions' ends by the latest statistics.
     pub highs: HashMap<i32, i64>,
     /// The topic's id as it was last told, and when.
-    pub(super) log: Option<(Instant, LogId)>,
+    pub(super) log: Option<(Instant, Told)>,
     /// The broker that leads each partition by the latest statistics.
     leaders: HashMap<i32, i32>,
     /// The client's last complaint.

@@ -21,9 +21,12 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long a record may take to come that tells whether the log is still the same one.
 const LOOK_BACK: Duration = Duration::from_secs(5);
 
+/// What the brokers said of the topic's id; `None` from those that tell none.
+pub type Told = Result<Option<Arc<str>>, NoId>;
+
 impl Context {
     /// The topic's id; `None` from brokers that tell none.
-    pub(super) fn log(&self, consumer: &BaseConsumer<Self>) -> Result<Option<Arc<str>>, NoId> {
+    pub(super) fn log(&self, consumer: &BaseConsumer<Self>) -> Told {
         let known = self.shared.lock().log.clone().filter(|(at, _)| at.elapsed() < FRESH);
         if let Some((_, told)) = known {
             return told;

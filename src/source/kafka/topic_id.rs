@@ -6,6 +6,7 @@
 
 use rdkafka::bindings as c;
 use rdkafka::client::Client;
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use std::ffi::{CString, c_int};
 use std::ptr::{self, NonNull};
@@ -44,11 +45,28 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// Asks the brokers for a topic's id; takes about `limit` at most.
+/// Asks the brokers for a topic's id; takes about twice `limit` at most.
 ///
 /// # Errors
 /// When they don't tell it.
 pub fn topic_id<X: rdkafka::ClientContext>(
+    client: &Client<X>,
+    topic: &str,
+    limit: Duration,
+) -> Result<Arc<str>, NoId> {
+    let no_broker = NoId::NotNow(Code::BrokerNotAvailable);
+    let code = |e: KafkaError| e.rdkafka_error_code().map_or(no_broker, NoId::NotNow);
+    let all = client.fetch_metadata(Some(topic), limit).map_err(code)?;
+    // One that is there, as a leader is: without a name the client waits for the controller, whom
+    // it may not reach.
+    let leader = all.topics().iter().flat_map(|t| t.partitions()).map(|p| p.leader()).find(|l| *l >= 0);
+    let broker = leader.or_else(|| all.brokers().first().map(|b| b.id())).ok_or(no_broker)?;
+    told_by(broker, client, topic, limit)
+}
+
+/// Asks one broker.
+fn told_by<X: rdkafka::ClientContext>(
+    broker: i32,
     client: &Client<X>,
     topic: &str,
     limit: Duration,
@@ -65,6 +83,9 @@ pub fn topic_id<X: rdkafka::ClientContext>(
     // SAFETY: `options` is live. Without room for a text the library writes none.
     let set =
         unsafe { c::rd_kafka_AdminOptions_set_request_timeout(options.ptr(), millis, ptr::null_mut(), 0) };
+    failed(set)?;
+    // SAFETY: as above.
+    let set = unsafe { c::rd_kafka_AdminOptions_set_broker(options.ptr(), broker, ptr::null_mut(), 0) };
     failed(set)?;
     let mut names = [name.as_ptr()];
     // SAFETY: `names` is an array of one text that ends with a zero; the library copies both before

@@ -1,4 +1,5 @@
-//! Panes that leave a partition, and those that stay: what closes, what a checkpoint keeps, and how little room it takes.
+//! Panes that leave a partition, and those that stay: what closes, what a checkpoint keeps, and how
+//! little room it takes.
 
 use super::{OpenPane, Partition};
 use crate::event::time::floor;
@@ -9,7 +10,8 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
 impl Partition {
-    /// Takes out the panes that the watermark has closed, sorted by closing time, start and segment.
+    /// Takes out the panes that the watermark has closed, sorted by closing time, start and
+    /// segment.
     pub fn take_closed(&mut self) -> Vec<Pane> {
         self.take_until(self.clock.watermark())
     }
@@ -97,8 +99,9 @@ impl Partition {
             .collect()
     }
 
-    /// Packs the panes that little is added to by now: all but that in which most of the recent events fall and the one after. Of dense
-    /// traffic they are most of a job's memory, and a checkpoint writes them as bytes anyway.
+    /// Packs the panes that little is added to by now: all but that in which most of the recent
+    /// events fall and the one after. Of dense traffic they are most of a job's memory, and a
+    /// checkpoint writes them as bytes anyway.
     pub fn pack_others(&mut self) {
         let Some(median) = self.clock.median() else { return };
         let current = floor(median, self.times.pane);
