@@ -1,5 +1,6 @@
 //! Rows and rules that the tests of this room share.
 
+use super::row::{AlertRow, AlertState};
 use super::rule::RuleInfo;
 use crate::config::Severity;
 use crate::event::time::HOUR;
@@ -7,6 +8,13 @@ use crate::store::rows::{Contributor, Scores, Side, Verdict, WindowRow};
 
 /// 2024-11-15T10:00:00Z.
 pub const T: i64 = 1_731_664_800_000_000;
+
+/// An alert that fires.
+pub fn firing() -> AlertRow {
+    let mut alert = AlertRow::new(&info("r", 0, 0), AlertState::Firing, &row("", "nsfw", T), T, T);
+    alert.firing_since = Some(T);
+    alert
+}
 
 /// A drifted row of `feature` in the 24 h that end at `end`.
 pub fn row(segment: &str, feature: &str, end: i64) -> WindowRow {

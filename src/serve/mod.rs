@@ -68,9 +68,9 @@ fn page(registry: &Registry) -> impl IntoResponse + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::samples::{T, info, row};
+    use crate::alert::samples::firing;
     use crate::alert::sink::{Sink, SinkError};
-    use crate::alert::{AlertRow, AlertState, Outbox};
+    use crate::alert::{AlertRow, Outbox};
     use crate::config::Config;
     use crate::engine::{Job, JobKind, Progress};
     use crate::source::PartitionId;
@@ -118,9 +118,7 @@ mod tests {
             assert!(page.contains(line), "{line} is missing in {page}");
         }
         let mut outbox = outbox;
-        let mut firing = AlertRow::new(&info("r", 0, 0), AlertState::Firing, &row("", "nsfw", T), T, T);
-        firing.firing_since = Some(T);
-        outbox.send(vec![firing]);
+        outbox.send(vec![firing()]);
         assert_eq!(outbox.finish(std::time::Duration::from_secs(60)), 1);
         let page = get(bound, "/metrics");
         let line = "driftglass_alerts_undelivered_total{sink=\"webhook https://x\",reason=\"refused\"} 1\n";
