@@ -82,6 +82,7 @@ impl ParquetSource {
         let files: Vec<_> = files.iter().map(|f| Opened::open(f, &handle)).collect::<Result<_, _>>()?;
         let mut total = 0;
         let mut logs = Vec::new();
+        index::warn_of_rounded_hashes(&files);
         for (partition, mut pieces) in index::index(&files, options.key_id, &handle)? {
             pieces.retain(|p| options.range.touches(p.times.0, p.times.1));
             total += pieces.iter().map(|p| p.bytes).sum::<u64>();
