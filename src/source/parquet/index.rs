@@ -136,21 +136,20 @@ fn check(file: &Opened, key_id: Option<u64>) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// Warns of hashes that another program has rounded.
+/// Warns, once, of hashes that another program has rounded.
 pub fn warn_of_rounded_hashes(files: &[Opened]) {
-    for file in files {
-        let schema = file.metadata.schema();
-        let floats = ["request_hash", "session_hash", "user_hash"].into_iter();
-        let floats: Vec<_> =
-            floats.filter(|c| schema.field_with_name(c).is_ok_and(|f| f.data_type().is_floating())).collect();
-        if !floats.is_empty() {
-            tracing::warn!(
-                file = %file.name,
-                columns = floats.join(", "),
-                "hashes were written as floating point and have lost their last digits: they are no longer those of other files; \
-                 write these columns as unsigned 64-bit integers"
-            );
-        }
+    let floating = |f: &&Opened| {
+        let schema = f.metadata.schema();
+        let of = |c: &&str| schema.field_with_name(c).is_ok_and(|f| f.data_type().is_floating());
+        ["request_hash", "session_hash", "user_hash"].iter().any(of)
+    };
+    if let Some(first) = files.iter().find(floating) {
+        tracing::warn!(
+            file = %first.name,
+            files = files.iter().filter(floating).count(),
+            "hashes were written as floating point and have lost their last digits, so they are no longer those of other \
+             files; write request_hash, session_hash and user_hash as unsigned 64-bit integers"
+        );
     }
 }
 
