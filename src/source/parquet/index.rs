@@ -114,17 +114,6 @@ fn check(file: &Opened, key_id: Option<u64>) -> Result<(), SourceError> {
         ));
     }
     check_types(schema).map_err(|source| SourceError::Columns { name: file.name.clone(), source })?;
-    let floats = ["request_hash", "session_hash", "user_hash"].into_iter();
-    let floats: Vec<_> =
-        floats.filter(|c| schema.field_with_name(c).is_ok_and(|f| f.data_type().is_floating())).collect();
-    if !floats.is_empty() {
-        tracing::warn!(
-            file = %file.name,
-            columns = floats.join(", "),
-            "hashes were written as floating point and have lost their last digits: they are no longer those of other files; \
-             write these columns as unsigned 64-bit integers"
-        );
-    }
     let pairs = file.metadata.metadata().file_metadata().key_value_metadata();
     let value =
         |key: &str| pairs.and_then(|p| p.iter().find(|kv| kv.key == key)).and_then(|kv| kv.value.clone());
@@ -145,6 +134,23 @@ fn check(file: &Opened, key_id: Option<u64>) -> Result<(), SourceError> {
         ));
     }
     Ok(())
+}
+
+/// Warns, once, of hashes that another program has rounded.
+pub fn warn_of_rounded_hashes(files: &[Opened]) {
+    let floating = |f: &&Opened| {
+        let schema = f.metadata.schema();
+        let of = |c: &&str| schema.field_with_name(c).is_ok_and(|f| f.data_type().is_floating());
+        ["request_hash", "session_hash", "user_hash"].iter().any(of)
+    };
+    if let Some(first) = files.iter().find(floating) {
+        tracing::warn!(
+            file = %first.name,
+            files = files.iter().filter(floating).count(),
+            "hashes were written as floating point and have lost their last digits, so they are no longer those of other \
+             files; write request_hash, session_hash and user_hash as unsigned 64-bit integers"
+        );
+    }
 }
 
 fn statistics<'m>(meta: &'m RowGroupMetaData, column: &str) -> Option<&'m Statistics> {

@@ -110,6 +110,7 @@ impl ParquetSource {
         let files: Vec<_> = files.iter().map(|f| Opened::open(f, &handle)).collect::<Result<_, _>>()?;
         let mut total = 0;
         let mut logs = Vec::new();
+        index::warn_of_rounded_hashes(&files);
         let mut held = index::index(&files, options.key_id, &handle)?;
         options.earlier.iter().for_each(|p| {
             held.entry(*p).or_default();
