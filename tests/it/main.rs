@@ -27,3 +27,4 @@ mod recovery;
 mod replay;
 mod styles;
 mod support;
+mod upgrade;
