@@ -6,7 +6,7 @@ use crate::baseline::{Accept, Segments, missing_shares, side};
 use crate::config::Config;
 use crate::config::features::{Feature, Kind};
 use crate::config::near::near;
-use crate::config::segments::parts;
+use crate::config::segments::{parts, written_parts};
 use crate::engine::Job;
 use crate::engine::pins::{self, Held, PinError};
 use crate::enrich::token_text;
@@ -390,7 +390,7 @@ fn top(sketch: &Sketch, min_users: u32, value: impl Fn(&str, u64) -> String) -> 
 
 /// Why no segment fits a pattern: the grouping that it would be of is none, or what it may have meant.
 fn no_segment(pattern: &str, names: &Names, segments: &BTreeSet<&str>) -> String {
-    let columns = pattern.split(',').map(|part| part.split_once('=').map(|(column, _)| column));
+    let columns = written_parts(pattern).map(|(column, value)| value.map(|_| column));
     let plain = |c: &&str| !c.is_empty() && c.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let by: Option<BTreeSet<&str>> = columns.map(|c| c.filter(plain)).collect();
     let by = by.map(|by| by.into_iter().collect::<Vec<_>>().join(","));

@@ -172,10 +172,13 @@ fn push_escaped(name: &mut String, mut text: &str) {
 
 /// The value of each dimension of a segment: `tenant=birch` gives `("tenant", "birch")`.
 pub fn parts(segment: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    raw_parts(segment).filter_map(|part| {
-        let (column, value) = split_at(part, b'=');
-        Some((plain(column), plain(value?)))
-    })
+    written_parts(segment).filter_map(|(column, value)| Some((plain(column), plain(value?))))
+}
+
+/// Column and value of each part of a segment's name, or of a glob over names, with their escapes;
+/// no value where the part has none. [`plain`] takes the escapes off.
+pub fn written_parts(segment: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    raw_parts(segment).map(|part| split_at(part, b'='))
 }
 
 /// The parts of a segment's name between its commas, with their escapes.
@@ -203,7 +206,8 @@ fn split_at(text: &str, mark: u8) -> (&str, Option<&str>) {
 }
 
 /// A text without the backslashes that escape what is behind them.
-fn plain(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
     }

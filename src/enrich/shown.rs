@@ -5,7 +5,7 @@
 //! fewer ever do, its keyed hash stands for it.
 
 use super::hash::{DEFAULT_KEY, IdHasher};
-use crate::config::segments::{Grouping, MISSING, OTHER, parts, write_name};
+use crate::config::segments::{Grouping, MISSING, OTHER, name_of, parts, plain, write_name, written_parts};
 use crate::event::ChosenBy;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -75,18 +75,19 @@ impl Shown {
     /// full: `params_sampler=euler,tenant=*`.
     #[must_use]
     pub fn identities(&self, groupings: &[Grouping], pattern: &str) -> String {
-        let columns: Vec<&str> = pattern.split(',').filter_map(|p| Some(p.split_once('=')?.0)).collect();
-        let same = |g: &&Grouping| g.columns.iter().map(String::as_str).eq(columns.iter().copied());
+        let parts: Option<Vec<(&str, &str)>> = written_parts(pattern).map(|(c, v)| Some((c, v?))).collect();
+        let parts = parts.unwrap_or_default();
+        let same = |g: &&Grouping| g.columns.iter().map(String::as_str).eq(parts.iter().map(|p| p.0));
         let Some(grouping) = groupings.iter().find(same).filter(|g| !g.is_operators()) else {
             return pattern.to_owned();
         };
-        let part = |(d, part): (&crate::event::Text, &str)| match part.split_once('=') {
-            Some((column, value)) if !value.contains(['*', '?', '[', '{', '\\']) => {
-                format!("{column}={}", self.value(d.chosen_by(), value, 0))
+        let part = |(d, (column, value)): (&crate::event::Text, &(&str, &str))| {
+            if value.contains(['*', '?', '[', '{']) {
+                return format!("{column}={value}");
             }
-            _ => part.to_owned(),
+            name_of([(*column, &*self.value(d.chosen_by(), &plain(value), 0))])
         };
-        grouping.by.iter().zip(pattern.split(',')).map(part).collect::<Vec<_>>().join(",")
+        grouping.by.iter().zip(&parts).map(part).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -148,13 +149,16 @@ mod tests {
         let s = shown();
         let lists = [vec!["tenant".into()], vec!["tenant".into(), "params.sampler".into()]];
         let groupings = Groupings::new(&lists).unwrap().all;
-        let hash = s.value(ChosenBy::Client, "x", 0);
+        let (hash, odd) = (s.value(ChosenBy::Client, "x", 0), s.value(ChosenBy::Client, "a, b=c", 0));
         for (pattern, want) in [
             ("", String::new()),
             ("*", "*".to_owned()),
             ("tenant=x", "tenant=x".to_owned()),
             ("params_sampler=x,tenant=*", format!("params_sampler={hash},tenant=*")),
             ("params_sampler=x*,tenant=a", "params_sampler=x*,tenant=a".to_owned()),
+            (r"params_sampler=a\, b\=c,tenant=d\,e", format!(r"params_sampler={odd},tenant=d\,e")),
+            (r"params_sampler=a\, b\=*,tenant=d", r"params_sampler=a\, b\=*,tenant=d".to_owned()),
+            ("params_sampler", "params_sampler".to_owned()),
         ] {
             assert_eq!(s.identities(&groupings, pattern), want, "{pattern}");
         }
