@@ -2,7 +2,6 @@
 
 use crate::privacy::webhook;
 use crate::support::*;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -74,7 +73,9 @@ fn said(dir: &Path, users: usize) -> Vec<(String, String)> {
     let mut all = Vec::new();
     let mut tell = |place: &str, args: &[&str]| {
         let done = output(args);
-        assert!(done.status.success(), "{place}: {}", String::from_utf8_lossy(&done.stderr));
+        // A check may find fault with such names; what matters is what it says of them.
+        let well = done.status.success() || place == "check";
+        assert!(well, "{place}: {}", String::from_utf8_lossy(&done.stderr));
         all.push((place.to_owned(), String::from_utf8_lossy(&done.stdout).into_owned()));
         all.push((format!("{place}, errors"), String::from_utf8_lossy(&done.stderr).into_owned()));
     };
@@ -94,12 +95,11 @@ fn said(dir: &Path, users: usize) -> Vec<(String, String)> {
         all.push((name.to_owned(), rows(&table(&out, name), &[]).join("\n")));
     }
     // Nothing else lies outside the confidential folders.
-    let mine: BTreeSet<String> = files(&out)
-        .iter()
-        .filter_map(|f| f.strip_prefix(&out).unwrap().iter().next()?.to_str().map(str::to_owned))
-        .filter(|name| !name.starts_with('_') && name != "panes")
-        .collect();
-    assert_eq!(mine.iter().map(String::as_str).collect::<Vec<_>>(), ["alerts", "exclusions", "windows"]);
+    for file in files(&out) {
+        let name = file.strip_prefix(&out).unwrap().iter().next().unwrap().to_str().unwrap().to_owned();
+        let looked_at = all.iter().any(|(place, _)| *place == name);
+        assert!(looked_at || name.starts_with('_') || name == "panes", "{name}");
+    }
     all
 }
 
