@@ -51,8 +51,8 @@ impl Limits {
 pub enum Reach {
     /// The partition is silent, and may go on in a minute: what follows would be late.
     Idle,
-    /// Its input is over: a pause of weeks is believed sooner than that nothing comes of what
-    /// follows it.
+    /// Its input is over, and nothing will tell any more: a pause of years, as between two files,
+    /// is likelier than as many clocks that are wrong.
     Ended,
 }
 
@@ -60,7 +60,7 @@ impl Reach {
     fn length(self) -> i64 {
         match self {
             Self::Idle => KEPT,
-            Self::Ended => 31 * DAY,
+            Self::Ended => 1_000 * DAY,
         }
     }
 }
@@ -117,6 +117,19 @@ pub struct Settled {
     pub records: Vec<Record>,
     /// Whether it joins the others, or is refused.
     pub kept: bool,
+}
+
+/// What is taken out when nothing more is expected for now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quiet {
+    /// The start of the last pane ahead that is taken out, with all before it.
+    pub last: Option<i64>,
+    /// Records of these that were not counted as events yet.
+    pub counted: Vec<Record>,
+    /// Records beyond that were, when there was nothing to tell that they are far ahead.
+    pub uncounted: Vec<Record>,
+    /// Where the watermark would stand if what is taken out were believed, if enough has come.
+    pub likely: Option<i64>,
 }
 
 /// The state of a partition's clock.
@@ -298,20 +311,22 @@ impl Clock {
         self.ahead.values().flat_map(|s| &s.records)
     }
 
-    /// Nothing more is expected for now: the start of the last pane ahead that is taken out with
-    /// all before it; its records that were not counted yet; and where the watermark would stand if
-    /// these were believed, if enough of them have come.
-    pub fn quiet(&mut self, reach: Reach) -> (Option<i64>, Vec<Record>, Option<i64>) {
+    /// Nothing more is expected for now.
+    pub fn quiet(&mut self, reach: Reach) -> Quiet {
         let last = self.last_within(reach);
+        let mut out = Quiet { last, ..Quiet::default() };
         let mut taken: Vec<Record> = Vec::new();
-        let mut counted = Vec::new();
-        if let Some(last) = last {
-            for standing in self.ahead.range_mut(..=last).map(|(_, s)| s) {
-                for r in &mut standing.records {
-                    if !r.counted {
-                        counted.push(*r);
-                    }
-                    (r.taken, r.counted) = (true, true);
+        for (start, standing) in &mut self.ahead {
+            let takes = last.is_some_and(|last| *start <= last);
+            for r in &mut standing.records {
+                match (r.counted, takes) {
+                    (false, true) => out.counted.push(*r),
+                    (true, false) if !r.taken => out.uncounted.push(*r),
+                    _ => {}
+                }
+                r.counted = takes || r.taken;
+                r.taken |= takes;
+                if takes {
                     taken.push(*r);
                 }
             }
@@ -328,11 +343,11 @@ impl Clock {
         let mut times: Vec<i64> =
             self.watermark.recent().chain(taken[from..].iter().map(|r| r.time)).collect();
         let mut times = times.split_off(times.len().saturating_sub(MEDIAN_OF));
-        let likely = (times.len() == MEDIAN_OF).then(|| {
+        out.likely = (times.len() == MEDIAN_OF).then(|| {
             let median = *times.select_nth_unstable(MEDIAN_OF / 2).1;
             self.watermark().max(median.saturating_sub(self.limits.lateness))
         });
-        (last, counted, likely)
+        out
     }
 }
 

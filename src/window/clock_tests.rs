@@ -60,9 +60,9 @@ fn play_with(times: &[i64], restart: impl Fn(usize) -> bool) -> Outcome {
     }
     out.watermark = clock.watermark();
     out.undecided = clock.undecided();
-    let (last, ..) = clock.quiet(Reach::Ended);
-    out.likely = clock.quiet(Reach::Ended).2;
-    for (_, s) in clock.ahead.range(..=last.unwrap_or(i64::MIN)) {
+    let quiet = clock.quiet(Reach::Ended);
+    out.likely = quiet.likely;
+    for (_, s) in clock.ahead.range(..=quiet.last.unwrap_or(i64::MIN)) {
         out.events.extend(s.records.iter().map(|r| r.offset as usize));
     }
     out.events.sort_unstable();
@@ -207,12 +207,14 @@ fn a_burst_at_the_end_is_left_undecided() {
 #[test]
 fn a_pause_of_days_before_the_end_is_believed_by_fifteen() {
     for (n, believed) in [(8, false), (14, false), (15, true), (100, true)] {
-        let mut times = dense(600);
-        times[600 - n..].iter_mut().for_each(|t| *t += 3 * DAY);
-        let got = play(&times);
-        assert_eq!((got.events.len(), got.refused.len()), (600, 0), "{n} are counted in any case");
-        assert_eq!(got.likely.is_some_and(|l| l > START + 3 * DAY), believed, "{n}");
-        assert!(got.watermark < START + DAY);
+        for pause in [3 * DAY, 400 * DAY] {
+            let mut times = dense(600);
+            times[600 - n..].iter_mut().for_each(|t| *t += pause);
+            let got = play(&times);
+            assert_eq!((got.events.len(), got.refused.len()), (600, 0), "{n} are counted in any case");
+            assert_eq!(got.likely.is_some_and(|l| l > START + pause), believed, "{n}");
+            assert!(got.watermark < START + DAY);
+        }
     }
 }
 
@@ -297,6 +299,21 @@ fn a_record_that_its_broker_vouches_for_counts_at_once() {
 }
 
 #[test]
+fn the_first_records_of_all_are_counted_until_they_turn_out_to_be_far_ahead() {
+    let mut clock = Clock::new(LIMITS);
+    let times = [FAR, START, START + SECOND, START + 2 * SECOND];
+    let placed: Vec<_> = (0..4).map(|i| clock.see(record(i, times[i]), false)).collect();
+    assert_eq!(placed, [Place::Apart { counted: true }; 4]);
+    let quiet = clock.quiet(Reach::Ended);
+    let offsets = |of: &[Record]| of.iter().map(|r| r.offset).collect::<Vec<_>>();
+    assert_eq!(
+        (quiet.last, offsets(&quiet.counted), offsets(&quiet.uncounted)),
+        (Some(START), vec![], vec![0])
+    );
+    assert_eq!((clock.undecided(), clock.quiet(Reach::Ended).uncounted.len()), (1, 0), "once");
+}
+
+#[test]
 fn what_was_taken_out_in_silence_is_not_refused_later() {
     let mut clock = Clock::new(LIMITS);
     let mut times = dense(300);
@@ -305,9 +322,10 @@ fn what_was_taken_out_in_silence_is_not_refused_later() {
         clock.see(record(i, *time), false);
         clock.settled(*time);
     }
-    let (last, counted, likely) = clock.quiet(Reach::Idle);
-    assert_eq!((last, counted.len()), (Some(START + 5 * HOUR), 0), "counted when they came");
-    assert_eq!(likely, Some(START + 5 * HOUR - LIMITS.lateness));
+    let quiet = clock.quiet(Reach::Idle);
+    let counts = (quiet.counted.len(), quiet.uncounted.len());
+    assert_eq!((quiet.last, counts), (Some(START + 5 * HOUR), (0, 0)), "counted when they came");
+    assert_eq!(quiet.likely, Some(START + 5 * HOUR - LIMITS.lateness));
     let after = START + 3_000 * SECOND;
     for i in 0..20 {
         clock.see(record(400 + i, after), false);
@@ -317,8 +335,8 @@ fn what_was_taken_out_in_silence_is_not_refused_later() {
     }
     assert!(!clock.is_open());
     clock.see(record(500, FAR), false);
-    assert_eq!(clock.quiet(Reach::Idle).0, None, "not even the end of the input would be enough");
-    assert_eq!((clock.quiet(Reach::Ended).0, clock.undecided()), (None, 1));
+    assert_eq!(clock.quiet(Reach::Idle).last, None, "not even the end of the input would be enough");
+    assert_eq!((clock.quiet(Reach::Ended).last, clock.undecided()), (None, 1));
 }
 
 proptest! {

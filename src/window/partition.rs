@@ -287,6 +287,11 @@ impl Partition {
         }
     }
 
+    fn uncount(&mut self, record: &Record) {
+        self.counters.events = self.counters.events.saturating_sub(1);
+        self.counters.opted_out = self.counters.opted_out.saturating_sub(u64::from(record.opt_out));
+    }
+
     fn pane(&mut self, (apart, at): Key) -> &mut OpenPane {
         if apart { self.apart.entry(at.1).or_default() } else { self.open.entry(at).or_default() }
     }
@@ -341,8 +346,7 @@ impl Partition {
             }
             for r in records.iter().filter(|r| !r.taken) {
                 if r.counted {
-                    self.counters.events = self.counters.events.saturating_sub(1);
-                    self.counters.opted_out = self.counters.opted_out.saturating_sub(u64::from(r.opt_out));
+                    self.uncount(r);
                 }
                 let reject = Reject::field(RejectReason::TooFarAhead, "timestamp");
                 refused(r.offset, self.clock.newest(), reject);

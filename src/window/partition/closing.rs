@@ -20,10 +20,11 @@ impl Partition {
     /// that stand apart within reach; says where the watermark would stand if these were believed,
     /// if enough records have come.
     pub fn flush(&mut self, reach: Reach) -> (Vec<Pane>, Option<i64>) {
-        let (last, counted, likely) = self.clock.quiet(reach);
-        counted.iter().for_each(|r| self.count(r, true));
+        let quiet = self.clock.quiet(reach);
+        quiet.counted.iter().for_each(|r| self.count(r, true));
+        quiet.uncounted.iter().for_each(|r| self.uncount(r));
         let mut rows = self.take_until(i64::MAX);
-        if let Some(last) = last {
+        if let Some(last) = quiet.last {
             let rest = self.apart.split_off(&last.saturating_add(1));
             let taken = std::mem::replace(&mut self.apart, rest);
             self.rows(
@@ -32,7 +33,7 @@ impl Partition {
             );
             self.forget_names_unless_few();
         }
-        (rows, likely)
+        (rows, quiet.likely)
     }
 
     fn take_until(&mut self, mark: i64) -> Vec<Pane> {
