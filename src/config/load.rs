@@ -426,7 +426,8 @@ mod tests {
         {
             let e = hidden(&format!("[{wrong:?}]")).unwrap_err().to_string();
             assert!(
-                e.starts_with("privacy.hash_fields: ") && e.contains(&format!("did you mean {near:?}")),
+                e.starts_with("job.toml:2: privacy.hash_fields: ")
+                    && e.contains(&format!("did you mean {near:?}")),
                 "{e}"
             );
         }

@@ -132,6 +132,7 @@ impl Generator {
             .enumerate()
             .map(|(number, incident)| Prepared::new(incident, number, &tables))
             .collect::<Result<_, _>>()?;
+        settings.check_times()?;
         let start_us = settings.start.timestamp_micros();
         // Messages say whole milliseconds: up to the next one, so that none is before the start.
         let start_us = start_us + (-start_us).rem_euclid(1_000);

@@ -154,7 +154,11 @@ impl Settings {
             ensure((0.0..=1.0).contains(&share), setting, share.to_string(), "a share from 0 to 1")?;
         }
         let gentle = self.jitter >= Duration::zero() && self.jitter <= Duration::hours(1);
-        ensure(gentle, "jitter", self.jitter.to_string(), "a duration from 0 to 1 hour")?;
+        ensure(gentle, "jitter", self.jitter.to_string(), "a duration from 0 to 1 hour")
+    }
+
+    /// Refuses incidents that no event of this traffic can show.
+    fn check_times(&self) -> Result<(), GenerateError> {
         let end = self.start + self.duration;
         let outside = |i: &&Incident| i.start >= end || i.end.is_some_and(|e| e <= self.start);
         match self.incidents.iter().find(outside) {
