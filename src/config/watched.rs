@@ -129,7 +129,8 @@ mod tests {
         let mut features = builtin();
         let of = |all: &[Feature]| all.iter().find(|f| f.name == MISSING).unwrap().definition.clone();
         let before = of(&features);
-        assert!(before.contains("upscale:metrics.latency_ms"), "{before}");
+        let upscale = before.split(';').find(|s| s.starts_with("upscale:")).unwrap();
+        assert!(upscale.contains("metrics.latency_ms") && !upscale.contains("prompt"), "{before}");
         watch(&mut features);
         assert_eq!(of(&features), before);
         features.retain(|f| f.name != "aesthetic");

@@ -169,7 +169,7 @@ fn hashes(array: &Float64Array) -> Option<UInt64Array> {
             }
             let kept = v as u64;
             let lost = (kept / EXACT).checked_ilog2().map_or(0, |bits| bits + 1);
-            let others = kept.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            let others = (kept ^ kept >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53;
             Some(Some(kept ^ (others & ((1 << lost) - 1))))
         })
         .collect::<Option<Vec<_>>>()
