@@ -511,7 +511,8 @@ fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Glo
         );
     }
     for (reason, fields) in &c.fields {
-        text += &format!("; {} left out", refused_fields(reason, fields));
+        let left_out = if *reason == RejectReason::RefusedName.name() { "" } else { " left out" };
+        text += &format!("; {}{left_out}", refused_fields(reason, fields));
     }
     for (n, what) in [(c.tombstones, "tombstones"), (c.gaps, "offsets lost")] {
         if n > 0 {

@@ -65,6 +65,8 @@ pub fn refused_fields(reason: &str, fields: &BTreeMap<&'static str, u64>) -> Str
     const NAMED: usize = 3;
     let what = if reason == RejectReason::MistypedField.name() {
         "optional fields of the wrong type".to_owned()
+    } else if reason == RejectReason::RefusedName.name() {
+        "texts that are no names, written as hashes".to_owned()
     } else {
         format!("fields {reason}")
     };
@@ -147,5 +149,7 @@ mod tests {
         assert_eq!(said, "1,209 fields out_of_range (b 1,200, c 3, d 3, and 2 more)");
         let said = refused_fields("mistyped_field", &BTreeMap::from([("prompt.text", 30)]));
         assert_eq!(said, "30 optional fields of the wrong type (prompt.text 30)");
+        let said = refused_fields("refused_name", &BTreeMap::from([("params.sampler", 7)]));
+        assert_eq!(said, "7 texts that are no names, written as hashes (params.sampler 7)");
     }
 }
