@@ -8,6 +8,7 @@ use super::{CliError, ConfigFile, Global};
 use crate::config::units::Span;
 use crate::engine::inputs::Kind;
 use crate::engine::{Job, JobKind, Progress};
+use crate::enrich::hash::short_hash;
 use crate::enrich::{Enricher, Plan};
 use crate::event::archive::Place;
 use crate::event::{Reject, RejectReason, decode_within};
@@ -185,8 +186,8 @@ struct Limits {
 struct Claims {
     target: Arc<ArchiveTarget>,
     claimed: Claimed<ArchivePartition>,
-    /// The topic's id by each position that was asked for.
-    logs: Mutex<BTreeMap<PartitionId, Option<Arc<str>>>>,
+    /// The topic's id by each position that was asked for, and a hash of the record before it.
+    logs: Mutex<BTreeMap<PartitionId, (Option<Arc<str>>, u64)>>,
 }
 
 impl Positions for Claims {
@@ -195,13 +196,18 @@ impl Positions for Claims {
         let owned = ArchivePartition::claim(&self.target, partition, writer)
             .map_err(|e| PositionError::Never(Box::new(e)))?;
         let position = owned.position();
-        self.logs.lock().insert(partition, owned.log());
+        self.logs.lock().insert(partition, (owned.log(), owned.fingerprint()));
         self.claimed.claim(owned);
         Ok(position)
     }
 
     fn log(&self, partition: PartitionId) -> Option<Arc<str>> {
-        self.logs.lock().get(&partition)?.clone()
+        self.logs.lock().get(&partition)?.0.clone()
+    }
+
+    fn is_last_read(&self, partition: PartitionId, look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
+        let last = self.logs.lock().get(&partition).map_or(0, |l| l.1);
+        last == 0 || look().is_none_or(|value| last == short_hash(&value))
     }
 
     fn let_go(&self, partition: PartitionId) {
@@ -425,6 +431,7 @@ impl Worker {
                 continue;
             }
             let message = &buffer[s.start as usize..s.end as usize];
+            owned.archive.read(message);
             mistyped.clear();
             let decoded = decode_within(message, self.limits.max_message, &mut mistyped);
             let time = s.record_time_us.unwrap_or(owned.newest);

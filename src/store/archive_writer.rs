@@ -8,6 +8,7 @@ use super::panes::{PaneFileError, to_parquet, writer_properties};
 use super::tables::{RejectRow, Staged, publish, rejects_batch};
 use super::{Storage, StorageError};
 use crate::enrich::Clean;
+use crate::enrich::hash::short_hash;
 use crate::event::archive::{ArchiveBuilder, Place, metadata, schema};
 use crate::event::time::{DAY, date, floor};
 use crate::event::{Event, Reject, RejectReason};
@@ -67,6 +68,9 @@ pub struct ArchiveCommit {
     /// Whether the input was read to its end.
     #[serde(default)]
     pub ended: bool,
+    /// A hash of the last record, by which a stream is known again; 0 where there is none.
+    #[serde(default)]
+    pub fingerprint: u64,
 }
 
 /// What archives are made of and where they go; the same for all partitions.
@@ -129,6 +133,10 @@ pub struct ArchivePartition {
     log: Option<Arc<str>>,
     /// Whether the input is over, and whether the last commit says so.
     ended: (bool, bool),
+    /// The last message that was taken in, and the one in hand.
+    messages: (Vec<u8>, Vec<u8>),
+    /// A hash of the last message of an earlier owner.
+    fingerprint: u64,
     /// When the oldest record that is not committed came.
     since: Option<Instant>,
 }
@@ -158,6 +166,8 @@ impl ArchivePartition {
             rows: 0,
             log: None,
             ended: (false, false),
+            messages: (Vec::new(), Vec::new()),
+            fingerprint: 0,
             since: None,
         };
         if let Some(c) = last {
@@ -169,6 +179,7 @@ impl ArchivePartition {
             out.next_offset = c.next_offset;
             out.committed = c.next_offset;
             out.ended = (c.ended, c.ended);
+            out.fingerprint = c.fingerprint;
             out.rows = c.rows;
             out.log = c.log.map(Arc::from);
         }
@@ -200,6 +211,21 @@ impl ArchivePartition {
     /// What comes next is of the topic of this id.
     pub fn follow(&mut self, log: Option<Arc<str>>) {
         self.log = log.or(self.log.take());
+    }
+
+    /// Notes the message that is pushed or rejected next. Of a topic its id tells whether it is the
+    /// same.
+    pub fn read(&mut self, message: &[u8]) {
+        if self.target.topic.is_empty() {
+            self.messages.1.clear();
+            self.messages.1.extend_from_slice(message);
+        }
+    }
+
+    /// A hash of the last message; 0 before the first.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        if self.messages.0.is_empty() { self.fingerprint } else { short_hash(&self.messages.0) }
     }
 
     /// Notes that the input is over; the next commit says so.
@@ -288,6 +314,7 @@ impl ArchivePartition {
     }
 
     fn passed(&mut self, offset: i64) {
+        std::mem::swap(&mut self.messages.0, &mut self.messages.1);
         self.next_offset = offset + 1;
         self.ended.0 = false;
         self.since.get_or_insert_with(Instant::now);
@@ -349,6 +376,7 @@ impl ArchivePartition {
             files: files.clone(),
             log: self.log.as_deref().map(str::to_owned),
             ended: self.ended.0,
+            fingerprint: self.fingerprint(),
         })?;
         self.ended.1 = self.ended.0;
         publish(&self.target.storage, &files).map_err(|e| self.failed(e))?;

@@ -199,30 +199,31 @@ fn what_can_not_continue_an_output_is_refused_and_changes_nothing() {
     let before: Vec<(PathBuf, Vec<u8>)> =
         files(&out).into_iter().map(|f| (f.clone(), std::fs::read(f).unwrap())).collect();
     let small = write(&d.join("small.jsonl"), &all[330..360]);
-    let said = refused(&["replay", "-c", &c, "-o", o, text(&small)], 2);
+    let said = refused(&["replay", "-c", &c, "-o", o, text(&small), "-q"], 2);
     assert!(
         said.contains("small.jsonl begins at 2026-01-02T20:00:00Z") && said.contains("--overwrite"),
         "{said}"
     );
-    let said = refused(&["replay", "-c", &c, "-o", o, text(&one), text(&two), "--from", "2026-01-02"], 2);
+    let said =
+        refused(&["replay", "-c", &c, "-o", o, text(&one), text(&two), "--from", "2026-01-02", "-q"], 2);
     assert!(said.contains("no --from and --to") && said.contains("--from 2026-01-02T00:00:00Z"), "{said}");
     let other: Vec<String> = all[180..360].iter().map(|l| l.replace("birch", "maple")).collect();
     for (change, how) in [(&all[180..359], "shorter"), (&all[180..362], "longer"), (&other[..], "as long")] {
         write(&two, change);
-        let said = refused(&["replay", "-c", &c, "-o", o, text(&one), text(&two)], 2);
+        let said = refused(&["replay", "-c", &c, "-o", o, text(&one), text(&two), "-q"], 2);
         assert!(said.contains("day1.jsonl has changed") && said.contains(how), "{said}");
     }
     day(1);
     let kept = d.join("kept");
     ok(&["archive", "-c", &c, "-o", text(&kept), text(&day(2)), "-q"]);
-    let said = refused(&["replay", "-c", &c, "-o", o, text(&kept.join("archive"))], 2);
+    let said = refused(&["replay", "-c", &c, "-o", o, text(&kept.join("archive")), "-q"], 2);
     assert!(said.contains("JSON lines"), "{said}");
     let after: Vec<(PathBuf, Vec<u8>)> =
         files(&out).into_iter().map(|f| (f.clone(), std::fs::read(f).unwrap())).collect();
     assert!(before == after, "nothing has changed");
     // As an earlier build leaves an output.
     std::fs::remove_dir_all(out.join("_inputs")).unwrap();
-    let said = refused(&["replay", "-c", &c, "-o", o, text(&one), text(&two)], 2);
+    let said = refused(&["replay", "-c", &c, "-o", o, text(&one), text(&two), "-q"], 2);
     assert!(said.contains("earlier build"), "{said}");
     ok(&["replay", "-c", &c, "-o", o, text(&one), text(&two), "-q", "--overwrite"]);
     assert_eq!(replay(&config, &out, &[&day(2)])["events"], 180);
@@ -340,28 +341,32 @@ fn a_range_that_holds_nothing_is_said() {
 fn a_stream_goes_on_only_if_it_is_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let (all, config, out) = (events(2), config(d), d.join("out"));
-    let piped = |lines: &[String], packed: bool| {
-        let text_of = lines.iter().map(|l| format!("{l}\n")).collect::<String>();
-        let bytes =
-            if packed { zstd::encode_all(text_of.as_bytes(), 1).unwrap() } else { text_of.into_bytes() };
-        let file = d.join("piped");
-        std::fs::write(&file, bytes).unwrap();
-        let mut command = driftglass();
-        command.args(["replay", "-c", text(&config), "-o", text(&out), "-", "-q", "--json"]);
-        let done = command.stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
-        let said = String::from_utf8_lossy(&done.stdout).into_owned();
-        let events = said.lines().last().map_or(0, |l| {
-            serde_json::from_str::<serde_json::Value>(l).unwrap()["messages"].as_u64().unwrap()
-        });
-        (done.status.code().unwrap(), events, String::from_utf8_lossy(&done.stderr).into_owned())
-    };
-    assert_eq!(piped(&all[..180], true).1, 180, "what it holds is told by its first bytes");
-    assert_eq!(piped(&all[..180], false).1, 0, "the same again");
-    assert_eq!(piped(&all, false).1, 180, "it went on");
-    let (code, _, said) = piped(&all[5..], false);
-    assert!(code == 3 && said.contains("standard input is not what"), "{said}");
-    assert_eq!(piped(&all[..300], false).0, 3, "shorter");
+    let (all, config) = (events(2), config(d));
+    for command in ["replay", "archive"] {
+        let out = d.join(command);
+        let piped = |lines: &[String], packed: bool| {
+            let joined = lines.iter().map(|l| format!("{l}\n")).collect::<String>();
+            let bytes =
+                if packed { zstd::encode_all(joined.as_bytes(), 1).unwrap() } else { joined.into_bytes() };
+            let file = d.join("piped");
+            std::fs::write(&file, bytes).unwrap();
+            let mut run = driftglass();
+            run.args([command, "-c", text(&config), "-o", text(&out), "-", "-q", "--json"]);
+            let done = run.stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
+            let said = String::from_utf8_lossy(&done.stdout).into_owned();
+            let messages = said.lines().last().map_or(0, |l| {
+                let summary: serde_json::Value = serde_json::from_str(l).unwrap();
+                summary["messages"].as_u64().unwrap()
+            });
+            (done.status.code().unwrap(), messages, String::from_utf8_lossy(&done.stderr).into_owned())
+        };
+        assert_eq!(piped(&all[..180], true).1, 180, "what it holds is told by its first bytes");
+        assert_eq!(piped(&all[..180], false).1, 0, "the same again");
+        assert_eq!(piped(&all, false).1, 180, "it went on");
+        let (code, _, said) = piped(&all[5..], false);
+        assert!(code == 3 && said.contains("standard input is not what"), "{said}");
+        assert_eq!(piped(&all[..300], false).0, 3, "shorter");
+    }
 }
 
 #[test]
