@@ -57,9 +57,9 @@ SELECT segment, feature, "window", since,
         ) AS DOUBLE)
     END AS p_value,
     CASE
-        WHEN moved LIKE 'style:%' THEN concat('towards ', left(substr(moved, 7), 40))
+        WHEN moved LIKE 'style:%' THEN concat('towards ', left(substr(moved, 7), 26))
         WHEN moved IS NOT NULL THEN concat(
-            left(moved, 32), ' ', CAST(round(100 * then_share, 1) AS VARCHAR), '% to ', CAST(round(100 * share, 1) AS VARCHAR), '%'
+            left(moved, 20), ' ', CAST(round(100 * then_share, 1) AS VARCHAR), '% to ', CAST(round(100 * share, 1) AS VARCHAR), '%'
         )
         WHEN value > baseline_value AND baseline_value > 0
             THEN concat('up ', CAST(CAST(round(100 * (value / baseline_value - 1), 0) AS BIGINT) AS VARCHAR), '%')

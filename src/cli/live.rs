@@ -260,7 +260,7 @@ fn waits(waiting: &[Waiting]) -> Option<String> {
     };
     let mut text = all.iter().take(GROUPINGS).map(of).collect::<Vec<_>>().join("; ");
     if all.len() > GROUPINGS {
-        text += &format!("; and {} more groupings", all.len() - GROUPINGS);
+        text += &format!("; and {} more", all.len() - GROUPINGS);
     }
     (!all.is_empty()).then_some(text)
 }
@@ -360,7 +360,7 @@ mod tests {
             "evaluated to 2026-01-03 00:00, 1,200,000 events, 9,000/s, 0 B, 70 behind, 500 windows, 3 alerts\n  \
              fired last: prompt-drift on tenant=birch, 2026-01-01 01:00\n  \
              not judged yet: 12 of 40 features in tenant need 3 more days of baseline; \
-             1 of 40 features in all traffic needs 1 more day of baseline; and 1 more groupings"
+             1 of 40 features in all traffic needs 1 more day of baseline; and 1 more"
         );
         let read = Look { all_read: true, ..look() };
         let left = Pace { seconds: 60.0, share: Some(0.2), speed: 0.01, ..Pace::default() };

@@ -10,8 +10,10 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::dml::CopyTo;
-use datafusion::logical_expr::{DdlStatement, DmlStatement, LogicalPlan, Statement};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement};
 use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{SetExpr, Statement as Parsed};
 use object_store::ObjectStoreScheme;
 use object_store::path::Path as StorePath;
 use std::path::{Path, PathBuf};
@@ -70,6 +72,17 @@ impl Guard {
         Self { relations, output }
     }
 
+    /// Refuses a statement that writes rows, before it is planned: some of these DataFusion can't plan, and says less.
+    ///
+    /// # Errors
+    /// A [`Refused`] as [`DataFusionError::External`].
+    pub fn check_statement(&self, statement: &DfStatement) -> Result<(), DataFusionError> {
+        match writes(statement) {
+            Some(what) => Err(DataFusionError::External(Box::new(Refused(only_reads(what))))),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a plan that writes where SQL only reads.
     ///
     /// # Errors
@@ -86,7 +99,7 @@ impl Guard {
     /// Why one node of a plan must not run.
     fn node(&self, node: &LogicalPlan) -> Option<String> {
         match node {
-            LogicalPlan::Dml(d) => Some(dml(d)),
+            LogicalPlan::Dml(d) => Some(only_reads(&d.op.name().to_uppercase())),
             LogicalPlan::Copy(c) => self.copy(c),
             LogicalPlan::Ddl(d) => self.ddl(d),
             LogicalPlan::Statement(Statement::SetVariable(s))
@@ -163,11 +176,38 @@ impl Guard {
     }
 }
 
+/// What a statement that changes rows or columns is called, also within EXPLAIN, PREPARE and WITH.
+fn writes(statement: &DfStatement) -> Option<&'static str> {
+    match statement {
+        DfStatement::Statement(s) => parsed_writes(s),
+        DfStatement::Explain(e) => writes(&e.statement),
+        _ => None,
+    }
+}
+
+fn parsed_writes(statement: &Parsed) -> Option<&'static str> {
+    match statement {
+        Parsed::Insert(_) => Some("INSERT"),
+        Parsed::Update(_) => Some("UPDATE"),
+        Parsed::Delete(_) => Some("DELETE"),
+        Parsed::Truncate(_) => Some("TRUNCATE"),
+        Parsed::Merge(_) => Some("MERGE"),
+        Parsed::AlterTable(_) | Parsed::AlterView { .. } => Some("ALTER"),
+        Parsed::Explain { statement, .. } | Parsed::Prepare { statement, .. } => parsed_writes(statement),
+        Parsed::Query(q) => match q.body.as_ref() {
+            SetExpr::Insert(s) | SetExpr::Update(s) | SetExpr::Delete(s) | SetExpr::Merge(s) => {
+                parsed_writes(s)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// What to do instead of an INSERT, UPDATE, DELETE, TRUNCATE or MERGE.
-fn dml(d: &DmlStatement) -> String {
-    let name = d.op.name().to_uppercase();
+fn only_reads(what: &str) -> String {
     format!(
-        "sql only reads: {name} is refused; make a table of your own with CREATE TABLE … AS SELECT, or write files \
+        "sql only reads: {what} is refused; make a table of your own with CREATE TABLE … AS SELECT, or write files \
          elsewhere with COPY … TO"
     )
 }
@@ -220,10 +260,10 @@ fn targets(location: &str) -> Option<Vec<Place>> {
 /// The places that a URL may mean. An address of a store by HTTP names its bucket in one of several ways: it counts as every
 /// bucket of that store.
 fn places(url: &Url) -> Vec<Place> {
-    let Ok(whole) = StorePath::from_url_path(url.path()) else { return Vec::new() };
     if url.scheme() == "file" {
-        return vec![Place::Local(Path::new("/").join(whole.as_ref()))];
+        return url.to_file_path().map(Place::Local).into_iter().collect();
     }
+    let Ok(whole) = StorePath::from_url_path(url.path()) else { return Vec::new() };
     let host = url.host_str().map(str::to_owned);
     let Ok((scheme, path)) = ObjectStoreScheme::parse(url) else {
         let provider = Provider::Own(url.scheme().to_owned());

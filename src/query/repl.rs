@@ -272,6 +272,7 @@ async fn command(session: &Session, text: &str, print: &mut PrintOptions) {
 
 async fn sql(session: &Session, text: &str, print: &PrintOptions) -> Result<(), DataFusionError> {
     let mut parsed = DFParser::parse_sql(text).unwrap_or_default();
+    parsed.iter().try_for_each(|s| session.check_statement(s))?;
     if parsed.len() != 1 || !parsed.front().is_some_and(super::session::is_show_functions) {
         return exec_from_commands(session, vec![text.to_owned()], print).await;
     }

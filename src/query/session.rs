@@ -63,8 +63,9 @@ impl Session {
     /// arguments' types themselves.
     ///
     /// # Errors
-    /// When it can't be planned.
+    /// When it can't be planned, or is refused ([`super::Refused`]).
     pub async fn plan(&self, statement: Statement) -> Result<LogicalPlan, DataFusionError> {
+        self.check_statement(&statement)?;
         let shown = shows_functions(&statement);
         let plan = self.ctx.state().statement_to_plan(statement).await?;
         let Some(like) = shown else { return Ok(plan) };
@@ -77,6 +78,14 @@ impl Session {
         all.sort(vec![col("ours").sort(false, false), col("function_name").sort(true, false)])?
             .drop_columns(&["ours"])
             .map(DataFrame::into_unoptimized_plan)
+    }
+
+    /// Refuses a statement that writes rows.
+    ///
+    /// # Errors
+    /// When it is refused ([`super::Refused`]).
+    pub(super) fn check_statement(&self, statement: &Statement) -> Result<(), DataFusionError> {
+        self.guard.as_ref().map_or(Ok(()), |g| g.check_statement(statement))
     }
 
     /// Runs a plan, unless it would write into the output.

@@ -471,10 +471,7 @@ async fn drift_now_fits_a_terminal_and_shows_the_clearest_baseline() {
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines[0], "segment,feature,window,since,value,was,psi_excess,p_value,why");
     assert_eq!(lines.len(), 4, "{csv}");
-    assert!(
-        lines[1].ends_with(",0.0346,0.012,0.123,0.0,a-lora-whose-name-goes-on-and-on 2.1% to 31.2%"),
-        "{csv}"
-    );
+    assert!(lines[1].ends_with(",0.0346,0.012,0.123,0.0,a-lora-whose-name-go 2.1% to 31.2%"), "{csv}");
     assert!(lines[2].ends_with(",4053.0,2000.0,0.123,1.2e-15,up 103%"), "{csv}");
     assert!(lines[3].ends_with(",1.0,4.0,0.123,0.04,down 75%"), "{csv}");
     let all = query(&ctx, "SELECT p_value, examples FROM drift_details ORDER BY p_value").await;
