@@ -376,7 +376,7 @@ mod tests {
             Pace { per_second: 9_000.4, seconds: 60.0, share: Some(0.1), speed: 0.01, ..Pace::default() };
         assert_eq!(
             look().line(&pace),
-            "progress events=1200000 rate=9000 read=50% evaluated=10% evaluated_to=2026-01-03T00:00:00.000Z left_s=90 \
+            "progress events=1200000 rate=9000 read=50% evaluated=10% evaluated_to=2026-01-03T00:00:00Z left_s=90 \
              windows=500 judged=400 fired=3"
         );
         let run = Look { read: None, lag: 7, ..look() };

@@ -25,7 +25,6 @@ fn messages() -> Vec<String> {
             r#"{"token_ids":[9,3,3],"length":7,"language":"fr"}"#,
         ),
         change("zebra apple zebra mango on the beach", ""),
-        change("birch", "white birch"),
         change(r#""prompt":{"#, r#""prompt":{"length":-3,"#),
         change("812.5", "-86400000"),
         change(r#""aesthetic":5.5"#, r#""aesthetic":57.5"#),
@@ -137,12 +136,12 @@ fn a_field_that_is_to_be_hashed_is_so_from_an_older_archive_too() {
     let (mut from_json, mut from_archive) = (Batch::default(), Batch::default());
     let mut e = hiding();
     for m in &messages {
-        e.push(&decode(m.as_bytes(), &mut Vec::new()).unwrap(), &mut from_json);
+        e.push(&checked(decode(m.as_bytes(), &mut Vec::new()).unwrap()), &mut from_json);
     }
     let rows = archived(&messages);
     let reader = ArchiveReader::new(&rows).unwrap();
     let mut e = hiding();
-    (0..reader.len()).for_each(|row| e.push(&reader.event(row), &mut from_archive));
+    (0..reader.len()).for_each(|row| e.push(&checked(reader.event(row)), &mut from_archive));
     assert_eq!(contents(&from_json), contents(&from_archive));
     let shown = format!("{:?} {:?}", from_json.names, from_json.dimensions);
     for hidden in ["birch", "Müller", "add detail", "__other__"] {

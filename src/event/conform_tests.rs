@@ -182,8 +182,10 @@ fn hashes_survive_decimals_and_signs_whole_and_floating_point_nearly() {
     });
     assert_untouched(&signed, "hashes as signed numbers");
     let decimal = rewritten(|n, c| {
-        let values = of(c).iter().map(|v| v.map(i128::from)).collect::<Decimal128Array>();
-        hash(n).then(|| Arc::new(values.with_precision_and_scale(20, 0).unwrap()) as ArrayRef)
+        hash(n).then(|| {
+            let values = of(c).iter().map(|v| v.map(i128::from)).collect::<Decimal128Array>();
+            Arc::new(values.with_precision_and_scale(20, 0).unwrap()) as ArrayRef
+        })
     });
     assert_eq!(decimal.column_by_name("user_hash").unwrap().as_primitive::<Decimal128Type>().len(), 3);
     assert_untouched(&decimal, "hashes as decimals");

@@ -59,8 +59,8 @@ fn play_with(times: &[i64], restart: impl Fn(usize) -> bool) -> Outcome {
         }
     }
     out.watermark = clock.watermark();
-    out.undecided = clock.undecided();
     let quiet = clock.quiet(Reach::Ended);
+    out.undecided = clock.undecided();
     out.likely = quiet.likely;
     for (_, s) in clock.ahead.range(..=quiet.last.unwrap_or(i64::MIN)) {
         out.events.extend(s.records.iter().map(|r| r.offset as usize));

@@ -3,7 +3,7 @@
 
 use crate::broker::Broker;
 use crate::support::*;
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
