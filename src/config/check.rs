@@ -80,10 +80,11 @@ impl Config {
 /// The first mistake.
 pub(super) fn check(c: &Config) -> Result<(), ConfigError> {
     input(c)?;
+    // Before what must reach as far.
+    baselines(c)?;
     output(c)?;
     privacy(c)?;
     windows(c)?;
-    baselines(c)?;
     c.most("segments", c.segments.len(), MOST_GROUPINGS, "each is sketched or merged for every event")?;
     c.groupings()?;
     c.hidden_fields()?;

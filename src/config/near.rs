@@ -5,9 +5,14 @@ const LISTED: usize = 40;
 
 /// The valid name that is most like this one, if any is like it at all.
 pub fn nearest<'v>(name: &str, valid: impl IntoIterator<Item = &'v str>) -> Option<&'v str> {
+    // One slip of the keys in a short name leaves it little alike by the measure for longer ones.
+    let score = |v: &str| match strsim::damerau_levenshtein(name, v) {
+        0 | 1 => 1.0,
+        _ => strsim::jaro_winkler(name, v),
+    };
     valid
         .into_iter()
-        .map(|v| (strsim::jaro_winkler(name, v), v))
+        .map(|v| (score(v), v))
         .filter(|(score, _)| *score > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, v)| v)
@@ -38,6 +43,7 @@ mod tests {
     #[test]
     fn the_nearest_name_or_all_of_them() {
         assert_eq!(near("drfit", "verdicts", &["ok", "drift"]), "did you mean \"drift\"?");
+        assert_eq!(nearest("cgf", ["volume", "cfg", "aesthetic"]), Some("cfg"));
         assert_eq!(near("zzz", "windows", &["30m", "24h"]), "windows here are \"30m\", \"24h\"");
         assert_eq!(near("x", "pins", &[]), "there are no pins here");
         assert!(listed(&["a"; 50]).ends_with("and 10 more"));

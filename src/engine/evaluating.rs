@@ -7,7 +7,7 @@ use super::progress::{EvaluatorBytes, Progress};
 use super::run::writer;
 use crate::alert::{AlertRow, Outbox};
 use crate::source::PartitionId;
-use crate::store::chain::ChainError;
+use crate::store::chain::{ChainError, Epoch};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -39,7 +39,7 @@ pub struct Evaluating<'a> {
     /// All partitions that exist, of which there may be more later; the first one's owner has the role.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
     /// Partitions of which records are still to come, where the source knows.
-    pub unread: &'a Mutex<Vec<PartitionId>>,
+    pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
     /// Which partitions this process has, as it changes.
     pub assigned: &'a Receiver<Holding>,
     /// Commits of this process.

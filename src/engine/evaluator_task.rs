@@ -219,11 +219,14 @@ impl EvaluatorTask {
 
     /// Waits for partitions of which records are still to come, though they were at their end when
     /// they last committed: files that follow must find the evaluation where the files before left
-    /// it.
-    pub fn wait_for(&mut self, unread: &[PartitionId]) {
-        for p in unread {
+    /// it. With each comes the epoch at which it was claimed: what was committed since, which may be
+    /// its end again, holds.
+    pub fn wait_for(&mut self, unread: &[(PartitionId, Epoch)]) {
+        for (p, claimed) in unread {
             let read = self.partitions.entry(p.0).or_default();
-            (read.quiet, read.ended) = (false, false);
+            if read.read_to <= claimed.0 {
+                (read.quiet, read.ended) = (false, false);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::ingest::Owned;
 use super::progress::Progress;
 use super::run::{EngineError, Finish};
 use crate::source::{Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, Source};
+use crate::store::chain::Epoch;
 use crate::window::Reach;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -66,7 +67,7 @@ pub(super) struct Feed<'a> {
     /// All partitions that exist; a topic may be given more.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
     /// Those of which records are still to come, where the source knows.
-    pub unread: &'a Mutex<Vec<PartitionId>>,
+    pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
     pub hints: &'a Receiver<(PartitionId, Offset)>,
     pub recycled: &'a Receiver<Vec<u8>>,
     pub progress: &'a Progress,
@@ -142,7 +143,13 @@ impl Feed<'_> {
             let polled = source.poll(timeout)?;
             let claimed = self.claimed.take();
             if !claimed.is_empty() {
-                *self.unread.lock() = source.unread();
+                let unread = source.unread();
+                let owned = claimed.iter().filter_map(|owning| match owning {
+                    Owning::Claimed(owned) => Some(owned),
+                    Owning::LetGo(_) => None,
+                });
+                let of = owned.filter(|o| unread.contains(&o.id())).map(|o| (o.id(), o.head()));
+                self.unread.lock().extend(of);
             }
             for owning in claimed {
                 let (id, work) = match owning {

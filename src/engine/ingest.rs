@@ -444,6 +444,12 @@ impl Owned {
         self.id
     }
 
+    /// The newest epoch of its chain: that of the claim, before anything is committed.
+    #[must_use]
+    pub fn head(&self) -> Epoch {
+        self.chain.head()
+    }
+
     /// Commits what closed; with `quiet` what is open too, since nothing more is expected for now.
     ///
     /// # Errors
