@@ -258,10 +258,10 @@ fn baselines(c: &Config) -> Result<(), ConfigError> {
 }
 
 fn features(c: &Config) -> Result<(), ConfigError> {
-    let mut names = BTreeSet::new();
     for (i, e) in c.features.iter().enumerate() {
         let key = |k: &str| format!("features[{i}].{k}");
-        if !names.insert(&e.name) {
+        // The same entry twice says nothing else than once.
+        if c.features[..i].iter().any(|before| before.name == e.name && before != e) {
             let message =
                 format!("two entries are called {:?}; write one, with all that is to change", e.name);
             return Err(c.wrong(&key("name"), message));

@@ -259,7 +259,7 @@ impl Baselines {
 }
 
 /// `[[features]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureEntry {
     /// The name; that of a built-in feature changes it.
@@ -292,7 +292,7 @@ fn yes() -> bool {
 }
 
 /// A stage by its name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StageName(pub Stage);
 
 impl<'de> Deserialize<'de> for StageName {

@@ -25,6 +25,8 @@ use std::collections::BTreeMap;
 const LEAP: i64 = HOUR;
 /// How far ahead an event is kept whose clock turned out to be wrong.
 const KEPT: i64 = DAY;
+/// How far apart the last records of an input may be, whatever the others are.
+const STEP: i64 = 2 * HOUR;
 /// Records behind one that is ahead which refute it, and one more for every so many that are not
 /// behind: a few stragglers from before a pause must not.
 const BACK: (u32, u32) = (8, 4);
@@ -343,12 +345,31 @@ impl Clock {
         let mut times: Vec<i64> =
             self.watermark.recent().chain(taken[from..].iter().map(|r| r.time)).collect();
         let mut times = times.split_off(times.len().saturating_sub(MEDIAN_OF));
-        out.likely = (times.len() == MEDIAN_OF).then(|| {
-            let median = *times.select_nth_unstable(MEDIAN_OF / 2).1;
-            self.watermark().max(median.saturating_sub(self.limits.lateness))
-        });
+        let stands = match reach {
+            Reach::Idle => (times.len() == MEDIAN_OF).then(|| *times.select_nth_unstable(MEDIAN_OF / 2).1),
+            // Nothing comes that would be late.
+            Reach::Ended => end_of(&mut times),
+        };
+        out.likely = stands.map(|at| self.watermark().max(at.saturating_sub(self.limits.lateness)));
         out
     }
+}
+
+/// Where an input ends, by its last event times: at the last of them, however many there are, so
+/// that it is evaluated to its end whether or not other files share its traffic. But two clocks
+/// alone that are far ahead of the others decide nothing.
+fn end_of(times: &mut [i64]) -> Option<i64> {
+    times.sort_unstable();
+    let (before, last) = times.split_at(times.len().saturating_sub(2));
+    let (first, mut end) = (*times.first()?, *before.last().or(last.first())?);
+    // Where events are rare the last of them may be days apart.
+    let step = STEP.max((end - first) / 3);
+    for &time in last {
+        if time - end <= step {
+            end = end.max(time);
+        }
+    }
+    Some(end)
 }
 
 #[cfg(test)]

@@ -312,7 +312,7 @@ fn wrong_arguments_are_told_on_one_line() {
             "outside the traffic",
         ),
         (&["check", "-o", ""], "--output is empty"),
-        (&["check", "-c", ""], "name of the configuration is empty"),
+        (&["check", "-c", ""], "--config"),
         (&["style", "fit", "x.json", "--most", "0"], "--most"),
         (&["archive", "x.jsonl", "--every", "0s"], "must be above 0"),
     ] {

@@ -5,7 +5,7 @@ use crate::support::*;
 use arrow::array::AsArray;
 use arrow::datatypes::UInt64Type;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn event(n: usize, more: &str) -> String {
     let (m, s) = (n / 60, n % 60);
@@ -35,6 +35,16 @@ fn events() -> String {
     out
 }
 
+/// Evaluated hour by hour, so that the hour of the events is closed at their end.
+fn hourly_config(dir: &Path, more: &str) -> PathBuf {
+    let file = dir.join("job.toml");
+    let text = format!(
+        "[privacy]\nkey = \"a key for tests\"\n[windows]\nrolling = [\"24h\"]\n[[segments]]\nby = []\n{more}"
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
 fn replayed(config: &Path, input: &Path, out: &Path) -> serde_json::Value {
     let printed = ok(&["replay", "-c", text(config), "-o", text(out), text(input), "-q", "--json"]);
     serde_json::from_str(printed.lines().last().unwrap()).unwrap()
@@ -60,7 +70,7 @@ fn a_field_that_cannot_be_taken_costs_itself_and_is_counted() {
     let d = dir.path();
     let input = d.join("events.jsonl");
     std::fs::write(&input, events()).unwrap();
-    let config = quick_config(d, "");
+    let config = hourly_config(d, "");
     let out = d.join("out");
     let summary = replayed(&config, &input, &out);
     assert_eq!((&summary["events"], &summary["rejected"]), (&40.into(), &0.into()), "{summary}");
@@ -92,7 +102,7 @@ fn an_archive_keeps_numbers_as_they_came_and_a_replay_checks_them() {
     let d = dir.path();
     let input = d.join("events.jsonl");
     std::fs::write(&input, events()).unwrap();
-    let config = quick_config(d, "");
+    let config = hourly_config(d, "");
     let (plain, kept, again) = (d.join("plain"), d.join("kept"), d.join("again"));
     replayed(&config, &input, &plain);
     ok(&["archive", "-c", text(&config), "-o", text(&kept), text(&input), "-q"]);
@@ -102,7 +112,7 @@ fn an_archive_keeps_numbers_as_they_came_and_a_replay_checks_them() {
     assert_eq!(carried(&plain), carried(&again));
 
     // With the range of another scorer they count, from the messages and from the archive.
-    let wide = quick_config(d, "[[features]]\nname = \"aesthetic\"\nrange = [0, 100]\n");
+    let wide = hourly_config(d, "[[features]]\nname = \"aesthetic\"\nrange = [0, 100]\n");
     for (name, input) in [("messages", &input), ("rows", &archive)] {
         let out = d.join(name);
         let summary = replayed(&wide, input, &out);

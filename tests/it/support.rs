@@ -98,7 +98,8 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
 /// The record batches of a public table.
 pub fn table(output: &Path, name: &str) -> Vec<RecordBatch> {
     let mut out = Vec::new();
-    for path in files(&output.join(name)) {
+    let parquet = |path: &PathBuf| path.extension().is_some_and(|e| e == "parquet");
+    for path in files(&output.join(name)).into_iter().filter(parquet) {
         let file = std::fs::File::open(&path).expect("a listed file opens");
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
             .and_then(|b| b.build())
