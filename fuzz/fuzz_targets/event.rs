@@ -10,6 +10,7 @@
 #![no_main]
 
 use driftglass::config::features::Kind;
+use driftglass::config::watched::group;
 use driftglass::enrich::vectors::inline;
 use driftglass::enrich::{Batch, Enricher, Source, Value};
 use driftglass::event::text::{MAX_REQUEST_ID, is_admitted};
@@ -145,6 +146,11 @@ fn check_row(event: &Event<'_>, batch: &Batch) {
             Value::Tokens(at) => {
                 let tokens = &batch.tokens[Batch::range(at)];
                 assert!(!tokens.is_empty() && tokens.iter().all(|t| *t < VOCABULARY));
+            }
+            Value::Lacking { group: of, fields } => {
+                let watched = feature.watched.as_ref().expect("what is missing is looked for");
+                assert_eq!(*of, group(event.stage, event.failed));
+                assert_eq!(fields.checked_shr(watched.at(event.stage).len() as u32).unwrap_or(0), 0);
             }
             Value::Event | Value::Flag(_) => {}
             Value::Vector(_) => panic!("a vector before any was placed"),

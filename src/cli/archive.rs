@@ -7,7 +7,7 @@ use super::show::refused_fields;
 use super::{CliError, ConfigFile, Global};
 use crate::config::units::Span;
 use crate::engine::inputs::Kind;
-use crate::engine::{Job, JobKind, Progress};
+use crate::engine::{Job, JobKind, LastRead, Progress};
 use crate::enrich::hash::short_hash;
 use crate::enrich::{Enricher, Plan};
 use crate::event::archive::Place;
@@ -186,8 +186,8 @@ struct Limits {
 struct Claims {
     target: Arc<ArchiveTarget>,
     claimed: Claimed<ArchivePartition>,
-    /// The topic's id by each position that was asked for, and a hash of the record before it.
-    logs: Mutex<BTreeMap<PartitionId, (Option<Arc<str>>, u64)>>,
+    /// What was read last, by each position that was asked for.
+    logs: Mutex<BTreeMap<PartitionId, LastRead>>,
 }
 
 impl Positions for Claims {

@@ -30,7 +30,7 @@ mod worker;
 pub use evaluate::Evaluator;
 pub use evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
 pub use evaluator_task::EvaluatorCommit;
-pub use ingest::PartitionCommit;
+pub use ingest::{LastRead, PartitionCommit};
 pub use job::{Job, JobError, JobKind, Prepared, compile_rules};
 pub use judging::{JudgedCounts, Unjudged, Waiting};
 pub use progress::{Counts, EvaluatorBytes, Fired, Progress, Standing};
