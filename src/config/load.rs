@@ -68,7 +68,7 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a file. Relative paths in it are relative to its folder ([`Config::below`]).
+/// Reads a file. Relative paths in it are relative to its folder.
 ///
 /// # Errors
 /// Says which file, line and key is wrong.
