@@ -328,6 +328,8 @@ impl Owned {
             self.reject(time, r.offset, r.reject, r.fatal, progress);
         }
         for (offset, time, reject) in too_far {
+            // It was noted as good when it came.
+            self.note(false);
             self.reject(time, offset, reject, true, progress);
         }
         self.count(before, progress);

@@ -7,7 +7,7 @@
 //!
 //! - [`Limits::agree`] records have come since that are not behind it: the traffic is there now,
 //!   and the watermark follows.
-//! - So many were behind it that it was a wrong clock. The watermark never saw it. An event more
+//! - As many were behind it, and not late themselves, so that it was a wrong clock. The watermark never saw it. An event more
 //!   than a day ahead is refused then; one that is less far ahead is kept where it says, as there it
 //!   waits for its time and harms nothing.
 //! - The others have come as far: then it is kept, too.
@@ -25,11 +25,14 @@ use std::collections::BTreeMap;
 const LEAP: i64 = HOUR;
 /// How far ahead an event is kept whose clock turned out to be wrong.
 const KEPT: i64 = DAY;
-/// How far apart the last records of an input may be, whatever the others are.
+/// How far apart the last records of an input may be, however dense the others are.
 const STEP: i64 = 2 * HOUR;
-/// Records behind one that is ahead which refute it, and one more for every so many that are not
-/// behind: a few stragglers from before a pause must not.
-const BACK: (u32, u32) = (8, 4);
+/// The longest pause before the end of an input that is believed: between two files there may be
+/// years, and decades are likelier to be wrong clocks.
+const PAUSE: i64 = 1_000 * DAY;
+/// Records behind one that is ahead which refute it, if they are no fewer than those that are not
+/// behind: some stragglers from before a pause must not, nor a minority of clocks that are behind.
+const BACK: u32 = MEDIAN_OF as u32;
 
 /// Lengths and numbers that decide what is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,18 +56,8 @@ impl Limits {
 pub enum Reach {
     /// The partition is silent, and may go on in a minute: what follows would be late.
     Idle,
-    /// Its input is over, and nothing will tell any more: a pause of years, as between two files,
-    /// is likelier than as many clocks that are wrong.
+    /// Its input is over. What only a few records tell of is left undecided, for further input.
     Ended,
-}
-
-impl Reach {
-    fn length(self) -> i64 {
-        match self {
-            Self::Idle => KEPT,
-            Self::Ended => 1_000 * DAY,
-        }
-    }
 }
 
 /// A record that stands apart.
@@ -87,14 +80,18 @@ pub struct Record {
 struct Standing {
     /// Records since its first one that are not behind it, but for the lateness; its own included.
     agree: u32,
-    /// Records since that are behind it by a leap.
+    /// Records since that are behind it by a leap, and not behind what was believed then.
     back: u32,
+    /// What was believed when its first record came: what is behind that would be late in any case,
+    /// and refutes nothing.
+    #[serde(default)]
+    level: Option<i64>,
     records: Vec<Record>,
 }
 
 impl Standing {
     fn is_refuted(&self) -> bool {
-        self.back >= BACK.0 + self.agree / BACK.1
+        self.back >= BACK.max(self.agree)
     }
 }
 
@@ -234,12 +231,16 @@ impl Clock {
                 self.newest = record.time;
             }
             record.counted = level.is_none_or(|l| start <= l.saturating_add(KEPT));
-            self.ahead.entry(start).or_default().records.push(record);
+            let standing = self.ahead.entry(start).or_insert_with(|| Standing { level, ..Standing::default() });
+            standing.records.push(record);
         }
+        let leap = self.limits.leap();
         for (at, standing) in &mut self.ahead {
             if record.time >= at.saturating_sub(self.limits.lateness) {
                 standing.agree = standing.agree.saturating_add(1);
-            } else if record.time < at.saturating_sub(self.limits.leap()) {
+            } else if record.time < at.saturating_sub(leap)
+                && standing.level.is_none_or(|l| record.time >= l.saturating_sub(leap))
+            {
                 standing.back = standing.back.saturating_add(1);
             }
         }
@@ -287,8 +288,8 @@ impl Clock {
         self.newest = self.newest.max(0);
     }
 
-    /// The start of the last pane ahead that is taken out when nothing more is expected for now:
-    /// there is no wider gap than `reach` before it. `None` when none is.
+    /// The start of the last pane ahead that is taken out when nothing more is expected for now.
+    /// `None` when none is.
     fn last_within(&self, reach: Reach) -> Option<i64> {
         let mut at = match self.watermark.level() {
             Some(level) => level,
@@ -298,15 +299,33 @@ impl Clock {
                 *times.get(times.len() / 2)?
             }
         };
+        let step = match reach {
+            Reach::Idle => KEPT,
+            Reach::Ended => self.step(at),
+        };
+        let mut beyond: usize = self.ahead.range(at..).map(|(_, s)| s.records.len()).sum();
         let mut last = None;
-        for start in self.ahead.keys() {
-            if *start > at.saturating_add(reach.length()) {
+        for (start, standing) in &self.ahead {
+            let gap = start.saturating_sub(at);
+            // A pause before the end of an input is believed if enough comes after it.
+            let believed = reach == Reach::Ended && gap <= PAUSE && beyond >= MEDIAN_OF;
+            if gap > step && !believed {
                 break;
+            }
+            if *start >= at {
+                beyond = beyond.saturating_sub(standing.records.len());
             }
             at = at.max(*start);
             last = Some(*start);
         }
         last
+    }
+
+    /// How far apart the last records of an input may be: further, where events are rare.
+    fn step(&self, level: i64) -> i64 {
+        let before = self.watermark.recent().chain(self.records().map(|r| r.time)).filter(|t| *t <= level);
+        let (n, first) = before.fold((0, level), |(n, first), t| (n + 1, first.min(t)));
+        STEP.max(4 * (level - first) / (n - 1).max(1))
     }
 
     fn records(&self) -> impl Iterator<Item = &Record> {
@@ -333,43 +352,28 @@ impl Clock {
                 }
             }
         }
-        // Beyond what silence believes only so many tell where the traffic is as the median is made
-        // of.
-        let near = self.last_within(Reach::Idle).unwrap_or(i64::MIN).saturating_add(self.limits.pane);
-        if taken.iter().filter(|r| r.time >= near).count() < MEDIAN_OF {
-            taken.retain(|r| r.time < near);
-        }
-        taken.sort_unstable_by_key(|r| r.offset);
-        // Those that came since have their places among the last.
-        let from = taken.len().saturating_sub(MEDIAN_OF - self.since);
-        let mut times: Vec<i64> =
-            self.watermark.recent().chain(taken[from..].iter().map(|r| r.time)).collect();
-        let mut times = times.split_off(times.len().saturating_sub(MEDIAN_OF));
         let stands = match reach {
-            Reach::Idle => (times.len() == MEDIAN_OF).then(|| *times.select_nth_unstable(MEDIAN_OF / 2).1),
-            // Nothing comes that would be late.
-            Reach::Ended => end_of(&mut times),
+            Reach::Idle => {
+                taken.sort_unstable_by_key(|r| r.offset);
+                // Those that came since have their places among the last.
+                let from = taken.len().saturating_sub(MEDIAN_OF - self.since);
+                let mut times: Vec<i64> =
+                    self.watermark.recent().chain(taken[from..].iter().map(|r| r.time)).collect();
+                let mut times = times.split_off(times.len().saturating_sub(MEDIAN_OF));
+                let median =
+                    (times.len() == MEDIAN_OF).then(|| *times.select_nth_unstable(MEDIAN_OF / 2).1);
+                median.map(|at| at.saturating_sub(self.limits.lateness))
+            }
+            // Nothing comes that would be late: the input is evaluated to its end, whether or not
+            // others share its traffic.
+            Reach::Ended => {
+                let seen = self.watermark.level().map(|_| self.newest);
+                taken.iter().map(|r| r.time).max().max(seen)
+            }
         };
-        out.likely = stands.map(|at| self.watermark().max(at.saturating_sub(self.limits.lateness)));
+        out.likely = stands.map(|at| self.watermark().max(at));
         out
     }
-}
-
-/// Where an input ends, by its last event times: at the last of them, however many there are, so
-/// that it is evaluated to its end whether or not other files share its traffic. But two clocks
-/// alone that are far ahead of the others decide nothing.
-fn end_of(times: &mut [i64]) -> Option<i64> {
-    times.sort_unstable();
-    let (before, last) = times.split_at(times.len().saturating_sub(2));
-    let (first, mut end) = (*times.first()?, *before.last().or(last.first())?);
-    // Where events are rare the last of them may be days apart.
-    let step = STEP.max((end - first) / 3);
-    for &time in last {
-        if time - end <= step {
-            end = end.max(time);
-        }
-    }
-    Some(end)
 }
 
 #[cfg(test)]

@@ -193,9 +193,9 @@ fn panes_that_stand_apart_are_marked_for_a_checkpoint_and_join_when_they_are_bel
     );
     let mut p = restarted(&p);
     assert_eq!((apart(&p), p.undecided()), (5, 3));
-    let refused = add(&mut p, &[(10, 0, 5); 8]);
+    let refused = add(&mut p, &[(10, 0, 5); 15]);
     assert_eq!(refused, [(40, 10), (41, 10), (43, 10)], "with the time that was believed");
-    assert_eq!((apart(&p), p.counters().events), (0, 49));
+    assert_eq!((apart(&p), p.counters().events), (0, 56));
     let n: u64 = p
         .flush(Reach::Idle)
         .0
@@ -217,11 +217,11 @@ fn the_state_of_an_earlier_version_goes_on_where_it_stood() {
     let times = Times { pane: MINUTE, lateness: MINUTE };
     let mut p = Partition::restore(filler(), times, &state, Vec::new());
     assert_eq!((p.watermark(), p.newest()), (START + 6 * MINUTE, START + 12 * MINUTE));
-    let records: Vec<Record> = (0..20).map(|i| (if i < 8 { FAR } else { 15 }, 0, i)).collect();
-    let (offsets, mut refused) = (offsets(30, 20), 0);
+    let records: Vec<Record> = (0..24).map(|i| (if i < 8 { FAR } else { 15 }, 0, i)).collect();
+    let (offsets, mut refused) = (offsets(30, 24), 0);
     let origins = Origins { offsets: &offsets, appended: &[] };
     p.ingest(&batch(&records), origins, |_, _, _| refused += 1).unwrap();
-    assert_eq!((refused, p.counters().events, p.counters().late), (8, 42, 0));
+    assert_eq!((refused, p.counters().events, p.counters().late), (8, 46, 0));
 }
 
 #[test]
