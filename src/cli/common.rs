@@ -5,8 +5,8 @@ use crate::config::{Config, load};
 use crate::engine::compile_rules;
 use crate::source::kafka::client_config;
 use crate::stdout::stdout;
-use crate::store::Storage;
 use crate::store::panes::Names;
+use crate::store::{Storage, file_path};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +32,10 @@ impl ConfigFile {
                 return Err(CliError::usage("--output is empty: name a folder or the URL of a store"));
             }
             config.output.dir.clone_from(output);
+        }
+        // Every command opens the folder that a file:// URL names, whatever is escaped in it.
+        if let Some(path) = file_path(&config.output.dir) {
+            config.output.dir = path.display().to_string();
         }
         if !config.rules.is_empty() {
             let features = config.feature_set().map_err(CliError::usage)?;

@@ -99,6 +99,28 @@ impl Looked {
         Some((first, last.unwrap_or(first)))
     }
 
+    /// Fails where nothing of the inputs would be taken in, as far as their beginnings and ends tell:
+    /// asked before an output is emptied for them.
+    ///
+    /// # Errors
+    /// When no event lies in the range, or none was seen at all.
+    pub fn promise(&self, range: TimeRange) -> Result<(), CliError> {
+        if self.given.iter().any(|g| g.surveyed.file.is_stream()) {
+            return Ok(());
+        }
+        match self.times() {
+            None => Err(CliError::failed(
+                "no event is at the beginning of any input, so nothing was deleted for them; driftglass check --events FILE says more",
+            )),
+            Some((first, last)) if !range.touches(first, last) => Err(CliError::failed(format!(
+                "no event lies between --from and --to, so nothing was deleted: the input's go from {} to {}",
+                text(first),
+                text(last)
+            ))),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The files.
     #[must_use]
     pub fn files(&self) -> Vec<InputFile> {

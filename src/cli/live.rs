@@ -125,6 +125,8 @@ struct Look {
     lag: u64,
     /// Bytes of the input read, and all of them.
     read: Option<(u64, u64)>,
+    /// Bytes of messages polled: reading runs ahead of what is taken in.
+    polled: u64,
     all_read: bool,
     evaluates: bool,
     /// Event time: where the evaluation began, where it is, and what was taken in; 0 where not known.
@@ -142,6 +144,7 @@ impl Look {
             counts: p.counts(),
             lag: p.lag.load(Ordering::Relaxed),
             read: *p.input.lock(),
+            polled: p.polled.load(Ordering::Relaxed),
             all_read: p.all_read.load(Ordering::Relaxed),
             evaluates: p.evaluates.load(Ordering::Relaxed) == 1,
             from: p.evaluated_from.load(Ordering::Relaxed),
@@ -152,10 +155,12 @@ impl Look {
         }
     }
 
-    /// The share of the input read, where all of it is known.
+    /// The share of the input taken in, where all of it is known.
     fn share_read(&self) -> Option<f64> {
         let (read, total) = self.read?;
-        Some(if self.all_read { 1.0 } else { (read as f64 / total.max(1) as f64).clamp(0.0, 1.0) })
+        let taken = if self.polled == 0 { 1.0 } else { self.counts.bytes as f64 / self.polled as f64 };
+        let share = read as f64 / total.max(1) as f64 * taken.min(1.0);
+        Some(if self.all_read { 1.0 } else { share.clamp(0.0, 1.0) })
     }
 
     /// The last event time of the input: known once all is read, before that guessed from the share that is.

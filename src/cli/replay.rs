@@ -48,6 +48,7 @@ impl Replay {
         let prepared = Job::prepare(config, JobKind::Replay, storage.with(Patience::Briefly))?;
         let (kind, files, times) = (looked.kind, looked.files(), looked.times());
         if self.overwrite {
+            looked.promise(range)?;
             try_inputs(kind, &files, prepared.job(), range, runtime.handle())?;
             try_ends(&prepared.job().settings.config)?;
         }

@@ -172,7 +172,10 @@ impl Feed<'_> {
                         std::thread::sleep(Duration::from_millis(1));
                     }
                 }
-                Polled::Chunk(c) => waiting.push_back((c.partition, Work::Chunk(c))),
+                Polled::Chunk(c) => {
+                    Progress::add(&self.progress.polled, c.bytes as u64);
+                    waiting.push_back((c.partition, Work::Chunk(c)));
+                }
                 Polled::Ended(p) if !source.goes_on() => waiting.push_back((p, Work::End(p))),
                 Polled::Idle(p) | Polled::Ended(p) => {
                     waiting.push_back((p, Work::Quiet(p, Reach::Idle)));

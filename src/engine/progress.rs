@@ -52,6 +52,8 @@ pub struct Progress {
     pub messages: AtomicU64,
     /// Bytes of these messages.
     pub bytes: AtomicU64,
+    /// Bytes of messages polled, those that wait to be taken in included.
+    pub polled: AtomicU64,
     /// Events taken in.
     pub events: AtomicU64,
     /// Messages rejected.

@@ -249,7 +249,7 @@ pub fn run(
             progress: &options.progress,
         };
         let polled = feed.poll_all(source, &options.stop, &failed);
-        options.progress.all_read.store(matches!(polled, Ok(Finish::InputEnded)), Ordering::Relaxed);
+        let over = matches!(polled, Ok(Finish::InputEnded));
         drop((queues, decode_to));
         let mut result = polled;
         for h in handles {
@@ -258,6 +258,8 @@ pub fn run(
                 result = Err(e);
             }
         }
+        // What was polled is taken in by now.
+        options.progress.all_read.store(over, Ordering::Relaxed);
         drop(evaluate_to);
         match evaluating.join() {
             Ok(Ok(())) => {}

@@ -73,7 +73,12 @@ struct Help(CliHelper);
 impl Validator for Help {
     fn validate(&self, ctx: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         match Typed::of(ctx.input()) {
-            Typed::Sql => self.0.validate(ctx),
+            // A statement that is none is run for its error: kept in the editor it would hold up
+            // whatever is typed next.
+            Typed::Sql => Ok(match self.0.validate(ctx)? {
+                ValidationResult::Invalid(_) => ValidationResult::Valid(None),
+                other => other,
+            }),
             Typed::Empty | Typed::Quit | Typed::Command(_) => {
                 self.0.reset_hint();
                 Ok(ValidationResult::Valid(None))

@@ -142,6 +142,9 @@ pub struct Clock {
     since: usize,
     /// The newest event time that is believed; before the first, the last one seen.
     newest: i64,
+    /// The latest event that was kept, though refuted, before anything was believed: a file whose
+    /// newest records come first.
+    kept: Option<i64>,
 }
 
 /// A clock at rest.
@@ -150,6 +153,8 @@ pub struct ClockState {
     ahead: Vec<(i64, Standing)>,
     since: usize,
     newest: i64,
+    #[serde(default)]
+    kept: Option<i64>,
 }
 
 impl Clock {
@@ -157,7 +162,7 @@ impl Clock {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let watermark = Watermark::new(limits.lateness);
-        Self { limits, watermark, ahead: BTreeMap::new(), since: 0, newest: 0 }
+        Self { limits, watermark, ahead: BTreeMap::new(), since: 0, newest: 0, kept: None }
     }
 
     /// Rebuilds a clock from what [`Clock::state`] gave.
@@ -166,14 +171,15 @@ impl Clock {
         let watermark = Watermark::restore(watermark, limits.lateness);
         let newest = state.newest.max(watermark.level().unwrap_or(0));
         let (ahead, since) = (state.ahead.iter().cloned().collect(), state.since.min(MEDIAN_OF));
-        Self { limits, watermark, ahead, since, newest }
+        Self { limits, watermark, ahead, since, newest, kept: state.kept }
     }
 
     /// What a checkpoint keeps.
     #[must_use]
     pub fn state(&self) -> (WatermarkState, ClockState) {
         let ahead = self.ahead.iter().map(|(start, s)| (*start, s.clone())).collect();
-        (self.watermark.state(), ClockState { ahead, since: self.since, newest: self.newest })
+        let state = ClockState { ahead, since: self.since, newest: self.newest, kept: self.kept };
+        (self.watermark.state(), state)
     }
 
     /// The watermark, microseconds.
@@ -231,7 +237,8 @@ impl Clock {
                 self.newest = record.time;
             }
             record.counted = level.is_none_or(|l| start <= l.saturating_add(KEPT));
-            let standing = self.ahead.entry(start).or_insert_with(|| Standing { level, ..Standing::default() });
+            let standing =
+                self.ahead.entry(start).or_insert_with(|| Standing { level, ..Standing::default() });
             standing.records.push(record);
         }
         let leap = self.limits.leap();
@@ -259,6 +266,10 @@ impl Clock {
             let kept = start <= base.saturating_add(KEPT);
             Settled { start, records: s.records, kept }
         }));
+        if self.watermark.level().is_none() {
+            let kept = out.iter().filter(|s| s.kept).flat_map(|s| &s.records).map(|r| r.time).max();
+            self.kept = self.kept.max(kept);
+        }
         if let Some((start, _)) = self.ahead.iter().rev().find(|(_, s)| s.agree >= self.limits.agree) {
             self.watermark.raise(*start);
             self.catch_up();
@@ -360,15 +371,14 @@ impl Clock {
                 let mut times: Vec<i64> =
                     self.watermark.recent().chain(taken[from..].iter().map(|r| r.time)).collect();
                 let mut times = times.split_off(times.len().saturating_sub(MEDIAN_OF));
-                let median =
-                    (times.len() == MEDIAN_OF).then(|| *times.select_nth_unstable(MEDIAN_OF / 2).1);
+                let median = (times.len() == MEDIAN_OF).then(|| *times.select_nth_unstable(MEDIAN_OF / 2).1);
                 median.map(|at| at.saturating_sub(self.limits.lateness))
             }
             // Nothing comes that would be late: the input is evaluated to its end, whether or not
             // others share its traffic.
             Reach::Ended => {
                 let seen = self.watermark.level().map(|_| self.newest);
-                taken.iter().map(|r| r.time).max().max(seen)
+                taken.iter().map(|r| r.time).max().max(seen).max(self.kept)
             }
         };
         out.likely = stands.map(|at| self.watermark().max(at));

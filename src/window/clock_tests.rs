@@ -256,6 +256,14 @@ fn clocks_that_are_behind_refute_nothing() {
 }
 
 #[test]
+fn an_input_whose_newest_records_come_first_is_evaluated_to_them() {
+    let times: Vec<i64> = (0..150).rev().map(|i| START + i * 5 * MINUTE).collect();
+    let got = play(&times);
+    assert_eq!((got.events.len(), got.refused.len(), got.undecided), (150, 0, 0));
+    assert_eq!(got.likely, Some(START + 149 * 5 * MINUTE));
+}
+
+#[test]
 fn two_hundred_that_agree_are_believed() {
     let mut times = dense(300);
     times.extend((0..250).map(|i| FAR + i * SECOND));
