@@ -35,7 +35,7 @@ fn attacks() -> Vec<(String, &'static str)> {
         (with(r#","metrics":{"latency_ms":1e999}"#), "event"),
         (with(r#","prompt":{"text":"\ud800 half a pair"}"#), "event"),
         (with(r#","prompt":{"text":"\ud800 half a pair}"#), "not_json"),
-        (with(&format!(r#","x":[{}]"#, many(200_000, |_| "1e999".into()))), "event"),
+        (with(&format!(r#","x":[{}]"#, many(100_000, |_| "1e999".into()))), "event"),
         (with(&format!(r#","metrics":{{"latency_ms":{}}}"#, "9".repeat(1 << 19))), "event"),
         (with(r#","tenant":"a","tenant":"b""#), "duplicate_field"),
         (with("").replace("2026-01-05", "9999-12-31"), "impossible_time"),
