@@ -86,7 +86,8 @@ fn nothing_is_deleted_before_all_else_is_known_to_work() {
 fn a_folder_that_is_no_job_s_output_is_not_emptied() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let events = wrote(d, "e.jsonl", "");
+    let event = r#"{"request_id":"r","timestamp":"2026-01-05T06:00:00Z","pipeline_stage":"generate"}"#;
+    let events = wrote(d, "e.jsonl", event);
     let mine = wrote(d, "home/alerts/notes.txt", "mine");
     let said = refused(&["replay", "-o", text(&d.join("home")), text(&events), "--overwrite"], 2);
     assert!(said.contains("is no job's output") && mine.exists(), "{said}");
