@@ -157,7 +157,7 @@ fn microseconds<T: ArrowTimestampType>(
 }
 
 /// Hashes that became floating point, as pandas makes of whole numbers some of which are null. The
-/// lowest of 64 bits are lost then, and with them what users are told apart by: others take their
+/// lowest of 64 bits are lost then, and with them what distinguishes users: others take their
 /// place that follow from the rest.
 fn hashes(array: &Float64Array) -> Option<UInt64Array> {
     array

@@ -24,7 +24,7 @@ pub enum IngestError {
     /// Most of the input is bad.
     #[error(
         "partition {partition}: {bad} of the last {of} messages are bad ({reasons}), more than input.max_bad_share = {share} allows; \
-         see the rejects table, mend the producer or raise the share"
+         see the rejects table, fix the producer or raise the share"
     )]
     MostlyBad {
         /// The partition.
