@@ -146,11 +146,11 @@ impl Evaluating<'_> {
         };
         if !mine {
             part.role = None;
-            let mut claimed =
-                EvaluatorTask::claim(self.job, &partitions, writer(), Arc::clone(self.progress))?;
-            claimed.0.wait_for(&self.unread.lock());
-            let mut r = Role { task: claimed.0, unsettled: VecDeque::new(), since: Instant::now() };
-            self.send(&mut r, claimed.1);
+            let unread = self.unread.lock().clone();
+            let (task, alerts) =
+                EvaluatorTask::claim(self.job, &partitions, &unread, writer(), Arc::clone(self.progress))?;
+            let mut r = Role { task, unsettled: VecDeque::new(), since: Instant::now() };
+            self.send(&mut r, alerts);
             tracing::info!("this process evaluates");
             part.role = Some(r);
         }

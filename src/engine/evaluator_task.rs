@@ -113,6 +113,8 @@ pub struct EvaluatorTask {
     writer: String,
     evaluator: Evaluator,
     partitions: BTreeMap<i32, PartitionRead>,
+    /// Partitions of which records are still to come, with the epoch at which each was claimed.
+    unread: BTreeMap<i32, Epoch>,
     kept: BTreeMap<i32, Kept>,
     progress: Arc<Progress>,
     dirty: bool,
@@ -125,14 +127,19 @@ pub struct EvaluatorTask {
 }
 
 impl EvaluatorTask {
-    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions have committed since. The alerts of the
-    /// last commit are returned: they may not have left.
+    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions have
+    /// committed since. The alerts of the last commit are returned: they may not have been sent.
+    ///
+    /// `unread` are partitions of which records are still to come, with the epoch at which each was
+    /// claimed. They are waited for, though they were at their end before that epoch: files that
+    /// follow must find the evaluation where the files before left it.
     ///
     /// # Errors
     /// When chains or files fail.
     pub fn claim(
         job: &Arc<Job>,
         all: &[PartitionId],
+        unread: &[(PartitionId, Epoch)],
         writer: String,
         progress: Arc<Progress>,
     ) -> Result<(Self, Vec<AlertRow>), TaskError> {
@@ -160,6 +167,7 @@ impl EvaluatorTask {
             writer,
             evaluator,
             partitions,
+            unread: unread.iter().map(|(p, claimed)| (p.0, *claimed)).collect(),
             kept: BTreeMap::new(),
             far: BTreeMap::new(),
             progress,
@@ -194,6 +202,12 @@ impl EvaluatorTask {
             }
         }
         self.evaluator.restored()?;
+        for (p, claimed) in &self.unread {
+            let read = self.partitions.entry(*p).or_default();
+            if read.read_to <= claimed.0 {
+                (read.quiet, read.ended) = (false, false);
+            }
+        }
         for p in self.partitions.keys().copied().collect::<Vec<_>>() {
             self.read_on(PartitionId(p))?;
         }
@@ -215,19 +229,6 @@ impl EvaluatorTask {
             Some(path) => history::read_panes(&self.job.storage, path, &self.job.settings.names)?,
         };
         Ok(Some((commit, rows)))
-    }
-
-    /// Waits for partitions of which records are still to come, though they were at their end when
-    /// they last committed: files that follow must find the evaluation where the files before left
-    /// it. With each comes the epoch at which it was claimed: what was committed since, which may be
-    /// its end again, holds.
-    pub fn wait_for(&mut self, unread: &[(PartitionId, Epoch)]) {
-        for (p, claimed) in unread {
-            let read = self.partitions.entry(p.0).or_default();
-            if read.read_to <= claimed.0 {
-                (read.quiet, read.ended) = (false, false);
-            }
-        }
     }
 
     /// Reads what a partition has committed beyond what was read.
@@ -304,10 +305,12 @@ impl EvaluatorTask {
         read.read_to = c.epoch.0;
         self.last_commit.insert(p, c.epoch.0);
         read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
+        // An end that lies before the claim is not the end any more.
+        let goes_on = self.unread.get(&p).is_some_and(|claimed| c.epoch <= *claimed);
         // One that goes on with records which are not believed yet is not waited for until they
         // are: of sparse traffic that may take days.
-        read.quiet = c.quiet || (read.quiet && c.unsettled);
-        read.ended = c.ended;
+        read.quiet = !goes_on && (c.quiet || (read.quiet && c.unsettled));
+        read.ended = !goes_on && c.ended;
         read.likely = if c.quiet { c.likely } else { read.likely.filter(|_| read.quiet) };
         read.empty = c.empty;
         let after = behind.then_some(at + 1);
@@ -520,3 +523,7 @@ impl EvaluatorTask {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "evaluator_task_tests.rs"]
+mod tests;

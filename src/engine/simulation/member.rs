@@ -229,7 +229,7 @@ impl Life<'_> {
             let writer = self.writer();
             let all: Vec<PartitionId> = (0..world.logs.len() as i32).map(PartitionId).collect();
             let (task, alerts) =
-                EvaluatorTask::claim(&self.member.job, &all, writer, Arc::clone(&self.progress))?;
+                EvaluatorTask::claim(&self.member.job, &all, &[], writer, Arc::clone(&self.progress))?;
             self.member.world.sent(&alerts);
             self.role = Some(task);
         }

@@ -76,7 +76,7 @@ fn undisturbed(job: &Job, logs: &Logs, runtime: &Handle) -> Record {
         owned.commit(Some(Reach::Ended), &Arc::default()).unwrap();
     }
     let all: Vec<PartitionId> = (0..logs.len() as i32).map(PartitionId).collect();
-    let mut task = EvaluatorTask::claim(&job, &all, "e".into(), Arc::default()).unwrap().0;
+    let mut task = EvaluatorTask::claim(&job, &all, &[], "e".into(), Arc::default()).unwrap().0;
     while task.advance().unwrap().more {}
     task.commit(Vec::new()).unwrap();
     Record::read(&job.storage)
