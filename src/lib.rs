@@ -4,20 +4,15 @@
 //! The rooms follow an event's path; `ARCHITECTURE.md` draws them and says where each kind of change goes.
 
 pub mod alert;
-pub mod baseline;
 pub mod cli;
-pub mod config;
-pub mod drift;
 pub mod embed;
 pub mod engine;
-pub mod enrich;
-pub mod event;
 pub mod generate;
 pub mod query;
 pub mod serve;
-pub mod sketch;
 pub mod source;
 pub mod stdout;
 pub mod steps;
 pub mod store;
-pub mod window;
+
+pub use driftglass_core::{baseline, config, drift, enrich, event, sketch, window};

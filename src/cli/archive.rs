@@ -10,7 +10,6 @@ use crate::engine::inputs::Kind;
 use crate::engine::{Job, JobKind, LastRead, Progress};
 use crate::enrich::hash::short_hash;
 use crate::enrich::{Enricher, Plan};
-use crate::event::archive::Place;
 use crate::event::{Reject, RejectReason, decode_within};
 use crate::source::{
     Chunk, Claimed, JsonlSource, KafkaOptions, KafkaSource, Offset, Owning, PartitionId, Payload, Polled,
@@ -20,6 +19,7 @@ use crate::store::archive_writer::{
     ArchiveCommit, ArchivePartition, ArchiveTarget, ArchiveWriteError, REJECTS, Wrote,
 };
 use crate::store::chain::ChainError;
+use crate::store::event_rows::Place;
 use crate::store::{Patience, Storage};
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};

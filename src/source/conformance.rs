@@ -3,7 +3,7 @@
 use super::input::{Format, Place};
 use super::lanes::{Lane, LaneFile};
 use super::*;
-use crate::event::archive::ArchiveReader;
+use crate::store::event_rows::ArchiveReader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;

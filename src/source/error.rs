@@ -2,7 +2,7 @@
 
 use super::sniff::Looks;
 use super::{PartitionId, PositionError};
-use crate::event::archive::ArchiveError;
+use crate::store::event_rows::ArchiveError;
 use thiserror::Error;
 
 /// Why an input can't be read.

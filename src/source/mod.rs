@@ -95,7 +95,7 @@ pub enum Payload {
         /// Where each stands.
         spans: Vec<Span>,
     },
-    /// Rows of an archive; [`crate::event::archive::ArchiveReader`] reads them.
+    /// Rows of an archive; [`crate::store::event_rows::ArchiveReader`] reads them.
     Archive(RecordBatch),
 }
 

@@ -2,6 +2,8 @@
 
 pub mod archive_writer;
 pub mod chain;
+mod conform;
+pub mod event_rows;
 mod local;
 mod pane_table;
 pub mod panes;
@@ -11,5 +13,6 @@ mod storage;
 pub mod tables;
 pub mod vectors;
 
+pub use conform::{check_types, conform};
 pub use local::file_path;
 pub use storage::{Created, Patience, Storage, StorageError};

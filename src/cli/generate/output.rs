@@ -2,9 +2,9 @@
 
 use super::producer::{ProduceError, Producer};
 use crate::enrich::{Enricher, IdHasher, Plan};
-use crate::event::archive::{ArchiveBuilder, Place, metadata, schema};
 use crate::event::decode;
 use crate::generate::Generated;
+use crate::store::event_rows::{ArchiveBuilder, Place, metadata, schema};
 use arrow::error::ArrowError;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -260,8 +260,8 @@ pub fn session_key(session: u64) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::archive::KEY_ID;
     use crate::generate::{Generator, Settings};
+    use crate::store::event_rows::KEY_ID;
     use chrono::Duration;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use std::io::Read;

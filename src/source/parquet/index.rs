@@ -1,9 +1,9 @@
 //! What lies where in a set of archive files: per partition its row groups in offset order, from statistics where there are any.
 
 use super::fetch::Opened;
-use crate::event::archive::{KEY_ID, REQUIRED, VERSION, VERSION_KEY};
-use crate::event::{check_types, conform};
 use crate::source::SourceError;
+use crate::store::event_rows::{KEY_ID, REQUIRED, VERSION, VERSION_KEY};
+use crate::store::{check_types, conform};
 use ::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::statistics::Statistics;

@@ -8,9 +8,9 @@ pub mod tests;
 
 use super::input::InputFile;
 use super::{CHUNK_MESSAGES, Chunk, PartitionId, Payload, Polled, Positions, Source, SourceError, TimeRange};
-use crate::event::archive::{ArchiveError, ArchiveReader, REQUIRED, schema};
-use crate::event::conform;
 use crate::event::time::{EARLIEST, LATEST};
+use crate::store::conform;
+use crate::store::event_rows::{ArchiveError, ArchiveReader, REQUIRED, schema};
 use ::parquet::arrow::async_reader::ParquetRecordBatchStream;
 use ::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::enrich::{Enricher, IdHasher, Plan};
-use crate::event::archive::{ArchiveBuilder, ArchiveReader, Place, metadata, schema};
 use crate::source::conformance::{message, read, runtime};
 use crate::source::{FromBeginning, Inputs, resolve};
+use crate::store::event_rows::{ArchiveBuilder, ArchiveReader, Place, metadata, schema};
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};

@@ -21,7 +21,7 @@ impl Stream {
 }
 
 pub(in crate::enrich) fn fixture() -> serde_json::Value {
-    serde_json::from_str(include_str!("../../../fixtures/reference.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../../fixtures/reference.json")).unwrap()
 }
 
 /// A reference of arbitrary numbers.

@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn samples_that_are_valid_decode_without_complaint() {
-        for line in include_str!("../../fixtures/events/valid.jsonl").lines() {
+        for line in include_str!("../../../../fixtures/events/valid.jsonl").lines() {
             let mut mistyped = Vec::new();
             assert!(decode(line.as_bytes(), &mut mistyped).is_ok(), "{line}");
             assert_eq!(mistyped, Vec::<&str>::new(), "{line}");
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn samples_that_are_invalid_are_rejected_for_their_reason() {
-        for line in include_str!("../../fixtures/events/invalid.jsonl").lines() {
+        for line in include_str!("../../../../fixtures/events/invalid.jsonl").lines() {
             let sample: serde_json::Value = serde_json::from_str(line).unwrap();
             let got = decode(sample["message"].as_str().unwrap().as_bytes(), &mut Vec::new()).unwrap_err();
             assert_eq!(got.reason.name(), sample["reason"], "{}", sample["why"]);
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn an_optional_field_of_the_wrong_type_costs_that_field_only() {
-        for line in include_str!("../../fixtures/events/tolerated.jsonl").lines() {
+        for line in include_str!("../../../../fixtures/events/tolerated.jsonl").lines() {
             let sample: serde_json::Value = serde_json::from_str(line).unwrap();
             let mut mistyped = Vec::new();
             let message = sample["message"].as_str().unwrap();

@@ -249,7 +249,7 @@ fn what_was_written_before_users_were_kept_is_read_without_them() {
 
 #[test]
 fn a_bucket_beyond_the_last_is_refused() {
-    let seed = include_bytes!("../../fixtures/fuzz/sketch/quantile-least");
+    let seed = include_bytes!("../../../../fixtures/fuzz/sketch/quantile-least");
     // Behind the kind of seed and the length of the first of two sketches.
     let length = usize::from(u16::from_le_bytes([seed[1], seed[2]]));
     assert!(Sketch::decode(&seed[3..3 + length]).is_err());

@@ -4,9 +4,9 @@
 //! only identity-free volume is kept: when, at which stage, on which part of the service. A replay of the archive fills the same
 //! panes as the messages did.
 
-use super::text::admit_request_id;
-use super::{Event, Flag, Id, Num, Prompt, Stage, Text, column};
 use crate::enrich::Clean;
+use crate::event::text::admit_request_id;
+use crate::event::{Event, Flag, Id, Num, Prompt, Stage, Text, column};
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBuilder, Float64Array, Float64Builder,
     Int32Array, Int32Builder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray,
@@ -37,13 +37,6 @@ pub const REQUIRED: [&str; 7] =
 #[must_use]
 pub fn metadata(key_id: u64) -> [(&'static str, String); 2] {
     [(KEY_ID, format!("{key_id:016x}")), (VERSION_KEY, VERSION.to_owned())]
-}
-
-/// Whether a text describes the service and not what the user asked for; only such texts are kept, and only such dimensions are
-/// counted, where the user opted out.
-#[must_use]
-pub fn is_identity_free(field: Text) -> bool {
-    !matches!(field, Text::Language | Text::SafetyCategory | Text::ErrorCode | Text::StyleCollection)
 }
 
 /// The columns.
@@ -459,5 +452,5 @@ impl<'b> ArchiveReader<'b> {
 }
 
 #[cfg(test)]
-#[path = "archive_tests.rs"]
+#[path = "event_rows_tests.rs"]
 mod tests;

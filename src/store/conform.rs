@@ -5,7 +5,7 @@
 //! dictionary-encoded text, other units of time, other widths of numbers, decimals for unsigned
 //! numbers, floating point for whole numbers some of which are null.
 
-use super::archive::{ArchiveError, schema};
+use super::event_rows::{ArchiveError, schema};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray,
     UInt64Array,

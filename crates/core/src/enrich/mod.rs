@@ -19,7 +19,7 @@ pub use shown::Shown;
 
 use crate::config::features::{Feature, From, Kind};
 use crate::config::watched::{group, is_of_errors};
-use crate::event::archive::is_identity_free;
+use crate::event::is_identity_free;
 use crate::event::{Event, Id, NameField, NameFields, Num, Prompt, Text, text};
 use crate::sketch::{OTHER, SketchId};
 use names::{Known, Names, Way};

@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn p_values_agree_with_the_reference() {
         let fixture: Value =
-            serde_json::from_str(include_str!("../../fixtures/statistics/tails.json")).unwrap();
+            serde_json::from_str(include_str!("../../../../fixtures/statistics/tails.json")).unwrap();
         for case in fixture["iid"].as_array().unwrap() {
             let whole = |key| case[key].as_u64().unwrap();
             let (psi, bins) = (number(case, "psi"), whole("bins") as usize);

@@ -5,7 +5,6 @@ use crate::config::features::builtin;
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Enricher, IdHasher, Plan};
 use crate::event::decode;
-use crate::generate::{Generator, Settings};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 
@@ -25,15 +24,10 @@ static MADE: LazyLock<Made> = LazyLock::new(|| {
         hidden: crate::event::NameFields::default(),
         vectors: None,
     });
-    let settings =
-        Settings { duration: chrono::Duration::hours(1), events_per_day: 20_000.0, ..Settings::default() };
-    let mut generator = Generator::new(settings).unwrap();
-    let (mut message, mut batch) = (Vec::new(), Batch::default());
+    let mut batch = Batch::default();
     let mut enricher = Enricher::new(Arc::clone(&plan));
-    while generator.next_into(&mut message).is_some() {
-        if let Ok(event) = decode(&message, &mut Vec::new()) {
-            enricher.push(&event, &mut batch);
-        }
+    for line in include_str!("../../../../fixtures/events/generated.jsonl").lines() {
+        enricher.push(&decode(line.as_bytes(), &mut Vec::new()).unwrap(), &mut batch);
     }
     assert!(batch.rows.len() > 200 && batch.rows.iter().any(|r| r.opt_out), "{}", batch.rows.len());
     Made { filler: Filler::new(&plan, groupings), batch }

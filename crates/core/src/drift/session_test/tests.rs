@@ -37,7 +37,8 @@ fn assert_judged(got: Judgement, case: &Value, key: &str) {
 #[test]
 fn vectors_agree_with_the_reference() {
     let cases: Value =
-        serde_json::from_str(include_str!("../../../fixtures/statistics/session_vectors.json")).unwrap();
+        serde_json::from_str(include_str!("../../../../../fixtures/statistics/session_vectors.json"))
+            .unwrap();
     let mut refused = 0;
     for case in cases.as_array().unwrap() {
         let (mut window, mut baseline) = (sums(case, "s1", "n1"), sums(case, "s2", "n2"));
@@ -64,7 +65,8 @@ fn vectors_agree_with_the_reference() {
 #[test]
 fn scalars_agree_with_the_reference_with_and_without_a_tolerance() {
     let cases: Value =
-        serde_json::from_str(include_str!("../../../fixtures/statistics/session_scalars.json")).unwrap();
+        serde_json::from_str(include_str!("../../../../../fixtures/statistics/session_scalars.json"))
+            .unwrap();
     for case in cases.as_array().unwrap() {
         let baseline = PreparedScalar::new(&array(case, "s2"), &array(case, "n2"), number(case, "q2"));
         let (s1, n1) = (array(case, "s1"), array(case, "n1"));

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::enrich::{Enricher, IdHasher, Plan};
-use crate::event::archive::{ArchiveBuilder, ArchiveReader, Place};
 use crate::event::decode;
+use crate::store::event_rows::{ArchiveBuilder, ArchiveReader, Place};
 use arrow::array::{Decimal128Array, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{Decimal128Type, Int32Type};

@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     fn fixture() -> Value {
-        serde_json::from_str(include_str!("../../fixtures/statistics/distances.json")).unwrap()
+        serde_json::from_str(include_str!("../../../../fixtures/statistics/distances.json")).unwrap()
     }
 
     #[test]

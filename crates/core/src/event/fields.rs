@@ -304,6 +304,13 @@ impl FromIterator<Stage> for Stages {
     }
 }
 
+/// Whether a text describes the service and not what the user asked for. Of a user who opted out
+/// only such texts are kept, and only such dimensions are counted.
+#[must_use]
+pub fn is_identity_free(field: Text) -> bool {
+    !matches!(field, Text::Language | Text::SafetyCategory | Text::ErrorCode | Text::StyleCollection)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

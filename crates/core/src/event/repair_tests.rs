@@ -152,7 +152,7 @@ proptest! {
         line in 0..18usize,
         plants in prop::collection::vec((0..1000usize, 0..LOST.len(), any::<bool>()), 1..8),
     ) {
-        let lines: Vec<&str> = include_str!("../../fixtures/events/valid.jsonl").lines().collect();
+        let lines: Vec<&str> = include_str!("../../../../fixtures/events/valid.jsonl").lines().collect();
         let whole: Value = serde_json::from_str(lines[line % lines.len()]).unwrap();
         let mut all = Vec::new();
         places(&whole, "", &mut all);

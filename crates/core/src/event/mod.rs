@@ -1,7 +1,5 @@
 //! The reference event: decoding, the text that may leave, times.
 
-pub mod archive;
-mod conform;
 mod decode;
 mod fields;
 mod ranges;
@@ -10,9 +8,10 @@ mod repair;
 pub mod text;
 pub mod time;
 
-pub use conform::{check_types, conform};
 pub use decode::{Reject, RejectReason, decode, decode_within};
-pub use fields::{ChosenBy, Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension};
+pub use fields::{
+    ChosenBy, Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension, is_identity_free,
+};
 pub use ranges::{Bounds, Ranges};
 pub use raw::VOCABULARY;
 pub use repair::repair;

@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     fn fixture() -> Value {
-        serde_json::from_str(include_str!("../../fixtures/statistics/tails.json")).unwrap()
+        serde_json::from_str(include_str!("../../../../fixtures/statistics/tails.json")).unwrap()
     }
 
     #[test]
