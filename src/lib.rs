@@ -1,10 +1,10 @@
-//! driftglass watches the event stream of a text-to-image service. It reports, per segment and within
-//! minutes, that prompts, images, quality or speed have drifted: since when, because of what, and how
-//! sure it is.
+//! driftglass watches the event stream of a text-to-image service. It reports, per segment and
+//! within minutes, that prompts, images, quality or speed have drifted: since when, because of
+//! what, and how sure it is.
 //!
-//! Most people use the binary: the README shows how to start, `docs/guide.md` has every key, table and
-//! command, and `ARCHITECTURE.md` explains how the parts fit and why the results are exact. This page
-//! is for those who read the code or build on its parts.
+//! Most people use the binary: the README shows how to start, `docs/guide.md` has every key, table
+//! and command, and `ARCHITECTURE.md` explains how the parts fit and why the results are exact.
+//! This page is for those who read the code or build on its parts.
 //!
 //! # Concepts
 //!
@@ -29,21 +29,22 @@
 //! 1. [`source`] reads Kafka, JSON lines or Parquet archives; [`event`] decodes each message.
 //! 2. [`enrich`] turns prompts into tokens and ids into keyed hashes. No prompt text goes further.
 //!    [`embed`] makes vectors of images, where they are watched.
-//! 3. [`window`] adds events to panes and closes them. This is *ingest*: its state is a function of one
-//!    partition's records, so it is the same live, in a replay and after a crash.
-//! 4. [`engine`] merges closed panes into windows, compares them with baselines ([`baseline`]) by the
-//!    statistics of [`drift`], and passes the results to [`alert`]. This is *evaluation*.
-//! 5. [`store`] commits both stages exactly once, to a folder or a bucket. [`query`] reads the tables
-//!    with SQL, [`serve`] exposes metrics and health.
+//! 3. [`window`] adds events to panes and closes them. This is *ingest*: its state is a function of
+//!    one partition's records, so it is the same live, in a replay and after a crash.
+//! 4. [`engine`] merges closed panes into windows, compares them with baselines ([`baseline`]) by
+//!    the statistics of [`drift`], and passes the results to [`alert`]. This is *evaluation*.
+//! 5. [`store`] commits both stages exactly once, to a folder or a bucket. [`query`] reads the
+//!    tables with SQL, [`serve`] exposes metrics and health.
 //!
-//! [`config`] is the one file that sets all this up, [`generate`] makes traffic with known incidents,
-//! and [`cli`] holds the commands. The pure modules, which know no file, network or clock, are
-//! [`event`], [`sketch`], [`drift`], [`window`], [`baseline`] and, but for reading its file,
-//! [`config`].
+//! [`config`] is the one file that sets all this up, [`generate`] makes traffic with known
+//! incidents, and [`cli`] holds the commands. The pure modules, which know no file, network or
+//! clock, are [`event`], [`sketch`], [`drift`], [`window`], [`baseline`] and, but for reading its
+//! file, [`config`].
 //!
 //! # Example
 //!
-//! A window of aesthetic scores is compared with a baseline, as the engine does it for every segment:
+//! A window of aesthetic scores is compared with a baseline, as the engine does it for every
+//! segment:
 //!
 //! ```
 //! use driftglass::config;
@@ -60,7 +61,7 @@
 //!         let taste = (session % 10) as f64 / 10.0 - 0.45;
 //!         for reroll in 0..3 {
 //!             let score = mean + taste + 0.05 * f64::from(reroll);
-//!             // As it came, as the mean takes it (clipped), and on the scale of the test (here the same).
+//!             // As it came, as the mean takes it (clipped), and on the test's scale: here equal.
 //!             sketch.add(score, score, score, session_bucket(hash), hash, false);
 //!         }
 //!     }
