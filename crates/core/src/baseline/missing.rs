@@ -5,10 +5,11 @@
 //! neither another mix of stages nor more failures read as missing fields. The least p-value
 //! counts, times the number of fields that could differ.
 
-use super::prepared::TOP;
 use crate::config::watched::Watched;
-use crate::drift::{BUCKETS, Contributor, Distances, Judgement, PreparedScalar, Reason, distances};
-use crate::sketch::{Group, MissingSketch};
+use crate::drift::{
+    BUCKETS, Contributor, Distances, Judgement, PreparedScalar, Reason, TOP_CONTRIBUTORS, distances,
+};
+use crate::sketch::{MissingGroup, MissingSketch};
 use std::sync::Arc;
 
 type PerBucket = [f64; BUCKETS];
@@ -38,7 +39,7 @@ struct PreparedField {
 }
 
 /// A window's and its baseline's events of one group that lack a field.
-struct Pair {
+struct FieldPair {
     group: u8,
     field: u8,
     /// The baseline's: lacking, and of how many.
@@ -47,7 +48,7 @@ struct Pair {
     now: (u64, u64),
 }
 
-impl Pair {
+impl FieldPair {
     fn share((lacking, of): (u64, u64)) -> f64 {
         lacking as f64 / of.max(1) as f64
     }
@@ -63,7 +64,7 @@ impl PreparedMissing {
     /// Prepares a baseline. `watched` names its fields.
     #[must_use]
     pub fn new(baseline: &MissingSketch, watched: Option<Arc<Watched>>) -> Self {
-        let group = |g: &Group| {
+        let group = |g: &MissingGroup| {
             let n = dense(g.events());
             let prepared = |field| {
                 let s = dense(g.lacking(field));
@@ -129,7 +130,7 @@ impl PreparedMissing {
             .into_iter()
             .filter_map(|p| {
                 let d = p.distances()?;
-                let (share, baseline_share) = (Pair::share(p.now), Pair::share(p.then));
+                let (share, baseline_share) = (FieldPair::share(p.now), FieldPair::share(p.then));
                 let contribution = if share < baseline_share { -d.psi } else { d.psi };
                 let name = self.watched.as_ref().and_then(|w| w.name(p.group, p.field));
                 let key = name.unwrap_or_else(|| format!("{}.{}", p.group, p.field));
@@ -140,16 +141,16 @@ impl PreparedMissing {
         all.sort_by(|(a, _), (b, _)| b.contribution.total_cmp(&a.contribution));
         let lost = all.partition_point(|(c, _)| c.contribution >= 0.0);
         all[lost..].reverse();
-        all.truncate(TOP);
+        all.truncate(TOP_CONTRIBUTORS);
         all.into_iter().map(|(c, _)| c).collect()
     }
 
     /// The fields that differ or vary, of the groups that can be judged.
-    fn pairs(&self, window: &MissingSketch) -> Vec<Pair> {
+    fn pairs(&self, window: &MissingSketch) -> Vec<FieldPair> {
         let mut out = Vec::new();
         for (then, now) in self.pairs_of_groups(window).filter(|(then, now)| then.judges(now)) {
             let of = now.n();
-            out.extend(then.compared(now).map(|field| Pair {
+            out.extend(then.compared(now).map(|field| FieldPair {
                 group: then.key,
                 field,
                 then: (then.lacking(field), then.n),
@@ -163,7 +164,7 @@ impl PreparedMissing {
     fn pairs_of_groups<'a>(
         &'a self,
         window: &'a MissingSketch,
-    ) -> impl Iterator<Item = (&'a PreparedGroup, &'a Group)> {
+    ) -> impl Iterator<Item = (&'a PreparedGroup, &'a MissingGroup)> {
         let of = |then: &'a PreparedGroup| window.groups().iter().find(|g| g.key() == then.key);
         self.groups.iter().filter_map(move |then| Some((then, of(then)?)))
     }
@@ -182,13 +183,13 @@ impl PreparedGroup {
         self.at(field).map_or(0, |f| f.lacking)
     }
 
-    fn judges(&self, window: &Group) -> bool {
+    fn judges(&self, window: &MissingGroup) -> bool {
         self.never.score(&[0.0; BUCKETS], &dense(window.events()), 0.0).p_value().is_some()
     }
 
     /// The fields that some events lack and that not all have always lacked: those that could
     /// differ.
-    fn compared(&self, window: &Group) -> impl Iterator<Item = u8> {
+    fn compared(&self, window: &MissingGroup) -> impl Iterator<Item = u8> {
         let then = self.fields.iter().fold(0, |mask, f| mask | 1u64 << f.field);
         let constant = |field: &u8| {
             self.lacking(*field) == self.n && window.lacking(*field) == window.events() && self.n > 0
@@ -201,7 +202,9 @@ impl PreparedGroup {
 /// that any event lacks.
 #[must_use]
 pub fn missing_shares(sketch: &MissingSketch, watched: &Watched) -> Vec<(String, f64)> {
-    let of = |g: &Group, f: u8| Some((watched.name(g.key(), f)?, Pair::share((total(g.lacking(f)), g.n()))));
+    let of = |g: &MissingGroup, f: u8| {
+        Some((watched.name(g.key(), f)?, FieldPair::share((total(g.lacking(f)), g.n()))))
+    };
     let mut all: Vec<(String, f64)> =
         sketch.groups().iter().flat_map(|g| fields(g.fields()).filter_map(move |f| of(g, f))).collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

@@ -5,9 +5,9 @@ use super::centroid::PreparedCentroid;
 use super::missing::PreparedMissing;
 use crate::config::features::{Feature, Test};
 use crate::drift::{
-    Contributor, Distances, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums, TokenBins,
-    VectorKind, bin_counts, bin_label, bin_of, category_scales, decile_edges, distances, terms, token_bins,
-    token_scales, wasserstein,
+    Contributor, Distances, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums,
+    TOP_CONTRIBUTORS, TokenBins, VectorKind, bin_counts, bin_label, bin_of, category_scales, decile_edges,
+    distances, terms, token_bins, token_scales, wasserstein,
 };
 use crate::sketch::{
     Body, BucketSums, CategorySketch, NumericSketch, SESSION_BUCKETS, Sketch, SketchId, TOKEN_BINS,
@@ -19,8 +19,6 @@ use std::sync::Arc;
 
 /// Events that a stratum of a baseline needs before its mean is taken off.
 const MIN_STRATUM: u64 = 20;
-/// Contributors kept.
-pub(super) const TOP: usize = 10;
 
 /// The same feature's sketches within each value of its stratifying dimension.
 pub type Strata<'a> = [(Arc<str>, &'a Sketch)];
@@ -420,7 +418,7 @@ fn binned_contributors(then: &[u64], now: &[u64], label: impl Fn(usize) -> Strin
     let mut out: Vec<(usize, f64)> =
         terms(then, now).into_iter().enumerate().filter(|(i, _)| then[*i] + now[*i] > 0).collect();
     out.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
-    out.truncate(TOP);
+    out.truncate(TOP_CONTRIBUTORS);
     out.into_iter()
         .map(|(i, contribution)| Contributor {
             key: label(i),
@@ -468,6 +466,6 @@ fn token_contributors(
                 contribution,
             })
         })
-        .take(TOP)
+        .take(TOP_CONTRIBUTORS)
         .collect()
 }

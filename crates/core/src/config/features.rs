@@ -1,228 +1,10 @@
-//! Features: what is watched, each declared in one place by name, kind, stages and where it comes from.
+//! The built-in features, each declared in one row by name, kind, source, stages and test.
 
-use super::watched::{MISSING, Watched, watch};
-use crate::event::{Bounds, ChosenBy, Flag, Num, Ranges, Stage, Stages, Text};
-use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use super::watched::{MISSING, Watched};
+use crate::event::{Flag, Num, Stage, Stages, Text};
 
-/// What a feature is, and so which sketch and which statistics it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Prompt tokens: full counts and session-wise presence.
-    Tokens,
-    /// One or several values of a category.
-    Categorical,
-    /// A number.
-    Numeric,
-    /// A share of events.
-    Rate,
-    /// The number of events.
-    Volume,
-    /// A vector: centroids and session-wise sums of a projection.
-    Embedding,
-    /// Which fields an event lacks.
-    Missing,
-}
-
-impl Kind {
-    /// Its name in the `kind` column; tokens and what is missing are categories there.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tokens | Self::Categorical | Self::Missing => "categorical",
-            Self::Numeric => "numeric",
-            Self::Rate => "rate",
-            Self::Volume => "volume",
-            Self::Embedding => "embedding",
-        }
-    }
-}
-
-/// Where in the event a feature's value stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
-    /// The event itself.
-    Event,
-    /// The prompt's tokens.
-    Tokens,
-    /// The LoRAs.
-    Loras,
-    /// Whether the event carries an error.
-    Failed,
-    /// Which of the fields that other features read the event lacks.
-    Missing,
-    /// A number.
-    Num(Num),
-    /// A flag.
-    Flag(Flag),
-    /// A text.
-    Text(Text),
-    /// The image's embedding.
-    Embedding,
-    /// The cluster of the reference that the embedding falls into.
-    Content,
-    /// The named style that the embedding is nearest to.
-    Style,
-}
-
-impl From {
-    /// The source of a dotted path, as a user writes it.
-    #[must_use]
-    pub fn from_path(path: &str) -> Option<Self> {
-        match path {
-            "event" => Some(Self::Event),
-            "prompt.text" | "prompt.token_ids" => Some(Self::Tokens),
-            "model.loras" => Some(Self::Loras),
-            "error" => Some(Self::Failed),
-            "embedding" => Some(Self::Embedding),
-            "embedding.cluster" => Some(Self::Content),
-            "embedding.style" => Some(Self::Style),
-            _ => Num::from_path(path)
-                .map(Self::Num)
-                .or_else(|| Flag::from_path(path).map(Self::Flag))
-                .or_else(|| Text::from_path(path).map(Self::Text)),
-        }
-    }
-
-    /// Every path a feature may name.
-    pub fn paths() -> impl Iterator<Item = &'static str> {
-        ["event", "prompt.text", "prompt.token_ids", "model.loras", "error"]
-            .into_iter()
-            .chain(["embedding", "embedding.cluster", "embedding.style"])
-            .chain(Num::ALL.iter().map(|f| f.path()))
-            .chain(Flag::ALL.iter().map(|f| f.path()))
-            .chain(Text::ALL.iter().map(|f| f.path()))
-    }
-
-    /// Who chooses the names that come from it. Clusters and named styles are the operator's.
-    #[must_use]
-    pub fn chosen_by(self) -> ChosenBy {
-        match self {
-            Self::Loras => ChosenBy::Client,
-            Self::Text(text) => text.chosen_by(),
-            _ => ChosenBy::Operator,
-        }
-    }
-
-    /// Whether values of this source fit a kind.
-    #[must_use]
-    pub fn fits(self, kind: Kind) -> bool {
-        matches!(
-            (self, kind),
-            (Self::Event, Kind::Volume)
-                | (Self::Tokens, Kind::Tokens)
-                | (Self::Loras | Self::Text(_) | Self::Content | Self::Style, Kind::Categorical)
-                | (Self::Embedding, Kind::Embedding)
-                | (Self::Missing, Kind::Missing)
-                | (Self::Failed | Self::Flag(_), Kind::Rate)
-                | (Self::Num(_), Kind::Numeric)
-        )
-    }
-}
-
-/// How a number is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Test {
-    /// By its mean, on the test's scale.
-    Mean,
-    /// By the shares of the baseline's deciles.
-    Shape,
-}
-
-/// The effect that is tolerated: the larger of an absolute one and a share of the baseline's mean, on the test's scale.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Tolerance {
-    /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of
-    /// `psi_excess`; for what is missing, the share of events that lack a field.
-    pub absolute: f64,
-    /// Share of the baseline's value.
-    pub relative: f64,
-}
-
-/// A feature.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Feature {
-    /// Its name in tables and rules.
-    pub name: String,
-    /// Its kind.
-    pub kind: Kind,
-    /// Where it is read from.
-    pub from: From,
-    /// The stages whose events it is read from, so that a request counts once.
-    pub stages: Stages,
-    /// `Some(c)`: tested as ln(x + c).
-    pub log: Option<f64>,
-    /// How a number is judged.
-    pub test: Test,
-    /// The bounds that its mean takes a number beyond them for, so that a single one can't carry it away.
-    pub clip: Option<Bounds>,
-    /// The range that the configuration gives to its field; `None`: the schema's.
-    pub range: Option<Bounds>,
-    /// What is tolerated.
-    pub tolerance: Tolerance,
-    /// A dimension within whose values the mean is compared, so that a change of mix is no drift of the feature.
-    pub stratify: Option<Text>,
-    /// The fields that the feature `missing` looks for.
-    pub watched: Option<Arc<Watched>>,
-    /// The text of the definition: sketches made by unlike definitions don't merge.
-    pub definition: String,
-}
-
-/// A number on a test's scale: as it is, or with `Some(c)` as ln(x + c).
-#[must_use]
-pub fn scaled(log: Option<f64>, x: f64) -> f64 {
-    match log {
-        // libm's logarithm is the same on every machine; the platform's need not be, and a sum must be.
-        Some(c) => libm::log(x.max(0.0) + c),
-        None => x,
-    }
-}
-
-/// A number as a mean takes it.
-#[must_use]
-pub fn clipped(clip: Option<Bounds>, x: f64) -> f64 {
-    clip.map_or(x, |bounds| bounds.clip(x))
-}
-
-impl Feature {
-    /// The same with a range of its field and bounds of clipping that the configuration gives. Only means clip.
-    #[must_use]
-    pub fn bounded(mut self, range: Option<Bounds>, clip: Option<Bounds>) -> Self {
-        self.range = range;
-        self.clip = clip.filter(|_| (self.kind, self.test) == (Kind::Numeric, Test::Mean));
-        self.definition = self.define();
-        self
-    }
-
-    /// What its sketches are made by. Bounds stand in it only where there are any, so that the history of a feature
-    /// goes on that never had one.
-    fn define(&self) -> String {
-        let Self { name, kind, from, log, test, .. } = self;
-        let stages: Vec<_> =
-            Stage::ALL.iter().filter(|s| self.stages.contains(**s)).map(|s| s.name()).collect();
-        let mut out = format!("{name}|{kind:?}|{from:?}|{}|{log:?}|{test:?}", stages.join("+"));
-        for (what, bounds) in [("clip", self.clip), ("range", self.range)] {
-            if let Some(Bounds { low, high }) = bounds {
-                out += &format!("|{what} {low:?} {high:?}");
-            }
-        }
-        out
-    }
-}
-
-/// The ranges of an event's numbers: the schema's, or what features say instead.
-#[must_use]
-pub fn ranges(features: &[Feature]) -> Ranges {
-    let mut out = Ranges::default();
-    for f in features {
-        if let (From::Num(field), Some(range)) = (f.from, f.range) {
-            out.set(field, range);
-        }
-    }
-    out
-}
+pub use super::feature::{Feature, feature, ranges};
+pub use super::kinds::{From, Kind, Test, Tolerance, clipped, scaled};
 
 struct Builtin(&'static str, Kind, From, &'static [Stage], Option<f64>, Test, f64, f64);
 
@@ -314,38 +96,38 @@ fn from_row(row: Builtin, prefix: Option<Stage>) -> Feature {
     feature(name, kind, from, stages, log, test, Tolerance { absolute, relative })
 }
 
-/// A feature with its definition's text, and the bounds of clipping that its field has by itself.
-#[must_use]
-pub fn feature(
-    name: String,
-    kind: Kind,
-    from: From,
-    stages: &[Stage],
-    log: Option<f64>,
-    test: Test,
-    tolerance: Tolerance,
-) -> Feature {
-    let clip = if let From::Num(field) = from { field.clip() } else { None };
-    let made = Feature {
-        name,
-        kind,
-        from,
-        stages: stages.iter().copied().collect(),
-        log,
-        test,
-        clip: None,
-        range: None,
-        tolerance,
-        stratify: None,
-        watched: None,
-        definition: String::new(),
-    };
-    made.bounded(None, clip)
+/// The fields that these features read at these stages.
+fn watched_fields(features: &[Feature], stages: Stages) -> Watched {
+    let mut out = Watched::default();
+    for stage in Stage::ALL.into_iter().filter(|s| stages.contains(*s)) {
+        for feature in features.iter().filter(|f| f.stages.contains(stage)) {
+            out.add(stage, feature.from);
+            if let Some(dimension) = feature.stratify {
+                out.add(stage, From::Text(dimension));
+            }
+        }
+    }
+    out
+}
+
+/// Tells each feature of this kind what to look for, once all features are known.
+pub fn watch(features: &mut [Feature]) {
+    for i in 0..features.len() {
+        if features[i].kind == Kind::Missing {
+            let watched = watched_fields(features, features[i].stages);
+            // A definition that was completed before is completed again.
+            let own = features[i].definition.split("|fields:").next().unwrap_or_default().to_owned();
+            features[i].definition = format!("{own}|fields:{}", watched.definition());
+            features[i].watched = Some(watched.into());
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::watched::group;
+    use crate::event::Bounds;
 
     #[test]
     fn builtin_sources_fit_their_kinds_and_names_are_unique() {
@@ -383,5 +165,39 @@ mod tests {
     fn every_path_leads_to_a_source() {
         assert!(From::paths().all(|p| From::from_path(p).is_some()));
         assert_eq!(From::from_path("prompt"), None);
+    }
+
+    #[test]
+    fn fields_are_listed_once_a_stage_and_nothing_that_is_no_field() {
+        let features = builtin();
+        let missing = features.iter().find(|f| f.name == MISSING).unwrap();
+        let watched = missing.watched.as_ref().unwrap();
+        let generate = watched.at(Stage::Generate);
+        for from in [From::Tokens, From::Loras, From::Num(Num::Aesthetic), From::Text(Text::ModelVersion)] {
+            assert_eq!(generate.iter().filter(|f| **f == from).count(), 1, "{from:?}");
+        }
+        assert!(!generate.iter().any(|f| matches!(f, From::Event | From::Failed | From::Missing)));
+        assert!(!watched.at(Stage::Deliver).contains(&From::Tokens), "read from generate alone");
+        assert!(watched.at(Stage::Deliver).contains(&From::Num(Num::Latency)));
+        let place = generate.iter().position(|f| *f == From::Num(Num::Aesthetic)).unwrap() as u8;
+        let name = |failed| watched.name(group(Stage::Generate, failed), place).unwrap();
+        assert_eq!(name(false), "generate quality.aesthetic");
+        assert_eq!(name(true), "failed generate quality.aesthetic");
+        assert_eq!(watched.name(group(Stage::Generate, false), 63), None);
+        assert_eq!(watched.name(200, 0), None);
+    }
+
+    #[test]
+    fn the_definition_names_the_fields_and_is_completed_once() {
+        let mut features = builtin();
+        let of = |all: &[Feature]| all.iter().find(|f| f.name == MISSING).unwrap().definition.clone();
+        let before = of(&features);
+        let upscale = before.split(';').find(|s| s.starts_with("upscale:")).unwrap();
+        assert!(upscale.contains("metrics.latency_ms") && !upscale.contains("prompt"), "{before}");
+        watch(&mut features);
+        assert_eq!(of(&features), before);
+        features.retain(|f| f.name != "aesthetic");
+        watch(&mut features);
+        assert!(!of(&features).contains("quality.aesthetic"), "what nobody reads is not missed");
     }
 }

@@ -3,9 +3,9 @@
 use super::check::check;
 use super::expand::expand;
 use super::explain::explain;
+use super::features::watch;
 use super::features::{self, Feature, From, Kind, Test, Tolerance};
 use super::origin::{Map, Origin};
-use super::watched::watch;
 use super::{Config, near};
 use crate::event::{Bounds, NameField, NameFields, Num, Stage};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! What the feature `missing` looks for: the fields that the other features read, stage by stage.
 
-use super::features::{Feature, From, Kind};
-use crate::event::{Flag, Stage, Stages, Text};
+use super::kinds::From;
+use crate::event::{Flag, Stage, Text};
 
 /// Fields of a stage: as many as a mask has bits, and more than an event has.
 const MAX_FIELDS: usize = u64::BITS as usize;
@@ -17,21 +17,13 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// The fields that these features read at these stages.
-    #[must_use]
-    pub fn of(features: &[Feature], stages: Stages) -> Self {
-        let mut out = Self::default();
-        for stage in Stage::ALL.into_iter().filter(|s| stages.contains(*s)) {
-            let fields = &mut out.by_stage[stage as usize];
-            for feature in features.iter().filter(|f| f.stages.contains(stage)) {
-                for from in [Some(feature.from), feature.stratify.map(From::Text)].into_iter().flatten() {
-                    if path(from).is_some() && !fields.contains(&from) && fields.len() < MAX_FIELDS {
-                        fields.push(from);
-                    }
-                }
-            }
+    /// Adds a field to those of a stage, unless it is there, is no field of its own, or there is no
+    /// bit left for it.
+    pub fn add(&mut self, stage: Stage, field: From) {
+        let fields = &mut self.by_stage[stage as usize];
+        if path(field).is_some() && !fields.contains(&field) && fields.len() < MAX_FIELDS {
+            fields.push(field);
         }
-        out
     }
 
     /// The fields that are looked for at a stage.
@@ -50,8 +42,9 @@ impl Watched {
         Some(format!("{failed}{} {path}", stage.name()))
     }
 
-    /// The list as text: part of the definition, since the bits mean nothing without it.
-    fn definition(&self) -> String {
+    /// The list as text: part of the feature's definition, since the bits mean nothing without it.
+    #[must_use]
+    pub fn definition(&self) -> String {
         let at = |stage: &Stage| {
             let paths: Vec<_> = self.at(*stage).iter().filter_map(|f| path(*f)).collect();
             format!("{}:{}", stage.name(), paths.join("+"))
@@ -82,59 +75,5 @@ fn path(from: From) -> Option<&'static str> {
         From::Flag(f) => Some(f.path()),
         From::Text(f) => Some(f.path()),
         From::Event | From::Failed | From::Missing | From::Embedding | From::Content | From::Style => None,
-    }
-}
-
-/// Tells each feature of this kind what to look for, once all features are known.
-pub fn watch(features: &mut [Feature]) {
-    for i in 0..features.len() {
-        if features[i].kind == Kind::Missing {
-            let watched = Watched::of(features, features[i].stages);
-            // A definition that was completed before is completed anew.
-            let own = features[i].definition.split("|fields:").next().unwrap_or_default().to_owned();
-            features[i].definition = format!("{own}|fields:{}", watched.definition());
-            features[i].watched = Some(watched.into());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::features::builtin;
-    use super::*;
-    use crate::event::Num;
-
-    #[test]
-    fn fields_are_listed_once_a_stage_and_nothing_that_is_no_field() {
-        let features = builtin();
-        let missing = features.iter().find(|f| f.name == MISSING).unwrap();
-        let watched = missing.watched.as_ref().unwrap();
-        let generate = watched.at(Stage::Generate);
-        for from in [From::Tokens, From::Loras, From::Num(Num::Aesthetic), From::Text(Text::ModelVersion)] {
-            assert_eq!(generate.iter().filter(|f| **f == from).count(), 1, "{from:?}");
-        }
-        assert!(!generate.iter().any(|f| matches!(f, From::Event | From::Failed | From::Missing)));
-        assert!(!watched.at(Stage::Deliver).contains(&From::Tokens), "read from generate alone");
-        assert!(watched.at(Stage::Deliver).contains(&From::Num(Num::Latency)));
-        let place = generate.iter().position(|f| *f == From::Num(Num::Aesthetic)).unwrap() as u8;
-        let name = |failed| watched.name(group(Stage::Generate, failed), place).unwrap();
-        assert_eq!(name(false), "generate quality.aesthetic");
-        assert_eq!(name(true), "failed generate quality.aesthetic");
-        assert_eq!(watched.name(group(Stage::Generate, false), 63), None);
-        assert_eq!(watched.name(200, 0), None);
-    }
-
-    #[test]
-    fn the_definition_names_the_fields_and_is_completed_once() {
-        let mut features = builtin();
-        let of = |all: &[Feature]| all.iter().find(|f| f.name == MISSING).unwrap().definition.clone();
-        let before = of(&features);
-        let upscale = before.split(';').find(|s| s.starts_with("upscale:")).unwrap();
-        assert!(upscale.contains("metrics.latency_ms") && !upscale.contains("prompt"), "{before}");
-        watch(&mut features);
-        assert_eq!(of(&features), before);
-        features.retain(|f| f.name != "aesthetic");
-        watch(&mut features);
-        assert!(!of(&features).contains("quality.aesthetic"), "what nobody reads is not missed");
     }
 }

@@ -28,7 +28,7 @@ pub use bins::{Edge, TokenBins, bin_counts, bin_label, bin_of, decile_edges, tok
 pub use distances::{Distances, centroid_cosine, centroid_l2, distances, terms, wasserstein};
 pub use iid::{material_p_value, psi_p_value};
 pub use looks::{Dimensions, alpha};
-pub use score::{Contributor, Scores, Side, Verdict};
+pub use score::{Contributor, Scores, Side, TOP_CONTRIBUTORS, Verdict};
 pub use session_test::{
     BUCKETS, Judgement, PreparedScalar, PreparedVector, Reason, Sums, VectorKind, category_scales,
     token_scales,

@@ -26,6 +26,9 @@ impl Verdict {
     }
 }
 
+/// Contributors kept.
+pub const TOP_CONTRIBUTORS: usize = 10;
+
 /// One thing that contributes to a drift.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contributor {

@@ -22,7 +22,7 @@ use crate::config::watched::{group, is_of_errors};
 use crate::event::is_identity_free;
 use crate::event::{Event, Id, NameField, NameFields, Num, Prompt, Text, text};
 use crate::sketch::{OTHER, SketchId};
-use names::{Known, Names, Way};
+use names::{NameCache, NameForm, WrittenName};
 use prompt::PromptReader;
 use std::sync::Arc;
 use vectors::VectorPlan;
@@ -87,7 +87,7 @@ pub struct Ids {
     /// Hash of the request id.
     pub request: u64,
     /// Tokens, length and language of a prompt that came as text.
-    pub read: Option<Arc<prompt::Read>>,
+    pub read: Option<Arc<prompt::PromptReading>>,
 }
 
 /// What is kept of one event for an archive.
@@ -95,7 +95,7 @@ pub struct Ids {
 pub struct Clean {
     /// Ids and prompt.
     pub ids: Ids,
-    /// Names by [`Text`], as they are written.
+    /// NameCache by [`Text`], as they are written.
     pub texts: [Option<Arc<str>>; Text::COUNT],
     /// LoRAs, as they are written.
     pub loras: Option<Vec<Arc<str>>>,
@@ -107,7 +107,7 @@ pub struct Clean {
 #[derive(Debug)]
 pub struct Enricher {
     plan: Arc<Plan>,
-    names: Names,
+    names: NameCache,
     /// Fields of the last event that held what is no name.
     refused: NameFields,
     other: Arc<str>,
@@ -118,15 +118,16 @@ impl Enricher {
     /// An enricher with empty caches.
     #[must_use]
     pub fn new(plan: Arc<Plan>) -> Self {
-        let (names, refused, prompts) = (Names::default(), NameFields::default(), PromptReader::default());
+        let (names, refused, prompts) =
+            (NameCache::default(), NameFields::default(), PromptReader::default());
         Self { plan, names, refused, other: Arc::from(OTHER), prompts }
     }
 
     /// What stands for a value of a field, and notes whether it is a name; `None` where there is
     /// nothing but space.
     fn name(&mut self, raw: &str, field: NameField, event: &Event<'_>) -> Option<Arc<str>> {
-        let way = Way { archived: event.archived, hidden: self.plan.hidden.contains(field) };
-        let Known { text, refused } = self.names.get(raw, way, &self.plan.hasher);
+        let way = NameForm { archived: event.archived, hidden: self.plan.hidden.contains(field) };
+        let WrittenName { text, refused } = self.names.get(raw, way, &self.plan.hasher);
         if refused {
             self.refused.insert(field);
         }

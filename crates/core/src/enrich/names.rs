@@ -1,4 +1,4 @@
-//! Names as they are written: admitted, escaped or hashed once per value and thread, and shared.
+//! NameCache as they are written: admitted, escaped or hashed once per value and thread, and shared.
 
 use super::IdHasher;
 use crate::event::text::{archived, escape, hashed, is_hashed, is_name, normal};
@@ -15,7 +15,7 @@ const MAX_KEPT: usize = 2048;
 
 /// How a field's values are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct NameForm {
     /// They come from an archive, which holds them as they are written.
     pub archived: bool,
     /// They are always written as their hash.
@@ -24,15 +24,15 @@ pub(super) struct Way {
 
 /// What a raw value is written as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct WrittenName {
     /// Its text or its hash; `None` where there is nothing but space.
     pub text: Option<Arc<str>>,
     /// It is no name: that is why its hash stands for it.
     pub refused: bool,
 }
 
-impl Known {
-    fn of(raw: &str, way: Way, hasher: &IdHasher) -> Self {
+impl WrittenName {
+    fn of(raw: &str, way: NameForm, hasher: &IdHasher) -> Self {
         if way.archived && is_hashed(raw) {
             return Self { text: Some(raw.into()), refused: false };
         }
@@ -52,25 +52,25 @@ impl Known {
 
 /// Raw values of one way and what they are written as.
 #[derive(Debug, Default)]
-struct Table {
-    known: FxHashMap<Box<str>, Known>,
+struct NameTable {
+    known: FxHashMap<Box<str>, WrittenName>,
     bytes: usize,
 }
 
 /// All values seen of late; a table for each way, since one raw value is written differently by
 /// each.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    tables: [Table; 4],
+pub(super) struct NameCache {
+    tables: [NameTable; 4],
 }
 
-impl Names {
-    pub(super) fn get(&mut self, raw: &str, way: Way, hasher: &IdHasher) -> Known {
+impl NameCache {
+    pub(super) fn get(&mut self, raw: &str, way: NameForm, hasher: &IdHasher) -> WrittenName {
         let table = &mut self.tables[usize::from(way.archived) + 2 * usize::from(way.hidden)];
         if let Some(known) = table.known.get(raw) {
             return known.clone();
         }
-        let known = Known::of(raw, way, hasher);
+        let known = WrittenName::of(raw, way, hasher);
         if raw.len() <= MAX_KEPT {
             if table.known.len() >= MAX_VALUES || table.bytes >= MAX_BYTES {
                 table.known.clear();
@@ -88,17 +88,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PLAIN: Way = Way { archived: false, hidden: false };
-    const HIDDEN: Way = Way { archived: false, hidden: true };
-    const ARCHIVED: Way = Way { archived: true, hidden: false };
+    const PLAIN: NameForm = NameForm { archived: false, hidden: false };
+    const HIDDEN: NameForm = NameForm { archived: false, hidden: true };
+    const ARCHIVED: NameForm = NameForm { archived: true, hidden: false };
 
-    fn text(names: &mut Names, raw: &str, way: Way) -> String {
+    fn text(names: &mut NameCache, raw: &str, way: NameForm) -> String {
         names.get(raw, way, &IdHasher::new("k")).text.map_or_else(String::new, |t| t.to_string())
     }
 
     #[test]
     fn one_value_is_written_in_each_field_as_that_field_wants_it() {
-        let mut names = Names::default();
+        let mut names = NameCache::default();
         for _ in 0..2 {
             assert_eq!(text(&mut names, "Acme Inc.", PLAIN), "Acme Inc.");
             let hash = text(&mut names, "Acme Inc.", HIDDEN);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_keeps_its_identity_and_is_called_refused() {
-        let (mut names, hasher) = (Names::default(), IdHasher::new("k"));
+        let (mut names, hasher) = (NameCache::default(), IdHasher::new("k"));
         let (a, b) = ("a cat ".repeat(40), "a dog ".repeat(40));
         for _ in 0..2 {
             let (cat, dog) = (names.get(&a, PLAIN, &hasher), names.get(&b, PLAIN, &hasher));
@@ -126,13 +126,13 @@ mod tests {
         }
         assert_ne!(text(&mut names, &a, PLAIN), {
             let other = IdHasher::new("another key");
-            Names::default().get(&a, PLAIN, &other).text.unwrap().to_string()
+            NameCache::default().get(&a, PLAIN, &other).text.unwrap().to_string()
         });
     }
 
     #[test]
     fn what_is_kept_has_a_limit() {
-        let (mut names, hasher) = (Names::default(), IdHasher::new("k"));
+        let (mut names, hasher) = (NameCache::default(), IdHasher::new("k"));
         for i in 0..20_000 {
             names.get(&format!("{i} {}", "x".repeat(1000)), PLAIN, &hasher);
             assert!(names.tables[0].bytes <= MAX_BYTES + MAX_KEPT);
@@ -144,11 +144,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_an_archive_holds_is_read_as_what_was_written(raw in any::<String>(), hidden in any::<bool>()) {
-            let mut names = Names::default();
-            let written = text(&mut names, &raw, Way { archived: false, hidden });
+            let mut names = NameCache::default();
+            let written = text(&mut names, &raw, NameForm { archived: false, hidden });
             for later in [hidden, true] {
-                let fresh = text(&mut names, &raw, Way { archived: false, hidden: later });
-                prop_assert_eq!(text(&mut names, &written, Way { archived: true, hidden: later }), fresh);
+                let fresh = text(&mut names, &raw, NameForm { archived: false, hidden: later });
+                prop_assert_eq!(text(&mut names, &written, NameForm { archived: true, hidden: later }), fresh);
             }
         }
     }

@@ -23,7 +23,7 @@ pub const TOKENIZER_NAME: &str = "clip-bpe-49408";
 
 /// What stays of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Read {
+pub struct PromptReading {
     /// CLIP's BPE tokens, without the start and end marks.
     pub tokens: Box<[u16]>,
     /// Characters.
@@ -36,14 +36,14 @@ pub struct Read {
 #[derive(Debug, Default)]
 pub struct PromptReader {
     words: FxHashMap<Box<str>, Box<[u16]>>,
-    prompts: FxHashMap<[u64; 2], Arc<Read>>,
+    prompts: FxHashMap<[u64; 2], Arc<PromptReading>>,
     scratch: Vec<Token>,
     tokens: Vec<u16>,
 }
 
 impl PromptReader {
     /// Reads a prompt. The text itself is not kept, only a 128-bit hash of it beside the result.
-    pub fn read(&mut self, text: &str) -> Arc<Read> {
+    pub fn read(&mut self, text: &str) -> Arc<PromptReading> {
         let hash = blake3::hash(text.as_bytes());
         let mut key = [0u64; 2];
         for (k, c) in key.iter_mut().zip(hash.as_bytes().chunks_exact(8)) {
@@ -57,7 +57,7 @@ impl PromptReader {
         for word in cut.split_whitespace() {
             self.word(word);
         }
-        let read = Arc::new(Read {
+        let read = Arc::new(PromptReading {
             tokens: self.tokens.as_slice().into(),
             length: u32::try_from(text.chars().count()).unwrap_or(u32::MAX),
             language: language::of(text),

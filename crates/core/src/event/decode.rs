@@ -2,7 +2,7 @@
 //! type counts as missing and is reported by its path, and so does one whose value can't be represented ([`repair`]). No error
 //! holds any of the message's text.
 
-use super::raw::{Group, Opt, Raw};
+use super::raw::{ObjectField, Opt, Raw};
 use super::repair::repair;
 use super::{Event, Flag, Id, Num, Prompt, Stage, Text};
 use serde_json::error::Category;
@@ -247,7 +247,7 @@ impl Taker<'_> {
         }
     }
 
-    fn group<T>(&mut self, value: Group<T>, path: &'static str) -> Option<T> {
+    fn group<T>(&mut self, value: ObjectField<T>, path: &'static str) -> Option<T> {
         self.value(value.0, path)
     }
 

@@ -119,9 +119,9 @@ impl<'de> FromJson<'de> for TokenIds {
 
 /// A list of names.
 #[derive(Debug, Clone)]
-pub struct Names<'a>(pub Vec<Cow<'a, str>>);
+pub struct NameList<'a>(pub Vec<Cow<'a, str>>);
 
-impl<'de> FromJson<'de> for Names<'de> {
+impl<'de> FromJson<'de> for NameList<'de> {
     fn seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
         let mut names = Some(Vec::new());
         while let Some(v) = seq.next_element::<Opt<Cow<'de, str>>>()? {
@@ -187,52 +187,52 @@ impl<'de, T: FromJson<'de>> Deserialize<'de> for Opt<T> {
 
 /// A nested object.
 #[derive(Debug)]
-pub struct Group<T>(pub Opt<T>);
+pub struct ObjectField<T>(pub Opt<T>);
 
-impl<T> Default for Group<T> {
+impl<T> Default for ObjectField<T> {
     fn default() -> Self {
         Self(Opt::Missing)
     }
 }
 
-struct GroupVisitor<T>(PhantomData<T>);
+struct ObjectFieldVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for GroupVisitor<T> {
-    type Value = Group<T>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectFieldVisitor<T> {
+    type Value = ObjectField<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Group<T>, E> {
-        Ok(Group(Opt::Mistyped))
+    fn visit_bool<E: Error>(self, _: bool) -> Result<ObjectField<T>, E> {
+        Ok(ObjectField(Opt::Mistyped))
     }
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Group<T>, E> {
-        Ok(Group(Opt::Mistyped))
+    fn visit_i64<E: Error>(self, _: i64) -> Result<ObjectField<T>, E> {
+        Ok(ObjectField(Opt::Mistyped))
     }
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Group<T>, E> {
-        Ok(Group(Opt::Mistyped))
+    fn visit_u64<E: Error>(self, _: u64) -> Result<ObjectField<T>, E> {
+        Ok(ObjectField(Opt::Mistyped))
     }
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Group<T>, E> {
-        Ok(Group(Opt::Mistyped))
+    fn visit_f64<E: Error>(self, _: f64) -> Result<ObjectField<T>, E> {
+        Ok(ObjectField(Opt::Mistyped))
     }
-    fn visit_str<E: Error>(self, _: &str) -> Result<Group<T>, E> {
-        Ok(Group(Opt::Mistyped))
+    fn visit_str<E: Error>(self, _: &str) -> Result<ObjectField<T>, E> {
+        Ok(ObjectField(Opt::Mistyped))
     }
-    fn visit_unit<E: Error>(self) -> Result<Group<T>, E> {
-        Ok(Group(Opt::Missing))
+    fn visit_unit<E: Error>(self) -> Result<ObjectField<T>, E> {
+        Ok(ObjectField(Opt::Missing))
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Group<T>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ObjectField<T>, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Group(Opt::Mistyped))
+        Ok(ObjectField(Opt::Mistyped))
     }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Group<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(|v| Group(Opt::Value(v)))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ObjectField<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|v| ObjectField(Opt::Value(v)))
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Group<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ObjectField<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_any(GroupVisitor(PhantomData))
+        d.deserialize_any(ObjectFieldVisitor(PhantomData))
     }
 }
 
@@ -262,18 +262,18 @@ group! {
         region: Opt<Cow<'a, str>>,
         tenant: Opt<Cow<'a, str>>,
         traffic_source: Opt<Cow<'a, str>>,
-        prompt: Group<RawPrompt<'a>>,
-        model: Group<Model<'a>>,
-        params: Group<Params<'a>>,
-        resources: Group<Resources<'a>>,
-        metrics: Group<Metrics<'a>>,
-        quality: Group<Quality<'a>>,
-        safety: Group<Safety<'a>>,
-        outcome: Group<Outcome<'a>>,
-        error: Group<Failure<'a>>,
-        style: Group<Style<'a>>,
+        prompt: ObjectField<RawPrompt<'a>>,
+        model: ObjectField<Model<'a>>,
+        params: ObjectField<Params<'a>>,
+        resources: ObjectField<Resources<'a>>,
+        metrics: ObjectField<Metrics<'a>>,
+        quality: ObjectField<Quality<'a>>,
+        safety: ObjectField<Safety<'a>>,
+        outcome: ObjectField<Outcome<'a>>,
+        error: ObjectField<Failure<'a>>,
+        style: ObjectField<Style<'a>>,
         artifacts: Option<&'a RawValue>,
-        consent: Group<Consent<'a>>,
+        consent: ObjectField<Consent<'a>>,
     }
 }
 group! {
@@ -282,7 +282,7 @@ group! {
 }
 group! {
     /// `model`
-    Model<'a> { family: Opt<Cow<'a, str>>, version: Opt<Cow<'a, str>>, checkpoint_hash: Opt<Cow<'a, str>>, loras: Opt<Names<'a>>, }
+    Model<'a> { family: Opt<Cow<'a, str>>, version: Opt<Cow<'a, str>>, checkpoint_hash: Opt<Cow<'a, str>>, loras: Opt<NameList<'a>>, }
 }
 group! {
     /// `params`

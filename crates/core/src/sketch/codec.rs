@@ -1,6 +1,6 @@
 //! The bytes of a sketch: LEB128 integers behind a small header, read with every length checked.
 
-use super::distinct::Distinct;
+use smallvec::SmallVec;
 use thiserror::Error;
 
 /// Why bytes are not a sketch.
@@ -27,13 +27,16 @@ pub enum DecodeError {
     },
 }
 
+/// Ascending hashes; most segments have one or two.
+pub type HashList = SmallVec<[u64; 2]>;
+
 /// Appends values to a byte buffer.
 #[derive(Debug, Default)]
 pub struct Writer {
     /// What was written so far.
     pub bytes: Vec<u8>,
     /// Sessions that were written before: a sketch with the same ones says so instead of writing them again.
-    pub shared: Option<Distinct>,
+    pub shared: Option<HashList>,
 }
 
 impl Writer {
@@ -77,7 +80,7 @@ impl Writer {
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    pub(super) shared: Option<&'a Distinct>,
+    pub(super) shared: Option<&'a [u64]>,
 }
 
 impl<'a> Reader<'a> {
@@ -89,7 +92,7 @@ impl<'a> Reader<'a> {
 
     /// Reads from the first byte what was written with shared sessions.
     #[must_use]
-    pub fn sharing(bytes: &'a [u8], shared: &'a Distinct) -> Self {
+    pub fn sharing(bytes: &'a [u8], shared: &'a [u64]) -> Self {
         Self { bytes, at: 0, shared: Some(shared) }
     }
 

@@ -1,6 +1,6 @@
 //! Unions: distinct ids and example requests by the smallest hashes. They merge but do not subtract.
 
-use super::codec::{DecodeError, Reader, Writer};
+use super::codec::{DecodeError, HashList, Reader, Writer};
 use super::columns::{insert_new, spilled};
 use smallvec::SmallVec;
 use std::cmp::Ordering;
@@ -13,7 +13,7 @@ pub const DISTINCT_K: usize = 256;
 /// above. Any order and split of the input leaves the same hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Distinct {
-    hashes: SmallVec<[u64; 2]>,
+    hashes: HashList,
 }
 
 impl Distinct {
@@ -82,6 +82,12 @@ impl Distinct {
         self.hashes.len()
     }
 
+    /// The hashes, ascending.
+    #[must_use]
+    pub fn hashes(&self) -> &HashList {
+        &self.hashes
+    }
+
     /// Whether nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -92,7 +98,7 @@ impl Distinct {
     pub fn write(&self, w: &mut Writer) {
         let n = self.hashes.len() as u64;
         match &w.shared {
-            Some(shared) if shared == self => return w.uint(1),
+            Some(shared) if *shared == self.hashes => return w.uint(1),
             Some(_) => w.uint(n + 2),
             None => w.uint(n),
         }
@@ -110,7 +116,7 @@ impl Distinct {
         let n = match r.shared {
             None => r.length()?,
             Some(shared) => match r.uint()? {
-                1 => return Ok(shared.clone()),
+                1 => return Ok(Self { hashes: SmallVec::from_slice(shared) }),
                 n => match usize::try_from(n).ok().and_then(|n| n.checked_sub(2)) {
                     Some(n) => n,
                     None => return r.impossible("number of hashes"),

@@ -43,7 +43,7 @@ fn bits(mut mask: u64) -> impl Iterator<Item = u8> {
 
 /// Events that are compared with each other: of one stage, failed or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct MissingGroup {
     key: u8,
     events: Cells,
     /// Fields that every event lacks.
@@ -52,7 +52,7 @@ pub struct Group {
     some: Vec<(u8, Cells)>,
 }
 
-impl Group {
+impl MissingGroup {
     /// Which group it is.
     #[must_use]
     pub fn key(&self) -> u8 {
@@ -189,7 +189,7 @@ impl Group {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MissingSketch {
     /// By key, ascending; none without events.
-    groups: Vec<Group>,
+    groups: Vec<MissingGroup>,
     /// Events, and as their sum the fields that they lack.
     events: BucketSums,
     sessions: Distinct,
@@ -202,7 +202,8 @@ impl MissingSketch {
             Ok(i) => self.groups[i].add(lacking, bucket),
             Err(i) => {
                 let some = Vec::new();
-                self.groups.insert(i, Group { key: group, events: vec![(bucket, 1)], all: lacking, some });
+                self.groups
+                    .insert(i, MissingGroup { key: group, events: vec![(bucket, 1)], all: lacking, some });
             }
         }
         self.events.add(bucket, 1, i128::from(lacking.count_ones()));
@@ -239,7 +240,7 @@ impl MissingSketch {
             let some = g.some.iter().map(|s| cells(&s.1)).sum::<usize>();
             cells(&g.events) + some + g.some.capacity() * size_of::<(u8, Cells)>()
         });
-        self.groups.capacity() * size_of::<Group>()
+        self.groups.capacity() * size_of::<MissingGroup>()
             + groups.sum::<usize>()
             + self.events.held()
             + self.sessions.held()
@@ -260,7 +261,7 @@ impl MissingSketch {
 
     /// The groups of events, by key.
     #[must_use]
-    pub fn groups(&self) -> &[Group] {
+    pub fn groups(&self) -> &[MissingGroup] {
         &self.groups
     }
 
@@ -286,7 +287,7 @@ impl MissingSketch {
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut out = Self::default();
         for _ in 0..r.u8()? {
-            let g = Group::read(r)?;
+            let g = MissingGroup::read(r)?;
             if out.groups.last().is_some_and(|l| l.key >= g.key) {
                 return r.impossible("group");
             }

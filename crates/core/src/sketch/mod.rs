@@ -20,7 +20,7 @@ mod vector;
 pub use category::{CategorySketch, MAX_STRETCH_VALUES, MAX_VALUES, OTHER};
 pub use codec::DecodeError;
 pub use distinct::{Distinct, EXAMPLES_K, Examples};
-pub use missing::{Group, MAX_GROUPS, MissingSketch};
+pub use missing::{MAX_GROUPS, MissingGroup, MissingSketch};
 pub use quantile::{Quantiles, RELATIVE_ERROR};
 pub use scalar::{NumericSketch, RateSketch};
 pub use session::{BucketSums, SESSION_BUCKETS, session_bucket};
@@ -257,7 +257,7 @@ impl Sketch {
     /// # Errors
     /// As [`Sketch::decode`].
     pub fn decode_sharing(bytes: &[u8], shared: &Distinct) -> Result<Self, DecodeError> {
-        Self::read(Reader::sharing(bytes, shared))
+        Self::read(Reader::sharing(bytes, shared.hashes()))
     }
 
     fn read(mut r: Reader<'_>) -> Result<Self, DecodeError> {

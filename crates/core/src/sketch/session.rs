@@ -15,7 +15,7 @@ pub fn session_bucket(session: u64) -> u8 {
 
 /// What one bucket holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
+struct BucketSum {
     n: u64,
     sum: i128,
 }
@@ -26,7 +26,7 @@ struct Entry {
 pub struct BucketSums {
     used: u32,
     /// A pane of sparse traffic has one event: its sketches should be one piece of memory each.
-    entries: SmallVec<[Entry; 1]>,
+    entries: SmallVec<[BucketSum; 1]>,
 }
 
 impl BucketSums {
@@ -52,7 +52,7 @@ impl BucketSums {
                 self.entries.reserve_exact(more);
             }
             self.used |= 1 << bucket;
-            self.entries.insert(i, Entry { n, sum });
+            self.entries.insert(i, BucketSum { n, sum });
         }
     }
 
@@ -133,7 +133,7 @@ impl BucketSums {
                 return r.impossible("session bucket");
             }
             out.used |= 1 << bucket;
-            out.entries.push(Entry { n: r.uint()?, sum: r.int()? });
+            out.entries.push(BucketSum { n: r.uint()?, sum: r.int()? });
         }
         Ok(out)
     }

@@ -5,7 +5,7 @@
 //! is *ahead*: a wrong clock, or the first record after a pause of the traffic. Only the records
 //! that follow can tell, so it stands apart, with all that fall in its pane, until they have:
 //!
-//! - [`Limits::agree`] records have come since that are not behind it: the traffic is there now,
+//! - [`ClockLimits::agree`] records have come since that are not behind it: the traffic is there now,
 //!   and the watermark follows.
 //! - As many were behind it, and not late themselves, so that it was a wrong clock. The watermark never saw it. An event more
 //!   than a day ahead is refused then; one that is less far ahead is kept where it says, as there it
@@ -36,7 +36,7 @@ const BACK: u32 = MEDIAN_OF as u32;
 
 /// Lengths and numbers that decide what is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ClockLimits {
     /// Length of a pane.
     pub pane: i64,
     /// Lateness of the watermark.
@@ -45,7 +45,7 @@ pub struct Limits {
     pub agree: u32,
 }
 
-impl Limits {
+impl ClockLimits {
     fn leap(&self) -> i64 {
         LEAP.max(self.lateness)
     }
@@ -62,7 +62,7 @@ pub enum Reach {
 
 /// A record that stands apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct SeenRecord {
     /// Its offset.
     pub offset: i64,
     /// Its event time.
@@ -77,7 +77,7 @@ pub struct Record {
 
 /// A pane ahead.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Standing {
+struct PaneAhead {
     /// Records since its first one that are not behind it, but for the lateness; its own included.
     agree: u32,
     /// Records since that are behind it by a leap, and not behind what was believed then.
@@ -86,10 +86,10 @@ struct Standing {
     /// and refutes nothing.
     #[serde(default)]
     level: Option<i64>,
-    records: Vec<Record>,
+    records: Vec<SeenRecord>,
 }
 
-impl Standing {
+impl PaneAhead {
     fn is_refuted(&self) -> bool {
         self.back >= BACK.max(self.agree)
     }
@@ -97,7 +97,7 @@ impl Standing {
 
 /// Where a record belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Placement {
     /// With the others.
     Open,
     /// Apart, in the pane of its time.
@@ -109,35 +109,35 @@ pub enum Place {
 
 /// What became of a pane ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
+pub struct SettledPane {
     /// Its start.
     pub start: i64,
     /// Its records.
-    pub records: Vec<Record>,
+    pub records: Vec<SeenRecord>,
     /// Whether it joins the others, or is refused.
     pub kept: bool,
 }
 
 /// What is taken out when nothing more is expected for now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Quiet {
+pub struct FlushDecision {
     /// The start of the last pane ahead that is taken out, with all before it.
     pub last: Option<i64>,
     /// Records of these that were not counted as events yet.
-    pub counted: Vec<Record>,
+    pub counted: Vec<SeenRecord>,
     /// Records beyond that were, when there was nothing to tell that they are far ahead.
-    pub uncounted: Vec<Record>,
+    pub uncounted: Vec<SeenRecord>,
     /// Where the watermark would stand if what is taken out were believed, if enough has come.
     pub likely: Option<i64>,
 }
 
 /// The state of a partition's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Clock {
-    limits: Limits,
+pub struct PartitionClock {
+    limits: ClockLimits,
     watermark: Watermark,
     /// Panes ahead, by their start.
-    ahead: BTreeMap<i64, Standing>,
+    ahead: BTreeMap<i64, PaneAhead>,
     /// Records since the last one ahead, as far as the median reaches.
     since: usize,
     /// The newest event time that is believed; before the first, the last one seen.
@@ -149,25 +149,25 @@ pub struct Clock {
 
 /// A clock at rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClockState {
-    ahead: Vec<(i64, Standing)>,
+pub struct PartitionClockState {
+    ahead: Vec<(i64, PaneAhead)>,
     since: usize,
     newest: i64,
     #[serde(default)]
     kept: Option<i64>,
 }
 
-impl Clock {
+impl PartitionClock {
     /// A clock before any record.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: ClockLimits) -> Self {
         let watermark = Watermark::new(limits.lateness);
         Self { limits, watermark, ahead: BTreeMap::new(), since: 0, newest: 0, kept: None }
     }
 
-    /// Rebuilds a clock from what [`Clock::state`] gave.
+    /// Rebuilds a clock from what [`PartitionClock::state`] gave.
     #[must_use]
-    pub fn restore(watermark: &WatermarkState, state: &ClockState, limits: Limits) -> Self {
+    pub fn restore(watermark: &WatermarkState, state: &PartitionClockState, limits: ClockLimits) -> Self {
         let watermark = Watermark::restore(watermark, limits.lateness);
         let newest = state.newest.max(watermark.level().unwrap_or(0));
         let (ahead, since) = (state.ahead.iter().cloned().collect(), state.since.min(MEDIAN_OF));
@@ -176,9 +176,9 @@ impl Clock {
 
     /// What a checkpoint keeps.
     #[must_use]
-    pub fn state(&self) -> (WatermarkState, ClockState) {
+    pub fn state(&self) -> (WatermarkState, PartitionClockState) {
         let ahead = self.ahead.iter().map(|(start, s)| (*start, s.clone())).collect();
-        let state = ClockState { ahead, since: self.since, newest: self.newest, kept: self.kept };
+        let state = PartitionClockState { ahead, since: self.since, newest: self.newest, kept: self.kept };
         (self.watermark.state(), state)
     }
 
@@ -220,7 +220,7 @@ impl Clock {
 
     /// Takes note of a record. `vouched` is one whose time its broker's clock bounds: it is
     /// believed at once.
-    pub fn see(&mut self, mut record: Record, vouched: bool) -> Place {
+    pub fn see(&mut self, mut record: SeenRecord, vouched: bool) -> Placement {
         let start = floor(record.time, self.limits.pane);
         let level = self.watermark.level();
         let near = vouched || level.is_some_and(|l| start <= l.saturating_add(self.limits.leap()));
@@ -229,7 +229,7 @@ impl Clock {
             self.newest = if level.is_none() { record.time } else { self.newest.max(record.time) };
             self.since = MEDIAN_OF.min(self.since + 1);
             if self.ahead.is_empty() {
-                return Place::Open;
+                return Placement::Open;
             }
         } else {
             self.since = 0;
@@ -238,7 +238,7 @@ impl Clock {
             }
             record.counted = level.is_none_or(|l| start <= l.saturating_add(KEPT));
             let standing =
-                self.ahead.entry(start).or_insert_with(|| Standing { level, ..Standing::default() });
+                self.ahead.entry(start).or_insert_with(|| PaneAhead { level, ..PaneAhead::default() });
             standing.records.push(record);
         }
         let leap = self.limits.leap();
@@ -251,11 +251,11 @@ impl Clock {
                 standing.back = standing.back.saturating_add(1);
             }
         }
-        if near { Place::Open } else { Place::Apart { counted: record.counted } }
+        if near { Placement::Open } else { Placement::Apart { counted: record.counted } }
     }
 
     /// What a record, of event time `time`, has settled.
-    pub fn settled(&mut self, time: i64) -> Vec<Settled> {
+    pub fn settled(&mut self, time: i64) -> Vec<SettledPane> {
         let mut out = Vec::new();
         if self.ahead.is_empty() {
             return out;
@@ -264,7 +264,7 @@ impl Clock {
         let refuted = self.ahead.extract_if(.., |_, s| s.is_refuted());
         out.extend(refuted.map(|(start, s)| {
             let kept = start <= base.saturating_add(KEPT);
-            Settled { start, records: s.records, kept }
+            SettledPane { start, records: s.records, kept }
         }));
         if self.watermark.level().is_none() {
             let kept = out.iter().filter(|s| s.kept).flat_map(|s| &s.records).map(|r| r.time).max();
@@ -278,7 +278,7 @@ impl Clock {
         // ahead by more than a leap must not count as soon as the other has come as far.
         let reach = self.watermark.level().map_or(i64::MIN, |l| l.saturating_add(self.limits.leap()));
         let near = self.ahead.extract_if(..=reach, |_, _| true);
-        out.extend(near.map(|(start, s)| Settled { start, records: s.records, kept: true }));
+        out.extend(near.map(|(start, s)| SettledPane { start, records: s.records, kept: true }));
         out
     }
 
@@ -287,7 +287,7 @@ impl Clock {
         if self.watermark.seen() == 0 {
             self.newest = i64::MIN;
         }
-        let mut records: Vec<Record> = self.records().copied().collect();
+        let mut records: Vec<SeenRecord> = self.records().copied().collect();
         records.sort_unstable_by_key(|r| r.offset);
         for r in &records {
             let level = self.watermark.level().unwrap_or(i64::MIN);
@@ -339,15 +339,15 @@ impl Clock {
         STEP.max(4 * (level - first) / (n - 1).max(1))
     }
 
-    fn records(&self) -> impl Iterator<Item = &Record> {
+    fn records(&self) -> impl Iterator<Item = &SeenRecord> {
         self.ahead.values().flat_map(|s| &s.records)
     }
 
     /// Nothing more is expected for now.
-    pub fn quiet(&mut self, reach: Reach) -> Quiet {
+    pub fn quiet(&mut self, reach: Reach) -> FlushDecision {
         let last = self.last_within(reach);
-        let mut out = Quiet { last, ..Quiet::default() };
-        let mut taken: Vec<Record> = Vec::new();
+        let mut out = FlushDecision { last, ..FlushDecision::default() };
+        let mut taken: Vec<SeenRecord> = Vec::new();
         for (start, standing) in &mut self.ahead {
             let takes = last.is_some_and(|last| *start <= last);
             for r in &mut standing.records {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 const START: i64 = 1_767_225_600 * SECOND;
 /// 2099-06-01T00:00:00Z.
 const FAR: i64 = 4_083_955_200 * SECOND;
-const LIMITS: Limits = Limits { pane: MINUTE, lateness: 5 * MINUTE, agree: 200 };
+const LIMITS: ClockLimits = ClockLimits { pane: MINUTE, lateness: 5 * MINUTE, agree: 200 };
 
 /// What became of records, by their place among all.
 #[derive(Debug, Default, PartialEq)]
@@ -24,15 +24,15 @@ struct Outcome {
     undecided: usize,
 }
 
-fn record(i: usize, time: i64) -> Record {
-    Record { offset: i as i64, time, opt_out: false, counted: false, taken: false }
+fn record(i: usize, time: i64) -> SeenRecord {
+    SeenRecord { offset: i as i64, time, opt_out: false, counted: false, taken: false }
 }
 
 /// Plays records; with a restart after each that `restart` picks.
 fn play_with(times: &[i64], restart: impl Fn(usize) -> bool) -> Outcome {
-    let mut clock = Clock::new(LIMITS);
+    let mut clock = PartitionClock::new(LIMITS);
     let mut out = Outcome::default();
-    let settle = |out: &mut Outcome, settled: Vec<Settled>| {
+    let settle = |out: &mut Outcome, settled: Vec<SettledPane>| {
         for s in settled {
             let all = s.records.iter().map(|r| r.offset as usize);
             if s.kept {
@@ -44,7 +44,7 @@ fn play_with(times: &[i64], restart: impl Fn(usize) -> bool) -> Outcome {
     };
     for (i, &time) in times.iter().enumerate() {
         let mark = clock.watermark();
-        if clock.see(record(i, time), false) == Place::Open {
+        if clock.see(record(i, time), false) == Placement::Open {
             out.late += usize::from(floor(time, MINUTE) + MINUTE <= mark);
             out.events.push(i);
         }
@@ -52,8 +52,9 @@ fn play_with(times: &[i64], restart: impl Fn(usize) -> bool) -> Outcome {
         if restart(i) {
             let (watermark, state) = clock.state();
             let text = serde_json::to_string(&(&watermark, &state)).unwrap();
-            let (watermark, state): (WatermarkState, ClockState) = serde_json::from_str(&text).unwrap();
-            let again = Clock::restore(&watermark, &state, LIMITS);
+            let (watermark, state): (WatermarkState, PartitionClockState) =
+                serde_json::from_str(&text).unwrap();
+            let again = PartitionClock::restore(&watermark, &state, LIMITS);
             assert_eq!(again, clock);
             clock = again;
         }
@@ -334,9 +335,9 @@ fn clocks_behind_are_late_and_no_more() {
 
 #[test]
 fn a_record_that_its_broker_vouches_for_counts_at_once() {
-    let mut clock = Clock::new(LIMITS);
+    let mut clock = PartitionClock::new(LIMITS);
     for (i, time) in (0..).zip(dense(15).into_iter().chain(dense(15).iter().map(|t| t + 3 * DAY))) {
-        assert_eq!(clock.see(record(i, time), true), Place::Open);
+        assert_eq!(clock.see(record(i, time), true), Placement::Open);
         assert!(clock.settled(time).is_empty());
     }
     assert_eq!(clock.watermark(), START + 3 * DAY + 70 * SECOND - LIMITS.lateness);
@@ -345,12 +346,12 @@ fn a_record_that_its_broker_vouches_for_counts_at_once() {
 
 #[test]
 fn the_first_records_of_all_are_counted_until_they_turn_out_to_be_far_ahead() {
-    let mut clock = Clock::new(LIMITS);
+    let mut clock = PartitionClock::new(LIMITS);
     let times = [FAR, START, START + SECOND, START + 2 * SECOND];
     let placed: Vec<_> = (0..4).map(|i| clock.see(record(i, times[i]), false)).collect();
-    assert_eq!(placed, [Place::Apart { counted: true }; 4]);
+    assert_eq!(placed, [Placement::Apart { counted: true }; 4]);
     let quiet = clock.quiet(Reach::Ended);
-    let offsets = |of: &[Record]| of.iter().map(|r| r.offset).collect::<Vec<_>>();
+    let offsets = |of: &[SeenRecord]| of.iter().map(|r| r.offset).collect::<Vec<_>>();
     assert_eq!(
         (quiet.last, offsets(&quiet.counted), offsets(&quiet.uncounted)),
         (Some(START), vec![], vec![0])
@@ -360,7 +361,7 @@ fn the_first_records_of_all_are_counted_until_they_turn_out_to_be_far_ahead() {
 
 #[test]
 fn what_was_taken_out_in_silence_is_not_refused_later() {
-    let mut clock = Clock::new(LIMITS);
+    let mut clock = PartitionClock::new(LIMITS);
     let mut times = dense(300);
     times.extend([START + 5 * HOUR; 8]);
     for (i, time) in times.iter().enumerate() {

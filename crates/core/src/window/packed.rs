@@ -64,7 +64,7 @@ pub fn write(contents: &Contents, out: &mut Vec<u8>) {
     let shared = present().map(|(_, s)| s.sessions()).max_by_key(|s| s.len()).cloned().unwrap_or_default();
     let mut w = Writer { bytes: std::mem::take(out), ..Writer::default() };
     shared.write(&mut w);
-    w.shared = Some(shared);
+    w.shared = Some(shared.hashes().clone());
     for (feature, sketch) in present() {
         w.uint(feature as u64);
         let length_at = w.bytes.len();

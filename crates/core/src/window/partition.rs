@@ -1,6 +1,6 @@
 //! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
 
-use super::clock::{self, Clock, ClockState, Place, Record, Settled};
+use super::clock::{self, PartitionClock, PartitionClockState, Placement, SeenRecord, SettledPane};
 use super::filling::{Filling, Pane};
 use super::packed::PackedError;
 use super::pane::{Filler, Segment};
@@ -18,7 +18,7 @@ mod closing;
 
 /// Guards against hostile input, far above what any job needs.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct PartitionLimits {
     /// Open panes (by start and closing time) beyond which events ahead of all of them are refused.
     panes: usize,
     /// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; above the cap that the evaluator keeps.
@@ -30,16 +30,16 @@ struct Limits {
     agree: u32,
 }
 
-impl Default for Limits {
+impl Default for PartitionLimits {
     fn default() -> Self {
         let agree = if cfg!(test) { 15 } else { 200 };
         Self { panes: 10_000, segments: 100_000, names: 1_000, agree }
     }
 }
 
-impl Limits {
-    fn of_clock(&self, times: Times) -> clock::Limits {
-        clock::Limits { pane: times.pane, lateness: times.lateness, agree: self.agree }
+impl PartitionLimits {
+    fn of_clock(&self, times: Times) -> clock::ClockLimits {
+        clock::ClockLimits { pane: times.pane, lateness: times.lateness, agree: self.agree }
     }
 }
 
@@ -79,14 +79,14 @@ type OpenPane = FxHashMap<u32, Filling>;
 
 /// Open panes by closing time, then start; or those that stand apart, which close at their end, by
 /// start alone.
-type Key = (bool, (i64, i64));
+type PaneKey = (bool, (i64, i64));
 
 /// A partition's state.
 #[derive(Debug)]
 pub struct Partition {
     filler: Arc<Filler>,
     times: Times,
-    clock: Clock,
+    clock: PartitionClock,
     counters: Counters,
     /// Keyed by closing time, then start.
     open: BTreeMap<(i64, i64), OpenPane>,
@@ -95,10 +95,10 @@ pub struct Partition {
     segments: Vec<Segment>,
     /// Per grouping: segment name to its number.
     index: Vec<FxHashMap<Arc<str>, u32>>,
-    limits: Limits,
+    limits: PartitionLimits,
     scratch: String,
     /// Pane, segment and row of what a batch adds.
-    placed: Vec<(Key, u32, u32)>,
+    placed: Vec<(PaneKey, u32, u32)>,
 }
 
 /// A partition's state at rest, but for its open panes.
@@ -110,22 +110,22 @@ pub struct PartitionState {
     pub counters: Counters,
     /// What is not settled of its records' times.
     #[serde(default)]
-    pub clock: ClockState,
+    pub clock: PartitionClockState,
 }
 
 impl Partition {
     /// A partition before its first record.
     #[must_use]
     pub fn new(filler: Arc<Filler>, times: Times) -> Self {
-        Self::within(filler, times, Limits::default())
+        Self::within(filler, times, PartitionLimits::default())
     }
 
-    fn within(filler: Arc<Filler>, times: Times, limits: Limits) -> Self {
+    fn within(filler: Arc<Filler>, times: Times, limits: PartitionLimits) -> Self {
         let index = vec![FxHashMap::default(); filler.groupings.all.len()];
         Self {
             filler,
             times,
-            clock: Clock::new(limits.of_clock(times)),
+            clock: PartitionClock::new(limits.of_clock(times)),
             counters: Counters::default(),
             open: BTreeMap::new(),
             apart: BTreeMap::new(),
@@ -145,7 +145,7 @@ impl Partition {
 
     fn go_on(mut self, state: &PartitionState, open: Vec<Pane>) -> Self {
         let p = &mut self;
-        p.clock = Clock::restore(&state.watermark, &state.clock, p.limits.of_clock(p.times));
+        p.clock = PartitionClock::restore(&state.watermark, &state.clock, p.limits.of_clock(p.times));
         p.counters = state.counters;
         for row in open {
             let id = p.intern(row.segment.grouping, &row.segment.name);
@@ -240,15 +240,15 @@ impl Partition {
             let end = start + self.times.pane;
             let mark = self.clock.watermark();
             let (time, opt_out) = (row.time_us, row.opt_out);
-            let record = Record { offset, time, opt_out, counted: false, taken: false };
+            let record = SeenRecord { offset, time, opt_out, counted: false, taken: false };
             // Seen even if it is refused below: after a long gap the first events look far ahead,
             // and only they can move it.
             let key = match self.clock.see(record, appended.is_some()) {
-                Place::Apart { counted } => {
+                Placement::Apart { counted } => {
                     self.count(&record, counted);
                     (true, (end, start))
                 }
-                Place::Open => {
+                Placement::Open => {
                     let late = end <= mark;
                     let close_at = if late { floor(mark, self.times.pane) + self.times.pane } else { end };
                     if self.is_full(mark) && !self.open.contains_key(&(close_at, start)) {
@@ -280,19 +280,19 @@ impl Partition {
         Ok(told)
     }
 
-    fn count(&mut self, record: &Record, counted: bool) {
+    fn count(&mut self, record: &SeenRecord, counted: bool) {
         if counted {
             self.counters.events += 1;
             self.counters.opted_out += u64::from(record.opt_out);
         }
     }
 
-    fn uncount(&mut self, record: &Record) {
+    fn uncount(&mut self, record: &SeenRecord) {
         self.counters.events = self.counters.events.saturating_sub(1);
         self.counters.opted_out = self.counters.opted_out.saturating_sub(u64::from(record.opt_out));
     }
 
-    fn pane(&mut self, (apart, at): Key) -> &mut OpenPane {
+    fn pane(&mut self, (apart, at): PaneKey) -> &mut OpenPane {
         if apart { self.apart.entry(at.1).or_default() } else { self.open.entry(at).or_default() }
     }
 
@@ -329,7 +329,7 @@ impl Partition {
         }
         // What is moved must hold all that was placed there.
         self.fill(batch)?;
-        for Settled { start, records, kept } in settled {
+        for SettledPane { start, records, kept } in settled {
             let pane = self.apart.remove(&start).unwrap_or_default();
             if kept {
                 records.iter().for_each(|r| self.count(r, !r.counted));
@@ -370,7 +370,7 @@ impl Partition {
         g: usize,
         batch: &Batch,
         i: usize,
-        (apart, pane): Key,
+        (apart, pane): PaneKey,
     ) -> (u32, bool) {
         let grouping = &filler.groupings.all[g];
         let dims = &batch.dimensions[i * filler.groupings.dimensions.len()..];

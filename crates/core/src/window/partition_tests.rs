@@ -78,12 +78,17 @@ fn restarted(p: &Partition) -> Partition {
     Partition::within(filler(), p.times, p.limits).go_on(&state, open.collect())
 }
 
-fn ingest(records: &[Record], cuts: &[usize], limits: Limits) -> Outcome {
+fn ingest(records: &[Record], cuts: &[usize], limits: PartitionLimits) -> Outcome {
     play(records, cuts, limits, |_| false)
 }
 
 /// Takes records in, restarted behind the cuts that `restart` picks.
-fn play(records: &[Record], cuts: &[usize], limits: Limits, restart: impl Fn(usize) -> bool) -> Outcome {
+fn play(
+    records: &[Record],
+    cuts: &[usize],
+    limits: PartitionLimits,
+    restart: impl Fn(usize) -> bool,
+) -> Outcome {
     let mut p = Partition::within(filler(), Times { pane: MINUTE, lateness: 2 * MINUTE }, limits);
     let mut cuts: Vec<usize> =
         cuts.iter().map(|c| c % (records.len() + 1)).chain([0, records.len()]).collect();
@@ -150,7 +155,7 @@ proptest! {
         panes in 2usize..12,
         segments in 3usize..9,
     ) {
-        let limits = Limits { panes, segments, names: 2, agree: 15 };
+        let limits = PartitionLimits { panes, segments, names: 2, agree: 15 };
         let whole = ingest(&records, &[], limits);
         for cut in [ingest(&records, &cuts, limits), play(&records, &cuts, limits, |n| restarts[n])] {
             prop_assert_eq!(&whole.refused, &cut.refused);
@@ -161,7 +166,7 @@ proptest! {
 
     #[test]
     fn an_event_is_counted_or_refused_or_undecided_and_counted_where_it_lies(records in records()) {
-        let limits = Limits { agree: 15, ..Limits::default() };
+        let limits = PartitionLimits { agree: 15, ..PartitionLimits::default() };
         let got = ingest(&records, &[], limits);
         let n = |r: &PaneRow| r.contents.sketches[0].as_ref().map_or(0, |s| s.n());
         let regions = got.panes.iter().filter(|p| p.segment.name.starts_with("region="));
@@ -279,7 +284,7 @@ fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
 fn a_full_pane_folds_new_segments_and_counts_an_event_once() {
     let mut records: Vec<Record> = (0..10).map(|i| (0, i % 10, u64::from(i))).collect();
     records.push((0, 1, 77));
-    let got = ingest(&records, &[], Limits { panes: 10, segments: 5, names: 2, agree: 15 });
+    let got = ingest(&records, &[], PartitionLimits { panes: 10, segments: 5, names: 2, agree: 15 });
     let n = |name: &str| {
         let row = got.panes.iter().find(|p| &*p.segment.name == name)?;
         Some(row.contents.sketches[0].as_ref()?.n())
@@ -297,7 +302,7 @@ fn a_full_pane_folds_new_segments_and_counts_an_event_once() {
 fn names_of_segments_that_are_gone_are_forgotten_while_others_are_open() {
     let records: Vec<Record> = (0..3_000).map(|i| (i / 20, (i % 1_500) as u16, i as u64)).collect();
     let every: Vec<usize> = (0..150).map(|i| i * 20).collect();
-    let got = ingest(&records, &every, Limits { panes: 100, segments: 100, names: 10, agree: 15 });
+    let got = ingest(&records, &every, PartitionLimits { panes: 100, segments: 100, names: 10, agree: 15 });
     assert!(got.names < 500, "{} names are kept", got.names);
     assert_eq!(got.panes.iter().filter(|p| p.segment.name.starts_with("tenant=")).count(), 3_000);
     assert!(got.refused.is_empty());

@@ -1,0 +1,102 @@
+//! A feature and its definition.
+
+use super::kinds::{From, Kind, Test, Tolerance};
+use super::watched::Watched;
+use crate::event::{Bounds, Ranges, Stage, Stages, Text};
+use std::sync::Arc;
+
+/// A feature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feature {
+    /// Its name in tables and rules.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Where it is read from.
+    pub from: From,
+    /// The stages whose events it is read from, so that a request counts once.
+    pub stages: Stages,
+    /// `Some(c)`: tested as ln(x + c).
+    pub log: Option<f64>,
+    /// How a number is judged.
+    pub test: Test,
+    /// The bounds that its mean takes a number beyond them for, so that a single one can't carry it away.
+    pub clip: Option<Bounds>,
+    /// The range that the configuration gives to its field; `None`: the schema's.
+    pub range: Option<Bounds>,
+    /// What is tolerated.
+    pub tolerance: Tolerance,
+    /// A dimension within whose values the mean is compared, so that a change of mix is no drift of the feature.
+    pub stratify: Option<Text>,
+    /// The fields that the feature `missing` looks for.
+    pub watched: Option<Arc<Watched>>,
+    /// The text of the definition: sketches made by unlike definitions don't merge.
+    pub definition: String,
+}
+
+impl Feature {
+    /// The same with a range of its field and bounds of clipping that the configuration gives. Only means clip.
+    #[must_use]
+    pub fn bounded(mut self, range: Option<Bounds>, clip: Option<Bounds>) -> Self {
+        self.range = range;
+        self.clip = clip.filter(|_| (self.kind, self.test) == (Kind::Numeric, Test::Mean));
+        self.definition = self.define();
+        self
+    }
+
+    /// What its sketches are made by. Bounds stand in it only where there are any, so that the history of a feature
+    /// goes on that never had one.
+    fn define(&self) -> String {
+        let Self { name, kind, from, log, test, .. } = self;
+        let stages: Vec<_> =
+            Stage::ALL.iter().filter(|s| self.stages.contains(**s)).map(|s| s.name()).collect();
+        let mut out = format!("{name}|{kind:?}|{from:?}|{}|{log:?}|{test:?}", stages.join("+"));
+        for (what, bounds) in [("clip", self.clip), ("range", self.range)] {
+            if let Some(Bounds { low, high }) = bounds {
+                out += &format!("|{what} {low:?} {high:?}");
+            }
+        }
+        out
+    }
+}
+
+/// The ranges of an event's numbers: the schema's, or what features say instead.
+#[must_use]
+pub fn ranges(features: &[Feature]) -> Ranges {
+    let mut out = Ranges::default();
+    for f in features {
+        if let (From::Num(field), Some(range)) = (f.from, f.range) {
+            out.set(field, range);
+        }
+    }
+    out
+}
+
+/// A feature with its definition's text, and the bounds of clipping that its field has by itself.
+#[must_use]
+pub fn feature(
+    name: String,
+    kind: Kind,
+    from: From,
+    stages: &[Stage],
+    log: Option<f64>,
+    test: Test,
+    tolerance: Tolerance,
+) -> Feature {
+    let clip = if let From::Num(field) = from { field.clip() } else { None };
+    let made = Feature {
+        name,
+        kind,
+        from,
+        stages: stages.iter().copied().collect(),
+        log,
+        test,
+        clip: None,
+        range: None,
+        tolerance,
+        stratify: None,
+        watched: None,
+        definition: String::new(),
+    };
+    made.bounded(None, clip)
+}

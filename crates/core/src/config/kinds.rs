@@ -1,0 +1,156 @@
+//! What a feature can be: its kind, where in the event it is read from, how it is tested.
+
+use crate::event::{Bounds, ChosenBy, Flag, Num, Text};
+use serde::{Deserialize, Serialize};
+
+/// What a feature is, and so which sketch and which statistics it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Prompt tokens: full counts and session-wise presence.
+    Tokens,
+    /// One or several values of a category.
+    Categorical,
+    /// A number.
+    Numeric,
+    /// A share of events.
+    Rate,
+    /// The number of events.
+    Volume,
+    /// A vector: centroids and session-wise sums of a projection.
+    Embedding,
+    /// Which fields an event lacks.
+    Missing,
+}
+
+impl Kind {
+    /// Its name in the `kind` column; tokens and what is missing are categories there.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokens | Self::Categorical | Self::Missing => "categorical",
+            Self::Numeric => "numeric",
+            Self::Rate => "rate",
+            Self::Volume => "volume",
+            Self::Embedding => "embedding",
+        }
+    }
+}
+
+/// Where in the event a feature's value stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The event itself.
+    Event,
+    /// The prompt's tokens.
+    Tokens,
+    /// The LoRAs.
+    Loras,
+    /// Whether the event carries an error.
+    Failed,
+    /// Which of the fields that other features read the event lacks.
+    Missing,
+    /// A number.
+    Num(Num),
+    /// A flag.
+    Flag(Flag),
+    /// A text.
+    Text(Text),
+    /// The image's embedding.
+    Embedding,
+    /// The cluster of the reference that the embedding falls into.
+    Content,
+    /// The named style that the embedding is nearest to.
+    Style,
+}
+
+impl From {
+    /// The source of a dotted path, as a user writes it.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        match path {
+            "event" => Some(Self::Event),
+            "prompt.text" | "prompt.token_ids" => Some(Self::Tokens),
+            "model.loras" => Some(Self::Loras),
+            "error" => Some(Self::Failed),
+            "embedding" => Some(Self::Embedding),
+            "embedding.cluster" => Some(Self::Content),
+            "embedding.style" => Some(Self::Style),
+            _ => Num::from_path(path)
+                .map(Self::Num)
+                .or_else(|| Flag::from_path(path).map(Self::Flag))
+                .or_else(|| Text::from_path(path).map(Self::Text)),
+        }
+    }
+
+    /// Every path a feature may name.
+    pub fn paths() -> impl Iterator<Item = &'static str> {
+        ["event", "prompt.text", "prompt.token_ids", "model.loras", "error"]
+            .into_iter()
+            .chain(["embedding", "embedding.cluster", "embedding.style"])
+            .chain(Num::ALL.iter().map(|f| f.path()))
+            .chain(Flag::ALL.iter().map(|f| f.path()))
+            .chain(Text::ALL.iter().map(|f| f.path()))
+    }
+
+    /// Who chooses the names that come from it. Clusters and named styles are the operator's.
+    #[must_use]
+    pub fn chosen_by(self) -> ChosenBy {
+        match self {
+            Self::Loras => ChosenBy::Client,
+            Self::Text(text) => text.chosen_by(),
+            _ => ChosenBy::Operator,
+        }
+    }
+
+    /// Whether values of this source fit a kind.
+    #[must_use]
+    pub fn fits(self, kind: Kind) -> bool {
+        matches!(
+            (self, kind),
+            (Self::Event, Kind::Volume)
+                | (Self::Tokens, Kind::Tokens)
+                | (Self::Loras | Self::Text(_) | Self::Content | Self::Style, Kind::Categorical)
+                | (Self::Embedding, Kind::Embedding)
+                | (Self::Missing, Kind::Missing)
+                | (Self::Failed | Self::Flag(_), Kind::Rate)
+                | (Self::Num(_), Kind::Numeric)
+        )
+    }
+}
+
+/// How a number is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// By its mean, on the test's scale.
+    Mean,
+    /// By the shares of the baseline's deciles.
+    Shape,
+}
+
+/// The effect that is tolerated: the larger of an absolute one and a share of the baseline's mean, on the test's scale.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tolerance {
+    /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of
+    /// `psi_excess`; for what is missing, the share of events that lack a field.
+    pub absolute: f64,
+    /// Share of the baseline's value.
+    pub relative: f64,
+}
+
+/// A number on a test's scale: as it is, or with `Some(c)` as ln(x + c).
+#[must_use]
+pub fn scaled(log: Option<f64>, x: f64) -> f64 {
+    match log {
+        // libm's logarithm is the same on every machine; the platform's need not be, and a sum must be.
+        Some(c) => libm::log(x.max(0.0) + c),
+        None => x,
+    }
+}
+
+/// A number as a mean takes it.
+#[must_use]
+pub fn clipped(clip: Option<Bounds>, x: f64) -> f64 {
+    clip.map_or(x, |bounds| bounds.clip(x))
+}
