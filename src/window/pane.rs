@@ -84,6 +84,15 @@ impl Contents {
         folded.sum()
     }
 
+    /// Makes it cheap to add to several sums.
+    pub fn settle(&mut self) {
+        for sketch in self.sketches.iter_mut().flatten() {
+            if let Body::Category(c) = &mut sketch.body {
+                c.settle();
+            }
+        }
+    }
+
     fn room_for(&mut self, other: &Self) {
         if self.sketches.len() < other.sketches.len() {
             self.sketches.resize_with(other.sketches.len(), || None);
