@@ -375,10 +375,10 @@ fn top(sketch: &Sketch, min_users: u32, value: impl Fn(&str, u64) -> String) -> 
             (named.collect(), s.total())
         }
         Body::Category(s) => {
-            let mut known: Vec<(&str, u64)> =
-                s.values().map(|(v, cells)| (&**v, cells.iter().map(|c| c.1).sum())).collect();
-            known.sort_by_key(|(v, n)| (std::cmp::Reverse(*n), *v));
-            let named = known.into_iter().take(TOP).map(|(v, n)| (value(v, s.users(v)), n));
+            let values = s.values();
+            let mut known: Vec<_> = values.iter().map(|v| (v, v.count())).collect();
+            known.sort_by_key(|(v, n)| (std::cmp::Reverse(*n), v.name));
+            let named = known.into_iter().take(TOP).map(|(v, n)| (value(v.name, v.users), n));
             (named.collect(), s.n())
         }
         Body::Numeric(_) | Body::Rate(_) | Body::Vector(_) | Body::Missing(_) => (Vec::new(), 0),

@@ -49,8 +49,9 @@ pub type Parts<'r> = (&'r Segment, Vec<&'r Filling>);
 /// for each window is little beside what filling it took.
 fn pack_unless_handy(chunk: &mut Filling) {
     let handy = matches!(chunk, Filling::Sketches(_)) && judged(chunk.filled_buckets());
-    if !handy || chunk.held() > HANDY {
-        chunk.pack();
+    match chunk {
+        Filling::Sketches(sketches) if handy && sketches.held() <= HANDY => sketches.settle(),
+        _ => chunk.pack(),
     }
 }
 
@@ -166,8 +167,11 @@ impl Rolled {
                 let hours = self.hours.range(block..block + BLOCK);
                 let parts: Vec<&Filling> =
                     hours.filter_map(|(_, s)| s.segments.get(&segment)).flatten().map(Arc::as_ref).collect();
-                judged(Filling::buckets_of(&parts))
-                    .then(|| Filling::sum(&parts, |_| true).map(|sum| (segment, Filling::Sketches(sum))))
+                judged(Filling::buckets_of(&parts)).then(|| {
+                    let mut sum = Filling::sum(&parts, |_| true)?;
+                    sum.settle();
+                    Ok((segment, Filling::Sketches(sum)))
+                })
             });
             let sums: Vec<(Segment, Filling)> = sums.collect::<Result<_, PackedError>>()?;
             let slot = self.blocks.entry(block).or_default();

@@ -131,7 +131,7 @@ fn value(sketch: Option<&Sketch>) -> ScalarValue {
 fn size(sketch: &Sketch) -> usize {
     let body = match &sketch.body {
         Body::Tokens(s) => s.tokens().size_hint().0 * 32 + s.presence().size_hint().0 * 16,
-        Body::Category(s) => s.values().size_hint().0 * 256,
+        Body::Category(s) => s.kept() * 256,
         Body::Numeric(s) => s.quantiles().by_session().size_hint().0 * 16,
         Body::Rate(_) => 0,
         Body::Vector(s) => 8 * 32 * (s.projected_length() + 16),

@@ -3,14 +3,19 @@
 
 use crate::drift::Sums;
 use crate::drift::session_test::{BUCKETS, MIN_WINDOW_BUCKETS};
-use crate::sketch::{CategorySketch, OTHER};
+use crate::sketch::{CategorySketch, CategoryValue, Cell, OTHER, SortedValues, ValueSum};
+use rustc_hash::FxBuildHasher;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Bins that a baseline's values have, the one for the rest included.
 const MOST_BINS: usize = 256;
 /// The share of a window's events, as one of so many, at which a value is frequent.
 const FREQUENT: u64 = 64;
+/// Slots by which values that may be frequent are looked for.
+const SLOTS: usize = 4096;
 
 /// A baseline's bins.
 #[derive(Debug, Clone)]
@@ -25,17 +30,14 @@ impl CategoryBins {
     /// The bins of a baseline, and its events in each.
     #[must_use]
     pub fn of(baseline: &CategorySketch) -> (Self, Vec<u64>, Sums) {
-        if baseline.values().len() <= MOST_BINS {
-            return Self::of_few(baseline);
-        }
         let mut few = baseline.clone();
         few.fold(MOST_BINS);
         Self::of_few(&few)
     }
 
     fn of_few(baseline: &CategorySketch) -> (Self, Vec<u64>, Sums) {
-        let values: Vec<_> = baseline.values().map(|(v, _)| (Arc::clone(v), baseline.users(v))).collect();
-        let other = values.iter().position(|(v, _)| **v == *OTHER);
+        let values: Vec<_> = baseline.values().iter().map(|v| (Arc::from(v.name), v.users)).collect();
+        let other = values.iter().position(|(v, _): &(Arc<str>, _)| **v == *OTHER);
         let bins = Self { values, other };
         let (counts, sums) = bins.sums(baseline);
         (bins, counts, sums)
@@ -45,9 +47,7 @@ impl CategoryBins {
     #[must_use]
     pub fn counts(&self, window: &CategorySketch) -> Vec<u64> {
         let mut counts = vec![0; self.values.len() + 1];
-        for (bin, cells) in self.placed(window) {
-            counts[bin] += cells.iter().map(|c| c.1).sum::<u64>();
-        }
+        self.each(window, |bin, cells| counts[bin] += cells.iter().map(|c| c.1).sum::<u64>());
         counts
     }
 
@@ -55,12 +55,12 @@ impl CategoryBins {
     #[must_use]
     pub fn sums(&self, window: &CategorySketch) -> (Vec<u64>, Sums) {
         let (mut counts, mut sums) = (vec![0; self.values.len() + 1], Sums::new(self.values.len() + 1));
-        for (bin, cells) in self.placed(window) {
+        self.each(window, |bin, cells| {
             for &(b, n) in cells {
                 counts[bin] += n;
                 sums.s[(b as usize, bin)] += n as f64;
             }
-        }
+        });
         sums.n = [0.0; BUCKETS];
         window.events().iter().for_each(|(b, n, _)| sums.n[b as usize] = n as f64);
         (counts, sums)
@@ -73,33 +73,72 @@ impl CategoryBins {
         self.values.get(bin).map(|(v, users)| (&**v, users | window.users(v)))
     }
 
-    /// A sketch's cells with the bin of their value. Values and bins ascend, so one walk finds all.
-    fn placed<'s>(&'s self, window: &'s CategorySketch) -> impl Iterator<Item = (usize, &'s [(u8, u64)])> {
-        let (mut at, n) = (0, window.n());
-        window.values().map(move |(v, cells)| {
-            loop {
-                match self.values.get(at).map(|(known, _)| (**known).cmp(&**v)) {
-                    Some(Ordering::Less) => at += 1,
-                    Some(Ordering::Equal) => return (at, cells),
-                    Some(Ordering::Greater) | None => return (self.unknown(cells, n), cells),
-                }
-            }
-        })
-    }
-
-    /// The bin of a value that is not among the baseline's. Where these are all that the baseline
-    /// had, it is new. Where rare ones were folded, it may have been one of them, unless it is
-    /// frequent in the window and came in as many session buckets as any judgement takes.
-    fn unknown(&self, cells: &[(u8, u64)], n: u64) -> usize {
-        let frequent = || {
-            let count = cells.iter().map(|c| c.1).sum::<u64>();
-            count.saturating_mul(FREQUENT) >= n && cells.len() >= MIN_WINDOW_BUCKETS
-        };
-        match self.other {
-            Some(other) if !frequent() => other,
-            _ => self.values.len(),
+    /// Hands over all cells of a window with the bin of their value, those of one value maybe in
+    /// several goes. The window's lists are read one after the other, and not merged: bins add up,
+    /// and of a value that has none it is enough to know whether it is frequent.
+    fn each(&self, window: &CategorySketch, mut take: impl FnMut(usize, &[Cell])) {
+        let lists = window.lists();
+        let mut unknown = Vec::new();
+        for list in &lists {
+            self.place(list, |value, bin| match bin {
+                Some(bin) => take(bin, value.cells),
+                None => unknown.push(value),
+            });
+        }
+        let new = self.values.len();
+        let Some(other) = self.other else { return unknown.iter().for_each(|value| take(new, value.cells)) };
+        let frequent = frequent(&unknown, window.n());
+        for value in unknown {
+            let is_new = !frequent.is_empty() && frequent.binary_search(&value.name).is_ok();
+            take(if is_new { new } else { other }, value.cells);
         }
     }
+
+    /// The values of a list, with their bin where they have one. Values and bins ascend, so one
+    /// walk finds all.
+    fn place<'l>(&self, list: &'l SortedValues, mut take: impl FnMut(CategoryValue<'l>, Option<usize>)) {
+        let (mut at, few) = (0, list.len() < self.values.len() / 8);
+        for value in list.iter() {
+            if few {
+                at += self.values[at..].partition_point(|known| *known.0 < *value.name);
+            }
+            let bin = loop {
+                match self.values.get(at).map(|(known, _)| (**known).cmp(value.name)) {
+                    Some(Ordering::Less) => at += 1,
+                    Some(Ordering::Equal) => break Some(at),
+                    Some(Ordering::Greater) | None => break None,
+                }
+            };
+            take(value, bin);
+        }
+    }
+}
+
+/// Of the values that are not among a folded baseline's those that are new, sorted. Any may have
+/// been one of the rare ones, unless it is frequent in the window, which has `n` events, and came in
+/// as many session buckets as any judgement takes. One value may stand in several places.
+fn frequent<'l>(unknown: &[CategoryValue<'l>], n: u64) -> Vec<&'l str> {
+    // First by slot of their hash: most slots have too few events for any of their values.
+    let slot = |name: &str| FxBuildHasher.hash_one(name) as usize % SLOTS;
+    let enough = |count: u64| count.saturating_mul(FREQUENT) >= n;
+    let mut slots = vec![0u64; SLOTS];
+    for value in unknown {
+        let count = &mut slots[slot(value.name)];
+        *count = count.saturating_add(value.count());
+    }
+    if !slots.iter().any(|count| *count > 0 && enough(*count)) {
+        return Vec::new();
+    }
+    let mut sums: BTreeMap<&'l str, ValueSum> = BTreeMap::new();
+    for value in unknown.iter().filter(|value| enough(slots[slot(value.name)])) {
+        sums.entry(value.name).or_default().add(value);
+    }
+    let new = |sum: &ValueSum| {
+        let cells = sum.cells();
+        enough(cells.iter().fold(0, |count, c| c.1.saturating_add(count)))
+            && cells.len() >= MIN_WINDOW_BUCKETS
+    };
+    sums.into_iter().filter(|(_, sum)| new(sum)).map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
@@ -153,5 +192,34 @@ mod tests {
         let mut of_one = window(0);
         (0..200).for_each(|_| of_one.add([&"one".into()], 3, 3, None));
         assert_eq!(bins.counts(&of_one), [600, 300, 300, 0]);
+    }
+
+    /// A value is frequent by its sum, not by what one list has of it.
+    #[test]
+    fn bins_of_a_sum_of_lists_are_those_of_one_list() {
+        let known = [("a".to_owned(), 300), ("b".to_owned(), 300)];
+        let (bins, ..) = CategoryBins::of(&sketch(known.into_iter().chain(tail(0, 5_000))));
+        let part = |i: usize| {
+            let mut part = sketch([("a".into(), 9), ("few".into(), 20)]);
+            part.merge(&sketch(tail(6_000 + 40 * i, 50)));
+            (0..=i % 2).for_each(|k| part.add([&"fresh".into()], ((2 * i + k) % 32) as u8, i as u64, None));
+            part
+        };
+        let (mut lists, mut counted) = (CategorySketch::default(), CategorySketch::default());
+        for i in 0..20 {
+            let mut settled = part(i);
+            counted.merge(&settled);
+            if i > 2 {
+                settled.settle();
+            }
+            lists.merge(&settled);
+        }
+        assert!(lists.lists().len() > 10);
+        assert_eq!(counted, lists);
+        let (counts, sums) = bins.sums(&lists);
+        assert_eq!(counts, bins.sums(&counted).0);
+        assert_eq!(sums.s, bins.sums(&counted).1.s);
+        assert_eq!(counts[1], 180);
+        assert_eq!((lists.count("fresh") * FREQUENT >= lists.n(), counts[3]), (true, 430));
     }
 }

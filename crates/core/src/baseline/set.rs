@@ -195,6 +195,7 @@ impl BaselineSet {
             }
             sums[pair[0]] = shorter;
         }
+        sums.iter_mut().for_each(|sum| sum.contents.settle());
         Ok(sums)
     }
 }

@@ -4,9 +4,10 @@ use super::codec::{DecodeError, Reader, Writer};
 use super::columns::spilled;
 use super::distinct::Distinct;
 use super::session::{BucketSums, SESSION_BUCKETS};
+use super::sorted_values::{CategoryValue, Cell, SortedValues, ValueSum};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The value that takes what no longer fits.
@@ -19,22 +20,36 @@ pub const MAX_VALUES: usize = 4096;
 /// [`CategorySketch::fold`]. Few in this crate's tests, so that they see what happens beyond.
 pub const MAX_STRETCH_VALUES: usize = if cfg!(test) { 3 } else { 1024 };
 
+/// Lists of values that a sum keeps beside each other before it makes one of them.
+const MOST_LISTS: usize = 32;
+
 /// The sketch of a categorical feature. An event counts once in each value it carries (several for
 /// LoRAs), and in [`OTHER`] once for each of its values that were folded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// Its values are the sum of those that were counted one by one and of lists that don't change: so
+/// a window's sum shares the lists of its hours instead of copying each name.
+#[derive(Debug, Clone, Default)]
 pub struct CategorySketch {
-    values: BTreeMap<Arc<str>, Held>,
+    counted: HashMap<Arc<str>, Held>,
+    lists: SmallVec<[Arc<SortedValues>; 1]>,
     events: BucketSums,
     sessions: Distinct,
 }
 
-/// What is kept of a value.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+impl PartialEq for CategorySketch {
+    fn eq(&self, other: &Self) -> bool {
+        self.events == other.events && self.sessions == other.sessions && self.values() == other.values()
+    }
+}
+
+impl Eq for CategorySketch {}
+
+/// What is kept of a value that is counted.
+#[derive(Debug, Clone, Default)]
 struct Held {
-    /// Bit `hash(user) mod 64` of every user who sent it: never more bits than distinct users.
     users: u64,
-    /// (session bucket, events), ascending. Most values of an open-ended category have one bucket.
-    cells: SmallVec<[(u8, u64); 1]>,
+    /// Ascending. Most values of an open-ended category have one bucket.
+    cells: SmallVec<[Cell; 1]>,
 }
 
 impl Held {
@@ -45,13 +60,13 @@ impl Held {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
-        self.users |= other.users;
-        other.cells.iter().for_each(|(b, n)| self.bump(*b, *n));
+    fn merge(&mut self, users: u64, cells: &[Cell]) {
+        self.users |= users;
+        cells.iter().for_each(|(b, n)| self.bump(*b, *n));
     }
 
-    fn count(&self) -> u64 {
-        self.cells.iter().fold(0, |sum, c| sum.saturating_add(c.1))
+    fn named<'a>(&'a self, name: &'a str) -> CategoryValue<'a> {
+        CategoryValue { name, users: self.users, cells: &self.cells }
     }
 }
 
@@ -70,8 +85,9 @@ impl CategorySketch {
         session: u64,
         user: Option<u64>,
     ) {
+        self.count_all();
         for v in values {
-            if !self.values.contains_key(v) && self.values.len() >= MAX_VALUES {
+            if self.counted.len() >= MAX_VALUES && !self.counted.contains_key(v) {
                 self.count_one(OTHER, || Arc::from(OTHER), bucket, user);
             } else {
                 self.count_one(v, || Arc::clone(v), bucket, user);
@@ -98,33 +114,71 @@ impl CategorySketch {
     }
 
     fn count_one(&mut self, v: &str, new: impl FnOnce() -> Arc<str>, bucket: u8, user: Option<u64>) {
-        let held = match self.values.get_mut(v) {
+        let held = match self.counted.get_mut(v) {
             Some(held) => held,
-            None => self.values.entry(new()).or_default(),
+            None => self.counted.entry(new()).or_default(),
         };
         held.users |= bit(user);
         held.bump(bucket, 1);
     }
 
-    /// Adds another's counts and unites users and sessions.
-    pub fn merge(&mut self, other: &Self) {
-        for (v, theirs) in &other.values {
-            match self.values.get_mut(v) {
-                Some(mine) => mine.merge(theirs),
-                None => {
-                    self.values.insert(Arc::clone(v), theirs.clone());
+    /// Counts the values of all lists one by one.
+    fn count_all(&mut self) {
+        for list in std::mem::take(&mut self.lists) {
+            for value in list.iter() {
+                match self.counted.get_mut(value.name) {
+                    Some(held) => held.merge(value.users, value.cells),
+                    None => {
+                        let held = Held { users: value.users, cells: SmallVec::from_slice(value.cells) };
+                        self.counted.insert(Arc::from(value.name), held);
+                    }
                 }
             }
+        }
+    }
+
+    /// Adds another's counts and unites users and sessions.
+    pub fn merge(&mut self, other: &Self) {
+        for (v, theirs) in &other.counted {
+            match self.counted.get_mut(v) {
+                Some(mine) => mine.merge(theirs.users, &theirs.cells),
+                None => {
+                    self.counted.insert(Arc::clone(v), theirs.clone());
+                }
+            }
+        }
+        self.lists.extend(other.lists.iter().cloned());
+        if self.lists.len() > MOST_LISTS {
+            self.unite_lists();
         }
         self.events.merge(&other.events);
         self.sessions.merge(&other.sessions);
     }
 
+    /// Makes one list of all but the one that holds most of the values, so that what is added a
+    /// little at a time isn't copied each time.
+    fn unite_lists(&mut self) {
+        let most = self.lists.iter().map(|l| l.len()).sum::<usize>() / 2;
+        let (large, small): (Vec<_>, Vec<_>) = self.lists.drain(..).partition(|l| l.len() > most);
+        let small: Vec<&SortedValues> = small.iter().map(Arc::as_ref).collect();
+        self.lists.extend(large);
+        self.lists.push(Arc::new(SortedValues::sum(&small)));
+    }
+
+    /// Makes its values one list: what will be added to several sums costs them little then.
+    pub fn settle(&mut self) {
+        if !self.counted.is_empty() || self.lists.len() > 1 {
+            self.lists = SmallVec::from_buf([self.values()]);
+            self.counted = HashMap::new();
+        }
+    }
+
     /// Takes off the sums that were once added; users and sessions stay as they are.
     pub fn subtract(&mut self, other: &Self) {
-        for (v, theirs) in &other.values {
-            if let Some(mine) = self.values.get_mut(v) {
-                for (b, n) in &theirs.cells {
+        self.count_all();
+        for theirs in other.values().iter() {
+            if let Some(mine) = self.counted.get_mut(theirs.name) {
+                for (b, n) in theirs.cells {
                     if let Ok(i) = mine.cells.binary_search_by_key(b, |c| c.0) {
                         mine.cells[i].1 = mine.cells[i].1.saturating_sub(*n);
                     }
@@ -132,7 +186,7 @@ impl CategorySketch {
                 mine.cells.retain(|c| c.1 > 0);
             }
         }
-        self.values.retain(|_, held| !held.cells.is_empty());
+        self.counted.retain(|_, held| !held.cells.is_empty());
         self.events.subtract(&other.events);
     }
 
@@ -142,41 +196,52 @@ impl CategorySketch {
     /// most frequent stay, of equally frequent ones the first by name: what stays depends on what
     /// the sketch holds and on nothing else.
     pub fn fold(&mut self, most: usize) -> u64 {
-        if self.values.len() <= most {
+        if self.kept() <= most {
             return 0;
         }
-        let of_several = self.values.iter().filter(|(v, held)| &***v != OTHER && held.cells.len() > 1);
-        let mut ranks: Vec<(Reverse<u64>, Arc<str>)> =
-            of_several.map(|(v, held)| (Reverse(held.count()), Arc::clone(v))).collect();
-        let room = most.saturating_sub(1);
-        let last = if ranks.len() > room {
-            (room > 0).then(|| ranks.select_nth_unstable(room - 1).1.clone())
-        } else {
-            ranks.into_iter().max()
-        };
-        let stays = |v: &Arc<str>, held: &Held| {
-            let rank = |last: &(Reverse<u64>, Arc<str>)| (Reverse(held.count()), v) <= (last.0, &last.1);
-            held.cells.len() > 1 && last.as_ref().is_some_and(rank)
-        };
-        let (mut other, mut folded) = (Held::default(), 0);
-        self.values.retain(|v, held| {
-            let stays = &**v == OTHER || stays(v, held);
-            if !stays {
-                other.merge(held);
+        if self.lists.is_empty() {
+            // Not sorted first: few of the names may be left.
+            let last = LastLeft::of(self.counted.iter().map(|(v, held)| held.named(v)), most);
+            let (mut other, mut folded) = (Held::default(), 0);
+            self.counted.retain(|v, held| {
+                let stays = last.leaves(&held.named(v));
+                if !stays {
+                    other.merge(held.users, &held.cells);
+                    folded += 1;
+                }
+                stays
+            });
+            self.counted.entry(Arc::from(OTHER)).or_default().merge(other.users, &other.cells);
+            self.counted.shrink_to_fit();
+            return folded;
+        }
+        self.settle();
+        let all = self.values();
+        if all.len() <= most {
+            return 0;
+        }
+        let last = LastLeft::of(all.iter(), most);
+        let (mut left, mut other, mut folded) = (SortedValues::default(), ValueSum::default(), 0);
+        for value in all.iter() {
+            if last.leaves(&value) {
+                left.push(value);
+            } else {
+                other.add(&value);
                 folded += 1;
             }
-            stays
-        });
-        self.values.entry(Arc::from(OTHER)).or_default().merge(&other);
+        }
+        let mut of_other = SortedValues::default();
+        of_other.push(CategoryValue { name: OTHER, users: other.users(), cells: &other.cells() });
+        self.lists = SmallVec::from_buf([Arc::new(SortedValues::sum(&[&left, &of_other]))]);
         folded
     }
 
-    /// Bytes of memory beside itself, about: of the map's nodes it counts what is used, and names
-    /// as if nobody shared them.
+    /// Bytes of memory beside itself, about: of names that are counted as if nobody shared them.
     pub(super) fn held(&self) -> usize {
         let each = size_of::<(Arc<str>, Held)>() + 2 * size_of::<usize>();
-        let values = self.values.iter().map(|(v, held)| each + v.len() + spilled(&held.cells));
-        values.sum::<usize>() + self.events.held() + self.sessions.held()
+        let counted = self.counted.iter().map(|(v, held)| each + v.len() + spilled(&held.cells));
+        let lists = self.lists.iter().map(|list| size_of::<SortedValues>() + list.held());
+        counted.chain(lists).sum::<usize>() + spilled(&self.lists) + self.events.held() + self.sessions.held()
     }
 
     /// Events counted.
@@ -185,21 +250,58 @@ impl CategorySketch {
         self.events.n()
     }
 
-    /// Values and their events per session bucket, sorted by value.
-    pub fn values(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &[(u8, u64)])> {
-        self.values.iter().map(|(v, held)| (v, held.cells.as_slice()))
+    /// How many values are kept, or a few more: one that stands in several lists counts in each.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.counted.len() + self.lists.iter().map(|l| l.len()).sum::<usize>()
+    }
+
+    /// Its values, sorted.
+    #[must_use]
+    pub fn values(&self) -> Arc<SortedValues> {
+        let lists = self.lists();
+        match &lists[..] {
+            [] => Arc::default(),
+            [one] => Arc::clone(one),
+            several => {
+                let several: Vec<&SortedValues> = several.iter().map(Arc::as_ref).collect();
+                Arc::new(SortedValues::sum(&several))
+            }
+        }
+    }
+
+    /// Lists whose sum its values are: a value may stand in several of them.
+    #[must_use]
+    pub fn lists(&self) -> SmallVec<[Arc<SortedValues>; 1]> {
+        let mut lists = self.lists.clone();
+        if !self.counted.is_empty() {
+            let mut sorted: Vec<CategoryValue<'_>> =
+                self.counted.iter().map(|(v, held)| held.named(v)).collect();
+            sorted.sort_unstable_by_key(|v| v.name);
+            let mut list = SortedValues::with_capacity(sorted.len());
+            sorted.into_iter().for_each(|v| list.push(v));
+            list.shrink();
+            lists.push(Arc::new(list));
+        }
+        lists
+    }
+
+    /// What is kept of a value, in the list of those counted and in the others.
+    fn of<'s>(&'s self, value: &'s str) -> impl Iterator<Item = CategoryValue<'s>> {
+        let counted = self.counted.get(value).map(|held| held.named(value));
+        counted.into_iter().chain(self.lists.iter().filter_map(move |list| list.get(value)))
     }
 
     /// Events that carry a value.
     #[must_use]
     pub fn count(&self, value: &str) -> u64 {
-        self.values.get(value).map_or(0, Held::count)
+        self.of(value).fold(0, |sum, v| sum.saturating_add(v.count()))
     }
 
     /// Bit `hash(user) mod 64` of every user who sent a value.
     #[must_use]
     pub fn users(&self, value: &str) -> u64 {
-        self.values.get(value).map_or(0, |held| held.users)
+        self.of(value).fold(0, |all, v| all | v.users)
     }
 
     /// Events per session bucket.
@@ -215,12 +317,13 @@ impl CategorySketch {
     }
 
     pub(super) fn write(&self, w: &mut Writer) {
-        w.uint(self.values.len() as u64);
-        for (v, held) in &self.values {
-            w.text(v);
-            w.uint(held.users);
-            w.u8(held.cells.len() as u8);
-            for &(b, n) in &held.cells {
+        let values = self.values();
+        w.uint(values.len() as u64);
+        for value in values.iter() {
+            w.text(value.name);
+            w.uint(value.users);
+            w.u8(value.cells.len() as u8);
+            for &(b, n) in value.cells {
                 w.u8(b);
                 w.uint(n);
             }
@@ -231,25 +334,57 @@ impl CategorySketch {
 
     /// Reads a sketch back; `with_users` is false for what was written before users were kept.
     pub(super) fn read(r: &mut Reader<'_>, with_users: bool) -> Result<Self, DecodeError> {
-        let mut out = Self::default();
-        for _ in 0..r.length()? {
-            let v: Arc<str> = Arc::from(r.text()?);
-            if out.values.last_key_value().is_some_and(|l| l.0 >= &v) {
+        let n = r.length()?;
+        let mut list = SortedValues::with_capacity(n.min(MAX_VALUES));
+        let mut cells: SmallVec<[Cell; SESSION_BUCKETS]> = SmallVec::new();
+        for _ in 0..n {
+            let name = r.text()?;
+            if list.last_name().is_some_and(|last| last >= name) {
                 return r.impossible("category");
             }
-            let mut held = Held { users: if with_users { r.uint()? } else { 0 }, ..Held::default() };
+            let users = if with_users { r.uint()? } else { 0 };
+            cells.clear();
             for _ in 0..r.u8()? {
                 let c = (r.u8()?, r.uint()?);
-                if c.0 as usize >= SESSION_BUCKETS || held.cells.last().is_some_and(|l| l.0 >= c.0) {
+                if c.0 as usize >= SESSION_BUCKETS || cells.last().is_some_and(|l| l.0 >= c.0) {
                     return r.impossible("session bucket");
                 }
-                held.cells.push(c);
+                cells.push(c);
             }
-            out.values.insert(v, held);
+            list.push(CategoryValue { name, users, cells: &cells });
         }
-        out.events = BucketSums::read(r)?;
-        out.sessions = Distinct::read(r)?;
+        let mut out = Self { events: BucketSums::read(r)?, sessions: Distinct::read(r)?, ..Self::default() };
+        if !list.is_empty() {
+            out.lists.push(Arc::new(list));
+        }
         Ok(out)
+    }
+}
+
+/// The last of the values that are left where they are bounded, by rank: see
+/// [`CategorySketch::fold`].
+struct LastLeft(Option<(Reverse<u64>, String)>);
+
+impl LastLeft {
+    /// Of these values, where `most` are left.
+    fn of<'a>(values: impl Iterator<Item = CategoryValue<'a>>, most: usize) -> Self {
+        let of_several = values.filter(|v| v.name != OTHER && v.cells.len() > 1);
+        let mut ranks: Vec<(Reverse<u64>, &str)> = of_several.map(|v| (Reverse(v.count()), v.name)).collect();
+        let room = most.saturating_sub(1);
+        let last = if ranks.len() > room {
+            (room > 0).then(|| *ranks.select_nth_unstable(room - 1).1)
+        } else {
+            ranks.into_iter().max()
+        };
+        Self(last.map(|(count, name)| (count, name.to_owned())))
+    }
+
+    /// Whether a value is left.
+    fn leaves(&self, value: &CategoryValue<'_>) -> bool {
+        let ranks = |(count, name): &(Reverse<u64>, String)| {
+            (Reverse(value.count()), value.name) <= (*count, name.as_str())
+        };
+        value.name == OTHER || value.cells.len() > 1 && self.0.as_ref().is_some_and(ranks)
     }
 }
 
@@ -267,8 +402,8 @@ mod tests {
         s
     }
 
-    fn names(s: &CategorySketch) -> Vec<&str> {
-        s.values().map(|(v, _)| &**v).collect()
+    fn names(s: &CategorySketch) -> Vec<String> {
+        s.values().iter().map(|v| v.name.to_owned()).collect()
     }
 
     #[test]
@@ -290,15 +425,15 @@ mod tests {
         assert_eq!(s.fold(3), 2, "d of one bucket, and c behind b by name");
         assert_eq!(names(&s), [OTHER, "a", "b"]);
         assert_eq!(s.count(OTHER), 7);
-        assert_eq!(s.values().next().unwrap().1, [(1, 1), (2, 1), (4, 5)]);
+        assert_eq!(s.values().get(OTHER).unwrap().cells, [(1, 1), (2, 1), (4, 5)]);
         assert_eq!(s.users(OTHER), 1 << 1 | 1 << 2 | 1 << 4);
         assert_eq!((s.events(), s.sessions()), (before.events(), before.sessions()));
         assert_eq!(s.fold(3), 0);
         assert_eq!(s.fold(2), 1);
-        assert_eq!((names(&s), s.count(OTHER)), (vec![OTHER, "a"], 9));
+        assert_eq!((names(&s), s.count(OTHER)), (vec![OTHER.to_owned(), "a".to_owned()], 9));
         assert_eq!((s.fold(1), s.count(OTHER), names(&s).len()), (1, 12, 1));
         let mut singles = of(&[("a", &[1]), ("b", &[2]), ("c", &[3])]);
-        assert_eq!((singles.fold(2), names(&singles)), (3, vec![OTHER]));
+        assert_eq!((singles.fold(2), names(&singles)), (3, vec![OTHER.to_owned()]));
     }
 
     #[test]
@@ -315,7 +450,53 @@ mod tests {
         let forth = sum(events.iter().collect());
         assert_eq!(forth, sum(events.iter().rev().collect()));
         assert_eq!((forth.values().len(), forth.n()), (20, 600));
-        assert_eq!(forth.values().flat_map(|v| v.1).map(|c| c.1).sum::<u64>(), 600);
+        assert_eq!(forth.values().iter().map(|v| v.count()).sum::<u64>(), 600);
+    }
+
+    /// A sum of lists, of values counted one by one and of both is one sum, whatever came first and
+    /// was settled on the way.
+    #[test]
+    fn a_sum_does_not_depend_on_how_its_values_are_kept() {
+        let one = |i: usize| {
+            let name = |k: usize| Arc::<str>::from(format!("v{}", (i * 7 + k * 3) % 23));
+            let mut s = CategorySketch::default();
+            (0..4).for_each(|k| s.add([&name(k)], ((i + k) % 32) as u8, i as u64, Some(k as u64)));
+            s
+        };
+        let parts: Vec<CategorySketch> = (0..3 * MOST_LISTS).map(one).collect();
+        let mut counted = CategorySketch::default();
+        parts.iter().for_each(|part| counted.merge(part));
+        assert!(counted.lists.is_empty());
+        let mut listed = CategorySketch::default();
+        for (i, part) in parts.iter().rev().enumerate() {
+            let mut part = part.clone();
+            if i % 3 > 0 {
+                part.settle();
+            }
+            listed.merge(&part);
+            assert!(listed.lists.len() <= MOST_LISTS);
+        }
+        assert!(listed.lists.len() > 1 && !listed.counted.is_empty());
+        let bytes = |s: &CategorySketch| {
+            let mut w = Writer::default();
+            s.write(&mut w);
+            w.bytes
+        };
+        assert_eq!(listed, counted);
+        assert_eq!(bytes(&listed), bytes(&counted));
+        assert_eq!((listed.count("v5"), listed.users("v5")), (counted.count("v5"), counted.users("v5")));
+        let mut settled = listed.clone();
+        settled.settle();
+        assert_eq!((settled.lists.len(), settled.counted.len(), settled.kept()), (1, 0, 23));
+        for most in [30, 23, 9, 2] {
+            let folded = counted.fold(most);
+            assert_eq!((listed.fold(most), settled.fold(most)), (folded, folded));
+            assert!(listed == counted && settled == counted);
+        }
+        // Counting goes on from a list.
+        let more: Arc<str> = "more".into();
+        [&mut counted, &mut listed].into_iter().for_each(|s| s.add([&more], 1, 1, None));
+        assert_eq!(listed, counted);
     }
 
     #[test]

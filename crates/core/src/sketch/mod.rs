@@ -14,6 +14,7 @@ mod missing;
 mod quantile;
 mod scalar;
 mod session;
+mod sorted_values;
 mod tokens;
 mod vector;
 
@@ -24,6 +25,7 @@ pub use missing::{MAX_GROUPS, MissingGroup, MissingSketch};
 pub use quantile::{Quantiles, RELATIVE_ERROR};
 pub use scalar::{NumericSketch, RateSketch};
 pub use session::{BucketSums, SESSION_BUCKETS, session_bucket};
+pub use sorted_values::{CategoryValue, Cell, SortedValues, ValueSum};
 pub use tokens::{TOKEN_BINS, TokenCount, TokenSketch, token_bin};
 pub use vector::VectorSketch;
 

@@ -74,14 +74,26 @@ impl Contents {
         Ok(())
     }
 
-    /// Bounds the values of each category to `most`; returns how many were folded.
+    /// Bounds the values of each category to `most`; returns how many were folded. What is left is
+    /// cheap to copy and to add to several sums.
     pub fn fold(&mut self, most: usize) -> u64 {
         let all = self.sketches.iter_mut().flatten();
         let folded = all.map(|s| match &mut s.body {
             Body::Category(c) => c.fold(most),
             _ => 0,
         });
-        folded.sum()
+        let folded = folded.sum();
+        self.settle();
+        folded
+    }
+
+    /// Makes it cheap to copy and to add to several sums.
+    pub fn settle(&mut self) {
+        for sketch in self.sketches.iter_mut().flatten() {
+            if let Body::Category(c) = &mut sketch.body {
+                c.settle();
+            }
+        }
     }
 
     fn room_for(&mut self, other: &Self) {
