@@ -19,7 +19,7 @@ pub use outbox::{Backoff, Outbox, SinkStatus, Watch};
 pub use row::{AlertRow, AlertState};
 pub use rule::{CompiledRule, EvaluateError, Judgement, Known, Outcome, RuleError, RuleInfo, Rules};
 pub use state::{AlertBook, Observation};
-pub use table::{alerts_batch, alerts_from_batch, alerts_schema};
+pub use table::{alerts_batch, alerts_by_date, alerts_from_batch, alerts_schema};
 pub use webhook::Webhook;
 
 #[cfg(test)]

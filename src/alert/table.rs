@@ -2,10 +2,12 @@
 
 use super::row::{AlertRow, AlertState, verdict_from_name};
 use crate::config::Severity;
+use crate::store::panes::PaneFileError;
 use crate::store::rows::{
     Contributor, Verdict, contributors, contributors_type, counts, lists, numbers, texts, timestamp,
     timestamps,
 };
+use crate::store::tables::batches_by_date;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Field, Float64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt64Type,
@@ -79,6 +81,15 @@ pub fn alerts_batch(rows: &[AlertRow]) -> Result<RecordBatch, ArrowError> {
         text(|r| &r.summary),
     ];
     RecordBatch::try_new(alerts_schema(), columns)
+}
+
+/// Rows of `alerts`, a batch per date with the date's start, as [`crate::store::tables::Stager`] takes
+/// them.
+///
+/// # Errors
+/// Those of [`alerts_batch`].
+pub fn alerts_by_date(rows: &[AlertRow]) -> Result<Vec<(i64, RecordBatch)>, PaneFileError> {
+    batches_by_date(rows, |r| r.at, alerts_batch)
 }
 
 /// Rows back from a batch of [`alerts_schema`], for delivery after a restart. Columns that are not of the schema are ignored.

@@ -5,6 +5,7 @@ mod evaluate;
 mod evaluating;
 mod evaluation;
 mod evaluator_task;
+mod exclusions;
 mod feed;
 mod history;
 mod ingest;

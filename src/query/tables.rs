@@ -1,9 +1,10 @@
 //! The public tables as queries see them: their names, and the columns they have before the first file is written.
 
 use crate::alert::alerts_schema;
+use crate::store::exclusions::exclusions_schema;
 use crate::store::panes;
+use crate::store::rejects::rejects_schema;
 use crate::store::rows::windows_schema;
-use crate::store::tables::{exclusions_schema, rejects_schema};
 use crate::store::vectors::vectors_schema;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use std::sync::Arc;

@@ -5,7 +5,8 @@
 
 use super::chain::{Chain, ChainError};
 use super::panes::{PaneFileError, to_parquet, writer_properties};
-use super::tables::{RejectRow, Staged, publish, rejects_batch};
+use super::rejects::{RejectRow, rejects_batch};
+use super::tables::{StagedFile, publish};
 use super::{Storage, StorageError};
 use crate::enrich::Clean;
 use crate::enrich::hash::short_hash;
@@ -61,7 +62,7 @@ pub struct ArchiveCommit {
     /// Rows archived so far.
     pub rows: u64,
     /// Files that this commit names.
-    pub files: Vec<Staged>,
+    pub files: Vec<StagedFile>,
     /// The topic's id, where the brokers tell it.
     #[serde(default)]
     pub log: Option<String>,
@@ -387,10 +388,10 @@ impl ArchivePartition {
         Ok(wrote)
     }
 
-    fn stage(&self, from: String, to: String, bytes: &[u8]) -> Result<Staged, ArchiveWriteError> {
+    fn stage(&self, from: String, to: String, bytes: &[u8]) -> Result<StagedFile, ArchiveWriteError> {
         let put: Result<(), StorageError> = self.target.storage.put(&from, bytes.to_vec());
         put.map_err(|e| self.failed(e))?;
-        Ok(Staged { from, to })
+        Ok(StagedFile { from, to })
     }
 }
 

@@ -2,9 +2,11 @@
 
 pub mod archive_writer;
 pub mod chain;
+pub mod exclusions;
 mod local;
 mod pane_table;
 pub mod panes;
+pub mod rejects;
 pub mod rows;
 pub(crate) mod sound;
 mod storage;
