@@ -6,7 +6,7 @@ use super::exclusions::exclusion_batches;
 use super::history::{self, Days, day_file};
 use super::ingest::{Committed, PartitionCommit};
 use super::job::Job;
-use super::progress::{Fired, Progress};
+use super::progress::{FiredAlert, Progress};
 use super::sweep;
 use crate::alert::{AlertRow, AlertState, alerts_by_date};
 use crate::event::time::{DAY, HOUR, floor};
@@ -477,16 +477,16 @@ impl EvaluatorTask {
         self.dirty = false;
         self.sweep();
         Progress::add(&self.progress.windows, windows);
-        Progress::add(&self.progress.alerts, outputs.alerts.len() as u64);
+        Progress::add(&self.progress.alert_rows, outputs.alerts.len() as u64);
         let firing = outputs.alerts.iter().filter(|a| a.state == AlertState::Firing);
-        Progress::add(&self.progress.firing, firing.clone().count() as u64);
+        Progress::add(&self.progress.alerts_fired, firing.clone().count() as u64);
         let mut standing = self.progress.standing.lock();
         standing.counts.add(&outputs.judged);
         standing.nearest = self.evaluator.judging().nearest();
         standing.waiting = self.evaluator.judging().waiting();
         if let Some(a) = firing.max_by_key(|a| a.at) {
             let (rule, segment) = (Arc::from(&*a.rule), Arc::from(&*a.segment));
-            standing.fired = Some(Fired { rule, segment, at: a.at });
+            standing.fired = Some(FiredAlert { rule, segment, at: a.at });
         }
         drop(standing);
         *self.progress.evaluator_bytes.lock() = self.evaluator.held();

@@ -2,7 +2,7 @@
 
 use super::evaluation::Exclusion;
 use crate::store::exclusions::{ExclusionRow, exclusions_batch};
-use crate::store::panes::{Names, PaneFileError};
+use crate::store::panes::{PaneFileError, TableNames};
 use crate::store::tables::batches_by_date;
 use arrow::array::RecordBatch;
 
@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 /// When the columns don't fit the schema, which is a mistake in the code.
 pub(super) fn exclusion_batches(
     exclusions: &[Exclusion],
-    names: &Names,
+    names: &TableNames,
 ) -> Result<Vec<(i64, RecordBatch)>, PaneFileError> {
     let rows: Vec<ExclusionRow<'_>> = exclusions
         .iter()

@@ -219,7 +219,7 @@ impl Owned {
     #[must_use]
     pub fn of(mut self, job: &Arc<Job>) -> Self {
         self.job = Arc::clone(job);
-        self.chain.store_in(&job.storage);
+        self.chain.set_storage(&job.storage);
         self
     }
 

@@ -1,10 +1,11 @@
-//! The public tables as files: a file per table, commit and UTC date. Each is staged first, named in
-//! a commit, and gets its public name only then.
+//! The public tables as files: a file per table, commit and UTC date. Each is staged first, named
+//! in a commit, and gets its public name only then.
 //!
 //! This file knows tables by their name. Whoever owns a table's rows makes the record batches.
 
-use super::panes::{PaneFileError, all_to_parquet};
-use super::storage::{Storage, StorageError};
+use super::error::{PaneFileError, StorageError};
+use super::parquet_file::all_to_parquet;
+use super::storage::Storage;
 use crate::event::time::{DAY, date, floor};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
