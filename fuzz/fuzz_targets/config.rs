@@ -9,7 +9,7 @@ use driftglass::config::{Config, ConfigError, parse};
 use driftglass::engine::compile_rules;
 use driftglass::enrich::{Batch, Enricher, IdHasher, Plan};
 use driftglass::event::decode;
-use driftglass::store::panes::Names;
+use driftglass::store::panes::TableNames;
 use driftglass::window::{Filler, Origins, Partition, Reach, Times};
 use driftglass_fuzz::{EVENTS, MIB, bounded};
 use libfuzzer_sys::fuzz_target;
@@ -64,7 +64,7 @@ fn used(config: &Config) {
         assert!(length.to_string().parse::<Span>() == Ok(length), "a window's name is not its length");
         assert!(rolling.slide() > 0);
     }
-    let names = Names::new(Arc::clone(&groupings), &features);
+    let names = TableNames::new(Arc::clone(&groupings), &features);
     if (1..=MAX_RULES).contains(&config.rules.len())
         && let Err(mistake) = compile_rules(config, &names, None)
     {

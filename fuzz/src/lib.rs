@@ -6,7 +6,7 @@ use driftglass::enrich::reference::Reference;
 use driftglass::enrich::vectors::{Head, Style, Takes, VectorPlan};
 use driftglass::enrich::{IdHasher, Plan};
 use driftglass::sketch::Sketch;
-use driftglass::store::panes::Names;
+use driftglass::store::panes::TableNames;
 use driftglass::window::{Contents, Filler, Times};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -144,7 +144,7 @@ pub struct Sample {
     /// Its groupings.
     pub groupings: Arc<Groupings>,
     /// Names for its files.
-    pub names: Names,
+    pub names: TableNames,
     /// Pane length and lateness.
     pub times: Times,
 }
@@ -176,7 +176,8 @@ pub static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
         vectors: Some(Arc::new(vectors)),
     });
     let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
-    let names = Names::new(Arc::clone(&groupings), &plan.features).with_definitions(filler.definitions());
+    let names =
+        TableNames::new(Arc::clone(&groupings), &plan.features).with_definitions(filler.definitions());
     let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
     Sample { config, plan, filler, groupings, names, times }
 });

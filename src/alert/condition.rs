@@ -1,4 +1,5 @@
-//! A rule's condition: a SQL expression over a row of `windows`, planned once at start and evaluated over whole batches.
+//! A rule's condition: a SQL expression over a row of `windows`, planned once at start and
+//! evaluated over whole batches.
 
 use crate::config::near::{listed, near, nearest};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a condition may name.
-pub(super) struct Columns<'a> {
+pub(super) struct ConditionColumns<'a> {
     /// The columns of `windows`.
     pub schema: &'a SchemaRef,
     /// The values that a text column can have in the rule's rows; `None`: any.
@@ -26,7 +27,7 @@ pub(super) struct Columns<'a> {
 #[derive(Debug)]
 pub(super) struct Condition {
     expr: Arc<dyn PhysicalExpr>,
-    /// The columns that it names, in the order of its plan: no others are gathered.
+    /// The columns that it names, in the order of its plan. No others are read.
     columns: SchemaRef,
 }
 
@@ -35,22 +36,22 @@ impl Condition {
     ///
     /// # Errors
     /// A line about what is wrong, where, and which column is near.
-    pub(super) fn plan(context: &SessionContext, when: &str, known: &Columns<'_>) -> Result<Self, String> {
+    pub(super) fn plan(
+        context: &SessionContext,
+        when: &str,
+        known: &ConditionColumns<'_>,
+    ) -> Result<Self, String> {
         let schema = known.schema;
         let all = DFSchema::try_from(schema.as_ref().clone()).map_err(|e| explain(&e))?;
         let expr = context.parse_sql_expr(when, &all).map_err(|e| unparsed(&e, when, known))?;
         if let Expr::Alias(a) = &expr {
-            return Err(format!(
-                "{:?} stands after the end of the expression{}",
-                a.name,
-                place(when, &a.name)
-            ));
+            return Err(format!("{:?} follows the end of the expression{}", a.name, place(when, &a.name)));
         }
         if let Some(what) = forbidden(&expr)? {
-            return Err(format!("{what} can't stand in a condition, which sees one row"));
+            return Err(format!("{what} can't be used in a condition, which reads one row"));
         }
         let names: BTreeSet<&str> = expr.column_refs().into_iter().map(|c| c.name.as_str()).collect();
-        // All nullable, so that one row of nulls can stand for data below.
+        // All nullable, so that one row of nulls can be the test data below.
         let fields = schema.fields().iter().filter(|f| names.contains(f.name().as_str()));
         let columns: SchemaRef = Arc::new(Schema::new(
             fields.map(|f| Field::new(f.name(), f.data_type().clone(), true)).collect::<Vec<_>>(),
@@ -65,7 +66,7 @@ impl Condition {
         if let Some(mistake) = mistaken(&expr, known)? {
             return Err(mistake);
         }
-        // Some functions (coalesce) have no form of their own and become another expression here.
+        // Some functions (coalesce) have no physical form and become another expression here.
         let simplifier =
             ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(few.clone())).build());
         let expr =
@@ -77,13 +78,15 @@ impl Condition {
             ));
         }
         let condition = context.create_physical_expr(expr, &few).map_err(|e| explain(&e))?;
-        // A literal that doesn't fit its column (psi > 'high') plans well and fails on the first row: let it fail now.
+        // A literal that doesn't fit its column (psi > 'high') plans without error and fails on the
+        // first row: make it fail now.
         let nulls = columns.fields().iter().map(|f| new_null_array(f.data_type(), 1)).collect();
         evaluate(&*condition, &columns, nulls, 1)?;
         Ok(Self { expr: condition, columns })
     }
 
-    /// Whether the condition is true in each of these rows. Only they are evaluated: a cast may fail in rows of other features.
+    /// Whether the condition is true in each of these rows. No other rows are evaluated: a cast may
+    /// fail in rows of other features.
     pub(super) fn holds(&self, batch: &RecordBatch, rows: Vec<u32>) -> Result<Vec<bool>, String> {
         let n = rows.len();
         let rows = UInt32Array::from(rows);
@@ -108,8 +111,9 @@ fn evaluate(
     let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)
         .map_err(|e| one_line(&e.to_string()))?;
     let result = condition.evaluate(&batch).and_then(|v| v.into_array(n)).map_err(|e| explain(&e))?;
-    let result =
-        result.as_boolean_opt().ok_or_else(|| format!("gave {}, not a boolean", result.data_type()))?;
+    let result = result
+        .as_boolean_opt()
+        .ok_or_else(|| format!("the result is {}, not a boolean", result.data_type()))?;
     Ok((0..n).map(|i| result.is_valid(i) && result.value(i)).collect())
 }
 
@@ -124,9 +128,9 @@ fn forbidden(expr: &Expr) -> Result<Option<String>, String> {
                 Some("a subquery".to_owned())
             }
             Expr::Placeholder(_) | Expr::ScalarVariable(..) => Some("a parameter".to_owned()),
-            // The clock or chance would make a replay say otherwise than the live job.
+            // The clock or chance would make a replay disagree with the live job.
             Expr::ScalarFunction(f) if f.func.signature().volatility != Volatility::Immutable => {
-                Some(format!("{}(), which gives another value each time,", f.func.name()))
+                Some(format!("{}(), which returns another value each time,", f.func.name()))
             }
             _ => None,
         };
@@ -137,7 +141,7 @@ fn forbidden(expr: &Expr) -> Result<Option<String>, String> {
 }
 
 /// A comparison that no row can meet: with null, or of a column with a text that it never holds.
-fn mistaken(expr: &Expr, known: &Columns<'_>) -> Result<Option<String>, String> {
+fn mistaken(expr: &Expr, known: &ConditionColumns<'_>) -> Result<Option<String>, String> {
     let mut found = None;
     expr.exists(|e| {
         found = match e {
@@ -185,7 +189,7 @@ fn null(left: &Expr, right: &Expr) -> Option<String> {
 }
 
 /// What is wrong where a column is compared with a text that it never holds.
-fn text(left: &Expr, right: &Expr, known: &Columns<'_>) -> Option<String> {
+fn text(left: &Expr, right: &Expr, known: &ConditionColumns<'_>) -> Option<String> {
     let Expr::Literal(value, _) = right else { return None };
     let (name, text) = (column(left)?, value.try_as_str()??);
     if name == "segment" && !text.is_empty() && !text.contains('=') {
@@ -206,7 +210,7 @@ fn text(left: &Expr, right: &Expr, known: &Columns<'_>) -> Option<String> {
 }
 
 /// A parser's or planner's error: what, where, and the nearest column.
-fn unparsed(e: &DataFusionError, when: &str, known: &Columns<'_>) -> String {
+fn unparsed(e: &DataFusionError, when: &str, known: &ConditionColumns<'_>) -> String {
     let schema = known.schema;
     if let DataFusionError::SchemaError(inner, _) = e.find_root()
         && let SchemaError::FieldNotFound { field, .. } = inner.as_ref()
@@ -218,7 +222,7 @@ fn unparsed(e: &DataFusionError, when: &str, known: &Columns<'_>) -> String {
         if let Some(column) = schema.fields().iter().find(|f| of(f)) {
             let (column, text) = (column.name(), &field.name);
             return format!(
-                "no column {name}{}; a text stands in single quotes: {column} = '{text}'",
+                "no column {name}{}; texts are written in single quotes: {column} = '{text}'",
                 place(when, text)
             );
         }
@@ -231,7 +235,7 @@ fn unparsed(e: &DataFusionError, when: &str, known: &Columns<'_>) -> String {
     explain(e)
 }
 
-/// Where a word stands in a condition, counted in characters from 1; empty where it isn't found.
+/// Where a word is in a condition, in characters from 1; empty where it isn't found.
 fn place(when: &str, word: &str) -> String {
     let inside = |c: char| c.is_alphanumeric() || c == '_';
     let lower = when.to_ascii_lowercase();
@@ -254,7 +258,7 @@ fn explain(e: &DataFusionError) -> String {
     .iter()
     .fold(text.as_str(), |t, p| t.strip_prefix(p).unwrap_or(t))
     .to_owned();
-    // The parser's error, as it is shown for debugging: ParserError("…").
+    // The parser's error in its debug form: ParserError("…").
     let text = match text.split_once("ParserError(\"") {
         Some((_, t)) => t.trim_end_matches(')').trim_end_matches('"').to_owned(),
         None => text,

@@ -13,7 +13,8 @@ pub fn default_rules() -> Vec<RuleEntry> {
         .rules
 }
 
-/// The default rules for a job with these features: what a user has switched off is left out.
+/// The default rules for a job with these features, without those of features that a user has
+/// switched off.
 #[must_use]
 pub fn default_rules_for(features: &[String]) -> Vec<RuleEntry> {
     let mut rules = default_rules();
@@ -26,7 +27,8 @@ pub fn default_rules_for(features: &[String]) -> Vec<RuleEntry> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule::{Known, Outcome, Rules};
+    use super::super::observation::RuleOutcome;
+    use super::super::rule::{RuleNames, Rules};
     use super::super::samples::{T, row};
     use super::*;
     use crate::config::features::{builtin, of_embeddings};
@@ -38,7 +40,7 @@ mod tests {
     }
 
     fn rules() -> Rules {
-        let known = Known {
+        let known = RuleNames {
             dimensions: &[],
             features: &features(),
             windows: &[],
@@ -53,7 +55,7 @@ mod tests {
     fn holding(r: WindowRow) -> Vec<String> {
         let (rules, rows) = (rules(), [r]);
         let judged = rules.evaluate(&rows, &windows_batch(&rows, &[]).unwrap()).unwrap();
-        let holds = judged.iter().filter(|j| j.outcome == Outcome::Holds);
+        let holds = judged.iter().filter(|j| j.outcome == RuleOutcome::Holds);
         holds.map(|j| rules.all()[j.rule].info.name.to_string()).collect()
     }
 

@@ -1,11 +1,13 @@
-//! Delivery beside the engine: a thread and a bounded queue for each sink, so that a dead receiver holds up nothing else.
+//! Delivery beside the engine: a thread and a bounded queue for each sink, so that a dead receiver
+//! delays nothing else.
 //!
-//! Each sink gets its rows in order and at least once while the process lives; what a crash or a full queue kept back is in the
-//! `alerts` table, from which it can be sent again ([`super::alerts_from_batch`]). [`Outbox::settled`] tells up to where there
-//! is no need.
+//! Each sink gets its rows in order and at least once while the process lives. Rows that a crash or
+//! a full queue kept from it are in the `alerts` table, from which they can be sent again
+//! ([`super::alerts_from_batch`]). [`Outbox::settled`] says up to which point that is not needed.
 
+use super::error::SinkError;
 use super::row::AlertRow;
-use super::sink::{Sink, SinkError};
+use super::sink::Sink;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,10 +15,10 @@ use std::time::{Duration, Instant};
 
 /// Rows that wait for one sink before further ones are dropped.
 const QUEUE: usize = 10_000;
-/// Rows in one delivery; receivers limit the size of a body.
+/// Rows in one delivery: receivers limit the size of a request.
 const BATCH: usize = 200;
 
-/// How long to wait before the next attempt: doubled each time, without jitter, up to a cap.
+/// How long to wait before the next attempt: doubled each time, without jitter, up to a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// Before the second attempt.
@@ -41,23 +43,24 @@ impl Backoff {
     }
 }
 
-/// How a sink does, in rows.
+/// The state of a sink, in rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkStatus {
     /// Its name.
     pub name: String,
-    /// Waiting, or being delivered.
+    /// Rows that wait or are being delivered.
     pub pending: usize,
-    /// Delivered.
+    /// Rows delivered.
     pub delivered: u64,
-    /// Not taken by the receiver, and not tried again: by reason.
+    /// Rows that the receiver rejected and that are not sent again, by reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Not queued, because the queue was full.
+    /// Rows that were not queued because the queue was full.
     pub dropped: u64,
 }
 
 impl SinkStatus {
-    /// Rows that are given up, by reason. The reasons that any sink may have are there from the start, at zero.
+    /// Rows that are given up, by reason. The reasons that every sink shares are there from the
+    /// start, at zero.
     #[must_use]
     pub fn given_up(&self) -> BTreeMap<&'static str, u64> {
         let mut all: BTreeMap<&'static str, u64> =
@@ -67,51 +70,53 @@ impl SinkStatus {
     }
 }
 
-/// Looks on at an outbox, also after it is finished.
+/// Reads the state of an outbox's sinks, also after the outbox is finished.
 #[derive(Clone, Default)]
-pub struct Watch(Vec<Arc<Post>>);
+pub struct OutboxMonitor(Vec<Arc<SinkQueue>>);
 
-impl std::fmt::Debug for Watch {
+impl std::fmt::Debug for OutboxMonitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.iter().map(|p| &p.name)).finish()
     }
 }
 
-impl Watch {
-    /// How each sink does.
+impl OutboxMonitor {
+    /// The state of each sink.
     #[must_use]
     pub fn status(&self) -> Vec<SinkStatus> {
         self.0.iter().map(|p| p.status()).collect()
     }
 }
 
+/// What the caller and the sink's thread share.
 #[derive(Default)]
-struct Queue {
-    /// Batches with the ticket of their [`Outbox::send`]; the first may be under way.
+struct QueueState {
+    /// Batches with the ticket of their [`Outbox::send`]; the first may be in delivery.
     batches: VecDeque<(u64, Arc<[AlertRow]>)>,
     pending: usize,
     delivered: u64,
     refused: BTreeMap<&'static str, u64>,
     dropped: u64,
-    /// The first ticket of which rows were dropped.
+    /// The first ticket whose rows were dropped.
     first_drop: Option<u64>,
-    /// No attempt begins after this; set when the outbox is finished.
+    /// No attempt starts after this; set when the outbox is finished.
     deadline: Option<Instant>,
     /// The thread has ended.
     done: bool,
 }
 
-struct Post {
+/// One sink's queue.
+struct SinkQueue {
     name: String,
-    wants_pending: bool,
-    queue: Mutex<Queue>,
-    /// Something in the queue has changed.
+    state: Mutex<QueueState>,
+    /// Signals that something in the queue has changed.
     changed: Condvar,
 }
 
-/// Delivers alerts to sinks. Dropped without [`Outbox::finish`], it ends after the attempts under way.
+/// Delivers alerts to sinks. Dropped without [`Outbox::finish`], it ends after the current
+/// attempts.
 pub struct Outbox {
-    posts: Vec<Arc<Post>>,
+    queues: Vec<Arc<SinkQueue>>,
     sent: u64,
     limit: usize,
 }
@@ -120,180 +125,186 @@ impl Outbox {
     /// Starts a thread for each sink.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system can't start a thread.
     pub fn start(sinks: Vec<Box<dyn Sink>>) -> std::io::Result<Self> {
         Self::start_with(sinks, Backoff::default(), QUEUE)
     }
 
-    /// As [`Outbox::start`], with its own back-off and room for so many rows in each queue.
+    /// As [`Outbox::start`], with its own back-off and a limit on the rows in each queue.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn start_with(sinks: Vec<Box<dyn Sink>>, backoff: Backoff, limit: usize) -> std::io::Result<Self> {
-        let mut outbox = Self { posts: Vec::new(), sent: 0, limit };
+    /// When the system can't start a thread.
+    pub(super) fn start_with(
+        sinks: Vec<Box<dyn Sink>>,
+        backoff: Backoff,
+        limit: usize,
+    ) -> std::io::Result<Self> {
+        let mut outbox = Self { queues: Vec::new(), sent: 0, limit };
         for sink in sinks {
-            let post = Arc::new(Post {
-                name: sink.name(),
-                wants_pending: sink.wants_pending(),
-                queue: Mutex::default(),
-                changed: Condvar::new(),
-            });
-            outbox.posts.push(post.clone());
-            std::thread::Builder::new().name("alerts".into()).spawn(move || post.run(sink, backoff))?;
+            let queue =
+                Arc::new(SinkQueue { name: sink.name(), state: Mutex::default(), changed: Condvar::new() });
+            outbox.queues.push(queue.clone());
+            std::thread::Builder::new()
+                .name("alerts".into())
+                .spawn(move || queue.deliver_all(sink, backoff))?;
         }
         Ok(outbox)
     }
 
-    /// Queues rows and returns at once with their ticket, one more than the last. Rows that no longer fit a sink's queue are
-    /// dropped for that sink and counted.
+    /// Queues the rows that people are notified of ([`AlertRow::notifies`]) and returns at once.
+    /// The result is the ticket of this call, one more than the last. Rows that no longer fit a
+    /// sink's queue are dropped for that sink and counted.
     pub fn send(&mut self, rows: Vec<AlertRow>) -> u64 {
         self.sent += 1;
-        for post in &self.posts {
-            let wanted: Vec<AlertRow> =
-                rows.iter().filter(|r| post.wants_pending || r.notifies()).cloned().collect();
-            post.put(self.sent, &wanted, self.limit);
+        let notified: Vec<AlertRow> = rows.into_iter().filter(AlertRow::notifies).collect();
+        for queue in &self.queues {
+            queue.push(self.sent, &notified, self.limit);
         }
         self.sent
     }
 
-    /// The highest ticket up to which every sink has taken or refused every row. Rows behind it are to be sent again after a
-    /// restart; it never passes rows that were dropped.
+    /// The highest ticket up to which every sink has accepted or refused every row. Later rows must
+    /// be sent again after a restart. It never passes rows that were dropped.
     #[must_use]
     pub fn settled(&self) -> u64 {
-        let of = |post: &Arc<Post>| {
-            let q = post.queue.lock();
-            let waits = q.batches.front().map(|(ticket, _)| *ticket);
-            [waits, q.first_drop].into_iter().flatten().min().map_or(self.sent, |first| first - 1)
+        let settled_by = |queue: &Arc<SinkQueue>| {
+            let state = queue.state.lock();
+            let waiting = state.batches.front().map(|(ticket, _)| *ticket);
+            [waiting, state.first_drop].into_iter().flatten().min().map_or(self.sent, |t| t - 1)
         };
-        self.posts.iter().map(of).min().unwrap_or(self.sent)
+        self.queues.iter().map(settled_by).min().unwrap_or(self.sent)
     }
 
-    /// Looks on at the sinks.
+    /// A handle that reads the state of the sinks.
     #[must_use]
-    pub fn watch(&self) -> Watch {
-        Watch(self.posts.clone())
+    pub fn monitor(&self) -> OutboxMonitor {
+        OutboxMonitor(self.queues.clone())
     }
 
-    /// Waits until everything is delivered, at most so long, and returns how many rows were not (waiting, dropped or refused,
-    /// over all sinks). A sink that waits for its next attempt makes it at once.
+    /// Waits until everything is delivered, at most `timeout`, and returns how many rows were not:
+    /// waiting, dropped or refused, over all sinks. A sink that waits for its next attempt makes it
+    /// at once.
     pub fn finish(self, timeout: Duration) -> usize {
         let deadline = Instant::now() + timeout;
-        self.end_at(deadline);
-        let mut left = 0;
-        for post in &self.posts {
-            let mut q = post.queue.lock();
-            // An attempt may outlast the deadline (a receiver that doesn't answer): it is not waited for.
-            while !q.done && !post.changed.wait_until(&mut q, deadline).timed_out() {}
-            let given_up = q.dropped + q.refused.values().sum::<u64>();
-            left += q.pending + usize::try_from(given_up).unwrap_or(usize::MAX);
+        self.set_deadline(deadline);
+        let mut undelivered = 0;
+        for queue in &self.queues {
+            let mut state = queue.state.lock();
+            // An attempt may outlast the deadline (a receiver that doesn't answer). Don't wait for
+            // it.
+            while !state.done && !queue.changed.wait_until(&mut state, deadline).timed_out() {}
+            let given_up = state.dropped + state.refused.values().sum::<u64>();
+            undelivered += state.pending + usize::try_from(given_up).unwrap_or(usize::MAX);
         }
-        left
+        undelivered
     }
 
-    fn end_at(&self, deadline: Instant) {
-        for post in &self.posts {
-            post.queue.lock().deadline.get_or_insert(deadline);
-            post.changed.notify_all();
+    fn set_deadline(&self, deadline: Instant) {
+        for queue in &self.queues {
+            queue.state.lock().deadline.get_or_insert(deadline);
+            queue.changed.notify_all();
         }
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.end_at(Instant::now());
+        self.set_deadline(Instant::now());
     }
 }
 
-impl Post {
+impl SinkQueue {
     fn status(&self) -> SinkStatus {
-        let q = self.queue.lock();
+        let state = self.state.lock();
         SinkStatus {
             name: self.name.clone(),
-            pending: q.pending,
-            delivered: q.delivered,
-            refused: q.refused.clone(),
-            dropped: q.dropped,
+            pending: state.pending,
+            delivered: state.delivered,
+            refused: state.refused.clone(),
+            dropped: state.dropped,
         }
     }
 
-    fn put(&self, ticket: u64, rows: &[AlertRow], limit: usize) {
-        let mut q = self.queue.lock();
-        let fit = rows.len().min(limit.saturating_sub(q.pending));
+    fn push(&self, ticket: u64, rows: &[AlertRow], limit: usize) {
+        let mut state = self.state.lock();
+        let fit = rows.len().min(limit.saturating_sub(state.pending));
         for batch in rows[..fit].chunks(BATCH) {
-            q.batches.push_back((ticket, batch.into()));
+            state.batches.push_back((ticket, batch.into()));
         }
-        q.pending += fit;
+        state.pending += fit;
         if fit < rows.len() {
-            q.dropped += (rows.len() - fit) as u64;
-            q.first_drop.get_or_insert(ticket);
-            tracing::error!(
-                sink = self.name,
-                rows = rows.len() - fit,
-                "alerts not sent: {limit} wait already"
-            );
+            let dropped = rows.len() - fit;
+            state.dropped += dropped as u64;
+            state.first_drop.get_or_insert(ticket);
+            tracing::error!(sink = self.name, rows = dropped, limit, "alerts dropped: queue full");
         }
         self.changed.notify_all();
     }
 
-    /// The thread's life: the first batch until it is taken or refused, then the next.
-    fn run(&self, mut sink: Box<dyn Sink>, backoff: Backoff) {
+    /// The thread's loop: repeats the first batch until it is accepted or refused, then the next.
+    fn deliver_all(&self, mut sink: Box<dyn Sink>, backoff: Backoff) {
         let mut failed = 0;
-        while let Some((batch, ending)) = self.next() {
+        while let Some((batch, deadline)) = self.next_batch() {
             match sink.deliver(&batch) {
-                Ok(()) => self.settle(|q| q.delivered += batch.len() as u64),
-                Err(e @ SinkError::Retry { .. }) => {
+                Ok(()) => self.remove_first(|state| state.delivered += batch.len() as u64),
+                Err(error @ SinkError::Retry { .. }) => {
                     failed += 1;
                     let wait = backoff.wait(failed);
-                    tracing::warn!(failed, again_in = ?wait, "alerts not delivered: {e}");
-                    self.pause(wait, ending);
+                    tracing::warn!(%error, failed, again_in = ?wait, "alerts not delivered, retrying");
+                    self.wait_for_retry(wait, deadline);
                     continue;
                 }
-                Err(e) => {
-                    let reason = match &e {
+                Err(error) => {
+                    let reason = match &error {
                         SinkError::Refused { reason, .. } => reason,
                         _ => "refused",
                     };
                     tracing::error!(
+                        %error,
                         rows = batch.len(),
-                        "alerts refused, not sent again (the table alerts has them): {e}"
+                        "alerts refused and not sent again; the table alerts has them"
                     );
-                    self.settle(|q| *q.refused.entry(reason).or_default() += batch.len() as u64);
+                    self.remove_first(|state| {
+                        *state.refused.entry(reason).or_default() += batch.len() as u64;
+                    });
                 }
             }
             failed = 0;
         }
-        self.queue.lock().done = true;
+        self.state.lock().done = true;
         self.changed.notify_all();
     }
 
-    /// Waits for a batch, which stays in the queue, and says when the outbox ends, as far as that is known; `None` when it is
-    /// finished and nothing waits, or its time is up.
-    fn next(&self) -> Option<(Arc<[AlertRow]>, Option<Instant>)> {
-        let mut q = self.queue.lock();
+    /// Waits for a batch, which stays in the queue, and returns it with the deadline, if one is
+    /// set. `None` when the outbox is finished and nothing waits, or the deadline has passed.
+    fn next_batch(&self) -> Option<(Arc<[AlertRow]>, Option<Instant>)> {
+        let mut state = self.state.lock();
         loop {
-            let over = q.deadline.is_some_and(|d| Instant::now() >= d);
-            match q.batches.front() {
-                Some((_, batch)) if !over => return Some((batch.clone(), q.deadline)),
-                None if q.deadline.is_none() => self.changed.wait(&mut q),
+            let over = state.deadline.is_some_and(|d| Instant::now() >= d);
+            match state.batches.front() {
+                Some((_, batch)) if !over => return Some((batch.clone(), state.deadline)),
+                None if state.deadline.is_none() => self.changed.wait(&mut state),
                 _ => return None,
             }
         }
     }
 
-    /// Takes the first batch off the queue.
-    fn settle(&self, count: impl FnOnce(&mut Queue)) {
-        let mut q = self.queue.lock();
-        let n = q.batches.pop_front().map_or(0, |(_, b)| b.len());
-        q.pending -= n;
-        count(&mut q);
+    /// Removes the first batch from the queue and counts it.
+    fn remove_first(&self, count: impl FnOnce(&mut QueueState)) {
+        let mut state = self.state.lock();
+        let rows = state.batches.pop_front().map_or(0, |(_, batch)| batch.len());
+        state.pending -= rows;
+        count(&mut state);
         self.changed.notify_all();
     }
 
-    /// Waits before the next attempt, but not past the end. That the end has been set since the last attempt ends the wait.
-    fn pause(&self, wait: Duration, ending: Option<Instant>) {
-        let mut q = self.queue.lock();
-        let until = ending.map_or(Instant::now() + wait, |d| d.min(Instant::now() + wait));
-        while q.deadline == ending && !self.changed.wait_until(&mut q, until).timed_out() {}
+    /// Waits before the next attempt, but not past the deadline. A deadline that was set since the
+    /// last attempt ends the wait.
+    fn wait_for_retry(&self, wait: Duration, deadline: Option<Instant>) {
+        let mut state = self.state.lock();
+        let retry_at = Instant::now() + wait;
+        let until = deadline.map_or(retry_at, |d| d.min(retry_at));
+        while state.deadline == deadline && !self.changed.wait_until(&mut state, until).timed_out() {}
     }
 }
 

@@ -1,6 +1,7 @@
-//! A row of `alerts`: one transition of one alert, as a value, in storage form and as the JSON that receivers get.
+//! A row of `alerts`, one transition of one alert: as a value, in checkpoint form and as the JSON
+//! that receivers get.
 
-use super::rule::RuleInfo;
+use super::observation::RuleInfo;
 use crate::config::Severity;
 use crate::event::time;
 use crate::store::rows::{Contributor, Verdict, WindowRow};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Where an alert stands.
+/// The state of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertState {
@@ -16,9 +17,9 @@ pub enum AlertState {
     Pending,
     /// Its condition has held for long enough.
     Firing,
-    /// Its condition holds no more. With `firing_since` null: it never fired, only its pending ended.
+    /// Its condition no longer holds. With `firing_since` null it was pending and never fired.
     Resolved,
-    /// Its segment has gone silent: nothing is known of it.
+    /// Its segment has gone silent: nothing of it can be judged.
     Stale,
 }
 
@@ -39,8 +40,8 @@ impl AlertState {
     }
 }
 
-/// One row of `alerts`. Times are microseconds of event time. Its serde form is for checkpoints and exact to the bit;
-/// what receivers get is [`AlertRow::json`].
+/// One row of `alerts`. Times are microseconds of event time. Its serde form is for checkpoints and
+/// exact to the bit; receivers get [`AlertRow::json`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertRow {
     /// The same from pending to resolved, on every machine and in every replay.
@@ -49,14 +50,14 @@ pub struct AlertRow {
     pub rule: String,
     /// How bad it is.
     pub severity: Severity,
-    /// What it has become.
+    /// The state that it entered.
     pub state: AlertState,
     /// "tenant".
     pub segment_by: String,
     /// "tenant=birch", as it is shown.
     pub segment: String,
-    /// The segment by what does not change, as the id has it ([`WindowRow::identity`]); nobody
-    /// gets it. Empty in the commits of earlier versions: the segment, then.
+    /// The segment's stable identity, as used in the id ([`WindowRow::identity`]); never sent to
+    /// receivers. Empty in commits of earlier versions, where the segment's text is the identity.
     #[serde(default)]
     pub identity: String,
     /// The feature.
@@ -65,15 +66,16 @@ pub struct AlertRow {
     pub window: String,
     /// The baseline, "rolling_7d".
     pub baseline: String,
-    /// When it became that.
+    /// When it entered that state.
     pub at: i64,
-    /// When its condition first held: since when.
+    /// When its condition first held.
     pub pending_since: i64,
     /// When it fired first.
     pub firing_since: Option<i64>,
     /// When it was resolved.
     pub resolved_at: Option<i64>,
-    /// Start of the window that this row shows: the one at which it fired, or the latest one where it is resolved.
+    /// Start of the window that this row describes: the one at which the alert fired, or the latest
+    /// one where it is resolved.
     pub window_start: i64,
     /// The window's end, exclusive.
     pub window_end: i64,
@@ -120,7 +122,7 @@ pub struct AlertRow {
 }
 
 impl AlertRow {
-    /// A row about a window, without its sentence.
+    /// A row about a window, without its summary.
     pub(crate) fn new(
         rule: &RuleInfo,
         state: AlertState,
@@ -165,8 +167,8 @@ impl AlertRow {
         row
     }
 
-    /// Hash of what makes an alert this one: 128 bits as hex. Each text goes in with its length, so that no two lists of texts
-    /// read alike.
+    /// Hash of what identifies an alert: 128 bits as hex. Each text is hashed with its length, so
+    /// that no two lists of texts hash the same bytes.
     fn make_id(&self) -> String {
         let mut h = blake3::Hasher::new();
         for text in
@@ -179,19 +181,14 @@ impl AlertRow {
         h.finalize().to_hex()[..32].to_owned()
     }
 
-    /// Since when the condition has held.
-    #[must_use]
-    pub fn since(&self) -> i64 {
-        self.pending_since
-    }
-
-    /// Whether people are told: it fires, or did fire before. A pending that ends is of interest only in the table.
+    /// Whether people are notified: it fires, or fired before. A pending alert that ends is only in
+    /// the table.
     #[must_use]
     pub fn notifies(&self) -> bool {
         self.firing_since.is_some()
     }
 
-    /// What receivers get: names as in the table, times as RFC 3339.
+    /// The JSON that receivers get: names as in the table, times as RFC 3339.
     #[must_use]
     pub fn json(&self) -> Value {
         let contributors: Vec<Value> = self
@@ -239,7 +236,8 @@ pub(super) fn verdict_from_name(name: &str) -> Option<Verdict> {
     [Verdict::Ok, Verdict::Drift, Verdict::InsufficientData].into_iter().find(|v| v.name() == name)
 }
 
-/// Floats as their bits: decimal text need not come back the same, and a restart must not change a row.
+/// Floats as their bits: decimal text may be read back with other bits, and a restart must not
+/// change a row.
 mod exact {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -263,7 +261,7 @@ mod verdicts {
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Verdict>, D::Error> {
         Option::<String>::deserialize(d)?
             .map(|name| {
-                verdict_from_name(&name).ok_or_else(|| D::Error::custom(format!("{name:?} is no verdict")))
+                verdict_from_name(&name).ok_or_else(|| D::Error::custom(format!("{name:?} is not a verdict")))
             })
             .transpose()
     }

@@ -1,68 +1,35 @@
 //! Rules: what each looks at, and its outcome for every row it looks at.
 
-use super::condition::{Columns, Condition};
-use super::state::Observation;
+use super::condition::{Condition, ConditionColumns};
+use super::error::{RuleError, RuleEvaluationError};
+use super::observation::{RuleInfo, RuleObservation, RuleOutcome};
 use crate::config::near::near;
-use crate::config::{OneOrMany, RuleEntry, Severity, units::Span};
+use crate::config::{OneOrMany, RuleEntry, units::Span};
 use crate::event::{column, dimension};
 use crate::store::rows::{Verdict, WindowRow, windows_schema};
 use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-use thiserror::Error;
 
-/// The longest condition in bytes: planning takes time by the square of its terms, seconds for thousands of them.
+/// The longest condition in bytes: planning takes time that grows with the square of its terms,
+/// seconds for thousands of them.
 const LONGEST_WHEN: usize = 4_000;
 
-/// Why a rule can't be used: which rule, which of its keys, what is wrong there and what would be right, on one line.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("rule {rule:?}: {key}: {message}")]
-pub struct RuleError {
-    /// The rule's name.
-    pub rule: String,
-    /// The key of its entry.
-    pub key: &'static str,
-    /// What is wrong, where, and the nearest that would do.
-    pub message: String,
-}
-
-/// A condition that failed on data, such as a cast of a text that is no number.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("rule {rule:?} can't be evaluated: {message}")]
-pub struct EvaluateError {
-    /// The rule's name.
-    pub rule: String,
-    /// Why, on one line.
-    pub message: String,
-}
-
-/// What a rule found in a row.
+/// One rule's outcome for one row, by their places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The condition is true.
-    Holds,
-    /// The condition is false or null.
-    HoldsNot,
-    /// The row says too little to be judged; it never resolves an alert.
-    NotJudged,
-}
-
-/// One rule's outcome for one row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Judgement {
+pub struct RuleJudgement {
     /// Index into [`Rules::all`].
     pub rule: usize,
     /// Index of the row.
     pub row: usize,
-    /// What was found.
-    pub outcome: Outcome,
+    /// What it found.
+    pub outcome: RuleOutcome,
 }
 
-/// The names that rules may use: what this job has.
+/// The names that this job's rules may use.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
-    /// Columns of dimensions, as [`windows_schema`] takes them.
+pub struct RuleNames<'a> {
+    /// The dimension columns, as [`windows_schema`] takes them.
     pub dimensions: &'a [String],
     /// Names of features.
     pub features: &'a [String],
@@ -77,37 +44,23 @@ pub struct Known<'a> {
     pub pins: Option<&'a [String]>,
 }
 
-/// What an alert needs to know of its rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleInfo {
-    /// The name; part of an alert's id.
-    pub name: Arc<str>,
-    /// How bad it is.
-    pub severity: Severity,
-    /// How long it must hold before it fires, microseconds of event time.
-    pub hold: i64,
-    /// How long it must not hold before it is resolved, microseconds of event time.
-    pub keep_firing_for: i64,
-    /// A link for whoever is paged.
-    pub runbook: Option<String>,
-}
-
 /// Which baselines a rule reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Baselines {
-    /// Every rolling one, and rows that have none because nothing is compared (volumes).
+enum BaselineFilter {
+    /// Every rolling baseline, and rows without a baseline because nothing is compared (volumes).
     Rolling,
+    /// These only.
     Named(BTreeSet<String>),
 }
 
 /// A rule that is ready to be evaluated.
 #[derive(Debug)]
 pub struct CompiledRule {
-    /// What alerts take from it.
+    /// What alerts need of it.
     pub info: RuleInfo,
     windows: BTreeSet<String>,
     groupings: Option<BTreeSet<String>>,
-    baselines: Baselines,
+    baselines: BaselineFilter,
     condition: Condition,
 }
 
@@ -122,9 +75,10 @@ impl Rules {
     /// Checks and plans rules.
     ///
     /// # Errors
-    /// The first rule that names something unknown, whose condition isn't a boolean SQL expression over the columns of `windows`
-    /// and `alpha`, or that depends on more than its row (aggregates, window functions, subqueries, the clock).
-    pub fn compile(entries: &[RuleEntry], known: &Known<'_>) -> Result<Self, RuleError> {
+    /// For the first rule that names something unknown, whose condition isn't a boolean SQL
+    /// expression over the columns of `windows`, or whose condition depends on more than its row
+    /// (aggregates, window functions, subqueries, the clock).
+    pub fn compile(entries: &[RuleEntry], known: &RuleNames<'_>) -> Result<Self, RuleError> {
         let context = SessionContext::new();
         let schema = windows_schema(known.dimensions);
         let mut rules = Self { all: Vec::new(), by_feature: HashMap::new() };
@@ -155,7 +109,7 @@ impl Rules {
                 let message = format!("is {} characters long, {LONGEST_WHEN} at most", e.when.len());
                 return Err(wrong("when", message));
             }
-            let columns = Columns {
+            let columns = ConditionColumns {
                 schema: &schema,
                 texts: &|column| texts(column, &features, &windows, groupings.as_ref(), &baselines, known),
             };
@@ -182,46 +136,54 @@ impl Rules {
         &self.all
     }
 
-    /// Judges every row that a rule looks at; ordered by rule, then row. `batch` holds the same rows as `rows`
-    /// ([`crate::store::rows::windows_batch`]).
+    /// Judges every row that a rule looks at, ordered by rule, then row. `batch` holds the same
+    /// rows as `rows` ([`crate::store::rows::windows_batch`]).
     ///
     /// # Errors
     /// When a condition fails on data or the batch isn't one of `windows`.
-    pub fn evaluate(&self, rows: &[WindowRow], batch: &RecordBatch) -> Result<Vec<Judgement>, EvaluateError> {
-        let mut seen: Vec<Vec<u32>> = vec![Vec::new(); self.all.len()];
+    pub fn evaluate(
+        &self,
+        rows: &[WindowRow],
+        batch: &RecordBatch,
+    ) -> Result<Vec<RuleJudgement>, RuleEvaluationError> {
+        let mut rows_of_rule: Vec<Vec<u32>> = vec![Vec::new(); self.all.len()];
         for (row, r) in (0u32..).zip(rows) {
             for &i in self.by_feature.get(&*r.feature).map_or(&[][..], Vec::as_slice) {
                 if self.all[i].looks_at(r) {
-                    seen[i].push(row);
+                    rows_of_rule[i].push(row);
                 }
             }
         }
-        let mut out = Vec::with_capacity(seen.iter().map(Vec::len).sum());
-        for (rule, seen) in seen.iter().enumerate().filter(|(_, s)| !s.is_empty()) {
+        let mut out = Vec::with_capacity(rows_of_rule.iter().map(Vec::len).sum());
+        let with_rows = rows_of_rule.iter().enumerate().filter(|(_, rows)| !rows.is_empty());
+        for (rule, its_rows) in with_rows {
             let insufficient = |row: u32| rows[row as usize].verdict == Some(Verdict::InsufficientData);
-            let judged: Vec<u32> = seen.iter().copied().filter(|&r| !insufficient(r)).collect();
+            let judged: Vec<u32> = its_rows.iter().copied().filter(|&r| !insufficient(r)).collect();
             let mut holds = self.all[rule]
                 .condition
                 .holds(batch, judged)
-                .map_err(|message| EvaluateError { rule: self.all[rule].info.name.to_string(), message })?
+                .map_err(|message| RuleEvaluationError {
+                    rule: self.all[rule].info.name.to_string(),
+                    message,
+                })?
                 .into_iter();
-            out.extend(seen.iter().map(|&row| Judgement {
+            out.extend(its_rows.iter().map(|&row| RuleJudgement {
                 rule,
                 row: row as usize,
                 outcome: match insufficient(row) {
-                    true => Outcome::NotJudged,
-                    false if holds.next().unwrap_or(false) => Outcome::Holds,
-                    false => Outcome::HoldsNot,
+                    true => RuleOutcome::NotJudged,
+                    false if holds.next().unwrap_or(false) => RuleOutcome::Holds,
+                    false => RuleOutcome::DoesNotHold,
                 },
             }));
         }
         Ok(out)
     }
 
-    /// A judgement, and the row that it is about, as what [`super::AlertBook::step`] takes.
+    /// A judgement with the row that it is about, as [`super::AlertBook::step`] takes it.
     #[must_use]
-    pub fn observation<'a>(&'a self, judgement: &Judgement, row: &'a WindowRow) -> Observation<'a> {
-        Observation { rule: &self.all[judgement.rule].info, row, outcome: judgement.outcome }
+    pub fn observation<'a>(&'a self, judgement: &RuleJudgement, row: &'a WindowRow) -> RuleObservation<'a> {
+        RuleObservation { rule: &self.all[judgement.rule].info, row, outcome: judgement.outcome }
     }
 }
 
@@ -230,13 +192,13 @@ impl CompiledRule {
         (self.windows.is_empty() || self.windows.contains(&*r.window))
             && self.groupings.as_ref().is_none_or(|g| g.contains(&*r.segment_by))
             && match &self.baselines {
-                Baselines::Rolling => r.baseline.is_empty() || r.baseline.starts_with("rolling_"),
-                Baselines::Named(names) => names.contains(&*r.baseline),
+                BaselineFilter::Rolling => r.baseline.is_empty() || r.baseline.starts_with("rolling_"),
+                BaselineFilter::Named(names) => names.contains(&*r.baseline),
             }
     }
 }
 
-/// Names in the form the job has them, each of which must be known.
+/// Names in the job's own form. Each must be known.
 fn names(
     given: &OneOrMany,
     what: &str,
@@ -256,9 +218,9 @@ fn names(
         .collect()
 }
 
-fn baselines(given: &OneOrMany, known: &Known<'_>) -> Result<Baselines, String> {
+fn baselines(given: &OneOrMany, known: &RuleNames<'_>) -> Result<BaselineFilter, String> {
     if given.0.is_empty() {
-        return Ok(Baselines::Rolling);
+        return Ok(BaselineFilter::Rolling);
     }
     let mut all = BTreeSet::new();
     for name in &given.0 {
@@ -276,10 +238,10 @@ fn baselines(given: &OneOrMany, known: &Known<'_>) -> Result<Baselines, String> 
             }
         };
     }
-    Ok(Baselines::Named(all))
+    Ok(BaselineFilter::Named(all))
 }
 
-/// A pin's baseline, which must be there where pins are known.
+/// A pin's baseline, which must exist where pins are known.
 fn pinned(pin: &str, pins: Option<&[String]>) -> Result<String, String> {
     let name = format!("pinned:{pin}");
     let Some(pins) = pins.filter(|p| !p.iter().any(|p| p == pin)) else { return Ok(name) };
@@ -301,8 +263,8 @@ fn texts(
     features: &BTreeSet<String>,
     windows: &BTreeSet<String>,
     groupings: Option<&BTreeSet<String>>,
-    baselines: &Baselines,
-    known: &Known<'_>,
+    baselines: &BaselineFilter,
+    known: &RuleNames<'_>,
 ) -> Option<Vec<String>> {
     let all = |some: &BTreeSet<String>| some.iter().cloned().collect::<Vec<_>>();
     Some(match column {
@@ -314,8 +276,8 @@ fn texts(
         "segment_by" => groupings.map_or_else(|| known.groupings.to_vec(), all),
         "baseline" => match baselines {
             // Where nothing is compared (volumes) the name is empty.
-            Baselines::Rolling => [known.baselines, &[String::new()]].concat(),
-            Baselines::Named(names) => all(names),
+            BaselineFilter::Rolling => [known.baselines, &[String::new()]].concat(),
+            BaselineFilter::Named(names) => all(names),
         },
         _ => return None,
     })
@@ -326,7 +288,7 @@ fn window_name(name: &str) -> String {
     name.parse::<Span>().map_or_else(|_| name.to_owned(), |s| s.to_string())
 }
 
-/// Dimensions by any of their names and in any order, as the job's `segment_by` has them.
+/// Dimensions by any of their names and in any order, in the form of the job's `segment_by`.
 fn grouping_name(name: &str) -> String {
     let mut parts: Vec<String> = name
         .split(',')

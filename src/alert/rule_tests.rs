@@ -15,7 +15,7 @@ fn compile_with(toml: &str, pins: Option<&[String]>) -> Result<Rules, RuleError>
         (strings(&["model_version", "tenant"]), strings(&["prompt_tokens", "nsfw", "volume"]));
     let (windows, groupings) = (strings(&["30m", "24h"]), strings(&["", "tenant", "model_version,tenant"]));
     let baselines = strings(&["rolling_7d", "rolling_28d"]);
-    let known = Known {
+    let known = RuleNames {
         dimensions: &dimensions,
         features: &features,
         windows: &windows,
@@ -34,7 +34,7 @@ fn rule(more: &str, when: &str) -> String {
     format!("[[rules]]\nname = \"r\"\nfeature = \"prompt_tokens\"\n{more}\nwhen = \"{when}\"\n")
 }
 
-fn judge(rules: &Rules, rows: &[WindowRow]) -> Vec<(usize, usize, Outcome)> {
+fn judge(rules: &Rules, rows: &[WindowRow]) -> Vec<(usize, usize, RuleOutcome)> {
     let batch = windows_batch(rows, &strings(&["model_version", "tenant"])).unwrap();
     rules.evaluate(rows, &batch).unwrap().into_iter().map(|j| (j.rule, j.row, j.outcome)).collect()
 }
@@ -45,7 +45,7 @@ fn refusal(more: &str, when: &str) -> String {
     text
 }
 
-use Outcome::{Holds, HoldsNot, NotJudged};
+use RuleOutcome::{DoesNotHold, Holds, NotJudged};
 
 #[test]
 fn a_condition_is_judged_for_each_row_and_null_is_no() {
@@ -54,7 +54,10 @@ fn a_condition_is_judged_for_each_row_and_null_is_no() {
     rows[1].scores.psi = Some(0.2);
     rows[2].scores.psi = None;
     rows[3].verdict = Some(Verdict::InsufficientData);
-    assert_eq!(judge(&rules, &rows), [(0, 0, Holds), (0, 1, HoldsNot), (0, 2, HoldsNot), (0, 3, NotJudged)]);
+    assert_eq!(
+        judge(&rules, &rows),
+        [(0, 0, Holds), (0, 1, DoesNotHold), (0, 2, DoesNotHold), (0, 3, NotJudged)]
+    );
 }
 
 #[test]
@@ -115,7 +118,10 @@ fn several_rules_share_a_batch() {
     let text = format!("{}{}", rule("", "psi > 9"), rule("", "psi > 0").replace("\"r\"", "\"s\""));
     let rules = compile(&text).unwrap();
     let rows = vec![row("tenant=a", "prompt_tokens", T); 2];
-    assert_eq!(judge(&rules, &rows), [(0, 0, HoldsNot), (0, 1, HoldsNot), (1, 0, Holds), (1, 1, Holds)]);
+    assert_eq!(
+        judge(&rules, &rows),
+        [(0, 0, DoesNotHold), (0, 1, DoesNotHold), (1, 0, Holds), (1, 1, Holds)]
+    );
     let judged = rules
         .evaluate(&rows, &windows_batch(&rows, &strings(&["model_version", "tenant"])).unwrap())
         .unwrap();
@@ -141,7 +147,7 @@ fn what_is_no_condition_is_refused() {
         ("", "found: its end"),
         ("psi > > 0.1", "found: > at character 7"),
         ("psi > 0.1 oops", "expected: end of expression, found: oops at character 11"),
-        ("psi > 0.1 as oops", "\"oops\" stands after the end of the expression at character 14"),
+        ("psi > 0.1 as oops", "\"oops\" follows the end of the expression at character 14"),
         ("psi > 0.1; drop table x", "end of expression"),
         ("psi", "is of type Float64, not a condition"),
         ("null", "not a condition"),
@@ -209,7 +215,7 @@ fn what_no_row_can_meet_is_refused_with_what_was_meant() {
         ("n = n or 1 < 2", "is always true"),
         ("1 > 2 and psi > 0.1", "is never true"),
         ("false", "is never true"),
-        ("verdict = \\\"drift\\\"", "a text stands in single quotes: verdict = 'drift'"),
+        ("verdict = \\\"drift\\\"", "texts are written in single quotes: verdict = 'drift'"),
     ] {
         let text = refusal(only, when);
         assert!(text.starts_with("rule \"r\": when: ") && text.contains(says), "{when:?} gives {text}");

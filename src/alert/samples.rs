@@ -1,7 +1,7 @@
 //! Rows and rules that the tests of this room share.
 
+use super::observation::RuleInfo;
 use super::row::{AlertRow, AlertState};
-use super::rule::RuleInfo;
 use crate::config::Severity;
 use crate::event::time::HOUR;
 use crate::store::rows::{Contributor, Scores, Side, Verdict, WindowRow};
@@ -50,7 +50,7 @@ pub fn row(segment: &str, feature: &str, end: i64) -> WindowRow {
     }
 }
 
-/// A rule that fires after `hold` and is resolved after `keep`.
+/// A rule whose alerts fire after `hold` and are resolved after `keep`.
 pub fn info(name: &str, hold: i64, keep: i64) -> RuleInfo {
     RuleInfo {
         name: name.into(),

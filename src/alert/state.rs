@@ -2,54 +2,44 @@
 //!
 //! ```text
 //!            holds               held `for`               quiet `keep_firing_for`
-//! (inactive) ─────► pending ─────────────────► firing ───────────────────────────► resolved (leaves the book)
-//!                     │ holds not                ▲ │ silent `stale_after`               ▲
+//! (inactive) ─────► pending ─────────────────► firing ───────────────────────────► resolved
+//!                     │ is false                 ▲ │ silent `stale_after`               ▲
 //!                     ▼                    holds │ ▼                                    │
 //!                  resolved, never fired        stale ──────────────────────────────────┘ quiet
 //! ```
-//! A transition is a row. A pending one that ends gets a row too (resolved with `firing_since` null, or stale), so that an
-//! alert's last row in the table is what became of it; nobody is told of those ([`AlertRow::notifies`]). A row that could not be
-//! judged changes nothing: not the time an alert has held or been quiet, only its silence grows.
+//! Each transition is a row of the table. A pending alert that ends gets a row too (resolved with
+//! `firing_since` null, or stale), so that an alert's last row says what became of it; nobody is
+//! notified of those ([`AlertRow::notifies`]). A row that could not be judged changes neither how
+//! long the condition has held nor how long it has been quiet; only the silence grows.
 
+use super::observation::{RuleObservation, RuleOutcome};
 use super::row::{AlertRow, AlertState};
-use super::rule::{Outcome, RuleInfo};
 use super::summary;
 use crate::event::time::DAY;
-use crate::store::rows::WindowRow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::sync::Arc;
 
-/// Silence after which a stale alert leaves the book, so that retired segments don't stay in it forever. No row says so: stale is
-/// its last word, and should the condition hold again after that, it is a new alert.
+/// Silence after which a stale alert leaves the book, so that retired segments don't stay in it
+/// forever. It gets no row: stale is its last one. If the condition holds again later, that is a
+/// new alert.
 const FORGET_AFTER: i64 = 28 * DAY;
 
-/// One rule's outcome for one row.
-#[derive(Debug, Clone, Copy)]
-pub struct Observation<'a> {
-    /// The rule.
-    pub rule: &'a RuleInfo,
-    /// The row that it looked at.
-    pub row: &'a WindowRow,
-    /// What it found.
-    pub outcome: Outcome,
-}
-
-/// What makes an alert this one, apart from when it began.
+/// What identifies an alert, apart from when it began.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+struct AlertKey {
     rule: Arc<str>,
     segment_by: Arc<str>,
-    /// By what does not change.
+    /// By its stable identity.
     segment: Arc<str>,
     feature: Arc<str>,
     window: Arc<str>,
     baseline: Arc<str>,
 }
 
-impl Key {
-    fn of(o: &Observation<'_>) -> Self {
+impl AlertKey {
+    fn of(o: &RuleObservation<'_>) -> Self {
         let r = o.row;
         Self {
             rule: o.rule.name.clone(),
@@ -76,70 +66,49 @@ impl Key {
 
 /// An alert that is pending, firing or stale.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Open {
-    /// Its last row but for staleness: the window at which it became pending, or fired.
+struct OpenAlert {
+    /// Its last row other than stale: the window at which it became pending, or fired.
     row: AlertRow,
-    /// When a row of it was last judged.
+    /// When one of its rows was last judged.
     judged: i64,
     /// The first evaluation since which its condition has not held.
     quiet_since: Option<i64>,
 }
 
-/// All alerts that are not inactive. A checkpoint is its serde form; one read back goes on exactly as it would have.
+/// All alerts that are pending, firing or stale. A checkpoint is its serde form; a book that is
+/// read back continues exactly as the written one would have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AlertBook {
     at: Option<i64>,
     #[serde(serialize_with = "write_open", deserialize_with = "read_open")]
-    open: BTreeMap<Key, Open>,
+    open: BTreeMap<AlertKey, OpenAlert>,
 }
 
-fn write_open<S: Serializer>(open: &BTreeMap<Key, Open>, s: S) -> Result<S::Ok, S::Error> {
+fn write_open<S: Serializer>(open: &BTreeMap<AlertKey, OpenAlert>, s: S) -> Result<S::Ok, S::Error> {
     s.collect_seq(open.values())
 }
 
-fn read_open<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<Key, Open>, D::Error> {
-    Ok(Vec::<Open>::deserialize(d)?.into_iter().map(|o| (Key::of_row(&o.row), o)).collect())
+fn read_open<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<AlertKey, OpenAlert>, D::Error> {
+    Ok(Vec::<OpenAlert>::deserialize(d)?.into_iter().map(|o| (AlertKey::of_row(&o.row), o)).collect())
 }
 
 impl AlertBook {
-    /// A book without alerts.
+    /// Whether an observation can change anything. One that can't need not be kept until the step.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Alerts in one state.
-    #[must_use]
-    pub fn count(&self, state: AlertState) -> usize {
-        self.open.values().filter(|o| o.row.state == state).count()
-    }
-
-    /// The rows that brought the open alerts where they are, in the order of their keys.
-    pub fn open(&self) -> impl Iterator<Item = &AlertRow> {
-        self.open.values().map(|o| &o.row)
-    }
-
-    /// The time of the last step.
-    #[must_use]
-    pub fn at(&self) -> Option<i64> {
-        self.at
-    }
-
-    /// Whether an observation can change anything: what does not need not be kept until the step.
-    #[must_use]
-    pub fn concerns(&self, o: &Observation<'_>) -> bool {
+    pub fn concerns(&self, o: &RuleObservation<'_>) -> bool {
         match o.outcome {
-            Outcome::Holds => true,
-            Outcome::HoldsNot => !self.open.is_empty() && self.open.contains_key(&Key::of(o)),
-            Outcome::NotJudged => false,
+            RuleOutcome::Holds => true,
+            RuleOutcome::DoesNotHold => !self.open.is_empty() && self.open.contains_key(&AlertKey::of(o)),
+            RuleOutcome::NotJudged => false,
         }
     }
 
-    /// Takes what was observed at one evaluation time and returns the transitions, ordered by rule, segment, feature, window and
-    /// baseline. `at` and `stale_after` are microseconds of event time. Called in the order of `at`, several times for one `at`
-    /// where that suits; a time before the last changes nothing, since what was said is not unsaid. `stale_after` should not be
+    /// Takes the observations of one evaluation time and returns the transitions, ordered by rule,
+    /// segment, feature, window and baseline. `at` and `stale_after` are microseconds of event
+    /// time. Must be called in the order of `at`, any number of times for one `at`; a time before
+    /// the last one changes nothing, since alerts are never taken back. `stale_after` should not be
     /// shorter than the longest slide, or alerts go stale between two windows.
-    pub fn step(&mut self, at: i64, stale_after: i64, observed: &[Observation<'_>]) -> Vec<AlertRow> {
+    pub fn step(&mut self, at: i64, stale_after: i64, observed: &[RuleObservation<'_>]) -> Vec<AlertRow> {
         if self.at.is_some_and(|last| at < last) {
             return Vec::new();
         }
@@ -147,24 +116,24 @@ impl AlertBook {
         let mut out = Vec::new();
         for o in observed {
             match o.outcome {
-                Outcome::Holds => out.extend(self.holds(at, o)),
-                Outcome::HoldsNot => out.extend(self.holds_not(at, o)),
-                Outcome::NotJudged => {}
+                RuleOutcome::Holds => out.extend(self.holds(at, o)),
+                RuleOutcome::DoesNotHold => out.extend(self.does_not_hold(at, o)),
+                RuleOutcome::NotJudged => {}
             }
         }
         out.extend(self.silence(at, stale_after));
-        out.sort_by_cached_key(Key::of_row);
+        out.sort_by_cached_key(AlertKey::of_row);
         out
     }
 
-    fn holds(&mut self, at: i64, o: &Observation<'_>) -> Option<AlertRow> {
-        match self.open.entry(Key::of(o)) {
+    fn holds(&mut self, at: i64, o: &RuleObservation<'_>) -> Option<AlertRow> {
+        match self.open.entry(AlertKey::of(o)) {
             Slot::Vacant(slot) => {
                 let state = if o.rule.hold <= 0 { AlertState::Firing } else { AlertState::Pending };
                 let mut row = AlertRow::new(o.rule, state, o.row, at, at);
                 row.firing_since = (state == AlertState::Firing).then_some(at);
                 row.summary = summary::about_window(&row, o.row);
-                slot.insert(Open { row: row.clone(), judged: at, quiet_since: None });
+                slot.insert(OpenAlert { row: row.clone(), judged: at, quiet_since: None });
                 Some(row)
             }
             Slot::Occupied(mut slot) => {
@@ -187,11 +156,11 @@ impl AlertBook {
         }
     }
 
-    fn holds_not(&mut self, at: i64, o: &Observation<'_>) -> Option<AlertRow> {
+    fn does_not_hold(&mut self, at: i64, o: &RuleObservation<'_>) -> Option<AlertRow> {
         if self.open.is_empty() {
             return None;
         }
-        let Slot::Occupied(mut slot) = self.open.entry(Key::of(o)) else { return None };
+        let Slot::Occupied(mut slot) = self.open.entry(AlertKey::of(o)) else { return None };
         let open = slot.get_mut();
         open.judged = at;
         let quiet_since = *open.quiet_since.get_or_insert(at);
@@ -206,7 +175,7 @@ impl AlertBook {
         Some(row)
     }
 
-    /// Alerts of which nothing was judged for too long.
+    /// Marks alerts whose rows have not been judged for too long.
     fn silence(&mut self, at: i64, stale_after: i64) -> Vec<AlertRow> {
         let mut out = Vec::new();
         self.open.retain(|_, open| {
@@ -214,7 +183,7 @@ impl AlertBook {
             if open.row.state == AlertState::Stale {
                 return silent < FORGET_AFTER.max(stale_after);
             }
-            // What was judged in this very step is not silent, whatever the setting.
+            // An alert that was judged in this step is not silent, whatever the setting.
             if silent < stale_after.max(1) {
                 return true;
             }

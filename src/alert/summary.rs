@@ -1,4 +1,5 @@
-//! The sentence of an alert: what changed where, how much, how sure, and because of what.
+//! The summary of an alert, one sentence: what changed where, by how much, how certain that is, and
+//! because of what.
 
 use super::row::{AlertRow, AlertState};
 use crate::config::watched::MISSING;
@@ -9,7 +10,7 @@ use std::fmt::Write;
 /// Contributors that fit a sentence.
 const NAMED: usize = 3;
 
-/// The sentence of a row about window `r`.
+/// The summary of a row about window `r`.
 pub(super) fn about_window(a: &AlertRow, r: &WindowRow) -> String {
     let (place, feature) = (place(&a.segment), &a.feature);
     let window = format!("the {} window ending {}", a.window, time::text(a.window_end));
@@ -56,7 +57,7 @@ fn incomplete(a: &AlertRow) -> &'static str {
     if a.complete { "" } else { " (some partitions had not reached the window's end)" }
 }
 
-/// Whether a row is about the fields that events lack.
+/// Whether a row is about fields that events lack.
 fn is_of_fields(a: &AlertRow, r: &WindowRow) -> bool {
     a.feature == MISSING && r.kind == "categorical"
 }
@@ -70,7 +71,7 @@ fn field(c: &Contributor) -> String {
     }
 }
 
-/// The sentence of an alert whose segment has gone silent.
+/// The summary of an alert whose segment has gone silent.
 pub(super) fn about_silence(a: &AlertRow, last_judged: i64) -> String {
     let was = match a.firing_since {
         Some(since) => format!("firing since {}", time::text(since)),
@@ -118,12 +119,12 @@ fn figures(a: &AlertRow, r: &WindowRow) -> String {
 }
 
 fn contributor(c: &Contributor) -> String {
-    // A category is whatever a producer wrote: it must not break the line.
+    // A category is what a producer wrote: it must not break the line.
     let key: String = c.key.chars().map(|c| if c.is_control() { ' ' } else { c }).take(40).collect();
     format!("{key} {} → {}", percent(c.baseline_share), percent(c.share))
 }
 
-/// A named style that a centroid has come nearer to.
+/// A named style that the centroid has moved towards.
 fn style(c: &Contributor) -> String {
     let name = c.key.strip_prefix("style:").unwrap_or(&c.key);
     format!("{name} (cosine {} → {})", number(c.baseline_share), number(c.share))
@@ -133,7 +134,7 @@ fn percent(x: f64) -> String {
     format!("{} %", number(100.0 * x))
 }
 
-/// A number in three digits, as people write it.
+/// A number with three significant digits.
 fn number(x: f64) -> String {
     let size = x.abs();
     if x == 0.0 {

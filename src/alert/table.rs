@@ -2,10 +2,12 @@
 
 use super::row::{AlertRow, AlertState, verdict_from_name};
 use crate::config::Severity;
+use crate::store::panes::PaneFileError;
 use crate::store::rows::{
     Contributor, Verdict, contributors, contributors_type, counts, lists, numbers, texts, timestamp,
     timestamps,
 };
+use crate::store::tables::batches_by_date;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Field, Float64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt64Type,
@@ -41,7 +43,7 @@ pub fn alerts_schema() -> SchemaRef {
 /// Rows of `alerts` as a record batch of [`alerts_schema`].
 ///
 /// # Errors
-/// Only if the columns did not fit the schema, which would be a mistake here.
+/// When the columns don't fit the schema, which is a mistake in this function.
 pub fn alerts_batch(rows: &[AlertRow]) -> Result<RecordBatch, ArrowError> {
     let text = |get: fn(&AlertRow) -> &str| texts(rows.iter().map(|r| Some(get(r))));
     let time = |get: fn(&AlertRow) -> Option<i64>| timestamps(rows.iter().map(get));
@@ -81,39 +83,49 @@ pub fn alerts_batch(rows: &[AlertRow]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(alerts_schema(), columns)
 }
 
-/// Rows back from a batch of [`alerts_schema`], for delivery after a restart. Columns that are not of the schema are ignored.
+/// Rows of `alerts`, a batch per date with the date's start, as [`crate::store::tables::Stager`]
+/// takes them.
 ///
 /// # Errors
-/// When a column is missing or of another type, or a name is none of its kind.
+/// Those of [`alerts_batch`].
+pub fn alerts_by_date(rows: &[AlertRow]) -> Result<Vec<(i64, RecordBatch)>, PaneFileError> {
+    batches_by_date(rows, |r| r.at, alerts_batch)
+}
+
+/// Rows from a batch of [`alerts_schema`], for delivery after a restart. Columns outside the schema
+/// are ignored.
+///
+/// # Errors
+/// When a column is missing or of another type, or a severity, state or verdict is unknown.
 pub fn alerts_from_batch(batch: &RecordBatch) -> Result<Vec<AlertRow>, ArrowError> {
-    let c = Columns(batch);
+    let c = AlertColumns(batch);
     (0..batch.num_rows())
         .map(|i| {
             let (severity, state) =
-                (c.need(c.text("severity", i)?, "severity")?, c.need(c.text("state", i)?, "state")?);
+                (c.required(c.text("severity", i)?, "severity")?, c.required(c.text("state", i)?, "state")?);
             let verdict = c.text("verdict", i)?;
-            let segment = c.need(c.text("segment", i)?, "segment")?;
+            let segment = c.required(c.text("segment", i)?, "segment")?;
             Ok(AlertRow {
-                id: c.need(c.text("id", i)?, "id")?,
-                rule: c.need(c.text("rule", i)?, "rule")?,
+                id: c.required(c.text("id", i)?, "id")?,
+                rule: c.required(c.text("rule", i)?, "rule")?,
                 severity: severity_from_name(&severity).ok_or_else(|| unknown("severity", &severity))?,
                 state: AlertState::from_name(&state).ok_or_else(|| unknown("state", &state))?,
-                segment_by: c.need(c.text("segment_by", i)?, "segment_by")?,
+                segment_by: c.required(c.text("segment_by", i)?, "segment_by")?,
                 identity: segment.clone(),
                 segment,
-                feature: c.need(c.text("feature", i)?, "feature")?,
-                window: c.need(c.text("window", i)?, "window")?,
-                baseline: c.need(c.text("baseline", i)?, "baseline")?,
-                at: c.need(c.time("at", i)?, "at")?,
-                pending_since: c.need(c.time("pending_since", i)?, "pending_since")?,
+                feature: c.required(c.text("feature", i)?, "feature")?,
+                window: c.required(c.text("window", i)?, "window")?,
+                baseline: c.required(c.text("baseline", i)?, "baseline")?,
+                at: c.required(c.time("at", i)?, "at")?,
+                pending_since: c.required(c.time("pending_since", i)?, "pending_since")?,
                 firing_since: c.time("firing_since", i)?,
                 resolved_at: c.time("resolved_at", i)?,
-                window_start: c.need(c.time("window_start", i)?, "window_start")?,
-                window_end: c.need(c.time("window_end", i)?, "window_end")?,
+                window_start: c.required(c.time("window_start", i)?, "window_start")?,
+                window_end: c.required(c.time("window_end", i)?, "window_end")?,
                 value: c.number("value", i)?,
                 baseline_value: c.number("baseline_value", i)?,
-                n: c.need(c.primitive::<UInt64Type>("n", i)?, "n")?,
-                baseline_n: c.need(c.primitive::<UInt64Type>("baseline_n", i)?, "baseline_n")?,
+                n: c.required(c.primitive::<UInt64Type>("n", i)?, "n")?,
+                baseline_n: c.required(c.primitive::<UInt64Type>("baseline_n", i)?, "baseline_n")?,
                 psi: c.number("psi", i)?,
                 psi_excess: c.number("psi_excess", i)?,
                 kl: c.number("kl", i)?,
@@ -122,11 +134,11 @@ pub fn alerts_from_batch(batch: &RecordBatch) -> Result<Vec<AlertRow>, ArrowErro
                 verdict: verdict
                     .map(|v| verdict_from_name(&v).ok_or_else(|| unknown("verdict", &v)))
                     .transpose()?,
-                complete: c.need(c.flag("complete", i)?, "complete")?,
+                complete: c.required(c.flag("complete", i)?, "complete")?,
                 contributors: c.contributors(i)?,
                 examples: c.examples(i)?,
                 runbook: c.text("runbook", i)?,
-                summary: c.need(c.text("summary", i)?, "summary")?,
+                summary: c.required(c.text("summary", i)?, "summary")?,
             })
         })
         .collect()
@@ -139,22 +151,22 @@ fn severity_from_name(name: &str) -> Option<Severity> {
 }
 
 fn unknown(column: &str, value: &str) -> ArrowError {
-    ArrowError::SchemaError(format!("alerts.{column}: {value:?} is none"))
+    ArrowError::SchemaError(format!("alerts.{column}: {value:?} is no {column}"))
 }
 
 fn mistyped(column: &str) -> ArrowError {
     ArrowError::SchemaError(format!("alerts.{column} is missing or of another type"))
 }
 
-/// Typed looks into a batch, null as `None`.
-struct Columns<'a>(&'a RecordBatch);
+/// Typed access to the columns of a batch, with null as `None`.
+struct AlertColumns<'a>(&'a RecordBatch);
 
-impl Columns<'_> {
+impl AlertColumns<'_> {
     fn column(&self, name: &str) -> Result<&ArrayRef, ArrowError> {
         self.0.column_by_name(name).ok_or_else(|| mistyped(name))
     }
 
-    fn need<T>(&self, value: Option<T>, name: &str) -> Result<T, ArrowError> {
+    fn required<T>(&self, value: Option<T>, name: &str) -> Result<T, ArrowError> {
         value.ok_or_else(|| ArrowError::SchemaError(format!("alerts.{name} is null")))
     }
 
@@ -221,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_come_back_as_they_went() {
+    fn rows_are_read_as_they_were_written() {
         let rule = info("prompt-drift", 0, 0);
         let mut fired =
             AlertRow::new(&rule, AlertState::Firing, &row("tenant=birch", "prompt_tokens", T), T, T - 5);

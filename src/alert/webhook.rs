@@ -1,22 +1,24 @@
 //! Alerts posted to a URL as JSON.
 
+use super::error::SinkError;
 use super::row::AlertRow;
-use super::sink::{Sink, SinkError};
+use super::sink::Sink;
 use reqwest::{Client, StatusCode, Url, header, redirect};
 use serde_json::json;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// How long a receiver may take.
+/// How long a receiver may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Posts `{"alerts": […]}` with an `Idempotency-Key` that is the same for the same rows.
 pub struct Webhook {
     url: Url,
-    /// Scheme and host: the rest of a webhook's URL is often its password.
+    /// "webhook https://host": the rest of a webhook's URL is often its password.
     name: String,
     timeout: Duration,
-    /// Made at the first delivery, on the thread that delivers: a runtime can't be dropped inside another.
+    /// Created at the first delivery, on the thread that delivers: a runtime can't be dropped
+    /// inside another.
     client: Option<(Runtime, Client)>,
 }
 
@@ -30,12 +32,13 @@ impl Webhook {
     /// A webhook at an `http` or `https` URL; nothing is sent yet.
     ///
     /// # Errors
-    /// [`SinkError::Config`] when it is no such URL; the message leaves the URL out.
+    /// [`SinkError::Config`] when it is no such URL; the message does not hold the URL.
     pub fn new(url: &str) -> Result<Self, SinkError> {
         let wrong = |message: String| SinkError::Config { key: "webhook", message };
-        let url = Url::parse(url).map_err(|e| wrong(format!("is no URL ({e}); write https://host/path")))?;
+        let url =
+            Url::parse(url).map_err(|e| wrong(format!("is not a URL ({e}); write https://host/path")))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(wrong(format!("{}: can't be posted to; write https://host/path", url.scheme())));
+            return Err(wrong(format!("{}: does not accept POST; write https://host/path", url.scheme())));
         }
         let name = format!("webhook {}", server(&url));
         Ok(Self { url, name, timeout: TIMEOUT, client: None })
@@ -44,7 +47,7 @@ impl Webhook {
     fn client(&mut self) -> Result<&(Runtime, Client), String> {
         if self.client.is_none() {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-            // A redirect would turn the POST into a GET and lose the alert without a word.
+            // A redirect would turn the POST into a GET and lose the alert silently.
             let client = Client::builder()
                 .timeout(self.timeout)
                 .redirect(redirect::Policy::none())
@@ -56,7 +59,7 @@ impl Webhook {
         self.client.as_ref().ok_or_else(|| "no client".to_owned())
     }
 
-    fn post(&mut self, rows: &[AlertRow]) -> Result<Answer, String> {
+    fn post(&mut self, rows: &[AlertRow]) -> Result<WebhookResponse, String> {
         let (url, key) = (self.url.clone(), idempotency_key(rows));
         let body = json!({ "alerts": rows.iter().map(AlertRow::json).collect::<Vec<_>>() });
         let (runtime, client) = self.client()?;
@@ -64,26 +67,26 @@ impl Webhook {
         runtime.block_on(async {
             let answer = request.send().await.map_err(|e| causes(&e.without_url()))?;
             let location = answer.headers().get(header::LOCATION).and_then(|l| l.to_str().ok());
-            let leads_to = location.and_then(|l| answer.url().join(l).ok()).map(|to| server(&to));
-            Ok(Answer { status: answer.status(), leads_to })
+            let redirects_to = location.and_then(|l| answer.url().join(l).ok()).map(|to| server(&to));
+            Ok(WebhookResponse { status: answer.status(), redirects_to })
         })
     }
 }
 
-/// What a receiver said.
-struct Answer {
+/// What a receiver answered.
+struct WebhookResponse {
     status: StatusCode,
-    /// Of a redirect, the server that it names.
-    leads_to: Option<String>,
+    /// The server that a redirect names.
+    redirects_to: Option<String>,
 }
 
-impl Answer {
-    /// Of an answer that is final: a word for counters, and a line that says what to do.
+impl WebhookResponse {
+    /// For an answer that is final: the counter's label, and a line that says what to do.
     fn refusal(&self) -> (&'static str, String) {
         let status = self.status;
-        let (reason, todo) = match status.as_u16() {
+        let (reason, advice) = match status.as_u16() {
             300..=399 => {
-                let to = self.leads_to.as_ref().map_or_else(String::new, |to| format!(" to {to}"));
+                let to = self.redirects_to.as_ref().map_or_else(String::new, |to| format!(" to {to}"));
                 (
                     "redirected",
                     format!(
@@ -99,11 +102,11 @@ impl Answer {
                     .to_owned(),
             ),
         };
-        (reason, format!("answered {status}{todo}"))
+        (reason, format!("answered {status}{advice}"))
     }
 }
 
-/// Scheme and host of a URL: the rest of a webhook's is often its password.
+/// Scheme and host of a URL: the rest of a webhook's URL is often its password.
 fn server(url: &Url) -> String {
     let port = url.port().map_or_else(String::new, |p| format!(":{p}"));
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
@@ -120,7 +123,7 @@ fn causes(e: &dyn std::error::Error) -> String {
     text
 }
 
-/// Hash of the transitions in a post.
+/// Hash of the transitions in a request.
 fn idempotency_key(rows: &[AlertRow]) -> String {
     let mut h = blake3::Hasher::new();
     for r in rows {
@@ -138,7 +141,7 @@ impl Sink for Webhook {
         let sink = self.name.clone();
         match self.post(rows) {
             Ok(a) if a.status.is_success() => Ok(()),
-            // The receiver is in trouble or busy; anything else is its answer to what was sent.
+            // The receiver fails or is busy; anything else is its answer to these rows.
             Ok(a)
                 if a.status.is_server_error()
                     || matches!(a.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) =>

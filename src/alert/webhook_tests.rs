@@ -1,4 +1,4 @@
-//! The webhook against a real HTTP server on loopback that answers as told.
+//! The webhook against a real HTTP server on loopback that answers as a test's script says.
 
 use super::super::outbox::{Backoff, Outbox};
 use super::super::row::AlertState;
@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// What the server was sent: the head in lower case, and the body.
-struct Request {
+struct ReceivedRequest {
     head: String,
     body: serde_json::Value,
 }
 
-impl Request {
+impl ReceivedRequest {
     fn key(&self) -> &str {
         self.head.lines().find_map(|l| l.strip_prefix("idempotency-key: ")).unwrap()
     }
@@ -25,7 +25,7 @@ impl Request {
 }
 
 /// A server that answers with these statuses, then with 200; `None` breaks off without an answer.
-fn server(answers: &[Option<u16>]) -> (String, Receiver<Request>) {
+fn server(answers: &[Option<u16>]) -> (String, Receiver<ReceivedRequest>) {
     let (requests, received) = channel();
     let (address, bound) = channel();
     let mut answers: std::collections::VecDeque<Option<u16>> = answers.iter().copied().collect();
@@ -48,7 +48,7 @@ fn server(answers: &[Option<u16>]) -> (String, Receiver<Request>) {
                         break (head, serde_json::from_str(body).unwrap());
                     }
                 };
-                if requests.send(Request { head, body }).is_err() {
+                if requests.send(ReceivedRequest { head, body }).is_err() {
                     return;
                 }
                 if let Some(status) = answers.pop_front().unwrap_or(Some(200)) {
@@ -80,8 +80,8 @@ fn a_receiver_that_fails_twice_gets_everything_in_order_under_the_same_key() {
     outbox.send(vec![alert(AlertState::Pending, "tenant=p")]);
     outbox.send(vec![alert(AlertState::Stale, "tenant=c"), alert(AlertState::Resolved, "tenant=a")]);
     assert_eq!(outbox.finish(Duration::from_secs(60)), 0);
-    let all: Vec<Request> = received.try_iter().collect();
-    let segments: Vec<Vec<&str>> = all.iter().map(Request::segments).collect();
+    let all: Vec<ReceivedRequest> = received.try_iter().collect();
+    let segments: Vec<Vec<&str>> = all.iter().map(ReceivedRequest::segments).collect();
     assert_eq!(
         segments,
         [
@@ -131,10 +131,10 @@ fn refused_rows_are_counted_by_reason_and_the_error_says_what_to_do() {
         let e = Webhook::new(&url).unwrap().deliver(&[alert(AlertState::Firing, "tenant=a")]).unwrap_err();
         assert!(e.to_string().contains(says), "{e}");
         let mut outbox = Outbox::start(vec![Box::new(Webhook::new(&url).unwrap())]).unwrap();
-        let watch = outbox.watch();
+        let monitor = outbox.monitor();
         outbox.send(vec![alert(AlertState::Firing, "tenant=a")]);
         assert_eq!(outbox.finish(Duration::from_secs(60)), 1);
-        assert_eq!(watch.status()[0].given_up()[reason], 1);
+        assert_eq!(monitor.status()[0].given_up()[reason], 1);
         assert_eq!(received.try_iter().count(), 2, "one request each, none repeated");
     }
 }

@@ -16,7 +16,7 @@ use crate::source::{
     PositionError, Positions, Source, SourceError, TimeRange,
 };
 use crate::store::archive_writer::{
-    ArchiveCommit, ArchivePartition, ArchiveTarget, ArchiveWriteError, REJECTS, Wrote,
+    ArchiveCommit, ArchivePartition, ArchiveTarget, ArchiveWriteError, ArchiveWritten, REJECTS,
 };
 use crate::store::chain::ChainError;
 use crate::store::event_rows::Place;
@@ -232,7 +232,7 @@ fn archive(
     limits: Limits,
     progress: &Arc<Progress>,
     stop: &AtomicBool,
-) -> Result<Wrote, ArchiveError> {
+) -> Result<ArchiveWritten, ArchiveError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = cores.min(source.partitions().len().max(1));
     let failed = AtomicBool::new(false);
@@ -252,7 +252,7 @@ fn archive(
                 progress: Arc::clone(progress),
                 hints: hint_to.clone(),
                 recycle: recycle_to.clone(),
-                wrote: Wrote::default(),
+                wrote: ArchiveWritten::default(),
             };
             let failed = &failed;
             handles.push(scope.spawn(move || {
@@ -263,7 +263,7 @@ fn archive(
         }
         let halt = || stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed);
         let feed = Feed { claims, queues: &queues, hints: &hints, recycled: &recycled, progress };
-        let mut result = feed.poll_all(source, &halt).map(|()| Wrote::default());
+        let mut result = feed.poll_all(source, &halt).map(|()| ArchiveWritten::default());
         drop(queues);
         for h in handles {
             let done = h.join().map_err(|_| ArchiveError::Thread)?;
@@ -352,11 +352,11 @@ struct Worker {
     progress: Arc<Progress>,
     hints: Sender<(PartitionId, Offset)>,
     recycle: Sender<Vec<u8>>,
-    wrote: Wrote,
+    wrote: ArchiveWritten,
 }
 
 impl Worker {
-    fn work(mut self, from: &Receiver<Work>) -> Result<Wrote, ArchiveError> {
+    fn work(mut self, from: &Receiver<Work>) -> Result<ArchiveWritten, ArchiveError> {
         loop {
             match from.recv_timeout(Duration::from_millis(200)) {
                 Ok(Work::Assign(archive)) => {
@@ -396,7 +396,11 @@ impl Worker {
     }
 
     /// Counts what was written; a partition that another process has taken over is dropped.
-    fn took(&mut self, p: PartitionId, done: Result<Wrote, ArchiveWriteError>) -> Result<(), ArchiveError> {
+    fn took(
+        &mut self,
+        p: PartitionId,
+        done: Result<ArchiveWritten, ArchiveWriteError>,
+    ) -> Result<(), ArchiveError> {
         match done {
             Ok(wrote) => {
                 self.wrote += wrote;
@@ -427,7 +431,7 @@ impl Worker {
             let Some(owned) = self.owned.get_mut(&p) else { break };
             if s.tombstone {
                 Progress::add(&self.progress.tombstones, 1);
-                owned.archive.pass(s.offset);
+                owned.archive.skip(s.offset);
                 continue;
             }
             let message = &buffer[s.start as usize..s.end as usize];
@@ -443,7 +447,7 @@ impl Worker {
                     Progress::add(&self.progress.rejected, 1);
                     *self.progress.reasons.lock().entry(reject.reason.name()).or_default() += 1;
                     owned.archive.reject(time, s.offset, reject);
-                    Ok(Wrote::default())
+                    Ok(ArchiveWritten::default())
                 }
                 Ok(event) => {
                     events += 1;
@@ -486,7 +490,13 @@ impl Worker {
 }
 
 /// Prints what was archived.
-fn tell(progress: &Progress, wrote: Wrote, seconds: f64, url: &str, global: &Global) -> Result<(), CliError> {
+fn tell(
+    progress: &Progress,
+    wrote: ArchiveWritten,
+    seconds: f64,
+    url: &str,
+    global: &Global,
+) -> Result<(), CliError> {
     let c = progress.counts();
     let reasons = progress.reasons.lock().clone();
     if global.json {

@@ -12,7 +12,7 @@ use crate::engine::pins::{self, Held, PinError};
 use crate::enrich::token_text;
 use crate::event::time::{DAY, date, text};
 use crate::sketch::{Body, Sketch};
-use crate::store::panes::Names;
+use crate::store::panes::TableNames;
 use crate::window::Segment;
 use clap::{Args, Subcommand};
 use globset::Glob;
@@ -244,7 +244,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(pattern: &str, feature: Option<&str>, names: &Names) -> Result<Self, CliError> {
+    fn new(pattern: &str, feature: Option<&str>, names: &TableNames) -> Result<Self, CliError> {
         if let Err(e) = Glob::new(pattern)
             && parts(pattern).next().is_none()
         {
@@ -261,12 +261,12 @@ impl Wanted {
         Ok(Self { segments, feature })
     }
 
-    fn wants(&self, segment: &Segment, feature: usize, names: &Names) -> bool {
+    fn wants(&self, segment: &Segment, feature: usize, names: &TableNames) -> bool {
         self.feature.is_none_or(|f| f == feature) && self.is_match(segment, names)
     }
 
     /// Whether a segment is meant, by its name or as tables show it.
-    fn is_match(&self, segment: &Segment, names: &Names) -> bool {
+    fn is_match(&self, segment: &Segment, names: &TableNames) -> bool {
         self.segments.is_match(&segment.name) || self.segments.is_match(&names.identity(segment).name)
     }
 }
@@ -340,7 +340,7 @@ fn users(sketch: &Sketch) -> Option<u64> {
     }
 }
 
-fn line(h: &Held, feature: &Feature, names: &Names, seen: u64, min_users: u32) -> Value {
+fn line(h: &Held, feature: &Feature, names: &TableNames, seen: u64, min_users: u32) -> Value {
     let mut s = side(&h.sketch);
     if feature.kind == Kind::Volume {
         s.value = Some(s.n as f64 / h.hours.max(1e-9));
@@ -389,7 +389,7 @@ fn top(sketch: &Sketch, min_users: u32, value: impl Fn(&str, u64) -> String) -> 
 }
 
 /// Why no segment fits a pattern: the grouping that it would be of is none, or what it may have meant.
-fn no_segment(pattern: &str, names: &Names, segments: &BTreeSet<&str>) -> String {
+fn no_segment(pattern: &str, names: &TableNames, segments: &BTreeSet<&str>) -> String {
     let columns = written_parts(pattern).map(|(column, value)| value.map(|_| column));
     let plain = |c: &&str| !c.is_empty() && c.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let by: Option<BTreeSet<&str>> = columns.map(|c| c.filter(plain)).collect();

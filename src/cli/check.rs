@@ -3,14 +3,14 @@
 use super::common::{runtime, storage};
 use super::style::classify;
 use super::{CliError, ConfigFile, Global, check_events};
-use crate::alert::{DEFAULT_RULES_TOML, sink};
+use crate::alert::{DEFAULT_RULES_TOML, configured_sinks};
 use crate::config::units::Span;
 use crate::config::{Config, DEFAULT_TOML, Embedding, RuleEntry};
 use crate::embed::{Embedder, vector_plan};
 use crate::engine::{compile_rules, pins};
 use crate::source::kafka::{Probed, probe};
-use crate::store::panes::Names;
-use crate::store::{Created, Storage, StorageError};
+use crate::store::panes::TableNames;
+use crate::store::{CreateOutcome, Storage, StorageError};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
@@ -138,13 +138,13 @@ impl Check {
         let config = self.config.read()?;
         let features = config.feature_set().map_err(CliError::usage)?;
         let groupings = config.groupings().map_err(CliError::usage)?;
-        let names = Names::new(Arc::new(groupings), &features);
+        let names = TableNames::new(Arc::new(groupings), &features);
         // Rules of the file's own were planned when it was read.
         let rules = match config.rules.len() {
             0 => compile_rules(&config, &names, None)?.all().len(),
             some => some,
         };
-        sink::from_config(&config.alerts).map_err(CliError::usage)?;
+        configured_sinks(&config.alerts).map_err(CliError::usage)?;
         let runtime = runtime()?;
         if let Some(events) = &self.events {
             return check_events::run(events, &config, runtime.handle(), global);
@@ -252,7 +252,7 @@ fn images(section: &Embedding, config: &Config, runtime: &Runtime) -> Finding {
 }
 
 /// How the pins stand that rules name.
-fn pinned(config: &Config, names: &Names, pins: Option<&[String]>) -> Option<Finding> {
+fn pinned(config: &Config, names: &TableNames, pins: Option<&[String]>) -> Option<Finding> {
     let on_pins = |r: &RuleEntry| r.baseline.0.iter().any(|b| b.starts_with("pinned:"));
     if !config.rules.iter().any(on_pins) {
         return None;
@@ -317,10 +317,10 @@ fn try_output(s: &Storage) -> Result<String, String> {
     let moved = format!("{name}-moved");
     let said = |e: StorageError| e.to_string();
     let steps = || -> Result<(), String> {
-        if s.create(&name, b"probe".to_vec()).map_err(said)? != Created::Yes {
+        if s.create(&name, b"probe".to_vec()).map_err(said)? != CreateOutcome::Created {
             return Err("a new file is said to exist already".into());
         }
-        if s.create(&name, b"other".to_vec()).map_err(said)? != Created::Exists {
+        if s.create(&name, b"other".to_vec()).map_err(said)? != CreateOutcome::Exists {
             return Err(
                 "creating a file twice succeeded: this store has no conditional writes, which commits rest on".into()
             );

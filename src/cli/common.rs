@@ -5,7 +5,7 @@ use crate::config::{Config, load};
 use crate::engine::compile_rules;
 use crate::source::kafka::client_config;
 use crate::stdout::stdout;
-use crate::store::panes::Names;
+use crate::store::panes::TableNames;
 use crate::store::{Storage, file_path};
 use std::io::Write;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl ConfigFile {
         if !config.rules.is_empty() {
             let features = config.feature_set().map_err(CliError::usage)?;
             let groupings = config.groupings().map_err(CliError::usage)?;
-            compile_rules(&config, &Names::new(Arc::new(groupings), &features), None)?;
+            compile_rules(&config, &TableNames::new(Arc::new(groupings), &features), None)?;
         }
         if let Some(kafka) = &config.input.kafka {
             client_config(&kafka.brokers, &kafka.group, &config.kafka.properties)

@@ -3,7 +3,7 @@
 
 use super::CliError;
 use crate::engine::inputs::{self, Given, InputsError, Kind, Memory, Plan, Stands, State};
-use crate::engine::{Counts, EvaluatorCommit, Job, PartitionCommit};
+use crate::engine::{EvaluatorCommit, Job, JobCounts, PartitionCommit};
 use crate::event::time::text;
 use crate::source::lanes::{Stretch, assign};
 use crate::source::survey::{Surveyed, survey};
@@ -220,7 +220,7 @@ pub fn range(from: Option<i64>, to: Option<i64>) -> Result<TimeRange, CliError> 
 /// # Errors
 /// When there was some, and no event in it, or none in the range.
 pub fn nothing_taken(
-    counts: &Counts,
+    counts: &JobCounts,
     reasons: &BTreeMap<&'static str, u64>,
     range: TimeRange,
     times: Option<(i64, i64)>,
@@ -262,8 +262,9 @@ mod tests {
     fn an_empty_range_and_input_that_is_wholly_refused_are_said() {
         assert!(matches!(range(Some(5), Some(5)), Err(CliError::Usage(_))));
         assert!(range(Some(5), Some(6)).is_ok());
-        let counts = |messages, events, rejected| Counts { messages, events, rejected, ..Counts::default() };
-        let say = |c: Counts, range| {
+        let counts =
+            |messages, events, rejected| JobCounts { messages, events, rejected, ..JobCounts::default() };
+        let say = |c: JobCounts, range| {
             let reasons = [("not_json", c.rejected)].into();
             nothing_taken(&c, &reasons, range, Some((0, 1)), false).err().map(|e| e.to_string())
         };

@@ -4,7 +4,7 @@
 
 use super::Global;
 use super::common::tell;
-use crate::engine::{Counts, Fired, Progress, Waiting};
+use crate::engine::{FiredAlert, JobCounts, Progress, Waiting};
 use crate::event::time;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -121,7 +121,7 @@ impl Pace {
 /// A job's progress at one time.
 #[derive(Debug, Clone, Default)]
 struct Look {
-    counts: Counts,
+    counts: JobCounts,
     lag: u64,
     /// Bytes of the input read, and all of them.
     read: Option<(u64, u64)>,
@@ -134,7 +134,7 @@ struct Look {
     to: i64,
     taken: i64,
     waiting: Vec<Waiting>,
-    fired: Option<Fired>,
+    fired: Option<FiredAlert>,
 }
 
 impl Look {
@@ -299,8 +299,13 @@ mod tests {
     const BEGIN: i64 = 1_767_225_600_000_000;
 
     fn look() -> Look {
-        let counts =
-            Counts { events: 1_200_000, windows: 500, judged: 400, alerts_fired: 3, ..Counts::default() };
+        let counts = JobCounts {
+            events: 1_200_000,
+            windows: 500,
+            judged: 400,
+            alerts_fired: 3,
+            ..JobCounts::default()
+        };
         Look {
             counts,
             read: Some((50, 100)),
@@ -350,7 +355,8 @@ mod tests {
             look().text(&pace),
             "evaluated to 2026-01-03 00:00 of 2026-01-21 00:00, 1,200,000 events, 9,000/s, 0 B, 500 windows, 3 alerts"
         );
-        let fired = Fired { rule: "prompt-drift".into(), segment: "tenant=birch".into(), at: BEGIN + HOUR };
+        let fired =
+            FiredAlert { rule: "prompt-drift".into(), segment: "tenant=birch".into(), at: BEGIN + HOUR };
         let waiting =
             |grouping: &str, features, days| Waiting { grouping: grouping.into(), features, of: 40, days };
         let run = Look {

@@ -4,10 +4,10 @@ use super::check::appendable;
 use super::common::{runtime, say, stop_signal, storage, tell_output};
 use super::live::Shown;
 use super::{CliError, ConfigFile, Global, show};
-use crate::alert::{Outbox, sink};
+use crate::alert::{Outbox, configured_sinks};
 use crate::config::Config;
 use crate::engine::{self, Claims, Job, JobKind, Options, Progress, Summary};
-use crate::serve::{self, Watched};
+use crate::serve::{self, JobMetrics};
 use crate::source::kafka::probe;
 use crate::source::{KafkaOptions, KafkaSource, Positions, Source, SourceError, TimeRange};
 use crate::store::Patience;
@@ -72,8 +72,8 @@ impl Run {
         };
         let progress = Arc::new(Progress::default());
         if let Some(address) = &job.settings.config.serve.listen {
-            let watched = Watched::new(Arc::clone(&job), Arc::clone(&progress));
-            serve::start(address, watched, runtime.handle()).map_err(CliError::usage)?;
+            let metrics = JobMetrics::new(Arc::clone(&job), Arc::clone(&progress));
+            serve::start(address, metrics, runtime.handle()).map_err(CliError::usage)?;
         }
         let summary = execute(&job, &kafka.topic, TimeRange::ALL, stop, progress, global, connect)?;
         show::summary(&summary, global)?;
@@ -101,7 +101,7 @@ pub fn try_ends(config: &Config) -> Result<(), CliError> {
             ))
         })?;
     }
-    sink::from_config(&config.alerts).map(drop).map_err(CliError::usage)
+    configured_sinks(&config.alerts).map(drop).map_err(CliError::usage)
 }
 
 /// Runs a job over the source that `connect` makes, showing its progress and sending its alerts.
@@ -119,7 +119,7 @@ pub fn execute(
 ) -> Result<Summary, CliError> {
     let topic: Arc<str> = topic.into();
     let claims = Arc::new(Claims::new(Arc::clone(job), Arc::clone(&topic)));
-    let sinks = sink::from_config(&job.settings.config.alerts).map_err(CliError::usage)?;
+    let sinks = configured_sinks(&job.settings.config.alerts).map_err(CliError::usage)?;
     let outbox = if sinks.is_empty() { None } else { Some(Outbox::start(sinks).map_err(CliError::failed)?) };
     let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
     let mut source = connect(positions)?;

@@ -2,7 +2,7 @@
 
 use super::common::runtime;
 use super::{CliError, ConfigFile, Global};
-use crate::query::{self, Format, QueryError, SqlOptions};
+use crate::query::{self, QueryError, ResultFormat, SqlOptions};
 use crate::store::panes::dimension_columns;
 use clap::Args;
 use datafusion::error::DataFusionError;
@@ -21,7 +21,7 @@ pub struct Sql {
     files: Vec<PathBuf>,
     /// How results are printed (--json is --format json)
     #[arg(short, long, value_enum)]
-    format: Option<Format>,
+    format: Option<ResultFormat>,
 }
 
 impl Sql {
@@ -37,7 +37,7 @@ impl Sql {
             dir: config.output.dir.clone(),
             commands: self.commands,
             files: self.files,
-            format: self.format.unwrap_or(if global.json { Format::Json } else { Format::Table }),
+            format: self.format.unwrap_or(if global.json { ResultFormat::Json } else { ResultFormat::Table }),
             quiet: global.quiet,
             min_users: config.privacy.min_users,
             dimensions: dimension_columns(&groupings),

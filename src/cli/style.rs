@@ -9,7 +9,7 @@ use crate::enrich::reference::Reference;
 use crate::enrich::vectors::VectorPlan;
 use crate::event::text::{is_name, normal};
 use crate::store::Storage;
-use crate::store::vectors::{Resolved, read_vectors};
+use crate::store::vectors::{VectorOutcome, read_vectors};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -126,7 +126,7 @@ fn embedded(
     storage: &Storage,
     images: &[PathBuf],
     global: &Global,
-) -> Result<(Vec<Resolved>, VectorPlan), CliError> {
+) -> Result<(Vec<VectorOutcome>, VectorPlan), CliError> {
     let section = section(config)?;
     let files = files_of(images)?;
     if files.is_empty() {
@@ -182,7 +182,7 @@ fn build(
     Ok(())
 }
 
-fn refusals(found: &[Resolved]) -> String {
+fn refusals(found: &[VectorOutcome]) -> String {
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in found.iter().filter_map(|r| r.as_ref().err()) {
         *reasons.entry(reason).or_default() += 1;

@@ -40,7 +40,7 @@ pub use setup::{EmbedError, vector_plan};
 use crate::config::Embedding;
 use crate::enrich::vectors::{VectorPlan, inline};
 use crate::store::Storage;
-use crate::store::vectors::Resolved;
+use crate::store::vectors::VectorOutcome;
 use encoder::Encoder;
 use fetch::Fetcher;
 use futures::StreamExt;
@@ -104,7 +104,7 @@ pub struct Embedder {
     at_once: usize,
     fetches: Semaphore,
     decoders: Arc<Semaphore>,
-    known: Mutex<LruCache<String, Resolved>>,
+    known: Mutex<LruCache<String, VectorOutcome>>,
     runtime: Handle,
 }
 
@@ -169,16 +169,16 @@ impl Embedder {
         &self,
         asks: &[Ask<'_>],
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Vec<Resolved>>, EmbedError> {
+    ) -> Result<Option<Vec<VectorOutcome>>, EmbedError> {
         if asks.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let mut out: Vec<Option<Resolved>> = Vec::with_capacity(asks.len());
+        let mut out: Vec<Option<VectorOutcome>> = Vec::with_capacity(asks.len());
         for a in asks {
             out.push(self.recordings.as_ref().map_or(Ok(None), |r| r.get(a.request, a.time))?);
         }
         let left: Vec<usize> = (0..asks.len()).filter(|i| out[*i].is_none()).collect();
-        let found: Vec<Result<Option<Resolved>, EmbedError>> = self.runtime.block_on(
+        let found: Vec<Result<Option<VectorOutcome>, EmbedError>> = self.runtime.block_on(
             futures::stream::iter(left.iter().map(|i| asks[*i].wanted))
                 .map(
                     |wanted| async move { if stop() { Ok(None) } else { self.find(wanted).await.map(Some) } },
@@ -195,7 +195,7 @@ impl Embedder {
         Ok(out.into_iter().collect())
     }
 
-    async fn find(&self, wanted: Wanted<'_>) -> Result<Resolved, EmbedError> {
+    async fn find(&self, wanted: Wanted<'_>) -> Result<VectorOutcome, EmbedError> {
         let refused = |reason: &str| Ok(Err(Arc::from(reason)));
         match wanted {
             Wanted::Inline(json) => Ok(inline(json).map(Arc::from).map_err(Arc::from)),
@@ -224,7 +224,7 @@ impl Embedder {
     }
 
     /// A row of a file, and whether asking again would come to the same.
-    async fn row(&self, uri: &str) -> (Resolved, bool) {
+    async fn row(&self, uri: &str) -> (VectorOutcome, bool) {
         let Some(files) = &self.files else { return (Err(self.nowhere()), true) };
         let Ok(_permit) = self.fetches.acquire().await else { return (Err(Arc::from("unreachable")), false) };
         match files.row(uri).await {
@@ -234,7 +234,7 @@ impl Embedder {
     }
 
     /// An image's vector, and whether asking again would come to the same.
-    async fn image(&self, uri: &str) -> Result<(Resolved, bool), EmbedError> {
+    async fn image(&self, uri: &str) -> Result<(VectorOutcome, bool), EmbedError> {
         let (Some(fetcher), Some(encoder)) = (&self.fetcher, &self.encoder) else {
             return Ok((Err(self.nowhere()), true));
         };
@@ -250,7 +250,7 @@ impl Embedder {
         Ok((self.encode(encoder, bytes).await?, true))
     }
 
-    async fn encode(&self, encoder: &Encoder, bytes: bytes::Bytes) -> Result<Resolved, EmbedError> {
+    async fn encode(&self, encoder: &Encoder, bytes: bytes::Bytes) -> Result<VectorOutcome, EmbedError> {
         let permit = Arc::clone(&self.decoders).acquire_owned().await;
         let (preprocessing, max_pixels) = (self.preprocessing.clone(), self.max_pixels);
         let prepared = tokio::task::spawn_blocking(move || {
@@ -303,7 +303,7 @@ impl Embedder {
     ///
     /// # Errors
     /// When there is no model, or it fails.
-    pub fn encode_files(&self, files: &[std::path::PathBuf]) -> Result<Vec<Resolved>, EmbedError> {
+    pub fn encode_files(&self, files: &[std::path::PathBuf]) -> Result<Vec<VectorOutcome>, EmbedError> {
         let encoder = self.encoder.as_ref().ok_or(EmbedError::NoModel)?;
         let one = |path: std::path::PathBuf| async move {
             match tokio::fs::read(&path).await {

@@ -3,7 +3,7 @@
 use super::setup::EmbedError;
 use crate::event::time::{DAY, date, floor};
 use crate::store::Storage;
-use crate::store::vectors::{Resolved, read_vectors};
+use crate::store::vectors::{VectorOutcome, read_vectors};
 use lru::LruCache;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 const DAYS: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 
 /// One day's vectors by request and time.
-type Day = FxHashMap<(u64, i64), Resolved>;
+type Day = FxHashMap<(u64, i64), VectorOutcome>;
 
 /// A `vectors` table.
 pub struct Recordings {
@@ -54,7 +54,7 @@ impl Recordings {
     ///
     /// # Errors
     /// When the table can't be read, or holds another model's vectors.
-    pub fn get(&self, request: u64, time: i64) -> Result<Option<Resolved>, EmbedError> {
+    pub fn get(&self, request: u64, time: i64) -> Result<Option<VectorOutcome>, EmbedError> {
         Ok(self.day(floor(time, DAY))?.get(&(request, time)).cloned())
     }
 

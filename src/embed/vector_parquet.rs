@@ -2,7 +2,7 @@
 
 use super::fetch::FetchError;
 use super::rows::RowError;
-use crate::store::sound::{self, Pages};
+use crate::store::parquet_check::{CheckedPages, is_footer_valid};
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use bytes::Bytes;
@@ -26,7 +26,7 @@ const BATCH: usize = 1024;
 /// reading that row fails and the others don't.
 pub fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowError> {
     let wrong = |_: ParquetError| RowError::NotAVectorFile;
-    if !sound::footer_is(file) {
+    if !is_footer_valid(file) {
         return Err(RowError::NotAVectorFile);
     }
     // Without the Arrow schema that writers embed, every kind of list is read as the same one.
@@ -42,7 +42,7 @@ pub fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowError> {
     if size.is_none_or(|n| n > DECODED_BYTES) {
         return Err(FetchError::TooLarge.into());
     }
-    let pages = Pages::new(file.clone(), PAGE_BYTES);
+    let pages = CheckedPages::new(file.clone(), PAGE_BYTES);
     check_levels(&pages, &metadata, column, dimension)?;
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata.clone())
         .with_projection(ProjectionMask::roots(metadata.parquet_schema(), [column]))
@@ -86,7 +86,7 @@ fn push(out: &mut Vec<f32>, values: &ArrayRef) {
 
 /// Refuses pages that claim more values than the rows can have: a few bytes of run-length encoding can stand for billions.
 fn check_levels(
-    pages: &Pages,
+    pages: &CheckedPages,
     metadata: &ArrowReaderMetadata,
     column: usize,
     dimension: usize,

@@ -121,7 +121,7 @@ fn huge_pages_are_refused_by_their_headers() {
     let mut forged = file[..7].to_vec();
     forged.extend([0xfe, 0xff, 0xff, 0xff, 0x0f]);
     forged.extend(&file[8..]);
-    let pages = Pages::new(forged.into(), PAGE_BYTES);
-    assert!(pages.get_read(4).is_err() && Pages::new(file, PAGE_BYTES).get_read(4).is_ok());
+    let pages = CheckedPages::new(forged.into(), PAGE_BYTES);
+    assert!(pages.get_read(4).is_err() && CheckedPages::new(file, PAGE_BYTES).get_read(4).is_ok());
     assert!(pages.get_read(u64::MAX).is_err());
 }

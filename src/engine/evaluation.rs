@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::sketch::UnlikeSketches;
-use crate::store::panes::{Names, PaneFileError};
+use crate::store::panes::{PaneFileError, TableNames};
 use crate::window::{PackedError, Segment};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ pub trait History: Send {
 pub struct Exclusion {
     /// Start of the day that leaves later baselines.
     pub day: i64,
-    /// The segment by its identity ([`Names::identity`]).
+    /// The segment by its identity ([`TableNames::identity`]).
     pub segment: Segment,
     /// The segment as it is shown.
     pub shown: Arc<str>,
@@ -136,7 +136,7 @@ pub struct Settings {
     /// The groupings.
     pub groupings: Arc<Groupings>,
     /// Names for tables.
-    pub names: Names,
+    pub names: TableNames,
     /// The rules.
     pub rules: Rules,
     /// The pins.

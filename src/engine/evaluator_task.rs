@@ -2,18 +2,19 @@
 
 use super::evaluate::Evaluator;
 use super::evaluation::{EvaluateError, State};
+use super::exclusions::exclusion_batches;
 use super::history::{self, Days, day_file};
 use super::ingest::{Committed, PartitionCommit};
 use super::job::Job;
-use super::progress::{Fired, Progress};
+use super::progress::{FiredAlert, Progress};
 use super::sweep;
-use crate::alert::{AlertRow, AlertState};
+use crate::alert::{AlertRow, AlertState, alerts_by_date};
 use crate::event::time::{DAY, HOUR, floor};
 use crate::source::PartitionId;
 use crate::steps::reached;
 use crate::store::chain::{Chain, ChainError, Epoch, exists, head, read_commit};
 use crate::store::panes::PaneFileError;
-use crate::store::tables::{Staged, Stager, publish};
+use crate::store::tables::{StagedFile, Stager, publish};
 use crate::window::Pane;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -89,7 +90,7 @@ pub struct EvaluatorCommit {
     /// What it was made of.
     pub partitions: BTreeMap<i32, PartitionRead>,
     /// Files of public tables that this commit names.
-    pub files: Vec<Staged>,
+    pub files: Vec<StagedFile>,
     /// Alerts that leave after this commit, or had not been delivered before it; a restart sends the last commit's again.
     pub alerts: Vec<AlertRow>,
 }
@@ -451,10 +452,10 @@ impl EvaluatorTask {
         let names = &job.settings.names;
         let stem = format!("{:012}-{}", self.chain.next().0, self.writer);
         let mut stager = Stager::new(&job.storage, stem.clone());
-        stager.windows(&outputs.windows)?;
-        stager.panes(&outputs.hours)?;
-        stager.alerts(&outputs.alerts)?;
-        stager.exclusions(&outputs.exclusions, names)?;
+        stager.table("windows", &outputs.windows)?;
+        stager.table("panes", &outputs.hours)?;
+        stager.table("alerts", &alerts_by_date(&outputs.alerts)?)?;
+        stager.table("exclusions", &exclusion_batches(&outputs.exclusions, names)?)?;
         if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
             // Staged like a public table: earlier days are found by listing their folder, so it may hold committed ones only.
             let days: Vec<_> = outputs.days.iter().map(|d| &d.rows).collect();
@@ -476,16 +477,16 @@ impl EvaluatorTask {
         self.dirty = false;
         self.sweep();
         Progress::add(&self.progress.windows, windows);
-        Progress::add(&self.progress.alerts, outputs.alerts.len() as u64);
+        Progress::add(&self.progress.alert_rows, outputs.alerts.len() as u64);
         let firing = outputs.alerts.iter().filter(|a| a.state == AlertState::Firing);
-        Progress::add(&self.progress.firing, firing.clone().count() as u64);
+        Progress::add(&self.progress.alerts_fired, firing.clone().count() as u64);
         let mut standing = self.progress.standing.lock();
         standing.counts.add(&outputs.judged);
         standing.nearest = self.evaluator.judging().nearest();
         standing.waiting = self.evaluator.judging().waiting();
         if let Some(a) = firing.max_by_key(|a| a.at) {
             let (rule, segment) = (Arc::from(&*a.rule), Arc::from(&*a.segment));
-            standing.fired = Some(Fired { rule, segment, at: a.at });
+            standing.fired = Some(FiredAlert { rule, segment, at: a.at });
         }
         drop(standing);
         *self.progress.evaluator_bytes.lock() = self.evaluator.held();

@@ -2,7 +2,7 @@
 
 use super::evaluation::{DayBatch, EvaluateError, Exclusion, History};
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
-use crate::store::panes::{Names, PaneFileError, PaneTable};
+use crate::store::panes::{PaneFileError, PaneTable, TableNames};
 use crate::store::{Storage, StorageError};
 use crate::window::{Filling, Pane, PaneRow, Segment};
 use arrow::array::AsArray;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub struct Days {
     storage: Storage,
     folder: String,
-    names: Names,
+    names: TableNames,
     /// Files by path: their sketches stay encoded.
     read: BTreeMap<String, Arc<PaneTable>>,
 }
@@ -25,7 +25,7 @@ pub struct Days {
 impl Days {
     /// Days in a job's folder.
     #[must_use]
-    pub fn new(storage: Storage, folder: String, names: Names) -> Self {
+    pub fn new(storage: Storage, folder: String, names: TableNames) -> Self {
         Self { storage, folder, names, read: BTreeMap::new() }
     }
 }
@@ -87,7 +87,7 @@ fn history(e: StorageError) -> EvaluateError {
 ///
 /// # Errors
 /// When it is missing or damaged.
-pub fn read_rows(storage: &Storage, path: &str, names: &Names) -> Result<Vec<PaneRow>, EvaluateError> {
+pub fn read_rows(storage: &Storage, path: &str, names: &TableNames) -> Result<Vec<PaneRow>, EvaluateError> {
     read_table(storage, path, names)?.rows().map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 
@@ -95,7 +95,7 @@ pub fn read_rows(storage: &Storage, path: &str, names: &Names) -> Result<Vec<Pan
 ///
 /// # Errors
 /// When it is missing or damaged.
-pub fn read_panes(storage: &Storage, path: &str, names: &Names) -> Result<Vec<Pane>, EvaluateError> {
+pub fn read_panes(storage: &Storage, path: &str, names: &TableNames) -> Result<Vec<Pane>, EvaluateError> {
     read_table(storage, path, names)?.panes().map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
 
@@ -104,7 +104,7 @@ fn bytes_of(storage: &Storage, path: &str) -> Result<bytes::Bytes, EvaluateError
     bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))
 }
 
-fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable, EvaluateError> {
+fn read_table(storage: &Storage, path: &str, names: &TableNames) -> Result<PaneTable, EvaluateError> {
     PaneTable::read(bytes_of(storage, path)?, names)
         .map_err(|e| EvaluateError::History(format!("{path}: {e}")))
 }
@@ -120,7 +120,7 @@ pub fn hours_since(
     storage: &Storage,
     from: i64,
     late: (&BTreeSet<i64>, i64),
-    names: &Names,
+    names: &TableNames,
 ) -> Result<Vec<Pane>, EvaluateError> {
     let date = crate::event::time::date;
     let (first, late_dates) = (date(from), late.0.iter().map(|d| date(*d)).collect::<Vec<_>>());
@@ -167,7 +167,7 @@ fn packed(row: PaneRow) -> Pane {
 ///
 /// # Errors
 /// When they can't be read.
-pub fn exclusions(storage: &Storage, names: &Names) -> Result<Vec<Exclusion>, EvaluateError> {
+pub fn exclusions(storage: &Storage, names: &TableNames) -> Result<Vec<Exclusion>, EvaluateError> {
     let mut out = Vec::new();
     for path in storage.list("exclusions").map_err(history)? {
         let Some(bytes) = storage.get(&path).map_err(history)? else { continue };
@@ -235,7 +235,7 @@ pub struct PinInfo {
 ///
 /// # Errors
 /// When one can't be read.
-pub fn pins(storage: &Storage, names: &Names) -> Result<Vec<(Pin, PinInfo)>, EvaluateError> {
+pub fn pins(storage: &Storage, names: &TableNames) -> Result<Vec<(Pin, PinInfo)>, EvaluateError> {
     let all = super::pins::pins(storage).map_err(|e| EvaluateError::History(e.to_string()))?;
     all.into_iter()
         .map(|(name, info)| {
@@ -268,7 +268,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
-        let names = Names::new(Arc::new(Groupings::new(&[vec![]]).unwrap()), &builtin()[..1]);
+        let names = TableNames::new(Arc::new(Groupings::new(&[vec![]]).unwrap()), &builtin()[..1]);
         let today = 20_000 * DAY;
         let hours = [
             hour(today - 3 * DAY, today - 3 * DAY + HOUR),

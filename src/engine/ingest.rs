@@ -14,8 +14,9 @@ use crate::steps::reached;
 use crate::store::StorageError;
 use crate::store::chain::{Chain, Epoch};
 use crate::store::panes::{self, PaneFileError};
-use crate::store::tables::{RejectRow, Staged, Stager, publish};
-use crate::store::vectors::VectorRow;
+use crate::store::rejects::{RejectRow, rejects_batch};
+use crate::store::tables::{StagedFile, Stager, batches_by_date, publish};
+use crate::store::vectors::{VectorRow, vectors_batch};
 use crate::window::{Counters, Origins, Pane, Partition, PartitionState, Reach};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,7 @@ pub struct PartitionCommit {
     /// The file of the panes that are open, if any are.
     pub open: Option<String>,
     /// Files of public tables that this commit names.
-    pub files: Vec<Staged>,
+    pub files: Vec<StagedFile>,
     /// How many images were looked at in recent minutes.
     #[serde(default)]
     pub sampler: SamplerState,
@@ -218,7 +219,7 @@ impl Owned {
     #[must_use]
     pub fn of(mut self, job: &Arc<Job>) -> Self {
         self.job = Arc::clone(job);
-        self.chain.store_in(&job.storage);
+        self.chain.set_storage(&job.storage);
         self
     }
 
@@ -487,8 +488,10 @@ impl Owned {
         let open = panes::packed_batches(&self.state.open_panes(), names).map_err(files)?;
         let open_file = write("_open", open).map_err(files)?;
         let mut stager = Stager::new(&job.storage, format!("p{:05}-{stem}", id.0));
-        stager.rejects(&self.rejects).map_err(files)?;
-        stager.vectors(&self.vectors).map_err(files)?;
+        let rejects = batches_by_date(&self.rejects, |r| r.time, rejects_batch);
+        stager.table("rejects", &rejects.map_err(files)?).map_err(files)?;
+        let vectors = batches_by_date(&self.vectors, |r| r.time, vectors_batch);
+        stager.table("vectors", &vectors.map_err(files)?).map_err(files)?;
         let commit = PartitionCommit {
             next_offset: self.next_offset,
             fingerprint: self.fingerprint,

@@ -9,7 +9,7 @@ use crate::event::time::text;
 use crate::source::lanes::{self, Lane, LaneFile, Stretch};
 use crate::source::survey::Surveyed;
 use crate::source::{InputFile, PartitionId, TimeRange};
-use crate::store::{Created, Storage};
+use crate::store::{CreateOutcome, Storage};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -448,7 +448,7 @@ pub fn remember(storage: &Storage, job: &str, after: u64, memory: &Memory) -> Re
     let path = |version: u64| format!("{}/version={version:06}.json", folder(job));
     let bytes = serde_json::to_vec(memory)
         .map_err(|e| InputsError::Damaged { path: path(after + 1), message: e.to_string() })?;
-    if storage.create(&path(after + 1), bytes)? == Created::Exists {
+    if storage.create(&path(after + 1), bytes)? == CreateOutcome::Exists {
         return Err(InputsError::Taken { dir: storage.url().to_owned() });
     }
     for old in storage.list(&folder(job))?.iter().filter(|p| version_of(p).is_some_and(|v| v < after)) {

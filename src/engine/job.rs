@@ -2,13 +2,13 @@
 
 use super::evaluation::{EvaluateError, Settings};
 use super::{history, pins};
-use crate::alert::{Known, Rules, default_rules_for};
+use crate::alert::{RuleNames, Rules, default_rules_for};
 use crate::config::units::Span;
 use crate::config::{Config, ConfigError, plain_name};
 use crate::embed::{EmbedError, Embedder, vector_plan};
 use crate::enrich::{DEFAULT_KEY, IdHasher, Plan, Shown};
-use crate::store::panes::Names;
-use crate::store::{Created, Storage, StorageError};
+use crate::store::panes::TableNames;
+use crate::store::{CreateOutcome, Storage, StorageError};
 use crate::window::{Filler, Times};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -168,7 +168,7 @@ impl Job {
     fn set_up(config: Config, name: String, storage: Storage, judges: bool) -> Result<Self, JobError> {
         let features = config.feature_set()?;
         let groupings = Arc::new(config.groupings()?);
-        let names = Names::new(Arc::clone(&groupings), &features);
+        let names = TableNames::new(Arc::clone(&groupings), &features);
         let pinned = if judges { Some(pins::names(&storage)?) } else { None };
         let rules = compile_rules(&config, &names, pinned.as_deref())?;
         let key = if config.privacy.key.is_empty() { DEFAULT_KEY } else { &config.privacy.key };
@@ -185,7 +185,7 @@ impl Job {
         });
         let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
         let shown = Shown::new(plan.hasher.clone(), config.privacy.min_users);
-        let names = Names { shown, ..names.with_definitions(filler.definitions()) };
+        let names = TableNames { shown, ..names.with_definitions(filler.definitions()) };
         let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
         let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();
         let styles = plan.vectors.iter().flat_map(|v| &v.styles);
@@ -283,13 +283,17 @@ fn reads_from(recorded: &str, storage: &Storage) -> Result<bool, StorageError> {
 ///
 /// # Errors
 /// The first rule that is wrong.
-pub fn compile_rules(config: &Config, names: &Names, pins: Option<&[String]>) -> Result<Rules, JobError> {
+pub fn compile_rules(
+    config: &Config,
+    names: &TableNames,
+    pins: Option<&[String]>,
+) -> Result<Rules, JobError> {
     let features: Vec<String> = names.features.iter().map(ToString::to_string).collect();
     let windows: Vec<String> = config.windows.rolling.iter().map(|r| Span(r.length()).to_string()).collect();
     let groupings: Vec<String> = names.groupings.all.iter().map(|g| g.name.to_string()).collect();
     let baselines: Vec<String> =
         config.baselines.rolling_days.iter().map(|d| format!("rolling_{d}d")).collect();
-    let known = Known {
+    let known = RuleNames {
         dimensions: &names.dimensions,
         features: &features,
         windows: &windows,
@@ -313,7 +317,7 @@ fn owner(storage: &Storage) -> Result<Option<Owner>, StorageError> {
 
 fn take(storage: &Storage, name: &str) -> Result<(), JobError> {
     let mine = serde_json::to_vec(&Owner { job: name.to_owned(), format: FORMAT }).unwrap_or_default();
-    if storage.create(OWNER, mine)? == Created::Exists {
+    if storage.create(OWNER, mine)? == CreateOutcome::Exists {
         let found = owner(storage)?.map(|o| o.job);
         if found.as_deref() != Some(name) {
             return Err(JobError::OtherJob {

@@ -1,10 +1,12 @@
 //! The engine: wires source, panes, evaluation and store; threads, commits, recovery. Live, replay and the demo are this one engine.
 
+mod counters;
 mod decoding;
 mod evaluate;
 mod evaluating;
 mod evaluation;
 mod evaluator_task;
+mod exclusions;
 mod feed;
 mod history;
 mod ingest;
@@ -27,11 +29,14 @@ mod sweep;
 mod tick_rows;
 mod worker;
 
+pub use counters::{CounterInfo, LabelledMetric, MetricKind};
 pub use evaluate::Evaluator;
 pub use evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
 pub use evaluator_task::EvaluatorCommit;
 pub use ingest::{LastRead, PartitionCommit};
 pub use job::{Job, JobError, JobKind, Prepared, compile_rules};
 pub use judging::{JudgedCounts, Unjudged, Waiting};
-pub use progress::{Counts, EvaluatorBytes, Fired, Progress, Standing};
+pub use progress::{
+    COUNTERS, EvaluationStatus, EvaluatorBytes, FiredAlert, JobCounts, LABELLED_METRICS, Progress,
+};
 pub use run::{Claims, EngineError, Finish, Options, Summary, run};

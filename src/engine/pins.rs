@@ -9,8 +9,8 @@ use crate::config::near::near;
 use crate::config::plain_name;
 use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
-use crate::store::panes::{self, Names, PaneFileError};
-use crate::store::{Created, Storage, StorageError};
+use crate::store::panes::{self, PaneFileError, TableNames};
+use crate::store::{CreateOutcome, Storage, StorageError};
 use crate::window::{Contents, PaneRow, Segment};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -119,7 +119,13 @@ pub struct Pinned {
 ///
 /// # Errors
 /// When the name is taken or none, the range holds no data, or the output fails.
-pub fn pin(storage: &Storage, names: &Names, name: &str, from: i64, to: i64) -> Result<Pinned, PinError> {
+pub fn pin(
+    storage: &Storage,
+    names: &TableNames,
+    name: &str,
+    from: i64,
+    to: i64,
+) -> Result<Pinned, PinError> {
     check_name(name)?;
     let range = || (text(from), text(to));
     if from >= to || from % HOUR != 0 || to % HOUR != 0 {
@@ -164,15 +170,15 @@ pub fn pin(storage: &Storage, names: &Names, name: &str, from: i64, to: i64) -> 
 
 /// The rows first, then the description, which makes the pin count.
 fn write(storage: &Storage, name: &str, rows: Vec<u8>, info: &PinInfo) -> Result<(), PinError> {
-    if storage.create(&rows_of(name), rows.clone())? == Created::Exists
+    if storage.create(&rows_of(name), rows.clone())? == CreateOutcome::Exists
         && storage.get(&rows_of(name))?.is_none_or(|b| *b != *rows)
     {
         return Err(PinError::Unfinished(name.to_owned()));
     }
     let json = serde_json::to_vec(info).unwrap_or_default();
     match storage.create(&json_of(name), json)? {
-        Created::Yes => Ok(()),
-        Created::Exists => Err(PinError::Exists(name.to_owned())),
+        CreateOutcome::Created => Ok(()),
+        CreateOutcome::Exists => Err(PinError::Exists(name.to_owned())),
     }
 }
 

@@ -7,7 +7,7 @@ use super::feed::{Feed, Order, Queues, queue_length};
 use super::ingest::{Committed, IngestError, LastRead, Owned};
 use super::job::Job;
 use super::judging::Unjudged;
-use super::progress::{Counts, Progress};
+use super::progress::{JobCounts, Progress};
 use super::worker::Worker;
 use crate::alert::{Outbox, SinkStatus};
 use crate::enrich::hash::short_hash;
@@ -66,7 +66,7 @@ pub struct Summary {
     pub seconds: f64,
     /// The counters.
     #[serde(flatten)]
-    pub counts: Counts,
+    pub counts: JobCounts,
     /// Rejections by reason.
     pub reasons: BTreeMap<&'static str, u64>,
     /// Alerts that a sink did not take before the end, those that it refused included.
@@ -168,7 +168,7 @@ pub fn run(
     let unread = Mutex::default();
     let failed = Arc::new(AtomicBool::new(false));
     let outbox = Mutex::new(options.outbox.take());
-    let sinks = outbox.lock().as_ref().map(Outbox::watch).unwrap_or_default();
+    let sinks = outbox.lock().as_ref().map(Outbox::monitor).unwrap_or_default();
     *options.progress.sinks.lock() = sinks.clone();
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);

@@ -1,7 +1,7 @@
 //! The rows of one tick: to Arrow in slices, and what rules say of them.
 
 use super::evaluation::{EvaluateError, Settings};
-use crate::alert::{AlertBook, Judgement};
+use crate::alert::{AlertBook, RuleJudgement};
 use crate::store::rows::{WindowRow, windows_batch};
 use arrow::array::RecordBatch;
 
@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 const SLICE: usize = 16 * 1024;
 
 /// What a tick's rows came to: batches, and of what rules found that which concerns an alert.
-pub type Judged = (Vec<RecordBatch>, Vec<(Judgement, WindowRow)>);
+pub type Judged = (Vec<RecordBatch>, Vec<(RuleJudgement, WindowRow)>);
 
 /// Takes the rows of a tick.
 pub struct TickRows<'s> {
@@ -17,7 +17,7 @@ pub struct TickRows<'s> {
     book: &'s AlertBook,
     waiting: Vec<WindowRow>,
     batches: Vec<RecordBatch>,
-    observed: Vec<(Judgement, WindowRow)>,
+    observed: Vec<(RuleJudgement, WindowRow)>,
 }
 
 impl<'s> TickRows<'s> {
@@ -52,7 +52,7 @@ impl<'s> TickRows<'s> {
         let rules = &self.settings.rules;
         let batch = windows_batch(&rows, &self.settings.names.dimensions)?;
         let judged = rules.evaluate(&rows, &batch).map_err(|e| EvaluateError::Rule(e.to_string()))?;
-        let concerns = |j: &Judgement| self.book.concerns(&rules.observation(j, &rows[j.row]));
+        let concerns = |j: &RuleJudgement| self.book.concerns(&rules.observation(j, &rows[j.row]));
         self.observed.extend(judged.into_iter().filter(concerns).map(|j| {
             let row = rows[j.row].clone();
             (j, row)

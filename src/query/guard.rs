@@ -1,9 +1,12 @@
-//! Keeps SQL read-only: no statement changes the job's output, or hides its tables, views and functions.
+//! Keeps SQL read-only: no statement changes the job's output, or hides its tables, views and
+//! functions.
 //!
-//! Every way to run a statement (`-e`, files, the shell and its `\i`) has its plan checked here before it runs. A plan is
-//! looked at with all that it contains, so that `EXPLAIN ANALYZE`, `PREPARE` and subqueries hide nothing. What a statement
-//! makes in memory, and files that it writes elsewhere, are the user's own.
+//! Every way to run a statement (`-e`, files, the shell and its `\i`) has its plan checked here
+//! before it runs. The check covers every node of a plan, so that `EXPLAIN ANALYZE`, `PREPARE` and
+//! subqueries hide nothing. Tables in memory and files elsewhere are the user's own and not
+//! restricted.
 
+use super::error::RefusedStatement;
 use super::functions;
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -17,68 +20,63 @@ use datafusion::sql::sqlparser::ast::{SetExpr, Statement as Parsed};
 use object_store::ObjectStoreScheme;
 use object_store::path::Path as StorePath;
 use std::path::{Path, PathBuf};
-use thiserror::Error;
 use url::Url;
 
-/// A statement that would write where SQL only reads.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct Refused(String);
-
-/// What SQL must leave as it is.
+/// Refuses statements that would change the job's output or hide its relations.
 #[derive(Debug, Clone)]
-pub struct Guard {
+pub(super) struct ReadOnlyGuard {
     /// The job's tables and views.
     relations: Vec<String>,
-    /// The names under which the output can be written to.
-    output: Vec<Place>,
+    /// The addresses under which the output can be written to.
+    output: Vec<Location>,
 }
 
-/// Where files may lie.
+/// Where a file or folder can be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Location {
     /// A folder or file of this machine.
     Local(PathBuf),
-    /// A place in a bucket, or on a web server.
+    /// A path in a bucket, or on a web server.
     Store {
-        /// Whose.
-        provider: Provider,
-        /// The bucket or host; `None` where an address does not simply say it.
+        /// Which store.
+        kind: StoreKind,
+        /// The bucket or host; `None` where the address does not plainly name it.
         bucket: Option<String>,
         /// The path in the bucket.
         path: StorePath,
     },
 }
 
-/// Who keeps a bucket.
+/// Which store keeps a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Provider {
+enum StoreKind {
     Known(ObjectStoreScheme),
-    /// A scheme that stands for a store of a session's own.
-    Own(String),
+    /// A scheme that a session registered for a store of its own.
+    Registered(String),
 }
 
-impl Guard {
-    /// A guard for a session that has the job's tables and views and nothing else, over the output `dir` that the session
-    /// knows as `url`.
+impl ReadOnlyGuard {
+    /// A guard for a session that has only the job's tables and views, over the output `dir` that
+    /// the session knows as `url`.
     #[must_use]
-    pub fn new(ctx: &SessionContext, dir: &str, url: &Url) -> Self {
+    pub(super) fn new(ctx: &SessionContext, dir: &str, url: &Url) -> Self {
         let schema = ctx.catalog("datafusion").and_then(|c| c.schema("public"));
         let relations = schema.map_or_else(Vec::new, |s| s.table_names());
-        let mut output = places(url);
+        let mut output = locations(url);
         if let Ok(given) = Url::parse(&format!("{}/", dir.trim_end_matches('/'))) {
-            output.extend(places(&given));
+            output.extend(locations(&given));
         }
         Self { relations, output }
     }
 
-    /// Refuses a statement that writes rows, before it is planned: some of these DataFusion can't plan, and says less.
+    /// Refuses a statement that writes rows, before it is planned: DataFusion can't plan some of
+    /// these, and its error says less.
     ///
     /// # Errors
-    /// A [`Refused`] as [`DataFusionError::External`].
-    pub fn check_statement(&self, statement: &DfStatement) -> Result<(), DataFusionError> {
-        match writes(statement) {
-            Some(what) => Err(DataFusionError::External(Box::new(Refused(only_reads(what))))),
+    /// A [`RefusedStatement`] as [`DataFusionError::External`].
+    pub(super) fn check_statement(&self, statement: &DfStatement) -> Result<(), DataFusionError> {
+        match writing_statement(statement) {
+            Some(what) => Err(DataFusionError::External(Box::new(RefusedStatement(only_reads(what))))),
             None => Ok(()),
         }
     }
@@ -86,25 +84,25 @@ impl Guard {
     /// Refuses a plan that writes where SQL only reads.
     ///
     /// # Errors
-    /// A [`Refused`] as [`DataFusionError::External`].
-    pub fn check(&self, plan: &LogicalPlan) -> Result<(), DataFusionError> {
-        let refused = |why: String| DataFusionError::External(Box::new(Refused(why)));
-        plan.apply_with_subqueries(|node| match self.node(node) {
+    /// A [`RefusedStatement`] as [`DataFusionError::External`].
+    pub(super) fn check(&self, plan: &LogicalPlan) -> Result<(), DataFusionError> {
+        let refuse = |why: String| DataFusionError::External(Box::new(RefusedStatement(why)));
+        plan.apply_with_subqueries(|node| match self.check_node(node) {
             None => Ok(TreeNodeRecursion::Continue),
-            Some(why) => Err(refused(why)),
+            Some(why) => Err(refuse(why)),
         })
         .map(|_| ())
     }
 
     /// Why one node of a plan must not run.
-    fn node(&self, node: &LogicalPlan) -> Option<String> {
+    fn check_node(&self, node: &LogicalPlan) -> Option<String> {
         match node {
             LogicalPlan::Dml(d) => Some(only_reads(&d.op.name().to_uppercase())),
-            LogicalPlan::Copy(c) => self.copy(c),
-            LogicalPlan::Ddl(d) => self.ddl(d),
+            LogicalPlan::Copy(c) => self.check_copy(c),
+            LogicalPlan::Ddl(d) => self.check_ddl(d),
             LogicalPlan::Statement(Statement::SetVariable(s))
                 if s.variable.eq_ignore_ascii_case("datafusion.runtime.temp_directory")
-                    && self.holds(&s.value) =>
+                    && self.output_contains(&s.value) =>
             {
                 Some("temporary files must not lie in the job's output: name a folder elsewhere".into())
             }
@@ -112,7 +110,7 @@ impl Guard {
         }
     }
 
-    fn copy(&self, c: &CopyTo) -> Option<String> {
+    fn check_copy(&self, c: &CopyTo) -> Option<String> {
         let into = || {
             Some(format!(
                 "COPY must not write into the job's output ({}): name a place outside of it",
@@ -120,13 +118,13 @@ impl Guard {
             ))
         };
         let Some(targets) = targets(&c.output_url) else {
-            return Some(format!("COPY can't tell where {} is: write a path or a URL", c.output_url));
+            return Some(format!("COPY can't resolve {}: write a path or a URL", c.output_url));
         };
         for target in &targets {
             if self.output.iter().any(|o| o.contains(target)) {
                 return into();
             }
-            // Partitions are folders within the target, one of which might be the output itself.
+            // Partitions are folders within the target. One of them might be the output itself.
             if !c.partition_by.is_empty() && self.output.iter().any(|o| target.contains(o)) {
                 return into();
             }
@@ -134,24 +132,24 @@ impl Guard {
         None
     }
 
-    /// Whether a place lies in the output.
-    fn holds(&self, location: &str) -> bool {
-        let inside = |t: &Place| self.output.iter().any(|o| o.contains(t));
+    /// Whether a location is in the output, or can't be resolved.
+    fn output_contains(&self, location: &str) -> bool {
+        let inside = |t: &Location| self.output.iter().any(|o| o.contains(t));
         targets(location).is_none_or(|targets| targets.iter().any(inside))
     }
 
-    fn ddl(&self, d: &DdlStatement) -> Option<String> {
+    fn check_ddl(&self, d: &DdlStatement) -> Option<String> {
         match d {
-            // Where there is one already, nothing happens.
+            // Where the table exists already, nothing happens.
             DdlStatement::CreateExternalTable(c) if c.if_not_exists && !c.or_replace => None,
             DdlStatement::CreateMemoryTable(c) if c.if_not_exists && !c.or_replace => None,
-            DdlStatement::CreateExternalTable(c) => self.hides(&c.name),
-            DdlStatement::CreateMemoryTable(c) => self.hides(&c.name),
-            DdlStatement::CreateView(c) => self.hides(&c.name),
-            DdlStatement::DropTable(c) => self.drops(&c.name),
-            DdlStatement::DropView(c) => self.drops(&c.name),
+            DdlStatement::CreateExternalTable(c) => self.check_create(&c.name),
+            DdlStatement::CreateMemoryTable(c) => self.check_create(&c.name),
+            DdlStatement::CreateView(c) => self.check_create(&c.name),
+            DdlStatement::DropTable(c) => self.check_drop(&c.name),
+            DdlStatement::DropView(c) => self.check_drop(&c.name),
             DdlStatement::DropCatalogSchema(_) => {
-                Some("sql only reads: schemas can't be dropped; leave it, it ends with the session".into())
+                Some("sql only reads: schemas can't be dropped; this one ends with the session".into())
             }
             DdlStatement::DropFunction(f) if functions::is_ours(&f.name) => {
                 Some(format!("sql only reads: the function {} is driftglass's own", f.name))
@@ -163,29 +161,30 @@ impl Guard {
         }
     }
 
-    fn ours(&self, name: &TableReference) -> bool {
+    fn is_ours(&self, name: &TableReference) -> bool {
         self.relations.iter().any(|r| r == name.table())
     }
 
-    fn hides(&self, name: &TableReference) -> Option<String> {
-        self.ours(name).then(|| format!("{} is the job's: give yours another name", name.table()))
+    fn check_create(&self, name: &TableReference) -> Option<String> {
+        self.is_ours(name).then(|| format!("{} is the job's: give yours another name", name.table()))
     }
 
-    fn drops(&self, name: &TableReference) -> Option<String> {
-        self.ours(name).then(|| format!("sql only reads: {} is the job's and can't be dropped", name.table()))
+    fn check_drop(&self, name: &TableReference) -> Option<String> {
+        self.is_ours(name)
+            .then(|| format!("sql only reads: {} is the job's and can't be dropped", name.table()))
     }
 }
 
-/// What a statement that changes rows or columns is called, also within EXPLAIN, PREPARE and WITH.
-fn writes(statement: &DfStatement) -> Option<&'static str> {
+/// The name of a statement that changes rows or columns, also within EXPLAIN, PREPARE and WITH.
+fn writing_statement(statement: &DfStatement) -> Option<&'static str> {
     match statement {
-        DfStatement::Statement(s) => parsed_writes(s),
-        DfStatement::Explain(e) => writes(&e.statement),
+        DfStatement::Statement(s) => parsed_writing_statement(s),
+        DfStatement::Explain(e) => writing_statement(&e.statement),
         _ => None,
     }
 }
 
-fn parsed_writes(statement: &Parsed) -> Option<&'static str> {
+fn parsed_writing_statement(statement: &Parsed) -> Option<&'static str> {
     match statement {
         Parsed::Insert(_) => Some("INSERT"),
         Parsed::Update(_) => Some("UPDATE"),
@@ -193,10 +192,12 @@ fn parsed_writes(statement: &Parsed) -> Option<&'static str> {
         Parsed::Truncate(_) => Some("TRUNCATE"),
         Parsed::Merge(_) => Some("MERGE"),
         Parsed::AlterTable(_) | Parsed::AlterView { .. } => Some("ALTER"),
-        Parsed::Explain { statement, .. } | Parsed::Prepare { statement, .. } => parsed_writes(statement),
+        Parsed::Explain { statement, .. } | Parsed::Prepare { statement, .. } => {
+            parsed_writing_statement(statement)
+        }
         Parsed::Query(q) => match q.body.as_ref() {
             SetExpr::Insert(s) | SetExpr::Update(s) | SetExpr::Delete(s) | SetExpr::Merge(s) => {
-                parsed_writes(s)
+                parsed_writing_statement(s)
             }
             _ => None,
         },
@@ -212,25 +213,25 @@ fn only_reads(what: &str) -> String {
     )
 }
 
-impl Place {
-    /// Whether another place is this one or lies in it.
+impl Location {
+    /// Whether another location is this one or inside it.
     fn contains(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Local(folder), Self::Local(path)) => local_contains(folder, path),
             (
-                Self::Store { provider, bucket, path },
-                Self::Store { provider: theirs, bucket: bucket2, path: path2 },
+                Self::Store { kind, bucket, path },
+                Self::Store { kind: other_kind, bucket: other_bucket, path: other_path },
             ) => {
-                let buckets_differ = matches!((bucket, bucket2), (Some(a), Some(b)) if a != b);
-                provider == theirs && !buckets_differ && path2.prefix_matches(path)
+                let buckets_differ = matches!((bucket, other_bucket), (Some(a), Some(b)) if a != b);
+                kind == other_kind && !buckets_differ && other_path.prefix_matches(path)
             }
             _ => false,
         }
     }
 }
 
-/// Whether a path is a folder or lies in it, by any name: links are followed, and one folder under two names (another mount,
-/// other letters' case) is known by its number.
+/// Whether a path is a folder or inside it, under any name: links are followed, and a folder that
+/// has two names (another mount, other letter case) is recognized by its inode.
 fn local_contains(folder: &Path, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let id = |p: &Path| p.metadata().ok().map(|m| (m.dev(), m.ino()));
@@ -240,34 +241,34 @@ fn local_contains(folder: &Path, path: &Path) -> bool {
         || resolved.ancestors().any(|a| a == folder || (wanted.is_some() && id(a) == wanted))
 }
 
-/// A path without links; of one that is not there, the part that is.
+/// A path without links; for one that does not exist, its existing part is resolved.
 fn resolve(path: &Path) -> PathBuf {
-    for known in path.ancestors() {
-        if let (Ok(real), Ok(rest)) = (known.canonicalize(), path.strip_prefix(known)) {
+    for ancestor in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
             return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
         }
     }
     path.to_owned()
 }
 
-/// Where `COPY … TO` a location writes, as DataFusion reads it; `None` when it can't be told.
-fn targets(location: &str) -> Option<Vec<Place>> {
+/// Where `COPY … TO` a location writes, as DataFusion reads it; `None` when it can't be resolved.
+fn targets(location: &str) -> Option<Vec<Location>> {
     let url = ListingTableUrl::parse(location).ok()?;
-    let found = places(url.as_ref());
+    let found = locations(url.as_ref());
     (!found.is_empty()).then_some(found)
 }
 
-/// The places that a URL may mean. An address of a store by HTTP names its bucket in one of several ways: it counts as every
-/// bucket of that store.
-fn places(url: &Url) -> Vec<Place> {
+/// The locations that a URL may mean. A store's address by HTTP names its bucket in one of several
+/// ways: it counts as every bucket of that store.
+fn locations(url: &Url) -> Vec<Location> {
     if url.scheme() == "file" {
-        return url.to_file_path().map(Place::Local).into_iter().collect();
+        return url.to_file_path().map(Location::Local).into_iter().collect();
     }
     let Ok(whole) = StorePath::from_url_path(url.path()) else { return Vec::new() };
     let host = url.host_str().map(str::to_owned);
     let Ok((scheme, path)) = ObjectStoreScheme::parse(url) else {
-        let provider = Provider::Own(url.scheme().to_owned());
-        return vec![Place::Store { provider, bucket: host, path: whole }];
+        let kind = StoreKind::Registered(url.scheme().to_owned());
+        return vec![Location::Store { kind, bucket: host, path: whole }];
     };
     let bucket = match (&scheme, url.scheme()) {
         (ObjectStoreScheme::Http, _) => {
@@ -275,17 +276,17 @@ fn places(url: &Url) -> Vec<Place> {
             host.map(|h| format!("{h}:{port}"))
         }
         (_, "https" | "http") => None,
-        // container@account.host; the account is in the environment where a URL does not say it.
+        // container@account.host; without an account in the URL, the environment names it.
         (ObjectStoreScheme::MicrosoftAzure, _) if !url.username().is_empty() => {
             Some(url.username().to_owned())
         }
         _ => host,
     };
-    let provider = Provider::Known(scheme);
+    let kind = StoreKind::Known(scheme);
     // A session takes the whole path of an address as the path in the bucket.
-    let mut all = vec![Place::Store { provider: provider.clone(), bucket: bucket.clone(), path }];
-    if all.iter().all(|p| !matches!(p, Place::Store { path, .. } if *path == whole)) {
-        all.push(Place::Store { provider, bucket, path: whole });
+    let mut all = vec![Location::Store { kind: kind.clone(), bucket: bucket.clone(), path }];
+    if all.iter().all(|p| !matches!(p, Location::Store { path, .. } if *path == whole)) {
+        all.push(Location::Store { kind, bucket, path: whole });
     }
     all
 }

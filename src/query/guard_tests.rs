@@ -1,20 +1,20 @@
-use super::super::Session;
-use super::super::shell::{Script, execute, refused};
+use super::super::session::SqlSession;
+use super::super::shell::{Script, execute};
 use super::*;
-use crate::query::{Format, QueryError};
+use crate::query::{QueryError, ResultFormat};
 use datafusion::sql::parser::DFParser;
 
-async fn open(dir: &str) -> Session {
-    Session::open(dir, &[], 5).await.unwrap()
+async fn open(dir: &str) -> SqlSession {
+    SqlSession::open(dir, &[], 5).await.unwrap()
 }
 
 /// Why one of the statements is refused; `None` where all ran.
-async fn why(session: &Session, sql: &str) -> Option<String> {
+async fn why(session: &SqlSession, sql: &str) -> Option<String> {
     for statement in DFParser::parse_sql(sql).unwrap() {
         let done = async { session.execute(session.plan(statement).await?).await?.collect().await };
         match done.await {
-            Err(e) if refused(&e).is_none() => panic!("{sql}: {e}"),
-            Err(e) => return refused(&e).map(|r| r.to_string()),
+            Err(e) if RefusedStatement::of(&e).is_none() => panic!("{sql}: {e}"),
+            Err(e) => return RefusedStatement::of(&e).map(|r| r.to_string()),
             Ok(_) => {}
         }
     }
@@ -132,7 +132,7 @@ async fn files_are_copied_nowhere_into_the_output_whatever_it_is_called() {
 
 #[test]
 fn buckets_are_known_by_all_their_addresses() {
-    let of = |url: &str| places(&Url::parse(url).unwrap());
+    let of = |url: &str| locations(&Url::parse(url).unwrap());
     let writes =
         |output: &str, target: &str| of(output).iter().any(|o| of(target).iter().any(|t| o.contains(t)));
     for (output, target) in [
@@ -171,7 +171,7 @@ async fn a_refusal_says_where_it_stands_and_ends_the_script() {
     let text = "SELECT 1 AS a; INSERT INTO windows SELECT * FROM windows; SELECT 3 AS c".to_owned();
     let mut out = Vec::new();
     let script = Script { origin: "q.sql".into(), text };
-    let e = execute(&session, &script, Format::NdJson, true, &mut out).await.unwrap_err();
+    let e = execute(&session, &script, ResultFormat::NdJson, true, &mut out).await.unwrap_err();
     assert!(matches!(e, QueryError::Refused { number: 2, .. }));
     let message = e.to_string();
     assert!(message.starts_with("q.sql, statement 2: sql only reads: INSERT is refused; "), "{message}");

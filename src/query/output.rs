@@ -1,4 +1,4 @@
-//! Results as text: a table for people; CSV, TSV and JSON for programs, written as they come.
+//! Results as text: a table for people; CSV, TSV and JSON for programs, written batch by batch.
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::csv::WriterBuilder as CsvBuilder;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Format {
+pub enum ResultFormat {
     /// A table drawn with lines.
     #[default]
     Table,
@@ -29,13 +29,14 @@ pub enum Format {
     NdJson,
 }
 
-/// Writes a result and gives its number of rows. What has no columns (a `CREATE VIEW`) prints nothing.
+/// Writes a result and returns its number of rows. A result without columns (of `CREATE VIEW`)
+/// prints nothing.
 ///
 /// # Errors
 /// The query's, or the writer's (as [`DataFusionError::IoError`] or within an [`ArrowError`]).
 pub(super) async fn write(
     mut rows: SendableRecordBatchStream,
-    format: Format,
+    format: ResultFormat,
     options: &FormatOptions<'_>,
     out: &mut dyn Write,
 ) -> Result<usize, DataFusionError> {
@@ -48,7 +49,7 @@ pub(super) async fn write(
         return Ok(n);
     }
     match format {
-        Format::Table => {
+        ResultFormat::Table => {
             let mut batches = vec![RecordBatch::new_empty(schema)];
             while let Some(batch) = rows.next().await {
                 batches.push(batch?);
@@ -56,8 +57,8 @@ pub(super) async fn write(
             n = batches.iter().map(RecordBatch::num_rows).sum();
             writeln!(out, "{}", pretty_format_batches_with_options(&batches, options)?)?;
         }
-        Format::Csv | Format::Tsv => {
-            let delimiter = if format == Format::Csv { b',' } else { b'\t' };
+        ResultFormat::Csv | ResultFormat::Tsv => {
+            let delimiter = if format == ResultFormat::Csv { b',' } else { b'\t' };
             let mut w = CsvBuilder::new().with_header(true).with_delimiter(delimiter).build(out);
             w.write(&flat(&RecordBatch::new_empty(schema), options)?)?;
             while let Some(batch) = rows.next().await {
@@ -66,7 +67,7 @@ pub(super) async fn write(
                 w.write(&flat(&batch, options)?)?;
             }
         }
-        Format::Json => {
+        ResultFormat::Json => {
             let mut w = JsonBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(&mut *out);
             while let Some(batch) = rows.next().await {
                 let batch = batch?;
@@ -77,7 +78,7 @@ pub(super) async fn write(
             drop(w);
             writeln!(out)?;
         }
-        Format::NdJson => {
+        ResultFormat::NdJson => {
             let mut w = JsonBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
             while let Some(batch) = rows.next().await {
                 let batch = batch?;
@@ -90,7 +91,7 @@ pub(super) async fn write(
     Ok(n)
 }
 
-/// A batch whose lists and structs are text, since CSV has no others.
+/// A batch with lists and structs as text, since CSV has neither.
 fn flat(batch: &RecordBatch, options: &FormatOptions<'_>) -> Result<RecordBatch, ArrowError> {
     let schema: SchemaRef = batch.schema();
     let mut fields: Vec<Arc<Field>> = Vec::new();

@@ -1,9 +1,12 @@
-//! The interactive shell: DataFusion's, with an empty line that asks for the next, `\q` wherever it stands, and only reading.
+//! The interactive shell: DataFusion's, but an empty line is no error, `\q` quits anywhere, and
+//! statements only read.
 
-use super::output::Format;
-use super::session::Session;
-use super::shell::{SqlOptions, refused, welcome};
-use super::{QueryError, functions};
+use super::error::{QueryError, RefusedStatement};
+use super::functions;
+use super::options::SqlOptions;
+use super::output::ResultFormat;
+use super::session::{SqlSession, is_show_functions};
+use super::tables::PublicTable;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::instant::Instant;
 use datafusion::dataframe::DataFrame;
@@ -11,6 +14,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::DFParser;
 use datafusion_cli::catalog::DynamicObjectStoreCatalog;
 use datafusion_cli::cli_context::CliSessionContext;
@@ -35,28 +39,28 @@ use std::sync::Arc;
 use url::Url;
 
 /// Rows of a result that are shown.
-const ROWS: usize = 40;
+const MAX_ROWS: usize = 40;
 
-/// What somebody typed, up to the Enter that ends it.
+/// One input, up to the Enter that ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Typed<'a> {
+enum ShellInput<'a> {
     /// Nothing.
     Empty,
-    /// To leave.
+    /// A request to quit.
     Quit,
     /// A command, without its backslash.
     Command(&'a str),
-    /// SQL, perhaps not all of it yet.
+    /// SQL, perhaps incomplete.
     Sql,
 }
 
-impl<'a> Typed<'a> {
+impl<'a> ShellInput<'a> {
     fn of(text: &'a str) -> Self {
         let text = text.trim();
-        // Also in the middle of a statement: who types it there wants to leave.
+        // Also in the middle of a statement: whoever types it there wants to quit.
         let last = text.lines().next_back().unwrap_or_default().trim().trim_end_matches(';');
-        let leaves = matches!(last.trim_end(), r"\q" | r"\quit");
-        if leaves || matches!(text.trim_end_matches(';').trim_end(), "quit" | "exit") {
+        let quits = matches!(last.trim_end(), r"\q" | r"\quit");
+        if quits || matches!(text.trim_end_matches(';').trim_end(), "quit" | "exit") {
             return Self::Quit;
         }
         match text.strip_prefix('\\') {
@@ -67,19 +71,19 @@ impl<'a> Typed<'a> {
     }
 }
 
-/// DataFusion's helper, but for what ends an input.
-struct Help(CliHelper);
+/// DataFusion's helper, with other rules for what ends an input.
+struct ShellHelper(CliHelper);
 
-impl Validator for Help {
+impl Validator for ShellHelper {
     fn validate(&self, ctx: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        match Typed::of(ctx.input()) {
-            // A statement that is none is run for its error: kept in the editor it would hold up
-            // whatever is typed next.
-            Typed::Sql => Ok(match self.0.validate(ctx)? {
+        match ShellInput::of(ctx.input()) {
+            // An invalid statement is run for its error: kept in the editor, it would block the
+            // next input.
+            ShellInput::Sql => Ok(match self.0.validate(ctx)? {
                 ValidationResult::Invalid(_) => ValidationResult::Valid(None),
                 other => other,
             }),
-            Typed::Empty | Typed::Quit | Typed::Command(_) => {
+            ShellInput::Empty | ShellInput::Quit | ShellInput::Command(_) => {
                 self.0.reset_hint();
                 Ok(ValidationResult::Valid(None))
             }
@@ -87,7 +91,7 @@ impl Validator for Help {
     }
 }
 
-impl Highlighter for Help {
+impl Highlighter for ShellHelper {
     fn highlight<'l>(&self, line: &'l str, pos: usize) -> Cow<'l, str> {
         self.0.highlight(line, pos)
     }
@@ -101,7 +105,7 @@ impl Highlighter for Help {
     }
 }
 
-impl Hinter for Help {
+impl Hinter for ShellHelper {
     type Hint = String;
 
     fn hint(&self, line: &str, pos: usize, ctx: &Context<'_>) -> Option<String> {
@@ -109,7 +113,7 @@ impl Hinter for Help {
     }
 }
 
-impl Completer for Help {
+impl Completer for ShellHelper {
     type Candidate = Pair;
 
     fn complete(
@@ -122,10 +126,10 @@ impl Completer for Help {
     }
 }
 
-impl Helper for Help {}
+impl Helper for ShellHelper {}
 
 #[async_trait::async_trait]
-impl CliSessionContext for Session {
+impl CliSessionContext for SqlSession {
     fn task_ctx(&self) -> Arc<TaskContext> {
         self.ctx.task_ctx()
     }
@@ -151,45 +155,61 @@ impl CliSessionContext for Session {
     }
 }
 
-/// Reads and runs statements and commands until it is left.
+/// Reads and runs statements and commands until the user quits.
 ///
 /// # Errors
 /// When the terminal fails.
-pub(super) async fn interactive(session: Session, options: &SqlOptions) -> Result<(), QueryError> {
+pub(super) async fn interactive(session: SqlSession, options: &SqlOptions) -> Result<(), QueryError> {
     if !options.quiet {
         let text = welcome(&session.ctx, &options.dir);
         writeln!(crate::stdout::stdout(), "{text}").map_err(QueryError::Write)?;
     }
-    // As the CLI itself sets its session up: quoted URLs are tables.
+    // The CLI sets its own session up like this: quoted URLs are tables.
     let catalogs = Arc::clone(session.ctx.state().catalog_list());
     let catalogs = DynamicObjectStoreCatalog::new(catalogs, session.ctx.state_weak_ref());
     session.ctx.register_catalog_list(Arc::new(catalogs));
     session.ctx.register_udtf("parquet_metadata", Arc::new(ParquetMetadataFunc {}));
     let mut print = PrintOptions {
         format: match options.format {
-            Format::Table => PrintFormat::Table,
-            Format::Csv => PrintFormat::Csv,
-            Format::Tsv => PrintFormat::Tsv,
-            Format::Json => PrintFormat::Json,
-            Format::NdJson => PrintFormat::NdJson,
+            ResultFormat::Table => PrintFormat::Table,
+            ResultFormat::Csv => PrintFormat::Csv,
+            ResultFormat::Tsv => PrintFormat::Tsv,
+            ResultFormat::Json => PrintFormat::Json,
+            ResultFormat::NdJson => PrintFormat::NdJson,
         },
         quiet: options.quiet,
-        maxrows: MaxRows::Limited(ROWS),
+        maxrows: MaxRows::Limited(MAX_ROWS),
         color: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         instrumented_registry: Arc::new(InstrumentedObjectStoreRegistry::new()),
     };
     read_all(&session, &mut print).await.map_err(|e| QueryError::Shell(e.to_string()))
 }
 
-/// Where earlier inputs are kept: beside the user's other settings, never in the folder that is looked at.
+/// The shell's first lines.
+fn welcome(ctx: &SessionContext, dir: &str) -> String {
+    let schema = ctx.catalog("datafusion").and_then(|c| c.schema("public"));
+    let mut views = schema.map_or_else(Vec::new, |s| s.table_names());
+    let tables = PublicTable::ALL.map(PublicTable::name);
+    views.retain(|v| !tables.contains(&v.as_str()));
+    views.sort();
+    format!(
+        "driftglass sql over {dir}, which it only reads\ntables: {}\nviews: {}\nfunctions: {}\n\
+         a statement ends with ;  SHOW FUNCTIONS LIKE 'psi'; explains one  \\d lists tables, \\? commands, \\q quits",
+        tables.join(", "),
+        views.join(", "),
+        functions::NAMES.join(", "),
+    )
+}
+
+/// The file of earlier inputs: beside the user's other settings, never in the current folder.
 fn history() -> Option<PathBuf> {
     std::env::home_dir().map(|home| home.join(".driftglass_history"))
 }
 
-async fn read_all(session: &Session, print: &mut PrintOptions) -> rustyline::Result<()> {
-    let mut editor: Editor<Help, _> = Editor::new()?;
+async fn read_all(session: &SqlSession, print: &mut PrintOptions) -> rustyline::Result<()> {
+    let mut editor: Editor<ShellHelper, _> = Editor::new()?;
     let dialect = session.ctx.state().config_options().sql_parser.dialect;
-    editor.set_helper(Some(Help(CliHelper::new(&dialect, print.color))));
+    editor.set_helper(Some(ShellHelper(CliHelper::new(&dialect, print.color))));
     let history = history();
     if let Some(path) = &history {
         editor.load_history(path).ok();
@@ -197,18 +217,18 @@ async fn read_all(session: &Session, print: &mut PrintOptions) -> rustyline::Res
     loop {
         match editor.readline("> ") {
             Ok(line) => {
-                let typed = Typed::of(&line);
-                if typed != Typed::Empty {
+                let typed = ShellInput::of(&line);
+                if typed != ShellInput::Empty {
                     editor.add_history_entry(line.trim())?;
                 }
                 match typed {
-                    Typed::Empty => {}
-                    Typed::Quit => break,
-                    Typed::Command(text) => command(session, text, print).await,
-                    Typed::Sql => {
+                    ShellInput::Empty => {}
+                    ShellInput::Quit => break,
+                    ShellInput::Command(text) => command(session, text, print).await,
+                    ShellInput::Sql => {
                         tokio::select! {
                             done = sql(session, &line, print) => {
-                                if let Err(e) = done { complain(&e) }
+                                if let Err(e) = done { print_error(&e) }
                             }
                             _ = tokio::signal::ctrl_c() => println!("^C"),
                         }
@@ -242,43 +262,43 @@ async fn read_all(session: &Session, print: &mut PrintOptions) -> rustyline::Res
     Ok(())
 }
 
-async fn command(session: &Session, text: &str, print: &mut PrintOptions) {
+async fn command(session: &SqlSession, text: &str, print: &mut PrintOptions) {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let unknown = || eprintln!("\\{words} is no command; \\? lists them");
+    let unknown = || eprintln!("\\{words} is not a command; \\? lists them");
     match words.parse::<Command>() {
         Err(()) => unknown(),
-        // The CLI lists those of its documentation.
+        // The CLI would list the functions of its documentation.
         Ok(Command::ListFunctions) => {
             if let Err(e) = sql(session, "SHOW FUNCTIONS", print).await {
-                complain(&e);
+                print_error(&e);
             }
         }
         Ok(Command::SearchFunctions(name)) if functions::is_ours(&name) => {
             if let Err(e) = sql(session, &format!("SHOW FUNCTIONS LIKE '{name}'"), print).await {
-                complain(&e);
+                print_error(&e);
             }
         }
         Ok(Command::OutputFormat(None)) => println!("Output format is {:?}.", print.format),
         Ok(Command::OutputFormat(Some(wanted))) => match wanted.parse::<OutputFormat>() {
             Ok(wanted) => {
                 if let Err(e) = wanted.execute(print) {
-                    complain(&e);
+                    print_error(&e);
                 }
             }
             Err(()) => unknown(),
         },
         Ok(other) => {
             if let Err(e) = other.execute(session, print).await {
-                complain(&e);
+                print_error(&e);
             }
         }
     }
 }
 
-async fn sql(session: &Session, text: &str, print: &PrintOptions) -> Result<(), DataFusionError> {
+async fn sql(session: &SqlSession, text: &str, print: &PrintOptions) -> Result<(), DataFusionError> {
     let mut parsed = DFParser::parse_sql(text).unwrap_or_default();
     parsed.iter().try_for_each(|s| session.check_statement(s))?;
-    if parsed.len() != 1 || !parsed.front().is_some_and(super::session::is_show_functions) {
+    if parsed.len() != 1 || !parsed.front().is_some_and(is_show_functions) {
         return exec_from_commands(session, vec![text.to_owned()], print).await;
     }
     let Some(statement) = parsed.pop_front() else { return Ok(()) };
@@ -291,8 +311,8 @@ async fn sql(session: &Session, text: &str, print: &PrintOptions) -> Result<(), 
     print.print_batches(schema, &batches, began, rows, &state.config_options().format)
 }
 
-fn complain(e: &DataFusionError) {
-    match refused(e) {
+fn print_error(e: &DataFusionError) {
+    match RefusedStatement::of(e) {
         Some(why) => eprintln!("{why}"),
         None => eprintln!("{e}"),
     }
@@ -305,14 +325,14 @@ mod tests {
     #[test]
     fn an_empty_line_is_an_input_of_its_own_and_quitting_works_everywhere() {
         for empty in ["", "\n", "  \n\t"] {
-            assert_eq!(Typed::of(empty), Typed::Empty);
+            assert_eq!(ShellInput::of(empty), ShellInput::Empty);
         }
         for quit in [r"\q", "\n\\q", r"  \q ", r"\q;", "select 1\n\\q", "quit", "exit;", "\nquit ;"] {
-            assert_eq!(Typed::of(quit), Typed::Quit, "{quit:?}");
+            assert_eq!(ShellInput::of(quit), ShellInput::Quit, "{quit:?}");
         }
-        assert_eq!(Typed::of("\n \\d windows;\n"), Typed::Command("d windows"));
+        assert_eq!(ShellInput::of("\n \\d windows;\n"), ShellInput::Command("d windows"));
         for sql in ["select 1", "select '\\q'", "select quit from t;", "select 1\n"] {
-            assert_eq!(Typed::of(sql), Typed::Sql, "{sql:?}");
+            assert_eq!(ShellInput::of(sql), ShellInput::Sql, "{sql:?}");
         }
     }
 }

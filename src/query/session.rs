@@ -1,7 +1,10 @@
-//! A DataFusion session over a job's output: its tables, the functions over sketches, and the views.
+//! A DataFusion session over a job's output: its tables, the functions over sketches, and the
+//! views.
 
-use super::guard::Guard;
-use super::{QueryError, Table, functions};
+use super::error::QueryError;
+use super::functions;
+use super::guard::ReadOnlyGuard;
+use super::tables::PublicTable;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::parquet::{ParquetFormat, transform_schema_to_view};
@@ -20,55 +23,48 @@ use std::sync::Arc;
 use url::Url;
 
 /// The views over the tables, in SQL that needs none of this crate's functions.
-pub const VIEWS: &str = include_str!("../../sql/views.sql");
-
-/// A session in which the tables of the job whose output is `dir` (a folder or an object-store URL) can be queried.
-///
-/// A table without files is there and empty, with the columns that a job with these dimension columns will write. Files that
-/// appear later are seen by the next query. `min_users` is the number of distinct users from which on a token is shown.
-///
-/// # Errors
-/// When the output is not there, or a table's newest file can't be read.
-pub async fn session(dir: &str, dimensions: &[String], min_users: u32) -> Result<SessionContext, QueryError> {
-    Ok(Session::open(dir, dimensions, min_users).await?.ctx)
-}
+pub(super) const VIEWS: &str = include_str!("../../sql/views.sql");
 
 /// A session whose statements only read the job's output.
-pub struct Session {
-    /// The context; what is run in it past this session is not looked at.
+pub(super) struct SqlSession {
+    /// The context. Statements that run in it directly are not checked.
     pub(super) ctx: SessionContext,
-    /// `None` over tables that are nobody's.
-    guard: Option<Guard>,
+    /// `None` over tables that belong to no job.
+    guard: Option<ReadOnlyGuard>,
     min_users: u32,
 }
 
-impl Session {
-    /// A session over the output `dir`, as [`session`] makes it.
+impl SqlSession {
+    /// A session over the tables of the job whose output is `dir` (a folder or an object-store URL).
+    ///
+    /// A table without files exists and is empty, with the columns that a job with these dimension
+    /// columns will write. The next query sees files that appear later. A token is shown from
+    /// `min_users` distinct users on.
     ///
     /// # Errors
-    /// As [`session`].
-    pub async fn open(dir: &str, dimensions: &[String], min_users: u32) -> Result<Self, QueryError> {
+    /// When the output does not exist, or a table's newest file can't be read.
+    pub(super) async fn open(dir: &str, dimensions: &[String], min_users: u32) -> Result<Self, QueryError> {
         let (ctx, url) = context(dir, dimensions, min_users).await?;
-        let guard = Some(Guard::new(&ctx, dir, &url));
+        let guard = Some(ReadOnlyGuard::new(&ctx, dir, &url));
         Ok(Self { ctx, guard, min_users })
     }
 
     /// A session over no job's output.
     #[cfg(test)]
-    pub(super) fn stock(ctx: SessionContext) -> Self {
+    pub(super) fn without_job(ctx: SessionContext) -> Self {
         Self { ctx, guard: None, min_users: 0 }
     }
 
-    /// Plans a statement. `SHOW FUNCTIONS` begins with driftglass's own: DataFusion leaves out functions that choose their
-    /// arguments' types themselves.
+    /// Plans a statement. `SHOW FUNCTIONS` starts with driftglass's own functions: DataFusion does
+    /// not list functions that choose their argument types themselves.
     ///
     /// # Errors
-    /// When it can't be planned, or is refused ([`super::Refused`]).
-    pub async fn plan(&self, statement: Statement) -> Result<LogicalPlan, DataFusionError> {
+    /// When it can't be planned, or is refused ([`super::RefusedStatement`]).
+    pub(super) async fn plan(&self, statement: Statement) -> Result<LogicalPlan, DataFusionError> {
         self.check_statement(&statement)?;
-        let shown = shows_functions(&statement);
+        let pattern = show_functions_pattern(&statement);
         let plan = self.ctx.state().statement_to_plan(statement).await?;
-        let Some(like) = shown else { return Ok(plan) };
+        let Some(like) = pattern else { return Ok(plan) };
         let mut ours = self.ctx.read_batch(functions::listed(self.min_users)?)?;
         if let Some(like) = like {
             ours = ours.filter(col("function_name").like(lit(like)))?;
@@ -83,7 +79,7 @@ impl Session {
     /// Refuses a statement that writes rows.
     ///
     /// # Errors
-    /// When it is refused ([`super::Refused`]).
+    /// When it is refused ([`super::RefusedStatement`]).
     pub(super) fn check_statement(&self, statement: &Statement) -> Result<(), DataFusionError> {
         self.guard.as_ref().map_or(Ok(()), |g| g.check_statement(statement))
     }
@@ -91,8 +87,8 @@ impl Session {
     /// Runs a plan, unless it would write into the output.
     ///
     /// # Errors
-    /// When it is refused ([`super::Refused`]) or fails.
-    pub async fn execute(&self, plan: LogicalPlan) -> Result<DataFrame, DataFusionError> {
+    /// When it is refused ([`super::RefusedStatement`]) or fails.
+    pub(super) async fn execute(&self, plan: LogicalPlan) -> Result<DataFrame, DataFusionError> {
         if let Some(guard) = &self.guard {
             guard.check(&plan)?;
         }
@@ -104,11 +100,11 @@ impl Session {
 /// Whether a statement is `SHOW FUNCTIONS`.
 #[cfg(feature = "datafusion-cli")]
 pub(super) fn is_show_functions(statement: &Statement) -> bool {
-    shows_functions(statement).is_some()
+    show_functions_pattern(statement).is_some()
 }
 
-/// For `SHOW FUNCTIONS`, the pattern that it asks for.
-fn shows_functions(statement: &Statement) -> Option<Option<String>> {
+/// The pattern of `SHOW FUNCTIONS`, if the statement is one.
+fn show_functions_pattern(statement: &Statement) -> Option<Option<String>> {
     let Statement::Statement(parsed) = statement else { return None };
     match parsed.as_ref() {
         Parsed::ShowFunctions { filter: None } => Some(None),
@@ -123,8 +119,9 @@ async fn context(
     dimensions: &[String],
     min_users: u32,
 ) -> Result<(SessionContext, Url), QueryError> {
-    let output = Output::open(dir)?;
-    // DataFusion keeps the list of a table's files for the life of the session: a running job's new files would never show.
+    let output = JobOutput::open(dir)?;
+    // DataFusion would keep a table's list of files for the life of the session: a running job's
+    // new files would never appear.
     let runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0).build_arc()?;
     let config = SessionConfig::new().with_information_schema(true);
     let ctx = SessionContext::new_with_config_rt(config, runtime).enable_url_table();
@@ -132,7 +129,7 @@ async fn context(
         ctx.register_object_store(&output.url, store);
     }
     functions::register(&ctx, min_users);
-    for table in Table::ALL {
+    for table in PublicTable::ALL {
         register(&ctx, &output.url, table, dimensions).await?;
     }
     for statement in DFParser::parse_sql(VIEWS)? {
@@ -142,7 +139,8 @@ async fn context(
     Ok((ctx, output.url))
 }
 
-/// Makes the store of an object-store URL known to a session; credentials come from the environment.
+/// Registers the store of an object-store URL with a session; credentials come from the
+/// environment.
 ///
 /// # Errors
 /// When the URL is of no known store.
@@ -156,7 +154,7 @@ fn register_store(ctx: &SessionContext, location: &str) -> Result<(), DataFusion
     Ok(())
 }
 
-/// Makes the stores that a plan names known to a session.
+/// Registers the stores that a plan names with a session.
 fn register_stores(ctx: &SessionContext, plan: &LogicalPlan) -> Result<(), DataFusionError> {
     match plan {
         LogicalPlan::Ddl(DdlStatement::CreateExternalTable(c)) => {
@@ -167,15 +165,15 @@ fn register_stores(ctx: &SessionContext, plan: &LogicalPlan) -> Result<(), DataF
     }
 }
 
-/// Where a job's output lies, as DataFusion addresses it.
-struct Output {
+/// Where a job's output is, as DataFusion addresses it.
+struct JobOutput {
     /// With a slash at its end.
     url: Url,
-    /// The store, unless DataFusion brings it.
+    /// The store, unless DataFusion has it already.
     store: Option<Arc<dyn ObjectStore>>,
 }
 
-impl Output {
+impl JobOutput {
     fn open(dir: &str) -> Result<Self, QueryError> {
         let bad = |message: String| QueryError::Output { dir: dir.to_owned(), message };
         let local = match dir.split_once("://") {
@@ -187,7 +185,7 @@ impl Output {
             let folder =
                 folder.canonicalize().map_err(|e| bad(format!("{e}; has the job run with this output?")))?;
             if !folder.is_dir() {
-                return Err(bad("it is no folder".into()));
+                return Err(bad("it is not a folder".into()));
             }
             let url = Url::from_directory_path(&folder).map_err(|()| bad("not an absolute path".into()))?;
             return Ok(Self { url, store: None });
@@ -195,8 +193,8 @@ impl Output {
         let given = Url::parse(&format!("{}/", dir.trim_end_matches('/'))).map_err(|e| bad(e.to_string()))?;
         let (store, prefix) =
             object_store::parse_url_opts(&given, std::env::vars()).map_err(|e| bad(e.to_string()))?;
-        // DataFusion takes a URL's whole path as the prefix. Where a part of it names the bucket (https://…), a URL of our own
-        // stands for the store.
+        // DataFusion takes a URL's whole path as the prefix. Where a part of it names the bucket
+        // (https://…), a URL of our own identifies the store.
         let url = if Path::from_url_path(given.path()).is_ok_and(|p| p == prefix) {
             given
         } else {
@@ -209,7 +207,7 @@ impl Output {
 async fn register(
     ctx: &SessionContext,
     root: &Url,
-    table: Table,
+    table: PublicTable,
     dimensions: &[String],
 ) -> Result<(), DataFusionError> {
     let at = ListingTableUrl::parse(format!("{root}{}/", table.name()))?;
@@ -226,12 +224,12 @@ async fn register(
             }))
         })
         .await?;
-    // One footer instead of all: a job's files differ in columns only after its dimensions changed.
+    // Reads one footer, not all: a job's files differ in columns only after its dimensions changed.
     let found = match newest {
         Some(file) => Some(format.infer_schema(&state, &store, &[file]).await?),
         None => None,
     };
-    let schema = unite(&transform_schema_to_view(&table.schema(dimensions)), found.as_deref());
+    let schema = union_of_columns(&transform_schema_to_view(&table.schema(dimensions)), found.as_deref());
     let options = ListingOptions::new(format)
         .with_file_extension(".parquet")
         .with_table_partition_cols(vec![("date".to_owned(), DataType::Date32)]);
@@ -241,9 +239,9 @@ async fn register(
     Ok(())
 }
 
-/// The columns that a job writes and those of a file, which also decides their types; all may be null, since older files may lack
-/// them.
-fn unite(known: &Schema, found: Option<&Schema>) -> Schema {
+/// The columns that a job writes and those of a file, which also decides their types. All may be
+/// null, since older files may lack them.
+fn union_of_columns(known: &Schema, found: Option<&Schema>) -> Schema {
     let mut fields: Vec<Field> = Vec::new();
     for f in known.fields() {
         let f = found.and_then(|s| s.field_with_name(f.name()).ok()).unwrap_or(f);

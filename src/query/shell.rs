@@ -1,44 +1,25 @@
-//! `driftglass sql`: statements from the command line, files or standard input, or the interactive DataFusion CLI.
+//! `driftglass sql`: statements from the command line, files or standard input, or the interactive
+//! DataFusion CLI.
 
-use super::output::{self, Format};
-use super::session::Session;
-use super::{QueryError, Refused, functions};
+use super::error::{QueryError, RefusedStatement};
+use super::options::SqlOptions;
+use super::output::{self, ResultFormat};
+use super::session::SqlSession;
 use arrow::util::display::FormatOptions;
 use datafusion::error::DataFusionError;
-use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
 use std::time::Instant;
 
-/// What `driftglass sql` was asked to do.
-#[derive(Debug, Clone, Default)]
-pub struct SqlOptions {
-    /// The job's output: a folder or an object-store URL.
-    pub dir: String,
-    /// Statements of `-e`, after the files.
-    pub commands: Vec<String>,
-    /// Files of statements.
-    pub files: Vec<PathBuf>,
-    /// How results are printed.
-    pub format: Format,
-    /// Without the welcome and the number of rows.
-    pub quiet: bool,
-    /// Distinct users from which on a token is shown.
-    pub min_users: u32,
-    /// The job's dimension columns ([`crate::store::panes::dimension_columns`]).
-    pub dimensions: Vec<String>,
-}
-
-/// Runs what was asked: files, then commands, each statement in turn until one fails; without any, standard input if it is no
-/// terminal, else the interactive shell.
+/// Runs files, then commands, each statement in turn until one fails. Without any, runs standard
+/// input if it is not a terminal, else the interactive shell.
 ///
 /// # Errors
 /// When the output can't be opened, or at the first statement that fails.
 pub fn run(options: &SqlOptions, runtime: &tokio::runtime::Handle) -> Result<(), QueryError> {
     let scripts = scripts(options)?;
     runtime.block_on(async {
-        let session = Session::open(&options.dir, &options.dimensions, options.min_users).await?;
+        let session = SqlSession::open(&options.dir, &options.dimensions, options.min_users).await?;
         if scripts.is_empty() {
             return interactive(session, options).await;
         }
@@ -50,7 +31,7 @@ pub fn run(options: &SqlOptions, runtime: &tokio::runtime::Handle) -> Result<(),
     })
 }
 
-/// Statements with where they come from.
+/// Statements and where they come from.
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) origin: String,
@@ -79,13 +60,14 @@ fn scripts(options: &SqlOptions) -> Result<Vec<Script>, QueryError> {
 
 /// Runs a script's statements and writes their results.
 pub(super) async fn execute(
-    session: &Session,
+    session: &SqlSession,
     script: &Script,
-    format: Format,
+    format: ResultFormat,
     quiet: bool,
     out: &mut dyn Write,
 ) -> Result<(), QueryError> {
-    // A script may begin with the line that names its interpreter; it stays as a comment, so that positions stay true.
+    // A script may start with the line that names its interpreter. It stays as a comment, so that
+    // positions in errors stay correct.
     let text = match script.text.strip_prefix("#!") {
         Some(rest) => format!("--{rest}"),
         None => script.text.clone(),
@@ -94,8 +76,10 @@ pub(super) async fn execute(
         .map_err(|e| QueryError::Syntax { origin: script.origin.clone(), source: Box::new(e) })?;
     for (i, statement) in statements.into_iter().enumerate() {
         let began = Instant::now();
-        let n = one(session, statement, format, out).await.map_err(|e| failed(e, &script.origin, i + 1))?;
-        if let (Some(n), Format::Table, false) = (n, format, quiet) {
+        let n = run_statement(session, statement, format, out)
+            .await
+            .map_err(|e| failed(e, &script.origin, i + 1))?;
+        if let (Some(n), ResultFormat::Table, false) = (n, format, quiet) {
             let seconds = began.elapsed().as_secs_f64();
             let rows = if n == 1 { "row" } else { "rows" };
             writeln!(out, "{n} {rows} in {seconds:.3} s").map_err(QueryError::Write)?;
@@ -105,28 +89,20 @@ pub(super) async fn execute(
     Ok(())
 }
 
-/// A statement's error, with where it stands.
+/// A statement's error, with its script and number.
 fn failed(e: DataFusionError, origin: &str, number: usize) -> QueryError {
     let origin = origin.to_owned();
-    match refused(&e) {
+    match RefusedStatement::of(&e) {
         Some(source) => QueryError::Refused { origin, number, source },
         None => QueryError::Statement { origin, number, source: Box::new(e) },
     }
 }
 
-/// Why a statement was refused, if that is its error.
-pub(super) fn refused(e: &DataFusionError) -> Option<Refused> {
-    match e.find_root() {
-        DataFusionError::External(e) => e.downcast_ref::<Refused>().cloned(),
-        _ => None,
-    }
-}
-
 /// The number of rows, or `None` for a statement that has none.
-async fn one(
-    session: &Session,
+async fn run_statement(
+    session: &SqlSession,
     statement: Statement,
-    format: Format,
+    format: ResultFormat,
     out: &mut dyn Write,
 ) -> Result<Option<usize>, DataFusionError> {
     let plan = session.plan(statement).await?;
@@ -138,28 +114,8 @@ async fn one(
     Ok(has_columns.then_some(n))
 }
 
-/// What the interactive shell says first.
-#[cfg_attr(
-    not(feature = "datafusion-cli"),
-    expect(dead_code, reason = "only the interactive shell welcomes")
-)]
-pub(super) fn welcome(ctx: &SessionContext, dir: &str) -> String {
-    let schema = ctx.catalog("datafusion").and_then(|c| c.schema("public"));
-    let mut views = schema.map_or_else(Vec::new, |s| s.table_names());
-    let tables = super::Table::ALL.map(super::Table::name);
-    views.retain(|v| !tables.contains(&v.as_str()));
-    views.sort();
-    format!(
-        "driftglass sql over {dir}, which it only reads\ntables: {}\nviews: {}\nfunctions: {}\n\
-         a statement ends with ;  SHOW FUNCTIONS LIKE 'psi'; explains one  \\d lists tables, \\? commands, \\q leaves",
-        tables.join(", "),
-        views.join(", "),
-        functions::NAMES.join(", "),
-    )
-}
-
 #[cfg(not(feature = "datafusion-cli"))]
-async fn interactive(_: Session, _: &SqlOptions) -> Result<(), QueryError> {
+async fn interactive(_: SqlSession, _: &SqlOptions) -> Result<(), QueryError> {
     Err(QueryError::NoShell)
 }
 

@@ -1,16 +1,18 @@
-//! The public tables as queries see them: their names, and the columns they have before the first file is written.
+//! The public tables as queries see them: their names, and their columns before the first file is
+//! written.
 
 use crate::alert::alerts_schema;
+use crate::store::exclusions::exclusions_schema;
 use crate::store::panes;
+use crate::store::rejects::rejects_schema;
 use crate::store::rows::windows_schema;
-use crate::store::tables::{exclusions_schema, rejects_schema};
 use crate::store::vectors::vectors_schema;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
 
-/// A public table; its files lie in the folder of its name.
+/// A public table; its files are in the folder of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
+pub(super) enum PublicTable {
     /// Sketches per segment, feature and hour.
     Panes,
     /// Scores per segment, feature, rolling window and baseline.
@@ -19,20 +21,20 @@ pub enum Table {
     Alerts,
     /// Messages and fields that were refused.
     Rejects,
-    /// Days judged, with those that left later baselines.
+    /// Days that were excluded from later baselines.
     Exclusions,
-    /// Vectors of images, or the reasons for which there are none.
+    /// Vectors of images, or the reasons why there are none.
     Vectors,
 }
 
-impl Table {
+impl PublicTable {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 6] =
+    pub(super) const ALL: [Self; 6] =
         [Self::Panes, Self::Windows, Self::Alerts, Self::Rejects, Self::Exclusions, Self::Vectors];
 
     /// The table's name and folder.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Panes => "panes",
             Self::Windows => "windows",
@@ -43,9 +45,10 @@ impl Table {
         }
     }
 
-    /// The columns of its files, for a job with these dimension columns. All may be null: a file of an earlier version lacks some.
+    /// The columns of its files, for a job with these dimension columns. All may be null: a file of
+    /// an earlier version lacks some.
     #[must_use]
-    pub fn schema(self, dimensions: &[String]) -> SchemaRef {
+    pub(super) fn schema(self, dimensions: &[String]) -> SchemaRef {
         let written = match self {
             Self::Panes => panes::schema(dimensions),
             Self::Windows => windows_schema(dimensions),

@@ -1,7 +1,8 @@
 //! A small job's output, queried: results against what the library computes from the same sketches.
 
-use super::functions::aligned_counts;
+use super::session::{SqlSession, VIEWS};
 use super::shell::{Script, execute};
+use super::tables::PublicTable;
 use super::*;
 use crate::baseline::{About, Prepared};
 use crate::config::features::{Feature, Kind, Test, builtin, scaled};
@@ -11,7 +12,7 @@ use crate::enrich::token_of;
 use crate::sketch::{
     Body, CategorySketch, NumericSketch, RateSketch, Sketch, SketchId, TokenSketch, session_bucket,
 };
-use crate::store::panes::{Names, encode, to_parquet};
+use crate::store::panes::{TableNames, encode, to_parquet};
 use crate::store::rows::{WindowRow, texts, timestamps, windows_batch};
 use crate::window::{Contents, PaneRow, Segment};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch};
@@ -32,20 +33,20 @@ const BEGIN: i64 = 1_767_571_200_000_000;
 const MIN_USERS: u32 = 5;
 
 /// Whole streams and tenants; tokens, sampler, latency, length and errors.
-fn names() -> (Names, Vec<Feature>) {
+fn names() -> (TableNames, Vec<Feature>) {
     let groupings = Groupings::new(&[vec![], vec!["tenant".to_owned()]]).unwrap();
     let wanted = ["prompt_tokens", "sampler", "latency_ms", "prompt_length", "error"];
     let features: Vec<Feature> =
         wanted.iter().map(|w| builtin().into_iter().find(|f| f.name == *w).unwrap()).collect();
-    (Names::new(Arc::new(groupings), &features), features)
+    (TableNames::new(Arc::new(groupings), &features), features)
 }
 
 fn token(word: &str) -> u16 {
     u16::try_from(token_of(word).unwrap()).unwrap()
 }
 
-/// One hour's sketches, in the order of the features. A later hour has other words, samplers and latencies; the word "zebra" is
-/// that of one user alone, and "owl" of nobody known.
+/// One hour's sketches, in the order of the features. A later hour has other words, samplers and
+/// latencies; the word "zebra" is that of one user alone, and "owl" of nobody known.
 fn hour(i: u64) -> Vec<Sketch> {
     let (_, features) = names();
     let mut tokens = TokenSketch::default();
@@ -165,7 +166,7 @@ fn batch(schema: arrow::datatypes::SchemaRef, columns: &[(&str, ArrayRef)]) -> R
 fn alerts_and_rejects(root: &Path) {
     let at = timestamps([Some(BEGIN), Some(BEGIN + HOUR / 2)].into_iter());
     let alerts = batch(
-        Table::Alerts.schema(&[]),
+        PublicTable::Alerts.schema(&[]),
         &[
             ("id", texts([Some("a"), Some("a")].into_iter())),
             ("state", texts([Some("firing"), Some("resolved")].into_iter())),
@@ -176,7 +177,7 @@ fn alerts_and_rejects(root: &Path) {
     );
     write(root, "alerts", "2026-01-05", &to_parquet(&alerts).unwrap());
     let rejects = batch(
-        Table::Rejects.schema(&[]),
+        PublicTable::Rejects.schema(&[]),
         &[
             ("time", timestamps([Some(BEGIN + 1), None].into_iter())),
             ("partition", Arc::new(Int32Array::from(vec![0, 0]))),
@@ -186,6 +187,10 @@ fn alerts_and_rejects(root: &Path) {
         ],
     );
     write(root, "rejects", "2026-01-05", &to_parquet(&rejects).unwrap());
+}
+
+async fn session(dir: &str, dimensions: &[String], min_users: u32) -> Result<SessionContext, QueryError> {
+    Ok(SqlSession::open(dir, dimensions, min_users).await?.ctx)
 }
 
 async fn open(root: &Path) -> SessionContext {
@@ -284,10 +289,31 @@ async fn distances_in_sql_are_those_of_the_engine() {
         assert_eq!(got, want, "{name}");
         assert!(want[0].is_some() != (features[f].kind == Kind::Rate), "{name} has bins unless it is a rate");
         assert!(want[5].is_some(), "{name} is tested");
-        if let Some(a) = aligned_counts(&then, &now).unwrap() {
-            assert_eq!(want[0], crate::drift::distances(&a.baseline, &a.window).map(|d| d.psi));
-        }
     }
+}
+
+#[tokio::test]
+async fn categories_of_which_events_carry_several_are_tested_as_the_engine_tests_them() {
+    let loras = builtin().into_iter().find(|f| f.name == "loras").unwrap();
+    let of = |share: u64| {
+        let mut sketch = CategorySketch::default();
+        for e in 0..400u64 {
+            let session = (e / 2).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let names = ["a", "b", "c"].into_iter().filter(|n| *n != "b" || e % 10 < share);
+            sketch.add_names(names, session_bucket(session), session, None);
+        }
+        Sketch { id: SketchId(1), body: Body::Category(sketch) }
+    };
+    let (then, now) = (of(5), of(6));
+    let about = About { name: "b".into(), id: "".into(), days: 7, enough_days: true, hours: 24.0 };
+    let scores = Prepared::new(about, &loras, &then, None).compare(&loras, &now, None).unwrap().scores;
+    let dir = tempfile::tempdir().unwrap();
+    let ctx = open(dir.path()).await;
+    let hex = |s: &Sketch| s.encode().iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let sql = format!("SELECT p_value(X'{0}', X'{1}'), psi(X'{0}', X'{1}')", hex(&then), hex(&now));
+    let got = query(&ctx, &sql).await;
+    assert_eq!((floats(&got, 0), floats(&got, 1)), (vec![scores.p_value], vec![scores.psi]));
+    assert!(scores.p_value.is_some());
 }
 
 #[tokio::test]
@@ -464,10 +490,10 @@ async fn drift_now_fits_a_terminal_and_shows_the_clearest_baseline() {
     let batch = windows_batch(&rows, &dimensions).unwrap();
     write(dir.path(), "windows", "2026-01-05", &to_parquet(&batch).unwrap());
     let ctx = open(dir.path()).await;
-    let (done, text) = printed(&ctx, "SELECT * FROM drift_now ORDER BY p_value", Format::Table).await;
+    let (done, text) = printed(&ctx, "SELECT * FROM drift_now ORDER BY p_value", ResultFormat::Table).await;
     done.unwrap();
     assert!(text.lines().all(|l| l.chars().count() <= 160), "{text}");
-    let (_, csv) = printed(&ctx, "SELECT * FROM drift_now ORDER BY p_value", Format::Csv).await;
+    let (_, csv) = printed(&ctx, "SELECT * FROM drift_now ORDER BY p_value", ResultFormat::Csv).await;
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines[0], "segment,feature,window,since,value,was,psi_excess,p_value,why");
     assert_eq!(lines.len(), 4, "{csv}");

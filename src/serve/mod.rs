@@ -1,8 +1,10 @@
-//! What a running job tells over HTTP: metrics for Prometheus, and whether it is well. Nothing of an event's content.
+//! A running job over HTTP: metrics for Prometheus, and its health. Nothing of an event's content.
 
+mod error;
 mod metrics;
 
-pub use metrics::Watched;
+pub use error::ServeError;
+pub use metrics::JobMetrics;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -12,48 +14,33 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use thiserror::Error;
 use tokio::runtime::Handle;
 
-/// The type that Prometheus asks for.
+/// The content type that Prometheus asks for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Why nothing is served.
-#[derive(Debug, Error)]
-pub enum ServeError {
-    /// The address is no address, or can't be had.
-    #[error(
-        "can't listen on serve.listen = {address:?}: {source}; use a free address such as \"127.0.0.1:9464\""
-    )]
-    Listen {
-        /// As configured.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// Serves `/metrics` and `/health` until the runtime ends; returns the address, whose port the system chose where 0 was asked for.
+/// Serves `/metrics` and `/health` until the runtime ends. Returns the address: with port 0 the
+/// system chooses the port.
 ///
 /// # Errors
-/// When the address can't be had.
-pub fn start(address: &str, watched: Watched, runtime: &Handle) -> Result<SocketAddr, ServeError> {
+/// When the address is invalid or in use.
+pub fn start(address: &str, metrics: JobMetrics, runtime: &Handle) -> Result<SocketAddr, ServeError> {
     let failed = |source| ServeError::Listen { address: address.to_owned(), source };
     let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let watched = Arc::new(watched);
+    let metrics = Arc::new(metrics);
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Arc::clone(&watched)));
+    registry.register_collector(Box::new(Arc::clone(&metrics)));
     let registry = Arc::new(registry);
     let app = Router::new()
         .route("/metrics", get(move || async move { page(&registry) }))
-        .route("/health", get(move || async move { watched.health() }));
+        .route("/health", get(move || async move { metrics.health() }));
     runtime.spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "metrics are no longer served");
+            tracing::error!(%error, "metrics server stopped");
         }
     });
-    tracing::info!(address = %bound, "serving /metrics and /health");
+    tracing::info!(address = %bound, "metrics server started");
     Ok(bound)
 }
 
@@ -69,8 +56,7 @@ fn page(registry: &Registry) -> impl IntoResponse + use<> {
 mod tests {
     use super::*;
     use crate::alert::samples::firing;
-    use crate::alert::sink::{Sink, SinkError};
-    use crate::alert::{AlertRow, Outbox};
+    use crate::alert::{AlertRow, Outbox, Sink, SinkError};
     use crate::config::Config;
     use crate::engine::{Job, JobKind, Progress};
     use crate::source::PartitionId;
@@ -86,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_told_as_metrics() {
+    fn metrics_show_the_counters() {
         let (dir, runtime) = (tempfile::tempdir().unwrap(), tokio::runtime::Runtime::new().unwrap());
         let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
         let job = Arc::new(Job::open(Config::default(), JobKind::Run, storage, false).unwrap());
@@ -97,9 +83,9 @@ mod tests {
         progress.evaluated_to.store(1_768_197_600_500_000, std::sync::atomic::Ordering::Relaxed);
         progress.open_panes.lock().extend([(PartitionId(0), 30), (PartitionId(4), 12)]);
         progress.evaluator_bytes.lock().hours = 9;
-        let outbox = Outbox::start(vec![Box::new(Refusing) as Box<dyn Sink>]).unwrap();
-        *progress.sinks.lock() = outbox.watch();
-        let bound = start("127.0.0.1:0", Watched::new(job, progress), runtime.handle()).unwrap();
+        let outbox = Outbox::start(vec![Box::new(RefusingSink) as Box<dyn Sink>]).unwrap();
+        *progress.sinks.lock() = outbox.monitor();
+        let bound = start("127.0.0.1:0", JobMetrics::new(job, progress), runtime.handle()).unwrap();
         let page = get(bound, "/metrics");
         assert!(page.starts_with("HTTP/1.1 200") && page.contains("application/openmetrics-text"), "{page}");
         for line in [
@@ -126,15 +112,64 @@ mod tests {
         assert!(get(bound, "/health").ends_with("\r\n\r\nok\n"));
         let taken = start(
             &bound.to_string(),
-            Watched::new(Arc::new(other(&runtime)), Arc::default()),
+            JobMetrics::new(Arc::new(other(&runtime)), Arc::default()),
             runtime.handle(),
         );
         assert!(taken.unwrap_err().to_string().contains("serve.listen"));
     }
 
-    struct Refusing;
+    /// Scripts and dashboards read these names.
+    #[test]
+    fn the_page_has_all_metrics_and_no_others() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let job = Arc::new(other(&runtime));
+        let progress = Arc::new(Progress::default());
+        progress.evaluated_to.store(1, std::sync::atomic::Ordering::Relaxed);
+        let metrics = JobMetrics::new(job, progress);
+        let bound = start("127.0.0.1:0", metrics, runtime.handle()).unwrap();
+        let page = get(bound, "/metrics");
+        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut types: Vec<&str> = types.collect();
+        types.sort_unstable();
+        assert_eq!(
+            types,
+            [
+                "driftglass_alert_rows counter",
+                "driftglass_alerts_fired counter",
+                "driftglass_alerts_undelivered counter",
+                "driftglass_alerts_waiting gauge",
+                "driftglass_build info",
+                "driftglass_evaluated_timestamp_seconds gauge",
+                "driftglass_evaluates gauge",
+                "driftglass_evaluations_lost counter",
+                "driftglass_events counter",
+                "driftglass_fields_refused counter",
+                "driftglass_folded_values counter",
+                "driftglass_gap_offsets counter",
+                "driftglass_input_troubles counter",
+                "driftglass_lag_records gauge",
+                "driftglass_late_events counter",
+                "driftglass_message_bytes counter",
+                "driftglass_messages counter",
+                "driftglass_mistyped_fields counter",
+                "driftglass_partitions gauge",
+                "driftglass_partitions_lost counter",
+                "driftglass_rejected counter",
+                "driftglass_state_bytes gauge",
+                "driftglass_storage_failing gauge",
+                "driftglass_storage_failures counter",
+                "driftglass_tombstones counter",
+                "driftglass_undecided_events gauge",
+                "driftglass_vectors counter",
+                "driftglass_vectors_refused counter",
+                "driftglass_window_rows counter",
+            ]
+        );
+    }
 
-    impl Sink for Refusing {
+    struct RefusingSink;
+
+    impl Sink for RefusingSink {
         fn name(&self) -> String {
             "webhook https://x".into()
         }

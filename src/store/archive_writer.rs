@@ -1,12 +1,17 @@
-//! The archive of events as files: each partition's rows in Parquet, each file one commit of the partition's chain.
+//! The archive of events as files: each partition's rows in Parquet, each file one commit of the
+//! partition's chain.
 //!
-//! A file is staged, named in a commit together with the offset to go on from, and only then given its final name, so that after any
-//! crash every record stands in exactly one file that readers see.
+//! A file is staged, then named in a commit together with the next offset, and only then renamed to
+//! its final name, so that after any crash every record is in exactly one file that readers see.
 
-use super::chain::{Chain, ChainError};
-use super::panes::{PaneFileError, to_parquet, writer_properties};
-use super::tables::{RejectRow, Staged, publish, rejects_batch};
-use super::{Storage, StorageError};
+pub use super::error::ArchiveWriteError;
+
+use super::chain::Chain;
+use super::error::{PaneFileError, StorageError};
+use super::parquet_file::{to_parquet, writer_properties};
+use super::rejects::{RejectRow, rejects_batch};
+use super::storage::Storage;
+use super::tables::{StagedFile, publish};
 use crate::enrich::Clean;
 use crate::enrich::hash::short_hash;
 use crate::event::time::{DAY, date, floor};
@@ -18,62 +23,35 @@ use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
-use thiserror::Error;
 
-/// Rows that are gathered before they are encoded.
+/// Rows that are collected before they are encoded.
 const BATCH: usize = 8192;
-/// Rejected messages that are kept before a commit is due.
-const MANY_REJECTS: usize = 100_000;
-
-/// Why a partition's archive can't go on.
-#[derive(Debug, Error)]
-pub enum ArchiveWriteError {
-    /// Its chain failed, or is somebody else's now.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// A file failed.
-    #[error("archive of partition {partition}: {source}")]
-    Files {
-        /// The partition.
-        partition: PartitionId,
-        /// Why.
-        source: PaneFileError,
-    },
-    /// The archive was made from something else, whose offsets mean other records.
-    #[error(
-        "this archive holds {held}, and {given} can't go on from there: give the same inputs (more may follow them), or another --output"
-    )]
-    OtherInput {
-        /// What the archive holds.
-        held: String,
-        /// What was given.
-        given: String,
-    },
-}
+/// Rejected messages after which a commit is due.
+const MAX_REJECTS: usize = 100_000;
 
 /// What one commit of a partition says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ArchiveCommit {
-    /// The offset to go on from.
+    /// The next offset to read.
     pub next_offset: i64,
     /// What offsets count: the topic, or the names of the files in their order.
     pub inputs: Vec<String>,
     /// Rows archived so far.
     pub rows: u64,
     /// Files that this commit names.
-    pub files: Vec<Staged>,
-    /// The topic's id, where the brokers tell it.
+    pub files: Vec<StagedFile>,
+    /// The topic's id, where the brokers report it.
     #[serde(default)]
     pub log: Option<String>,
     /// Whether the input was read to its end.
     #[serde(default)]
     pub ended: bool,
-    /// A hash of the last record, by which a stream is known again; 0 where there is none.
+    /// A hash of the last record, by which a stream is recognized; 0 where there is none.
     #[serde(default)]
     pub fingerprint: u64,
 }
 
-/// What archives are made of and where they go; the same for all partitions.
+/// The archive's input and output; the same for all partitions.
 #[derive(Debug, Clone)]
 pub struct ArchiveTarget {
     /// The archive's root.
@@ -92,7 +70,7 @@ pub struct ArchiveTarget {
 
 /// What a commit wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wrote {
+pub struct ArchiveWritten {
     /// Files of events.
     pub files: u64,
     /// Their rows.
@@ -101,7 +79,7 @@ pub struct Wrote {
     pub bytes: u64,
 }
 
-impl std::ops::AddAssign for Wrote {
+impl std::ops::AddAssign for ArchiveWritten {
     fn add_assign(&mut self, o: Self) {
         self.files += o.files;
         self.rows += o.rows;
@@ -109,8 +87,8 @@ impl std::ops::AddAssign for Wrote {
     }
 }
 
-/// The file under way, in memory.
-struct OpenFile {
+/// The file that is being written, in memory.
+struct ArchiveFile {
     parquet: ArrowWriter<Vec<u8>>,
     rows: u64,
     offsets: (i64, i64),
@@ -125,24 +103,25 @@ pub struct ArchivePartition {
     chain: Chain,
     writer: String,
     builder: ArchiveBuilder,
-    file: Option<OpenFile>,
+    file: Option<ArchiveFile>,
     rejects: Vec<RejectRow>,
     next_offset: i64,
     committed: i64,
     rows: u64,
     log: Option<Arc<str>>,
-    /// Whether the input is over, and whether the last commit says so.
+    /// Whether the input has ended, and whether the last commit says so.
     ended: (bool, bool),
-    /// The last message that was taken in, and the one in hand.
+    /// The last message that was processed, and the current one.
     messages: (Vec<u8>, Vec<u8>),
     /// A hash of the last message of an earlier owner.
     fingerprint: u64,
-    /// When the oldest record that is not committed came.
+    /// When the oldest uncommitted record came.
     since: Option<Instant>,
 }
 
 impl ArchivePartition {
-    /// Takes a partition's archive over and goes on from its last commit, whose files it publishes where a crash kept them back.
+    /// Claims a partition's archive and continues from its last commit, whose files it publishes
+    /// where a crash prevented that.
     ///
     /// # Errors
     /// When chain or files fail, or the archive was made from other inputs.
@@ -173,8 +152,8 @@ impl ArchivePartition {
         if let Some(c) = last {
             publish(&target.storage, &c.files).map_err(|e| out.failed(e))?;
             if !target.inputs.starts_with(&c.inputs) {
-                let (held, given) = (c.inputs.join(", "), target.inputs.join(", "));
-                return Err(ArchiveWriteError::OtherInput { held, given });
+                let (archived, given) = (c.inputs.join(", "), target.inputs.join(", "));
+                return Err(ArchiveWriteError::OtherInput { archived, given });
             }
             out.next_offset = c.next_offset;
             out.committed = c.next_offset;
@@ -196,25 +175,25 @@ impl ArchivePartition {
         self.id
     }
 
-    /// Where to go on; `None` before the first commit.
+    /// The next offset; `None` before the first commit.
     #[must_use]
     pub fn position(&self) -> Option<Offset> {
         self.chain.last_commit().map(|_| Offset(self.next_offset))
     }
 
-    /// The id of the topic that it was made of, where it is known.
+    /// The id of the topic that it was made from, where it is known.
     #[must_use]
     pub fn log(&self) -> Option<Arc<str>> {
         self.log.clone()
     }
 
-    /// What comes next is of the topic of this id.
+    /// Sets the id of the topic that the next messages come from.
     pub fn follow(&mut self, log: Option<Arc<str>>) {
         self.log = log.or(self.log.take());
     }
 
-    /// Notes the message that is pushed or rejected next. Of a topic its id tells whether it is the
-    /// same.
+    /// Notes the message that is pushed or rejected next. Topics need no note: their id identifies
+    /// them.
     pub fn read(&mut self, message: &[u8]) {
         if self.target.topic.is_empty() {
             self.messages.1.clear();
@@ -228,25 +207,25 @@ impl ArchivePartition {
         if self.messages.0.is_empty() { self.fingerprint } else { short_hash(&self.messages.0) }
     }
 
-    /// Notes that the input is over; the next commit says so.
+    /// Notes that the input has ended; the next commit records it.
     pub fn end(&mut self) {
         self.ended.0 = true;
     }
 
-    /// The offset that the last commit goes on from.
+    /// The next offset as of the last commit.
     #[must_use]
     pub fn committed(&self) -> Offset {
         Offset(self.committed)
     }
 
-    /// When the oldest record came that is not committed; `None` where all is.
+    /// When the oldest uncommitted record came; `None` where all are committed.
     #[must_use]
     pub fn since(&self) -> Option<Instant> {
         self.since
     }
 
-    /// Appends an event; `left_out` are its optional fields of the wrong type. A file that is full, or ends with its day, is
-    /// committed; then what was written is returned.
+    /// Appends an event; `left_out` are its optional fields of the wrong type. Commits a file that
+    /// is full, or whose day has ended, and returns what was written.
     ///
     /// # Errors
     /// When a commit fails.
@@ -256,17 +235,18 @@ impl ArchivePartition {
         clean: &Clean,
         place: Place<'_>,
         left_out: &[&'static str],
-    ) -> Result<Wrote, ArchiveWriteError> {
+    ) -> Result<ArchiveWritten, ArchiveWriteError> {
         let day = floor(event.time_us, DAY);
-        let mut wrote = Wrote::default();
-        // Records come roughly in order of time: one of a later day ends the file, a straggler of an earlier one doesn't.
+        let mut wrote = ArchiveWritten::default();
+        // Records come roughly in order of time: one of a later day ends the file, a late one of an
+        // earlier day doesn't.
         if self.file.as_ref().is_some_and(|f| day > f.day) {
             wrote += self.commit()?;
         }
         if self.file.is_none() {
             let parquet = ArrowWriter::try_new(Vec::new(), schema(), Some(writer_properties()))
                 .map_err(|e| self.failed(e))?;
-            self.file = Some(OpenFile { parquet, rows: 0, offsets: (place.offset, place.offset), day });
+            self.file = Some(ArchiveFile { parquet, rows: 0, offsets: (place.offset, place.offset), day });
         }
         self.builder.push(event, clean, place);
         let time = place.record_time_us.unwrap_or(event.time_us);
@@ -283,22 +263,22 @@ impl ArchivePartition {
         if self.builder.len() >= BATCH {
             self.encode()?;
         }
-        self.passed(place.offset);
+        self.advance_past(place.offset);
         if self.file.as_ref().is_some_and(|f| f.rows >= self.target.rows_per_file) {
             wrote += self.commit()?;
         }
         Ok(wrote)
     }
 
-    /// Passes over a message that is no event; `time` is its record's, or one close to it.
+    /// Skips a message that is no event; `time` is its record's, or close to it.
     pub fn reject(&mut self, time: i64, offset: i64, reject: Reject) {
         self.note(time, offset, reject, true);
-        self.passed(offset);
+        self.advance_past(offset);
     }
 
-    /// Goes on behind a record that is no message.
-    pub fn pass(&mut self, offset: i64) {
-        self.passed(offset);
+    /// Skips a record that is no message.
+    pub fn skip(&mut self, offset: i64) {
+        self.advance_past(offset);
     }
 
     fn note(&mut self, time: i64, offset: i64, reject: Reject, fatal: bool) {
@@ -313,7 +293,7 @@ impl ArchivePartition {
         });
     }
 
-    fn passed(&mut self, offset: i64) {
+    fn advance_past(&mut self, offset: i64) {
         std::mem::swap(&mut self.messages.0, &mut self.messages.1);
         self.next_offset = offset + 1;
         self.ended.0 = false;
@@ -323,7 +303,7 @@ impl ArchivePartition {
     /// Whether a commit is due because memory fills.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.rejects.len() >= MANY_REJECTS
+        self.rejects.len() >= MAX_REJECTS
     }
 
     fn encode(&mut self) -> Result<(), ArchiveWriteError> {
@@ -338,10 +318,11 @@ impl ArchivePartition {
     /// Commits what came since the last commit, and publishes it.
     ///
     /// # Errors
-    /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
-    pub fn commit(&mut self) -> Result<Wrote, ArchiveWriteError> {
+    /// When the storage fails for good, or another process owns the partition now; then nothing of
+    /// it counts.
+    pub fn commit(&mut self) -> Result<ArchiveWritten, ArchiveWriteError> {
         if self.next_offset == self.committed && (self.ended.1 || !self.ended.0) {
-            return Ok(Wrote::default());
+            return Ok(ArchiveWritten::default());
         }
         if !self.builder.is_empty() {
             self.encode()?;
@@ -349,7 +330,7 @@ impl ArchivePartition {
         let epoch = self.chain.next().0;
         let stem = format!("{:05}-{epoch:012}-{}", self.id.0, self.writer);
         let mut files = Vec::new();
-        let mut wrote = Wrote::default();
+        let mut wrote = ArchiveWritten::default();
         if let Some(mut f) = self.file.take() {
             for (key, value) in metadata(self.target.key_id) {
                 f.parquet.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
@@ -387,14 +368,15 @@ impl ArchivePartition {
         Ok(wrote)
     }
 
-    fn stage(&self, from: String, to: String, bytes: &[u8]) -> Result<Staged, ArchiveWriteError> {
+    fn stage(&self, from: String, to: String, bytes: &[u8]) -> Result<StagedFile, ArchiveWriteError> {
         let put: Result<(), StorageError> = self.target.storage.put(&from, bytes.to_vec());
         put.map_err(|e| self.failed(e))?;
-        Ok(Staged { from, to })
+        Ok(StagedFile { from, to })
     }
 }
 
-/// The folder of rejected messages within an archive. It begins with `_`, so that a replay of the archive passes it over.
+/// The folder of rejected messages within an archive. It begins with `_`, so that a replay of the
+/// archive skips it.
 pub const REJECTS: &str = "_rejects";
 
 #[cfg(test)]
@@ -402,6 +384,7 @@ mod tests {
     use super::*;
     use crate::enrich::Ids;
     use crate::event::Stage;
+    use crate::store::chain::ChainError;
 
     const T: i64 = 1_767_225_600_000_000; // 2026-01-01
 
@@ -418,7 +401,7 @@ mod tests {
         (rt, Arc::new(target))
     }
 
-    fn push(p: &mut ArchivePartition, offset: i64, time_us: i64) -> Wrote {
+    fn push(p: &mut ArchivePartition, offset: i64, time_us: i64) -> ArchiveWritten {
         let event = Event::new(format!("r{offset}").into(), time_us, Stage::Generate);
         let ids = Ids { request: offset.unsigned_abs(), ..Ids::default() };
         let clean = Clean { ids, ..Clean::default() };
@@ -447,15 +430,15 @@ mod tests {
         assert_eq!(
             files(&t),
             [name("2026-01-01", 0, 0), name("2026-01-02", 1, 3), name("2026-01-02", 5, 5)],
-            "a straggler stays with the day under way"
+            "a late record stays in the current day's file"
         );
         assert_eq!(t.storage.list("_staged").unwrap(), Vec::<String>::new());
         assert_eq!(t.storage.list(REJECTS).unwrap().len(), 1);
-        assert_eq!(p.commit().unwrap(), Wrote::default(), "nothing new");
+        assert_eq!(p.commit().unwrap(), ArchiveWritten::default(), "nothing new");
     }
 
     #[test]
-    fn a_successor_goes_on_after_the_last_commit_and_the_old_owner_is_refused() {
+    fn a_successor_continues_after_the_last_commit_and_the_old_owner_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, t) = target(dir.path(), &["a"]);
         let mut a = ArchivePartition::claim(&t, PartitionId(0), "a".into()).unwrap();
@@ -474,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_crash_kept_back_is_published_by_the_next_owner() {
+    fn a_file_that_a_crash_left_staged_is_published_by_the_next_owner() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, t) = target(dir.path(), &["a"]);
         let mut a = ArchivePartition::claim(&t, PartitionId(0), "a".into()).unwrap();
@@ -489,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn other_inputs_are_refused_and_more_inputs_go_on() {
+    fn other_inputs_are_refused_and_more_inputs_are_accepted() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, t) = target(dir.path(), &["a"]);
         let mut p = ArchivePartition::claim(&t, PartitionId(0), "w".into()).unwrap();

@@ -1,48 +1,17 @@
-//! Commits: a chain of manifests, each created if absent. Whoever creates the next epoch owns the chain; everybody else is told.
+//! Commits: a chain of manifests, each created if absent. Whoever creates the next epoch owns the
+//! chain; for every other process the next commit fails.
 
-use super::storage::{Created, Storage, StorageError};
+pub use super::epoch::Epoch;
+pub use super::error::ChainError;
+
+use super::create_outcome::CreateOutcome;
+use super::storage::Storage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use thiserror::Error;
 
-/// The number of a manifest in its chain, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Epoch(pub u64);
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-/// Why a chain can't be continued.
-#[derive(Debug, Error)]
-pub enum ChainError {
-    /// The storage failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// Another owner has taken the chain.
-    #[error("{chain} was taken over by another process at epoch {epoch}; this one stops writing to it")]
-    Lost {
-        /// The chain's folder.
-        chain: String,
-        /// The epoch it took.
-        epoch: Epoch,
-    },
-    /// A manifest is damaged.
-    #[error("{path} is damaged: {message}")]
-    Damaged {
-        /// The manifest.
-        path: String,
-        /// What is wrong.
-        message: String,
-    },
-}
-
-/// One link: who wrote it and, unless it is a claim, what was committed.
+/// One manifest: who wrote it and, unless it is a claim, what was committed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Link<T> {
+pub struct Manifest<T> {
     writer: String,
     /// The newest epoch with a commit, at or before this one.
     last_commit: Option<Epoch>,
@@ -57,7 +26,7 @@ pub struct Chain {
     folder: String,
     writer: String,
     head: Epoch,
-    /// Bytes of the link at the head.
+    /// Bytes of the manifest at the head.
     head_size: u64,
     last_commit: Option<Epoch>,
 }
@@ -70,17 +39,18 @@ fn epoch_of(path: &str) -> Option<Epoch> {
     path.rsplit_once("epoch=")?.1.strip_suffix(".json")?.parse().ok().map(Epoch)
 }
 
-fn read_link<T: DeserializeOwned>(
+fn read_manifest<T: DeserializeOwned>(
     storage: &Storage,
     folder: &str,
     epoch: Epoch,
-) -> Result<Option<Link<T>>, ChainError> {
+) -> Result<Option<Manifest<T>>, ChainError> {
     let path = path(folder, epoch);
     let Some(bytes) = storage.get(&path)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| ChainError::Damaged { path, message: e.to_string() })
 }
 
-/// Reads one commit of a chain that this process need not own; `None` where the epoch is absent, `Some(None)` where it is a claim.
+/// Reads one commit of a chain that this process need not own; `None` where the epoch is absent,
+/// `Some(None)` where it is a claim.
 ///
 /// # Errors
 /// When the storage fails or the manifest is damaged.
@@ -89,7 +59,7 @@ pub fn read_commit<T: DeserializeOwned>(
     folder: &str,
     epoch: Epoch,
 ) -> Result<Option<Option<T>>, ChainError> {
-    Ok(read_link::<T>(storage, folder, epoch)?.map(|l| l.commit))
+    Ok(read_manifest::<T>(storage, folder, epoch)?.map(|l| l.commit))
 }
 
 /// Whether an epoch was written.
@@ -117,23 +87,25 @@ pub fn newest<T: DeserializeOwned>(
     folder: &str,
 ) -> Result<Option<(Epoch, T)>, ChainError> {
     let Some(head) = head(storage, folder)? else { return Ok(None) };
-    let last = read_link::<serde_json::Value>(storage, folder, head)?;
+    let last = read_manifest::<serde_json::Value>(storage, folder, head)?;
     let last = last.and_then(|l| if l.commit.is_some() { Some(head) } else { l.last_commit });
     let Some(epoch) = last else { return Ok(None) };
-    let commit = read_link::<T>(storage, folder, epoch)?.and_then(|l| l.commit);
+    let commit = read_manifest::<T>(storage, folder, epoch)?.and_then(|l| l.commit);
     Ok(commit.map(|c| (epoch, c)))
 }
 
 impl Chain {
-    /// Goes on through another handle of the same store.
-    pub fn store_in(&mut self, storage: &Storage) {
+    /// Continues through another handle of the same store.
+    pub fn set_storage(&mut self, storage: &Storage) {
         self.storage = storage.clone();
     }
 
-    /// Takes the chain over: creates the next epoch as an empty claim, then reads the newest commit.
+    /// Takes the chain over: creates the next epoch as an empty claim, then reads the newest
+    /// commit.
     ///
     /// # Errors
-    /// When the storage fails or a manifest is damaged; [`ChainError::Lost`] when somebody else took the chain meanwhile.
+    /// When the storage fails or a manifest is damaged; [`ChainError::Lost`] when another process
+    /// took the chain meanwhile.
     pub fn claim<T: Serialize + DeserializeOwned>(
         storage: &Storage,
         folder: &str,
@@ -144,12 +116,12 @@ impl Chain {
             let last_commit = match at {
                 None => None,
                 Some(e) => {
-                    let link = read_link::<serde_json::Value>(storage, folder, e)?;
-                    link.and_then(|l| if l.commit.is_some() { Some(e) } else { l.last_commit })
+                    let manifest = read_manifest::<serde_json::Value>(storage, folder, e)?;
+                    manifest.and_then(|l| if l.commit.is_some() { Some(e) } else { l.last_commit })
                 }
             };
             let next = Epoch(at.map_or(1, |e| e.0 + 1));
-            let claim = Link::<T> { writer: writer.to_owned(), last_commit, commit: None };
+            let claim = Manifest::<T> { writer: writer.to_owned(), last_commit, commit: None };
             let mut chain = Self {
                 storage: storage.clone(),
                 folder: folder.to_owned(),
@@ -159,16 +131,17 @@ impl Chain {
                 last_commit,
             };
             let (created, size) = chain.create(next, &claim)?;
-            if created == Created::Exists {
+            if created == CreateOutcome::Exists {
                 at = Some(next);
                 continue;
             }
             chain.head_size = size;
-            // A process that slept since it looked may have been given a number that others used and a sweep made free again.
+            // A process that slept since it listed the chain may have created an epoch that others
+            // used and a sweep removed.
             chain.check()?;
             let commit = match last_commit {
                 None => None,
-                Some(e) => match read_link::<T>(storage, folder, e)?.and_then(|l| l.commit) {
+                Some(e) => match read_manifest::<T>(storage, folder, e)?.and_then(|l| l.commit) {
                     Some(commit) => Some(commit),
                     None => {
                         chain.check()?;
@@ -181,7 +154,7 @@ impl Chain {
         }
     }
 
-    /// Fails if the chain is somebody else's by now.
+    /// Fails if another process owns the chain by now.
     ///
     /// # Errors
     /// [`ChainError::Lost`], or when the storage fails.
@@ -192,7 +165,8 @@ impl Chain {
         }
     }
 
-    /// The error to report where a file was missing: that the chain was lost, if it was, since a later owner removes what it no longer needs.
+    /// The error to report where a file was missing. If the chain was lost, it is that: a later
+    /// owner removes files that it no longer needs.
     pub fn or_lost<E: From<ChainError>>(&self, error: E) -> E {
         match self.check() {
             Err(lost @ ChainError::Lost { .. }) => lost.into(),
@@ -222,19 +196,20 @@ impl Chain {
         Epoch(self.head.0 + 1)
     }
 
-    /// Commits. When this returns, it holds.
+    /// Commits. Once this returns, the commit holds.
     ///
     /// # Errors
     /// [`ChainError::Lost`] when another process has taken the epoch.
     pub fn commit<T: Serialize + DeserializeOwned>(&mut self, commit: T) -> Result<Epoch, ChainError> {
         let epoch = self.next();
-        let link = Link { writer: self.writer.clone(), last_commit: Some(epoch), commit: Some(commit) };
-        let (created, size) = self.create(epoch, &link)?;
-        if created == Created::Exists {
+        let manifest =
+            Manifest { writer: self.writer.clone(), last_commit: Some(epoch), commit: Some(commit) };
+        let (created, size) = self.create(epoch, &manifest)?;
+        if created == CreateOutcome::Exists {
             return Err(self.lost(epoch));
         }
-        // A process that slept for long may find its next number free because others used it and a sweep removed it since. A sweep goes
-        // upwards, so it removed the link before it as well.
+        // A process that slept for long may find its next epoch free because others used it and a
+        // sweep removed it since. A sweep goes upwards, so it removed the manifest before it too.
         if self.storage.size(&path(&self.folder, self.head))? != Some(self.head_size) {
             return Err(self.lost(epoch));
         }
@@ -242,23 +217,23 @@ impl Chain {
         Ok(epoch)
     }
 
-    /// Creates a link; also tells its size.
+    /// Creates a manifest; also returns its size in bytes.
     fn create<T: Serialize + DeserializeOwned>(
         &self,
         epoch: Epoch,
-        link: &Link<T>,
-    ) -> Result<(Created, u64), ChainError> {
+        manifest: &Manifest<T>,
+    ) -> Result<(CreateOutcome, u64), ChainError> {
         let at = path(&self.folder, epoch);
-        let bytes = serde_json::to_vec(link)
+        let bytes = serde_json::to_vec(manifest)
             .map_err(|e| ChainError::Damaged { path: at.clone(), message: e.to_string() })?;
         let size = bytes.len() as u64;
         let created = self.storage.create(&at, bytes)?;
-        if created == Created::Exists {
-            // An attempt that seemed to fail may have succeeded: the writer's name tells.
-            let mine = read_link::<serde_json::Value>(&self.storage, &self.folder, epoch)?
-                .is_some_and(|l| l.writer == link.writer);
+        if created == CreateOutcome::Exists {
+            // An attempt that seemed to fail may have succeeded: the writer's name shows it.
+            let mine = read_manifest::<serde_json::Value>(&self.storage, &self.folder, epoch)?
+                .is_some_and(|l| l.writer == manifest.writer);
             if mine {
-                return Ok((Created::Yes, size));
+                return Ok((CreateOutcome::Created, size));
             }
         }
         Ok((created, size))
@@ -276,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_owner_goes_on_from_the_last_commit_and_the_old_one_is_fenced() {
+    fn a_new_owner_continues_from_the_last_commit_and_the_old_one_is_fenced() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, s) = storage(dir.path());
         let (mut a, none) = Chain::claim::<u32>(&s, "c", "a").unwrap();
@@ -306,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_a_sweep_made_free_gives_nobody_the_chain() {
+    fn an_epoch_that_a_sweep_removed_gives_nobody_the_chain() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, s) = storage(dir.path());
         let (mut sleeper, _) = Chain::claim::<u32>(&s, "c", "sleeper").unwrap();
@@ -323,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_without_its_newest_commit_does_not_begin_afresh() {
+    fn an_owner_without_its_newest_commit_does_not_start_again() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, s) = storage(dir.path());
         let (mut a, _) = Chain::claim::<u32>(&s, "c", "a").unwrap();

@@ -1,13 +1,15 @@
-//! Files of a local output: whole or absent, and on disk when a call returns. object_store's local files are not synced.
+//! Files of a local output: complete or absent, and on disk when a call returns. object_store does
+//! not sync its local files.
 
-use super::storage::{Created, StorageError, io};
+use super::create_outcome::CreateOutcome;
+use super::error::StorageError;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The path that a `file://` URL names, its escapes decoded; `None` where the text is no such URL.
+/// The path that a `file://` URL names, with escapes decoded; `None` where the text is no such URL.
 #[must_use]
 pub fn file_path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("file://")?;
@@ -34,8 +36,8 @@ pub fn file_path(url: &str) -> Option<PathBuf> {
     Some(OsString::from_vec(path).into())
 }
 
-/// A temporary name beside the final one, unlike any other writer's.
-fn beside(to: &Path) -> PathBuf {
+/// A temporary name beside the final one, different from every other writer's.
+fn temporary_name(to: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = to.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
@@ -46,7 +48,7 @@ fn stage(to: &Path, bytes: &[u8]) -> std::io::Result<PathBuf> {
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let temporary = beside(to);
+    let temporary = temporary_name(to);
     let written = std::fs::File::create(&temporary).and_then(|mut f| {
         f.write_all(bytes)?;
         f.sync_all()
@@ -54,7 +56,7 @@ fn stage(to: &Path, bytes: &[u8]) -> std::io::Result<PathBuf> {
     match written {
         Ok(()) => Ok(temporary),
         Err(e) => {
-            // On a full disk a half-written file would be in its own way.
+            // On a full disk, a half-written file would take the space that a retry needs.
             let _ = std::fs::remove_file(&temporary);
             Err(e)
         }
@@ -67,14 +69,14 @@ pub(super) fn write_synced(to: &Path, bytes: &[u8]) -> std::io::Result<()> {
     sync_folder(to)
 }
 
-pub(super) fn create_synced(to: &Path, bytes: &[u8]) -> std::io::Result<Created> {
+pub(super) fn create_synced(to: &Path, bytes: &[u8]) -> std::io::Result<CreateOutcome> {
     let temporary = stage(to, bytes)?;
-    // A hard link fails where the name is taken: the file appears whole, and once.
+    // A hard link fails where the name is taken: the file appears complete, and once.
     let linked = std::fs::hard_link(&temporary, to);
     std::fs::remove_file(&temporary)?;
     match linked {
-        Ok(()) => sync_folder(to).map(|()| Created::Yes),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+        Ok(()) => sync_folder(to).map(|()| CreateOutcome::Created),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(CreateOutcome::Exists),
         Err(e) => Err(e),
     }
 }
@@ -86,7 +88,7 @@ pub(super) fn publish_local(from: &Path, to: &Path, name: &str) -> Result<(), St
     }
     let renamed =
         to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::rename(from, to));
-    renamed.and_then(|()| sync_folder(to)).map_err(|e| io("publish", name, e))
+    renamed.and_then(|()| sync_folder(to)).map_err(|e| StorageError::io("publish", name, e))
 }
 
 fn sync_folder(file: &Path) -> std::io::Result<()> {

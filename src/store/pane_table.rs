@@ -1,7 +1,9 @@
-//! A file of panes that was read: its rows by segment, their sketches still encoded.
+//! A pane file that was read: its rows by segment, their sketches still encoded.
 
-use super::panes::{DEFINITIONS, FEATURES, Names, PAGE_BYTES, PaneFileError};
-use super::sound::{self, Pages};
+use super::error::PaneFileError;
+use super::pane_schema::{DEFINITIONS, FEATURES, PAGE_BYTES};
+use super::parquet_check::{CheckedPages, is_footer_valid};
+use super::table_names::TableNames;
 use crate::config::segments::Groupings;
 use crate::enrich::Shown;
 use crate::sketch::{DecodeError, Sketch};
@@ -22,9 +24,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Where one row of a segment stands in a [`PaneTable`].
+/// Where a [`PaneTable`] has one row of a segment.
 #[derive(Debug, Clone, Copy)]
-struct Cell {
+struct RowLocation {
     start: i64,
     close_at: i64,
     /// `None` where the row has all features, packed.
@@ -33,41 +35,41 @@ struct Cell {
     row: u32,
 }
 
-/// Which definitions the events of a file were kept by.
+/// The definitions by which the events of a file were written.
 #[derive(Debug, Clone)]
-enum Kept {
+enum EventDefinitions {
     /// None: the file holds no events.
-    No,
-    /// Those of the job as it is.
-    ByThese,
+    NoEvents,
+    /// The job's current ones.
+    Current,
     /// Others.
-    By(Definitions),
+    Other(Definitions),
 }
 
 /// One batch of a [`PaneTable`].
 #[derive(Debug)]
-struct Encoded {
+struct EncodedBatch {
     sketches: BinaryArray,
-    /// Of packed ones: where a feature's number leads to.
+    /// For packed sketches: the job's feature for each of the file's.
     features: Vec<Option<usize>>,
-    kept: Kept,
+    definitions: EventDefinitions,
 }
 
-/// A file of panes, its sketches still encoded: what is never asked for is never decoded, and the bytes are a fraction of what
-/// sketches take in memory.
+/// A pane file, its sketches still encoded: sketches that nobody asks for are never decoded, and
+/// the bytes are a fraction of what decoded sketches take in memory.
 #[derive(Debug, Default)]
 pub struct PaneTable {
-    batches: Vec<Encoded>,
-    segments: FxHashMap<Segment, Vec<Cell>>,
+    batches: Vec<EncodedBatch>,
+    segments: FxHashMap<Segment, Vec<RowLocation>>,
     features: usize,
     definitions: Definitions,
-    /// What errors call segments by, since they end up in logs.
+    /// How errors name segments, since errors end up in logs.
     shown: Shown,
     groupings: Option<Arc<Groupings>>,
 }
 
 impl PaneTable {
-    fn new(names: &Names) -> Self {
+    fn new(names: &TableNames) -> Self {
         Self {
             features: names.features.len(),
             definitions: Arc::clone(&names.definitions),
@@ -81,51 +83,57 @@ impl PaneTable {
     ///
     /// # Errors
     /// When it is damaged or lacks a column.
-    pub fn read(file: bytes::Bytes, names: &Names) -> Result<Self, PaneFileError> {
+    pub fn read(file: bytes::Bytes, names: &TableNames) -> Result<Self, PaneFileError> {
         Self::read_since(file, names, i64::MIN)
     }
 
-    /// Reads a file but for the row groups all of whose rows start before `from`.
+    /// Reads a file without the row groups whose rows all start before `from`.
     ///
     /// # Errors
     /// When it is damaged or lacks a column.
-    pub fn read_since(file: bytes::Bytes, names: &Names, from: i64) -> Result<Self, PaneFileError> {
+    pub fn read_since(file: bytes::Bytes, names: &TableNames, from: i64) -> Result<Self, PaneFileError> {
         let mut table = Self::new(names);
-        if !sound::footer_is(&file) {
-            // Parquet's reader would set aside as much memory as a damaged file asks for.
-            return Err(ParquetError::General("the description at its end is damaged".into()).into());
+        if !is_footer_valid(&file) {
+            // Parquet's reader would allocate as much memory as a damaged file asks for.
+            return Err(ParquetError::General("the footer is damaged".into()).into());
         }
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
-        let file = ParquetRecordBatchReaderBuilder::new_with_metadata(Pages::new(file, PAGE_BYTES), metadata);
-        // The batches that are read have the columns only.
-        let packed = Layout::of(file.schema().metadata(), names)?;
+        let file =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(CheckedPages::new(file, PAGE_BYTES), metadata);
+        // The batches have the columns only, not the file's metadata.
+        let packed = PackedLayout::of(file.schema().metadata(), names)?;
         let needed = (0..file.metadata().num_row_groups())
             .filter(|i| last_start(file.metadata().row_group(*i)).is_none_or(|last| last >= from))
             .collect();
-        let at_once = rows_at_once(file.metadata().row_groups());
-        for b in file.with_row_groups(needed).with_batch_size(at_once).build()? {
+        let batch_size = rows_per_batch(file.metadata().row_groups());
+        for b in file.with_row_groups(needed).with_batch_size(batch_size).build()? {
             table.add(&b?, packed.as_ref(), names)?;
         }
         Ok(table)
     }
 
-    /// A table of what was not written yet.
+    /// A table of batches that are not written yet.
     ///
     /// # Errors
     /// When a column is missing.
     pub fn of<'b>(
         batches: impl IntoIterator<Item = &'b RecordBatch>,
-        names: &Names,
+        names: &TableNames,
     ) -> Result<Self, PaneFileError> {
         let mut table = Self::new(names);
         for b in batches {
-            table.add(b, Layout::of(b.schema().metadata(), names)?.as_ref(), names)?;
+            table.add(b, PackedLayout::of(b.schema().metadata(), names)?.as_ref(), names)?;
         }
         Ok(table)
     }
 
-    /// Adds rows; `packed` tells what is packed in one column.
-    fn add(&mut self, b: &RecordBatch, packed: Option<&Layout>, names: &Names) -> Result<(), PaneFileError> {
+    /// Adds rows; `packed` describes what is packed in one column.
+    fn add(
+        &mut self,
+        b: &RecordBatch,
+        packed: Option<&PackedLayout>,
+        names: &TableNames,
+    ) -> Result<(), PaneFileError> {
         let features: FxHashMap<&str, u32> = names.features.iter().zip(0..).map(|(f, i)| (&**f, i)).collect();
         let text = |name: &'static str| {
             b.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or(PaneFileError::Column(name))
@@ -139,15 +147,21 @@ impl PaneTable {
             b.column_by_name(name).and_then(|c| c.as_binary_opt::<i32>()).ok_or(PaneFileError::Column(name))
         };
         let (start, as_of) = (time("start")?, time("as_of")?);
-        let (by, segment) = (text("segment_by")?, text("segment")?);
+        let (segment_by, segment) = (text("segment_by")?, text("segment")?);
         let (feature, encoded) = match packed {
             None => {
                 let sketches = bytes("sketch")?.clone();
-                (Some(text("feature")?), Encoded { sketches, features: Vec::new(), kept: Kept::No })
+                (
+                    Some(text("feature")?),
+                    EncodedBatch { sketches, features: Vec::new(), definitions: EventDefinitions::NoEvents },
+                )
             }
-            Some(Layout { features, kept }) => {
+            Some(PackedLayout { features, definitions }) => {
                 let sketches = bytes("sketches")?.clone();
-                (None, Encoded { sketches, features: features.clone(), kept: kept.clone() })
+                (
+                    None,
+                    EncodedBatch { sketches, features: features.clone(), definitions: definitions.clone() },
+                )
             }
         };
         let mut last: Option<(&str, &str, Segment)> = None;
@@ -157,18 +171,18 @@ impl PaneTable {
                 Some(Some(&f)) => Some(f),
                 Some(None) => continue,
             };
-            // Rows of one segment stand together: its key is made once.
-            let same = last.as_ref().is_some_and(|l| l.0 == by.value(i) && l.1 == segment.value(i));
+            // Rows of one segment follow each other: its key is made once.
+            let same = last.as_ref().is_some_and(|l| l.0 == segment_by.value(i) && l.1 == segment.value(i));
             if !same {
-                let Some(g) = names.groupings.index_of(by.value(i)) else { continue };
+                let Some(g) = names.groupings.index_of(segment_by.value(i)) else { continue };
                 last = Some((
-                    by.value(i),
+                    segment_by.value(i),
                     segment.value(i),
                     Segment { grouping: g as u16, name: Arc::from(segment.value(i)) },
                 ));
             }
             let Some((_, _, key)) = &last else { continue };
-            let cell = Cell {
+            let location = RowLocation {
                 start: start.value(i),
                 close_at: as_of.value(i),
                 feature,
@@ -176,9 +190,9 @@ impl PaneTable {
                 row: i as u32,
             };
             match self.segments.get_mut(key) {
-                Some(cells) => cells.push(cell),
+                Some(rows) => rows.push(location),
                 None => {
-                    self.segments.insert(key.clone(), vec![cell]);
+                    self.segments.insert(key.clone(), vec![location]);
                 }
             }
         }
@@ -186,7 +200,7 @@ impl PaneTable {
         Ok(())
     }
 
-    /// The segments that it has rows of, in no order.
+    /// The segments that have rows, in no order.
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.segments.keys()
     }
@@ -199,7 +213,7 @@ impl PaneTable {
         self.rows_between(segment, |_, _| true)
     }
 
-    /// A segment's rows whose start and closing time are wanted, ascending by these.
+    /// A segment's rows whose start and closing time `wanted` accepts, ascending by these.
     ///
     /// # Errors
     /// When a sketch is damaged.
@@ -221,12 +235,13 @@ impl PaneTable {
         wanted: impl Fn(i64, i64) -> bool,
     ) -> Result<Vec<Pane>, PaneFileError> {
         let mut rows: BTreeMap<(i64, i64), Filling> = BTreeMap::new();
-        let cells = self.segments.get(segment).map_or(&[][..], Vec::as_slice);
+        let locations = self.segments.get(segment).map_or(&[][..], Vec::as_slice);
         let grouping = self.groupings.as_ref().and_then(|g| g.all.get(usize::from(segment.grouping)));
-        let called =
+        let segment_name =
             || grouping.map_or_else(String::new, |g| self.shown.identity(g, &segment.name).to_string());
-        for c in cells.iter().filter(|c| wanted(c.start, c.close_at)) {
-            let damaged = |source| PaneFileError::Sketch { row: c.row as usize, segment: called(), source };
+        for c in locations.iter().filter(|c| wanted(c.start, c.close_at)) {
+            let damaged =
+                |source| PaneFileError::Sketch { row: c.row as usize, segment: segment_name(), source };
             let Some(filling) = self.filling(c, damaged)? else { continue };
             match rows.entry((c.start, c.close_at)) {
                 Entry::Vacant(e) => {
@@ -243,25 +258,25 @@ impl PaneTable {
         Ok(rows.into_iter().map(row).collect())
     }
 
-    /// What a cell holds of what this job knows; `None` where that is nothing.
+    /// The part of a row that this job's features can use; `None` where that is nothing.
     fn filling(
         &self,
-        c: &Cell,
+        c: &RowLocation,
         damaged: impl Fn(DecodeError) -> PaneFileError,
     ) -> Result<Option<Filling>, PaneFileError> {
         let batch = &self.batches[c.batch as usize];
         let bytes = batch.sketches.value(c.row as usize);
         let place = |f: usize| batch.features.get(f).copied().flatten();
-        let mut contents = match (c.feature, &batch.kept) {
+        let mut contents = match (c.feature, &batch.definitions) {
             (Some(feature), _) => {
                 let mut one = Contents { sketches: vec![None; self.features] };
                 one.sketches[feature as usize] = Some(Box::new(Sketch::decode(bytes).map_err(damaged)?));
                 one
             }
-            (None, Kept::No) => packed::read(bytes, place).map_err(damaged)?,
-            (None, kept) => match (Filling::read(bytes).map_err(&damaged)?, kept) {
+            (None, EventDefinitions::NoEvents) => packed::read(bytes, place).map_err(damaged)?,
+            (None, by) => match (Filling::read(bytes).map_err(&damaged)?, by) {
                 (Written::Sketches(bytes), _) => packed::read(bytes, place).map_err(damaged)?,
-                (Written::Events(bytes), Kept::By(others)) => {
+                (Written::Events(bytes), EventDefinitions::Other(others)) => {
                     let events = Events::read(bytes, Arc::clone(others)).map_err(&damaged)?;
                     let mut theirs = events.contents(|f| place(f).is_some())?;
                     let mut ours = Contents { sketches: vec![None; self.features] };
@@ -296,7 +311,7 @@ impl PaneTable {
         Ok(out)
     }
 
-    /// All rows, by segment, of few events as they are.
+    /// All rows, by segment; few events stay events.
     ///
     /// # Errors
     /// When events or a sketch are damaged.
@@ -315,17 +330,18 @@ impl PaneTable {
     }
 }
 
-/// Rows that are read at a time: fewer where they are large, since Arrow counts the bytes of a column in 31 bits.
-fn rows_at_once(groups: &[RowGroupMetaData]) -> usize {
+/// Rows to read at a time: fewer where they are large, since Arrow counts the bytes of a column in
+/// 31 bits.
+fn rows_per_batch(groups: &[RowGroupMetaData]) -> usize {
     let of_group = |g: &RowGroupMetaData| {
         let largest = g.columns().iter().map(|c| c.uncompressed_size().max(1) as u64).max().unwrap_or(1);
-        // A sixteenth of what a column may hold, since rows are of unlike sizes.
+        // A sixteenth of what a column may hold, since rows differ in size.
         (u64::try_from(g.num_rows()).unwrap_or(0) << 27) / largest
     };
     groups.iter().map(of_group).min().unwrap_or(u64::MAX).clamp(1, 8192) as usize
 }
 
-/// The newest start in a row group, where its statistics tell.
+/// The newest start in a row group, where its statistics have it.
 fn last_start(group: &RowGroupMetaData) -> Option<i64> {
     let start = group.columns().iter().find(|c| c.column_path().string() == "start")?;
     match start.statistics()? {
@@ -334,38 +350,38 @@ fn last_start(group: &RowGroupMetaData) -> Option<i64> {
     }
 }
 
-/// What the metadata of a file says of what is packed in one column.
+/// What a file's metadata says of the column with packed sketches.
 #[derive(Debug)]
-struct Layout {
-    /// Where a feature's number leads to.
+struct PackedLayout {
+    /// The job's feature for each of the file's.
     features: Vec<Option<usize>>,
-    kept: Kept,
+    definitions: EventDefinitions,
 }
 
-impl Layout {
+impl PackedLayout {
     /// `None` for a file with a row for each sketch.
-    fn of(metadata: &HashMap<String, String>, names: &Names) -> Result<Option<Self>, PaneFileError> {
+    fn of(metadata: &HashMap<String, String>, names: &TableNames) -> Result<Option<Self>, PaneFileError> {
         let Some(stored) = metadata.get(FEATURES) else { return Ok(None) };
         let index = |stored: &str| names.features.iter().position(|f| **f == *stored);
         let features: Vec<Option<usize>> = stored.split('\n').map(index).collect();
-        let kept = match metadata.get(DEFINITIONS) {
-            None => Kept::No,
+        let definitions = match metadata.get(DEFINITIONS) {
+            None => EventDefinitions::NoEvents,
             Some(json) => {
                 let by: Vec<Definition> =
                     serde_json::from_str(json).map_err(|e| ArrowError::ExternalError(Box::new(e)))?;
                 let in_place = features.iter().enumerate().all(|(i, f)| *f == Some(i));
-                let these = in_place && by == *names.definitions && features.len() == names.features.len();
-                if these { Kept::ByThese } else { Kept::By(by.into()) }
+                let current = in_place && by == *names.definitions && features.len() == names.features.len();
+                if current { EventDefinitions::Current } else { EventDefinitions::Other(by.into()) }
             }
         };
-        Ok(Some(Self { features, kept }))
+        Ok(Some(Self { features, definitions }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::panes::to_parquet;
+    use crate::store::parquet_file::to_parquet;
     use arrow::array::BinaryArray;
     use arrow::datatypes::{DataType, Field, Schema};
 
@@ -378,11 +394,11 @@ mod tests {
             let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(column)]).unwrap();
             let file = bytes::Bytes::from(to_parquet(&batch).unwrap());
             let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).unwrap();
-            rows_at_once(metadata.metadata().row_groups())
+            rows_per_batch(metadata.metadata().row_groups())
         };
         assert_eq!(at_once(100), 8192);
         // 2^27 bytes, of which some are the pages' own.
         assert!((2000..=2048).contains(&at_once(1 << 16)), "{}", at_once(1 << 16));
-        assert_eq!(rows_at_once(&[]), 8192);
+        assert_eq!(rows_per_batch(&[]), 8192);
     }
 }

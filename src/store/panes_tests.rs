@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::features::builtin;
+use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Enricher, IdHasher, Plan};
 use crate::sketch::{Body, RateSketch, SketchId};
 use crate::window::{Contents, Definition, Filler, Filling};
@@ -19,8 +20,12 @@ fn row(id: u64, start: i64) -> PaneRow {
     }
 }
 
-fn names() -> Names {
-    Names::new(Arc::new(Groupings::new(&[vec![]]).unwrap()), &builtin()[..1])
+fn decode(file: bytes::Bytes, names: &TableNames) -> Result<Vec<PaneRow>, PaneFileError> {
+    PaneTable::read(file, names)?.rows()
+}
+
+fn names() -> TableNames {
+    TableNames::new(Arc::new(Groupings::new(&[vec![]]).unwrap()), &builtin()[..1])
 }
 
 #[test]
@@ -48,7 +53,7 @@ fn with_room(mut r: PaneRow, features: usize) -> PaneRow {
 }
 
 /// The names of a job with two features in this order, and a pane of it with one event.
-fn pane_of_one_event(features: [usize; 2], key: &str) -> (Names, Pane) {
+fn pane_of_one_event(features: [usize; 2], key: &str) -> (TableNames, Pane) {
     let all = builtin();
     let features = features.map(|f| all[f].clone()).to_vec();
     let groupings = Arc::new(Groupings::new(&[vec![]]).unwrap());
@@ -68,7 +73,7 @@ fn pane_of_one_event(features: [usize; 2], key: &str) -> (Names, Pane) {
     let mut contents = filler.nothing();
     filler.add(&mut contents, &batch, &[0]).unwrap();
     let segment = Segment { grouping: 0, name: Arc::from("") };
-    let names = Names::new(groupings, &features).with_definitions(filler.definitions());
+    let names = TableNames::new(groupings, &features).with_definitions(filler.definitions());
     (names, Pane { start: 0, close_at: 60, segment, contents })
 }
 
@@ -78,7 +83,7 @@ fn events_are_read_by_a_job_whose_features_have_changed() {
     let (volume, length) = (at("volume"), at("prompt_length"));
     let (names, pane) = pane_of_one_event([volume, length], "a key");
     let file = all_to_parquet(&packed_batches(std::slice::from_ref(&pane), &names).unwrap()).unwrap();
-    let read_by = |names: &Names| decode_panes(file.clone().into(), names).unwrap();
+    let read_by = |names: &TableNames| decode_panes(file.clone().into(), names).unwrap();
 
     let same = read_by(&names);
     assert!(matches!(same[0].contents, Filling::Events(_)), "as they are");
@@ -98,7 +103,7 @@ fn rows_of_more_bytes_than_a_batch_takes_become_several_of_one_file() {
     let rows = [row(1, 0), row(1, 60), row(1, 120)];
     let mut bytes = Vec::new();
     crate::window::packed::write(&rows[0].contents, &mut bytes);
-    let mut packed = PackedRows { most: 2 * bytes.len(), ..PackedRows::new(&names) };
+    let mut packed = PackedRows { max_bytes: 2 * bytes.len(), ..PackedRows::new(&names) };
     for r in &rows {
         bytes.clear();
         crate::window::packed::write(&r.contents, &mut bytes);
@@ -132,7 +137,9 @@ fn a_page_that_lies_about_itself_is_refused_at_once() {
     for file in [counts, types] {
         let groupings = Arc::new(Groupings::new(&[Vec::new()]).unwrap());
         let began = std::time::Instant::now();
-        assert!(decode(bytes::Bytes::from_static(&file[1..]), &Names::new(groupings, &builtin())).is_err());
+        assert!(
+            decode(bytes::Bytes::from_static(&file[1..]), &TableNames::new(groupings, &builtin())).is_err()
+        );
         assert!(began.elapsed().as_secs() < 5, "Parquet's reader went through what the header claims");
     }
 }
@@ -144,5 +151,5 @@ fn a_file_that_lies_about_its_size_is_refused() {
     let groupings = Arc::new(Groupings::new(&[Vec::new()]).unwrap());
     // The first byte chooses what the seed is read as.
     let file = bytes::Bytes::from_static(&file[1..]);
-    assert!(decode(file, &Names::new(groupings, &builtin())).is_err());
+    assert!(decode(file, &TableNames::new(groupings, &builtin())).is_err());
 }

@@ -22,9 +22,10 @@ pub struct WindowRow {
     pub window: Arc<str>,
     /// "tenant".
     pub segment_by: Arc<str>,
-    /// "tenant=birch", with hashes of the names that clients chose and too few users were seen with.
+    /// "tenant=birch", with hashes instead of names that clients chose and too few users sent.
     pub segment: Arc<str>,
-    /// The same with hashes of all names that clients chose: what alerts are told by. No column.
+    /// The same with hashes of all names that clients chose, by which alerts are identified. No
+    /// column.
     pub identity: Arc<str>,
     /// The feature's name.
     pub feature: Arc<str>,
@@ -32,7 +33,7 @@ pub struct WindowRow {
     pub kind: &'static str,
     /// "rolling_7d"; empty for a segment without any.
     pub baseline: Arc<str>,
-    /// Hash of what the baseline was made of.
+    /// Hash of the baseline's inputs.
     pub baseline_id: Option<Arc<str>>,
     /// Days in it.
     pub baseline_days: u16,
@@ -58,7 +59,7 @@ fn ts() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// A nullable UTC timestamp column.
+/// A UTC timestamp column.
 #[must_use]
 pub fn timestamp(name: &str, nullable: bool) -> Field {
     Field::new(name, ts(), nullable)
@@ -79,7 +80,7 @@ pub fn contributors_type() -> DataType {
     DataType::List(Arc::new(Field::new("item", DataType::Struct(contributor_fields()), true)))
 }
 
-/// Columns of numbers about one side, with the baseline's behind its prefix.
+/// Columns of numbers about the window; the baseline's have the prefix `baseline_`.
 const SIDE: [&str; 4] = ["value", "p50", "p95", "p99"];
 const SCORES: [&str; 8] =
     ["psi", "psi_excess", "kl", "js", "wasserstein", "centroid_cosine", "centroid_l2", "p_value"];
@@ -173,8 +174,7 @@ pub fn contributors<'a>(values: impl Iterator<Item = &'a [Contributor]>) -> Arra
     Arc::new(b.finish())
 }
 
-/// The value of a dimension column in a segment's name: the name's text, without the segment's
-/// escapes.
+/// The value of a dimension column in a segment's name, without the segment's escapes.
 #[must_use]
 pub fn dimension_value<'a>(segment: &'a str, column: &str) -> Option<Cow<'a, str>> {
     parts(segment).find(|(k, _)| *k == column).map(|(_, v)| v)
@@ -191,7 +191,7 @@ fn side(s: &Side, i: usize) -> Option<f64> {
 /// Rows of `windows` as a record batch of [`windows_schema`].
 ///
 /// # Errors
-/// Only if the columns did not fit the schema, which would be a mistake here.
+/// When the columns don't fit the schema, which is a mistake in this function.
 pub fn windows_batch(rows: &[WindowRow], dimensions: &[String]) -> Result<RecordBatch, ArrowError> {
     let mut c: Vec<ArrayRef> = vec![
         timestamps(rows.iter().map(|r| Some(r.start))),

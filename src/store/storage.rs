@@ -1,5 +1,7 @@
 //! Where files go: a folder or an object store, with the few operations that commits need.
 
+use super::create_outcome::CreateOutcome;
+use super::error::StorageError;
 use super::local::{create_synced, file_path, publish_local, write_synced};
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -8,84 +10,49 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use thiserror::Error;
 
-/// Why a file could not be read or written.
-#[derive(Debug, Error)]
-pub enum StorageError {
-    /// The output's URL means no store.
-    #[error("can't use {url} as output: {message}")]
-    Url {
-        /// As configured.
-        url: String,
-        /// Why.
-        message: String,
-    },
-    /// An operation failed.
-    #[error("can't {action} {path}: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A file that a commit names is nowhere.
-    #[error("{path} is named in a commit and missing; restore it, or start again with --overwrite")]
-    Missing {
-        /// Its final name.
-        path: String,
-    },
-}
-
-/// How long an operation is tried again while the store fails. What can't be mended by waiting is never tried again.
+/// How long an operation is retried while the store fails. Errors that waiting can't fix are never
+/// retried.
 #[derive(Debug, Clone, Default)]
 pub enum Patience {
-    /// Not at all: for commands that only look, and where another attempt is made later anyway.
+    /// Not at all: for commands that only read, and where the caller tries again later anyway.
     #[default]
     Once,
-    /// Not at all, and an answer that takes long counts as none: for whoever polls a source, who must be back at it soon.
+    /// Not at all, and a slow answer counts as a failure: for the thread that polls a source, which
+    /// must return to it soon.
     Hasty,
-    /// About half a minute: a batch job should say soon that its disk is full.
+    /// About half a minute: a batch job should report a full disk soon.
     Briefly,
-    /// Until the store is back: a job that follows a topic waits, and its source holds back. Once the flag is set, it gives up.
+    /// Until the store is back: a job that follows a topic waits, and its source pauses. Once the
+    /// flag is set, it gives up.
     UntilStopped(Arc<AtomicBool>),
 }
 
-/// Pauses between attempts grow from the first to the last of these.
+/// The first and the longest pause between attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-/// How long after a request the client of a bucket tries it again by itself.
-const TRIES: Duration = Duration::from_secs(15);
+/// How long a bucket's client retries a request by itself.
+const CLIENT_RETRY: Duration = Duration::from_secs(15);
 /// How long [`Patience::Hasty`] waits for an answer.
-const HASTE: Duration = Duration::from_secs(10);
+const HASTY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long [`Patience::Briefly`] lasts.
 const BRIEFLY: Duration = Duration::from_secs(25);
-/// How long a job that was told to stop goes on trying to commit what it has.
-const LAST_TRIES: Duration = Duration::from_secs(5);
+/// How long a job that was asked to stop keeps trying to commit.
+const STOPPED_RETRY: Duration = Duration::from_secs(5);
 
-/// What came of creating a file that must not exist yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Created {
-    /// It is there, and this call made it.
-    Yes,
-    /// Somebody else's is there.
-    Exists,
-}
-
-/// A folder or bucket. All paths are relative to it. Calls block; they run on the runtime that it was given.
+/// A folder or bucket. All paths are relative to it. Calls block, and run on the given runtime.
 #[derive(Debug, Clone)]
 pub struct Storage {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    /// The folder, where it is a local one: object_store's local files are not synced to disk, ours are.
+    /// The folder of a local output: object_store does not sync local files to disk, this crate
+    /// does.
     local: Option<PathBuf>,
     url: String,
     runtime: tokio::runtime::Handle,
     patience: Patience,
     /// Operations that failed, over all clones.
     failures: Arc<AtomicU64>,
-    /// Operations that are being tried again now, over all clones.
+    /// Operations that are being retried now, over all clones.
     failing: Arc<AtomicU64>,
 }
 
@@ -111,7 +78,7 @@ impl Storage {
         Self { patience, ..self.clone() }
     }
 
-    /// The same store for whoever must not wait long: no retries where there would be no end of them.
+    /// The same store for a caller that must not wait long: no retries where they would be endless.
     #[must_use]
     pub fn hasty(&self) -> Self {
         match self.patience {
@@ -120,17 +87,17 @@ impl Storage {
         }
     }
 
-    /// Operations that have failed so far, those that were tried again with success too.
+    /// Operations that have failed so far, including those whose retry succeeded.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Opens a folder (made if absent) or an object-store URL; credentials come from the environment, as the stores' own tools
-    /// read them.
+    /// Opens a folder (created if absent) or an object-store URL; credentials come from the
+    /// environment, as the stores' own tools read them.
     ///
     /// # Errors
-    /// When the URL is of no known store, or the folder can't be made.
+    /// When the URL is of no known store, or the folder can't be created.
     pub fn open(dir: &str, runtime: tokio::runtime::Handle) -> Result<Self, StorageError> {
         let bad = |message: String| StorageError::Url { url: dir.to_owned(), message };
         let plain = (!dir.contains("://")).then(|| PathBuf::from(dir));
@@ -162,23 +129,17 @@ impl Storage {
         &self.runtime
     }
 
-    /// The object store behind it, for readers such as DataFusion.
-    #[must_use]
-    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(&self.store)
-    }
-
     fn path(&self, path: &str) -> Path {
         Path::from(format!("{}/{path}", self.prefix))
     }
 
-    /// Whether an operation has failed and is tried again right now.
+    /// Whether an operation has failed and is being retried right now.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed) > 0
     }
 
-    /// Tries an operation as often as patience allows, with growing pauses.
+    /// Tries an operation as long as [`Patience`] allows, with growing pauses.
     fn patiently<T>(&self, f: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let first = f();
         if !matches!(first, Err(StorageError::Io { .. })) {
@@ -189,13 +150,13 @@ impl Storage {
             return first;
         }
         self.failing.fetch_add(1, Ordering::Relaxed);
-        let done = self.again(f);
+        let done = self.retry(f);
         self.failing.fetch_sub(1, Ordering::Relaxed);
         done
     }
 
     /// The attempts after the first.
-    fn again<T>(&self, f: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    fn retry<T>(&self, f: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let (began, mut stopped) = (Instant::now(), None);
         let mut pause = PAUSES.0;
         loop {
@@ -209,20 +170,26 @@ impl Storage {
                 Patience::Briefly => {}
                 Patience::UntilStopped(stop) => {
                     if stop.load(Ordering::Relaxed)
-                        && stopped.get_or_insert_with(Instant::now).elapsed() >= LAST_TRIES
+                        && stopped.get_or_insert_with(Instant::now).elapsed() >= STOPPED_RETRY
                     {
                         return Err(error);
                     }
                 }
             }
-            tracing::warn!(%error, failing_for_s = began.elapsed().as_secs(), again_in_ms = pause.as_millis() as u64, "storage failed, trying again");
+            let (failing_for, again_in) = (began.elapsed().as_secs(), pause.as_millis() as u64);
+            tracing::warn!(
+                %error,
+                failing_for_s = failing_for,
+                again_in_ms = again_in,
+                "storage failed, retrying"
+            );
             self.pause(pause);
             self.failures.fetch_add(1, Ordering::Relaxed);
             pause = (pause * 2).min(PAUSES.1);
         }
     }
 
-    /// Sleeps, but not through being told to stop.
+    /// Sleeps, but wakes up when asked to stop.
     fn pause(&self, pause: Duration) {
         let Patience::UntilStopped(stop) = &self.patience else { return std::thread::sleep(pause) };
         let (until, running) = (Instant::now() + pause, !stop.load(Ordering::Relaxed));
@@ -237,8 +204,8 @@ impl Storage {
             return self.runtime.block_on(f);
         }
         self.runtime.block_on(async {
-            tokio::time::timeout(HASTE, f).await.unwrap_or_else(|_| {
-                let source = format!("no answer within {} s", HASTE.as_secs()).into();
+            tokio::time::timeout(HASTY_TIMEOUT, f).await.unwrap_or_else(|_| {
+                let source = format!("no answer within {} s", HASTY_TIMEOUT.as_secs()).into();
                 Err(object_store::Error::Generic { store: "output", source })
             })
         })
@@ -250,7 +217,7 @@ impl Storage {
         path: &str,
         f: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StorageError> {
-        self.wait(f).map_err(|e| io(action, path, e))
+        self.wait(f).map_err(|e| StorageError::io(action, path, e))
     }
 
     /// Writes a file; it is on disk when this returns.
@@ -262,7 +229,7 @@ impl Storage {
         self.patiently(|| {
             if let Some(root) = &self.local {
                 let to = root.join(path);
-                return write_synced(&to, &bytes).map_err(|e| io("write", path, e));
+                return write_synced(&to, &bytes).map_err(|e| StorageError::io("write", path, e));
             }
             self.run("write", path, async {
                 self.store.put(&self.path(path), PutPayload::from(bytes.clone())).await.map(drop)
@@ -273,20 +240,22 @@ impl Storage {
     /// Creates a file unless it exists; one winner among any number of writers.
     ///
     /// # Errors
-    /// When the store refuses. After an error the file may nevertheless exist: read it back before concluding anything.
-    pub fn create(&self, path: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
+    /// When the store refuses. After an error the file may nevertheless exist: read it back to
+    /// know.
+    pub fn create(&self, path: &str, bytes: Vec<u8>) -> Result<CreateOutcome, StorageError> {
         let bytes = bytes::Bytes::from(bytes);
         self.patiently(|| {
             if let Some(root) = &self.local {
-                return create_synced(&root.join(path), &bytes).map_err(|e| io("create", path, e));
+                return create_synced(&root.join(path), &bytes)
+                    .map_err(|e| StorageError::io("create", path, e));
             }
             let (at, payload) = (self.path(path), PutPayload::from(bytes.clone()));
             match self.wait(self.store.put_opts(&at, payload, PutOptions::from(PutMode::Create))) {
-                Ok(_) => Ok(Created::Yes),
+                Ok(_) => Ok(CreateOutcome::Created),
                 Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                    Ok(Created::Exists)
+                    Ok(CreateOutcome::Exists)
                 }
-                Err(e) => Err(io("create", path, e)),
+                Err(e) => Err(StorageError::io("create", path, e)),
             }
         })
     }
@@ -302,7 +271,7 @@ impl Storage {
             match got {
                 Ok(b) => Ok(Some(b)),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(e) => Err(io("read", path, e)),
+                Err(e) => Err(StorageError::io("read", path, e)),
             }
         })
     }
@@ -316,7 +285,7 @@ impl Storage {
         self.patiently(|| match self.wait(self.store.head(&at)) {
             Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(io("look at", path, e)),
+            Err(e) => Err(StorageError::io("look at", path, e)),
         })
     }
 
@@ -340,7 +309,7 @@ impl Storage {
         full.strip_prefix(self.prefix.as_ref()).unwrap_or(full).trim_start_matches('/').to_owned()
     }
 
-    /// Gives a staged file its final name. Done already is done: after a crash this is repeated.
+    /// Renames a staged file to its final name. Repeating this, as after a crash, does no harm.
     ///
     /// # Errors
     /// When the staged file and the final one are both missing, or the store refuses.
@@ -360,9 +329,9 @@ impl Storage {
                 Err(object_store::Error::NotFound { .. }) => {
                     Err(StorageError::Missing { path: to.to_owned() })
                 }
-                Err(e) => Err(io("publish", to, e)),
+                Err(e) => Err(StorageError::io("publish", to, e)),
             },
-            Err(e) => Err(io("publish", to, e)),
+            Err(e) => Err(StorageError::io("publish", to, e)),
         }
     }
 
@@ -378,20 +347,21 @@ impl Storage {
         let at = self.path(path);
         match self.wait(self.store.delete(&at)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(io("delete", path, e)),
+            Err(e) => Err(StorageError::io("delete", path, e)),
         }
     }
 }
 
-/// Opens a bucket. As `object_store::parse_url_opts`, but that the client itself tries little: how long a store is waited for is for
-/// [`Patience`] to say, and three minutes of retries below it would be out of its sight.
+/// Opens a bucket like `object_store::parse_url_opts`, but with few retries in the client itself:
+/// [`Patience`] decides how long to wait for a store, and does not see the client's retries.
 fn remote(url: &url::Url) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
     use object_store::{BackoffConfig, ObjectStoreScheme, RetryConfig};
-    let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: 2, retry_timeout: TRIES };
+    let retry =
+        RetryConfig { backoff: BackoffConfig::default(), max_retries: 2, retry_timeout: CLIENT_RETRY };
     macro_rules! open {
         ($builder:ty) => {{
             let builder = <$builder>::new().with_url(url.to_string()).with_retry(retry);
-            // Variables of other things are passed over.
+            // Variables of other programs are ignored.
             let builder =
                 std::env::vars().fold(builder, |b, (name, value)| match name.to_ascii_lowercase().parse() {
                     Ok(key) => b.with_config(key, value),
@@ -410,14 +380,6 @@ fn remote(url: &url::Url) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> 
     Ok((store, Path::parse(path)?))
 }
 
-pub(super) fn io(
-    action: &'static str,
-    path: &str,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> StorageError {
-    StorageError::Io { action, path: path.to_owned(), source: source.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,11 +391,11 @@ mod tests {
     }
 
     #[test]
-    fn one_creator_wins_and_the_other_is_told() {
+    fn one_creator_wins_and_the_other_learns_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, s) = storage(dir.path());
-        assert_eq!(s.create("c/e=1.json", b"a".to_vec()).unwrap(), Created::Yes);
-        assert_eq!(s.create("c/e=1.json", b"b".to_vec()).unwrap(), Created::Exists);
+        assert_eq!(s.create("c/e=1.json", b"a".to_vec()).unwrap(), CreateOutcome::Created);
+        assert_eq!(s.create("c/e=1.json", b"b".to_vec()).unwrap(), CreateOutcome::Exists);
         assert_eq!(&*s.get("c/e=1.json").unwrap().unwrap(), b"a");
         assert_eq!(s.list("c").unwrap(), ["c/e=1.json"], "no temporary file is left");
         assert_eq!(s.get("c/e=2.json").unwrap(), None);
@@ -453,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_comes_back_is_waited_for_and_a_hasty_caller_is_not_kept() {
+    fn retries_wait_for_the_store_and_a_hasty_caller_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, s) = storage(dir.path());
         let s = s.with(Patience::UntilStopped(Arc::default()));
@@ -475,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waiting_can_not_mend_is_an_error_at_once() {
+    fn an_error_that_waiting_can_not_fix_is_returned_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let (_rt, s) = storage(dir.path());
         let s = s.with(Patience::UntilStopped(Arc::default()));

@@ -1,119 +1,24 @@
-//! The public tables as files: which row goes under which date, staged first and named in a commit before readers see them.
+//! The public tables as files: a file per table, commit and UTC date. Each is staged first, named
+//! in a commit, and gets its public name only then.
+//!
+//! This file knows tables by their name. Whoever owns a table's rows makes the record batches.
 
-use super::panes::{Names, PaneFileError, all_to_parquet};
-use super::rows::{counts, texts, timestamp, timestamps};
-use super::storage::{Storage, StorageError};
-use super::vectors::{VectorRow, vectors_batch};
-use crate::alert::{AlertRow, alerts_batch};
-use crate::config::segments::Groupings;
-use crate::engine::Exclusion;
-use crate::event::time::date;
-use arrow::array::{BooleanBuilder, Int32Builder, Int64Builder, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use super::error::{PaneFileError, StorageError};
+use super::parquet_file::all_to_parquet;
+use super::storage::Storage;
+use crate::event::time::{DAY, date, floor};
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A file that waits under a staged name for its commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Staged {
+pub struct StagedFile {
     /// Where it is.
     pub from: String,
-    /// What it will be called.
+    /// Its public name.
     pub to: String,
-}
-
-/// One row of `rejects`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectRow {
-    /// The record's time where it has one, else the newest event time of its partition; microseconds.
-    pub time: i64,
-    /// The topic; empty for files.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: i32,
-    /// The offset; for files the line.
-    pub offset: i64,
-    /// Why.
-    pub reason: &'static str,
-    /// The field to blame.
-    pub field: Option<&'static str>,
-    /// Whether the whole message was rejected, or this field only.
-    pub fatal: bool,
-}
-
-/// The schema of `rejects`.
-#[must_use]
-pub fn rejects_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        timestamp("time", false),
-        Field::new("topic", DataType::Utf8, false),
-        Field::new("partition", DataType::Int32, false),
-        Field::new("offset", DataType::Int64, false),
-        Field::new("reason", DataType::Utf8, false),
-        Field::new("field", DataType::Utf8, true),
-        Field::new("fatal", DataType::Boolean, false),
-    ]))
-}
-
-/// Rows of `rejects` as a record batch.
-///
-/// # Errors
-/// Only if the columns did not fit the schema.
-pub fn rejects_batch(rows: &[RejectRow]) -> Result<RecordBatch, ArrowError> {
-    let (mut partition, mut offset, mut fatal) =
-        (Int32Builder::new(), Int64Builder::new(), BooleanBuilder::new());
-    for r in rows {
-        partition.append_value(r.partition);
-        offset.append_value(r.offset);
-        fatal.append_value(r.fatal);
-    }
-    RecordBatch::try_new(
-        rejects_schema(),
-        vec![
-            timestamps(rows.iter().map(|r| Some(r.time))),
-            texts(rows.iter().map(|r| Some(&r.topic))),
-            Arc::new(partition.finish()),
-            Arc::new(offset.finish()),
-            texts(rows.iter().map(|r| Some(r.reason))),
-            texts(rows.iter().map(|r| r.field)),
-            Arc::new(fatal.finish()),
-        ],
-    )
-}
-
-/// The schema of `exclusions`.
-#[must_use]
-pub fn exclusions_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        timestamp("day", false),
-        Field::new("segment_by", DataType::Utf8, false),
-        Field::new("segment", DataType::Utf8, false),
-        Field::new("feature", DataType::Utf8, false),
-        Field::new("judged", DataType::UInt64, false),
-        Field::new("drifted", DataType::UInt64, false),
-        timestamp("decided_at", false),
-    ]))
-}
-
-fn exclusions_batch(
-    rows: &[Exclusion],
-    groupings: &Groupings,
-    features: &[Arc<str>],
-) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_new(
-        exclusions_schema(),
-        vec![
-            timestamps(rows.iter().map(|r| Some(r.day))),
-            texts(rows.iter().map(|r| Some(&groupings.all[r.segment.grouping as usize].name))),
-            texts(rows.iter().map(|r| Some(&r.shown))),
-            texts(rows.iter().map(|r| Some(&features[r.feature]))),
-            counts(rows.iter().map(|r| u64::from(r.judged))),
-            counts(rows.iter().map(|r| u64::from(r.drifted))),
-            timestamps(rows.iter().map(|r| Some(r.decided_at))),
-        ],
-    )
 }
 
 /// Writes files under staged names for one commit.
@@ -123,7 +28,7 @@ pub struct Stager<'a> {
     /// Unique to the commit: epoch and writer.
     stem: String,
     /// What was staged so far.
-    pub files: Vec<Staged>,
+    pub files: Vec<StagedFile>,
 }
 
 impl<'a> Stager<'a> {
@@ -133,120 +38,90 @@ impl<'a> Stager<'a> {
         Self { storage, stem, files: Vec::new() }
     }
 
-    fn put(&mut self, table: &str, date: &str, batch: &RecordBatch) -> Result<(), PaneFileError> {
-        self.put_all(table, date, &[batch])
+    /// Stages rows of a table, one file per date. Each batch comes with a time (microseconds) of
+    /// the date that its rows belong to; batches of one date keep their order.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn table(&mut self, table: &str, batches: &[(i64, RecordBatch)]) -> Result<(), PaneFileError> {
+        let mut by_day: BTreeMap<i64, Vec<&RecordBatch>> = BTreeMap::new();
+        for (time, batch) in batches {
+            by_day.entry(floor(*time, DAY)).or_default().push(batch);
+        }
+        for (day, batches) in by_day {
+            self.file(format!("{table}/date={}/{}.parquet", date(day), self.stem), &batches)?;
+        }
+        Ok(())
     }
 
-    fn put_all(&mut self, table: &str, date: &str, batches: &[&RecordBatch]) -> Result<(), PaneFileError> {
-        self.file(format!("{table}/date={date}/{}.parquet", self.stem), batches)
-    }
-
-    /// Stages a Parquet file that is to be called `to`.
+    /// Stages a Parquet file whose public name will be `to`.
     ///
     /// # Errors
     /// When it can't be written.
     pub fn file(&mut self, to: String, batches: &[&RecordBatch]) -> Result<(), PaneFileError> {
-        let staged = Staged { from: format!("_staged/{to}"), to };
+        let staged = StagedFile { from: format!("_staged/{to}"), to };
         let bytes = all_to_parquet(batches)?;
         self.storage.put(&staged.from, bytes)?;
         self.files.push(staged);
         Ok(())
     }
-
-    /// Stages rows of `windows`, given by the tick that they end at.
-    ///
-    /// # Errors
-    /// When they can't be written.
-    pub fn windows(&mut self, batches: &[(i64, RecordBatch)]) -> Result<(), PaneFileError> {
-        for (date, batches) in by_date(batches, |b| b.0) {
-            let batches: Vec<&RecordBatch> = batches.iter().map(|b| &b.1).collect();
-            self.put_all("windows", &date, &batches)?;
-        }
-        Ok(())
-    }
-
-    /// Stages hours for `panes`, given by their start.
-    ///
-    /// # Errors
-    /// When they can't be written.
-    pub fn panes(&mut self, hours: &[(i64, RecordBatch)]) -> Result<(), PaneFileError> {
-        let mut dates: BTreeMap<String, Vec<&RecordBatch>> = BTreeMap::new();
-        for (start, rows) in hours {
-            dates.entry(date(*start)).or_default().push(rows);
-        }
-        dates.iter().try_for_each(|(date, rows)| self.put_all("panes", date, rows))
-    }
-
-    /// Stages rows of `alerts`.
-    ///
-    /// # Errors
-    /// When they can't be written.
-    pub fn alerts(&mut self, rows: &[AlertRow]) -> Result<(), PaneFileError> {
-        for (date, rows) in by_date(rows, |r| r.at) {
-            self.put("alerts", &date, &alerts_batch(rows)?)?;
-        }
-        Ok(())
-    }
-
-    /// Stages rows of `exclusions`.
-    ///
-    /// # Errors
-    /// When they can't be written.
-    pub fn exclusions(&mut self, rows: &[Exclusion], names: &Names) -> Result<(), PaneFileError> {
-        for (date, rows) in by_date(rows, |r| r.day) {
-            self.put("exclusions", &date, &exclusions_batch(rows, &names.groupings, &names.features)?)?;
-        }
-        Ok(())
-    }
-
-    /// Stages rows of `vectors`.
-    ///
-    /// # Errors
-    /// When they can't be written.
-    pub fn vectors(&mut self, rows: &[VectorRow]) -> Result<(), PaneFileError> {
-        let mut sorted: BTreeMap<String, Vec<VectorRow>> = BTreeMap::new();
-        for r in rows {
-            sorted.entry(date(r.time)).or_default().push(r.clone());
-        }
-        for (date, rows) in sorted {
-            self.put("vectors", &date, &vectors_batch(&rows)?)?;
-        }
-        Ok(())
-    }
-
-    /// Stages rows of `rejects`.
-    ///
-    /// # Errors
-    /// When they can't be written.
-    pub fn rejects(&mut self, rows: &[RejectRow]) -> Result<(), PaneFileError> {
-        let mut sorted: BTreeMap<String, Vec<RejectRow>> = BTreeMap::new();
-        for r in rows {
-            sorted.entry(date(r.time)).or_default().push(r.clone());
-        }
-        for (date, rows) in sorted {
-            self.put("rejects", &date, &rejects_batch(&rows)?)?;
-        }
-        Ok(())
-    }
 }
 
-/// Runs of rows with the same date; rows come in order of time.
-fn by_date<T>(rows: &[T], time: impl Fn(&T) -> i64) -> impl Iterator<Item = (String, &[T])> {
-    let key = move |r: &T| crate::event::time::floor(time(r), crate::event::time::DAY);
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let first = key(rest.first()?);
-        let n = rest.iter().take_while(|r| key(r) == first).count();
-        let (run, tail) = rest.split_at(n);
-        rest = tail;
-        Some((date(first), run))
-    })
+/// Rows as one record batch per UTC date, with the date's start, as [`Stager::table`] takes them.
+/// Rows of one date keep their order.
+///
+/// # Errors
+/// Those of `batch`.
+pub fn batches_by_date<T: Clone>(
+    rows: &[T],
+    time: impl Fn(&T) -> i64,
+    batch: impl Fn(&[T]) -> Result<RecordBatch, ArrowError>,
+) -> Result<Vec<(i64, RecordBatch)>, PaneFileError> {
+    let mut by_day: BTreeMap<i64, Vec<T>> = BTreeMap::new();
+    for row in rows {
+        by_day.entry(floor(time(row), DAY)).or_default().push(row.clone());
+    }
+    by_day.into_iter().map(|(day, rows)| Ok((day, batch(&rows)?))).collect()
 }
 
-/// Gives staged files their final names, once their commit holds. Repeating it does no harm.
+/// Gives staged files their public names, once their commit holds. Repeating it does no harm.
 ///
 /// # Errors
 /// When the storage fails.
-pub fn publish(storage: &Storage, files: &[Staged]) -> Result<(), StorageError> {
+pub fn publish(storage: &Storage, files: &[StagedFile]) -> Result<(), StorageError> {
     files.iter().try_for_each(|f| storage.publish(&f.from, &f.to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::rejects::{RejectRow, rejects_batch};
+
+    #[test]
+    fn rows_go_under_their_date_in_the_order_they_came() {
+        let row = |time, offset| RejectRow {
+            time,
+            topic: "t".into(),
+            partition: 0,
+            offset,
+            reason: "not_json",
+            field: None,
+            fatal: true,
+        };
+        let rows = [row(DAY, 1), row(5, 2), row(DAY + 7, 3)];
+        let batches = batches_by_date(&rows, |r| r.time, rejects_batch).unwrap();
+        let shape: Vec<(i64, usize)> = batches.iter().map(|(day, b)| (*day, b.num_rows())).collect();
+        assert_eq!(shape, [(0, 1), (DAY, 2)]);
+        assert_eq!(batches[1].1, rejects_batch(&[row(DAY, 1), row(DAY + 7, 3)]).unwrap());
+
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
+        let mut stager = Stager::new(&storage, "7-w".into());
+        stager.table("rejects", &batches).unwrap();
+        let names: Vec<&str> = stager.files.iter().map(|f| f.to.as_str()).collect();
+        assert_eq!(names, ["rejects/date=1970-01-01/7-w.parquet", "rejects/date=1970-01-02/7-w.parquet"]);
+        publish(&storage, &stager.files).unwrap();
+        assert_eq!(storage.list("rejects").unwrap(), names);
+    }
 }

@@ -1,8 +1,8 @@
-//! The `vectors` table: what the image of each sampled request became, its vector or the reason it was refused.
+//! The `vectors` table: for each sampled request its image's vector, or the reason it was refused.
 //!
-//! Confidential like panes: a vector says much about its image. It never holds a URI.
+//! Confidential like panes: a vector reveals much about its image. The table never holds a URI.
 
-use super::panes::PaneFileError;
+use super::error::PaneFileError;
 use super::rows::{counts, texts, timestamp, timestamps};
 use super::storage::Storage;
 use arrow::array::{Array, AsArray, Float32Builder, Int32Builder, Int64Builder, ListBuilder, RecordBatch};
@@ -13,8 +13,8 @@ use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::sync::Arc;
 
-/// A vector, or the reason for which there is none.
-pub type Resolved = Result<Arc<[f32]>, Arc<str>>;
+/// A vector, or the reason why there is none.
+pub type VectorOutcome = Result<Arc<[f32]>, Arc<str>>;
 
 /// One row of `vectors`.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,12 +31,12 @@ pub struct VectorRow {
     pub request: u64,
     /// The admitted request id.
     pub request_id: Arc<str>,
-    /// Where it came from: inline, embedding_uri, image or recorded.
+    /// Where the vector came from: inline, embedding_uri, image or recorded.
     pub source: &'static str,
     /// Identity of the model.
     pub model: Arc<str>,
-    /// What came of it.
-    pub outcome: Resolved,
+    /// The vector or the reason.
+    pub outcome: VectorOutcome,
 }
 
 /// The schema of `vectors`.
@@ -60,7 +60,7 @@ pub fn vectors_schema() -> SchemaRef {
 /// Rows of `vectors` as a record batch.
 ///
 /// # Errors
-/// Only if the columns did not fit the schema.
+/// When the columns don't fit the schema, which is a mistake in this function.
 pub fn vectors_batch(rows: &[VectorRow]) -> Result<RecordBatch, ArrowError> {
     let (mut partition, mut offset) = (Int32Builder::new(), Int64Builder::new());
     let mut vector = ListBuilder::new(Float32Builder::new());
@@ -90,13 +90,13 @@ pub fn vectors_batch(rows: &[VectorRow]) -> Result<RecordBatch, ArrowError> {
 }
 
 /// What a replay needs of a recorded row: time, request hash, model and outcome.
-pub type Recorded = (i64, u64, Arc<str>, Resolved);
+pub type RecordedVector = (i64, u64, Arc<str>, VectorOutcome);
 
 /// Reads a file of the table.
 ///
 /// # Errors
-/// When it can't be read or is none.
-pub fn read_vectors(storage: &Storage, path: &str) -> Result<Vec<Recorded>, PaneFileError> {
+/// When it can't be read or is no file of the table.
+pub fn read_vectors(storage: &Storage, path: &str) -> Result<Vec<RecordedVector>, PaneFileError> {
     let Some(bytes) = storage.get(path)? else { return Ok(Vec::new()) };
     let mut out = Vec::new();
     for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
@@ -109,7 +109,7 @@ pub fn read_vectors(storage: &Storage, path: &str) -> Result<Vec<Recorded>, Pane
     Ok(out)
 }
 
-fn rows_of(batch: &RecordBatch, out: &mut Vec<Recorded>) -> Result<(), &'static str> {
+fn rows_of(batch: &RecordBatch, out: &mut Vec<RecordedVector>) -> Result<(), &'static str> {
     let column = |name: &'static str| {
         let wanted = vectors_schema();
         let expected = wanted.field_with_name(name).map_err(|_| name)?.data_type();
@@ -137,7 +137,7 @@ fn rows_of(batch: &RecordBatch, out: &mut Vec<Recorded>) -> Result<(), &'static 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::panes::all_to_parquet;
+    use crate::store::parquet_file::all_to_parquet;
 
     #[test]
     fn what_is_written_is_read_back_bit_by_bit() {

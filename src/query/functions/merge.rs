@@ -1,7 +1,8 @@
 //! `merge_sketch`: many sketches into one, in parallel, and over sliding frames.
 
-use super::scalar::Argument;
-use super::{Listed, SECTION, decode};
+use super::argument::ArgumentType;
+use super::listing::{FunctionListing, SECTION};
+use super::sketch_bytes::decode;
 use crate::sketch::{Body, Sketch, UnlikeSketches};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray};
 use arrow::datatypes::DataType;
@@ -35,13 +36,13 @@ impl MergeSketch {
         Self { signature: Signature::user_defined(Volatility::Immutable), documentation }
     }
 
-    /// The function as it is listed.
-    pub(super) fn listed(self) -> Listed {
-        Listed {
+    /// The function's row of `SHOW FUNCTIONS`.
+    pub(super) fn listing(self) -> FunctionListing {
+        FunctionListing {
             name: "merge_sketch".to_owned(),
             kind: "AGGREGATE",
             returns: DataType::BinaryView,
-            arguments: &[Argument::Sketch],
+            arguments: &[ArgumentType::Sketch],
             documentation: self.documentation,
         }
     }
@@ -78,21 +79,21 @@ impl AggregateUDFImpl for MergeSketch {
         let [given] = given else {
             return plan_err!("merge_sketch(sketch) takes 1 argument, {} given", given.len());
         };
-        match Argument::Sketch.accepts(given) {
+        match ArgumentType::Sketch.accepts(given) {
             Some(to) => Ok(vec![to]),
             None => plan_err!(
                 "argument 1 of merge_sketch(sketch) must be {}, not {given}",
-                Argument::Sketch.what()
+                ArgumentType::Sketch.description()
             ),
         }
     }
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Merged::default()))
+        Ok(Box::new(MergeAccumulator::default()))
     }
 
     fn create_sliding_accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Sliding::default()))
+        Ok(Box::new(SlidingMergeAccumulator::default()))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -120,14 +121,14 @@ fn add(sum: &mut Option<Sketch>, sketch: &Sketch) -> Result<()> {
 
 fn column(values: &[ArrayRef]) -> Result<&BinaryViewArray> {
     let column = values.first().and_then(|v| v.as_binary_view_opt());
-    column.ok_or_else(|| internal_datafusion_err!("merge_sketch was given a column that is no binary view"))
+    column.ok_or_else(|| internal_datafusion_err!("merge_sketch got a column that is no binary view"))
 }
 
 fn value(sketch: Option<&Sketch>) -> ScalarValue {
     ScalarValue::BinaryView(sketch.map(Sketch::encode))
 }
 
-/// Bytes that a sketch takes in memory, roughly.
+/// Approximate bytes that a sketch takes in memory.
 fn size(sketch: &Sketch) -> usize {
     let body = match &sketch.body {
         Body::Tokens(s) => s.tokens().size_hint().0 * 32 + s.presence().size_hint().0 * 16,
@@ -142,11 +143,11 @@ fn size(sketch: &Sketch) -> usize {
 }
 
 #[derive(Debug, Default)]
-struct Merged {
+struct MergeAccumulator {
     sum: Option<Sketch>,
 }
 
-impl Accumulator for Merged {
+impl Accumulator for MergeAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         column(values)?.iter().flatten().try_for_each(|b| add(&mut self.sum, &decode(b)?))
     }
@@ -168,18 +169,19 @@ impl Accumulator for Merged {
     }
 }
 
-/// A queue that knows its merge, of two stacks: unions can't be taken off a merged sketch, so the leaving half is kept as running
-/// merges from its newest to its oldest. Each sketch is merged twice, however long the frame.
+/// A queue with a running merge, made of two stacks: unions can't be subtracted from a merged
+/// sketch, so the older half is stored as running merges from its newest to its oldest. Each sketch
+/// is merged twice, whatever the length of the frame.
 #[derive(Debug, Default)]
-struct Sliding {
+struct SlidingMergeAccumulator {
     /// Newest last.
     back: Vec<Sketch>,
     back_sum: Option<Sketch>,
-    /// Each is the merge of itself and all newer ones of this half; the oldest last.
+    /// Each is the merge of itself and all newer sketches of this half; the oldest last.
     front: Vec<Sketch>,
 }
 
-impl Sliding {
+impl SlidingMergeAccumulator {
     fn push(&mut self, sketch: Sketch) -> Result<()> {
         add(&mut self.back_sum, &sketch)?;
         self.back.push(sketch);
@@ -201,7 +203,7 @@ impl Sliding {
     }
 }
 
-impl Accumulator for Sliding {
+impl Accumulator for SlidingMergeAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         column(values)?.iter().flatten().try_for_each(|b| self.push(decode(b)?))
     }

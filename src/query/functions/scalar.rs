@@ -1,6 +1,8 @@
-//! The common form of the scalar functions: typed arguments, rows, and errors that name what was expected.
+//! The common form of the scalar functions: typed arguments, rows, and errors that name what was
+//! expected.
 
-use super::Listed;
+use super::argument::ArgumentType;
+use super::listing::FunctionListing;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -9,70 +11,14 @@ use datafusion::logical_expr::{
 };
 use std::hash::{Hash, Hasher};
 
-/// What an argument is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Argument {
-    /// A sketch's bytes.
-    Sketch,
-    /// A number.
-    Number,
-    /// A whole number.
-    Integer,
-    /// Text.
-    Text,
-}
-
-impl Argument {
-    /// The type that a value of type `given` is handed over as; `None` where it does not fit. Views share a repeated sketch's bytes
-    /// between rows, so that a baseline joined to every row is held once.
-    pub(super) fn accepts(self, given: &DataType) -> Option<DataType> {
-        use DataType::{Binary, BinaryView, Float64, Int64, LargeBinary, LargeUtf8, Null, Utf8, Utf8View};
-        let to = match self {
-            Self::Sketch => matches!(given, Binary | LargeBinary | BinaryView).then_some(BinaryView),
-            Self::Number => given.is_numeric().then_some(Float64),
-            Self::Integer => given.is_integer().then_some(Int64),
-            Self::Text => matches!(given, Utf8 | LargeUtf8 | Utf8View).then_some(Utf8View),
-        };
-        to.or_else(|| (*given == Null).then(|| self.of_null()))
-    }
-
-    fn of_null(self) -> DataType {
-        match self {
-            Self::Sketch => DataType::BinaryView,
-            Self::Number => DataType::Float64,
-            Self::Integer => DataType::Int64,
-            Self::Text => DataType::Utf8View,
-        }
-    }
-
-    /// Its type by the name that DataFusion lists it under.
-    pub(super) fn type_name(self) -> &'static str {
-        match self {
-            Self::Sketch => "Binary",
-            Self::Number => "Float64",
-            Self::Integer => "Int64",
-            Self::Text => "String",
-        }
-    }
-
-    pub(super) fn what(self) -> &'static str {
-        match self {
-            Self::Sketch => "a sketch (the column sketch of panes, or merge_sketch of it)",
-            Self::Number => "a number",
-            Self::Integer => "a whole number",
-            Self::Text => "text",
-        }
-    }
-}
-
-/// The rows of a call. A constant is kept once.
-pub(super) struct Rows {
+/// The rows of a call. A constant is stored once.
+pub(super) struct CallRows {
     columns: Vec<(ArrayRef, bool)>,
-    /// How many there are.
+    /// The number of rows.
     pub(super) len: usize,
 }
 
-impl Rows {
+impl CallRows {
     fn column(&self, argument: usize, row: usize) -> (&ArrayRef, usize) {
         let (array, constant) = &self.columns[argument];
         (array, if *constant { 0 } else { row })
@@ -103,28 +49,28 @@ impl Rows {
     }
 }
 
-/// What a function does with the rows; `min_users` is for those that show tokens.
-pub(super) type Evaluate = fn(rows: &Rows, min_users: u32) -> Result<ArrayRef>;
+/// Computes a function over rows; `min_users` is for functions that show tokens.
+pub(super) type EvaluateRows = fn(rows: &CallRows, min_users: u32) -> Result<ArrayRef>;
 
 /// A scalar function.
 #[derive(Debug)]
-pub(super) struct Function {
+pub(super) struct ScalarFunction {
     name: &'static str,
     aliases: Vec<String>,
-    arguments: &'static [Argument],
+    arguments: &'static [ArgumentType],
     returns: DataType,
-    evaluate: Evaluate,
+    evaluate: EvaluateRows,
     min_users: u32,
     documentation: Documentation,
     signature: Signature,
 }
 
-impl Function {
+impl ScalarFunction {
     pub(super) fn new(
         name: &'static str,
-        arguments: &'static [Argument],
+        arguments: &'static [ArgumentType],
         returns: DataType,
-        evaluate: Evaluate,
+        evaluate: EvaluateRows,
         documentation: Documentation,
     ) -> Self {
         Self {
@@ -145,10 +91,10 @@ impl Function {
     }
 
     /// The function under each of its names.
-    pub(super) fn listed(&self) -> Vec<Listed> {
+    pub(super) fn listings(&self) -> Vec<FunctionListing> {
         let names = std::iter::once(self.name).chain(self.aliases.iter().map(String::as_str));
         names
-            .map(|name| Listed {
+            .map(|name| FunctionListing {
                 name: name.to_owned(),
                 kind: "SCALAR",
                 returns: self.returns.clone(),
@@ -164,21 +110,21 @@ impl Function {
     }
 }
 
-impl PartialEq for Function {
+impl PartialEq for ScalarFunction {
     fn eq(&self, other: &Self) -> bool {
         (self.name, self.min_users) == (other.name, other.min_users)
     }
 }
 
-impl Eq for Function {}
+impl Eq for ScalarFunction {}
 
-impl Hash for Function {
+impl Hash for ScalarFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.name, self.min_users).hash(state);
     }
 }
 
-impl ScalarUDFImpl for Function {
+impl ScalarUDFImpl for ScalarFunction {
     fn name(&self) -> &str {
         self.name
     }
@@ -205,7 +151,11 @@ impl ScalarUDFImpl for Function {
             match wanted.accepts(given) {
                 Some(to) => out.push(to),
                 None => {
-                    return plan_err!("argument {} of {usage} must be {}, not {given}", i + 1, wanted.what());
+                    return plan_err!(
+                        "argument {} of {usage} must be {}, not {given}",
+                        i + 1,
+                        wanted.description()
+                    );
                 }
             }
         }
@@ -222,7 +172,7 @@ impl ScalarUDFImpl for Function {
                 ColumnarValue::Scalar(s) => Ok((s.to_array()?, true)),
             })
             .collect::<Result<_>>()?;
-        let rows = Rows { columns, len: if constant { 1 } else { args.number_rows } };
+        let rows = CallRows { columns, len: if constant { 1 } else { args.number_rows } };
         let out = (self.evaluate)(&rows, self.min_users)?;
         Ok(if constant {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&out, 0)?)

@@ -1,7 +1,9 @@
-//! Tokens and their text, shown only where enough users stand behind them.
+//! Tokens and their text, shown only where enough users used them.
 
-use super::scalar::{Argument, Function, Rows};
-use super::{SECTION, decode};
+use super::argument::ArgumentType;
+use super::listing::SECTION;
+use super::scalar::{CallRows, ScalarFunction};
+use super::sketch_bytes::decode;
 use crate::enrich::{token_of, token_text};
 use crate::sketch::{Body, TokenCount, TokenSketch};
 use arrow::array::{
@@ -13,12 +15,12 @@ use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::Documentation;
 use std::sync::Arc;
 
-pub(super) fn functions(min_users: u32) -> Vec<Function> {
+pub(super) fn functions(min_users: u32) -> Vec<ScalarFunction> {
     let fields = token_fields();
     vec![
-        Function::new(
+        ScalarFunction::new(
             "top_tokens",
-            &[Argument::Sketch, Argument::Integer],
+            &[ArgumentType::Sketch, ArgumentType::Integer],
             DataType::List(Arc::new(Field::new("item", DataType::Struct(fields), true))),
             top_tokens,
             Documentation::builder(
@@ -35,9 +37,9 @@ pub(super) fn functions(min_users: u32) -> Vec<Function> {
             .build(),
         )
         .min_users(min_users),
-        Function::new(
+        ScalarFunction::new(
             "token_text",
-            &[Argument::Integer],
+            &[ArgumentType::Integer],
             DataType::Utf8,
             |rows, _| {
                 let of = |i| token_text(u32::try_from(rows.integer(0, i)?).ok()?);
@@ -51,9 +53,9 @@ pub(super) fn functions(min_users: u32) -> Vec<Function> {
             .with_argument("id", "The token's number")
             .build(),
         ),
-        Function::new(
+        ScalarFunction::new(
             "token_id",
-            &[Argument::Text],
+            &[ArgumentType::Text],
             DataType::UInt32,
             |rows, _| {
                 let of = |i| token_of(rows.text(0, i)?);
@@ -79,7 +81,7 @@ fn token_fields() -> Fields {
     ])
 }
 
-fn top_tokens(rows: &Rows, min_users: u32) -> Result<ArrayRef> {
+fn top_tokens(rows: &CallRows, min_users: u32) -> Result<ArrayRef> {
     let mut out = ListBuilder::new(StructBuilder::from_fields(token_fields(), 0));
     for i in 0..rows.len {
         let (Some(bytes), Some(k)) = (rows.sketch(0, i), rows.integer(1, i)) else {
@@ -103,7 +105,7 @@ fn top_tokens(rows: &Rows, min_users: u32) -> Result<ArrayRef> {
     Ok(Arc::new(out.finish()))
 }
 
-/// The k most frequent tokens with enough users behind them; of equally frequent ones the lower id first.
+/// The k most frequent tokens that enough users used; of equally frequent ones the lower id first.
 fn most_frequent(sketch: &TokenSketch, k: usize, min_users: u32) -> Vec<(u32, TokenCount)> {
     let mut all: Vec<_> = sketch.tokens().filter(|(_, c)| c.users.count_ones() >= min_users).collect();
     all.sort_unstable_by(|a, b| b.1.count.cmp(&a.1.count).then(a.0.cmp(&b.0)));

@@ -1,14 +1,15 @@
-//! Reading Parquet that may be damaged or lie: its descriptions are walked before its reader sees them.
+//! Checks Parquet files that may be damaged or hostile, before Parquet's reader sees them.
 //!
-//! Parquet's own reader sets memory aside for some lengths before it has seen the bytes, and a process that is refused such memory
-//! ends; other lengths it counts up to, for minutes. What this walk of Thrift's compact form lets through can't ask for more elements
-//! than it has bytes.
+//! Parquet's own reader allocates memory for some lengths before it has seen the bytes, and a
+//! process that can't get such memory aborts; other lengths it counts up to, for minutes. The
+//! structures that pass this check (Thrift's compact form) can't ask for more elements than they
+//! have bytes.
 
 use bytes::{Buf, Bytes};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 
-/// Nested deeper than Parquet ever does.
+/// The deepest nesting that is accepted; Parquet never nests deeper.
 const DEPTH: u8 = 16;
 
 const TRUE: u8 = 1;
@@ -20,105 +21,112 @@ const BINARY: u8 = 8;
 const LIST: u8 = 9;
 const STRUCT: u8 = 12;
 
-/// A field that a struct may have, by its number: its kind, and of a struct the fields inside.
-struct Known(i64, u8, &'static [Known]);
+/// A field that a struct may have: its number, its kind, and for a struct the fields inside.
+struct ThriftField(i64, u8, &'static [ThriftField]);
 
-/// Kinds in [`Known`] beside those of Thrift: yes or no, which Thrift tells by the kind itself.
+/// Kinds of [`ThriftField`] beside those above. Thrift writes a boolean as one of two kinds.
 const BOOL: u8 = TRUE;
 const I32: u8 = 5;
 
 /// `Statistics` of parquet.thrift.
-const STATISTICS: &[Known] = &[
-    Known(1, BINARY, &[]),
-    Known(2, BINARY, &[]),
-    Known(3, I64, &[]),
-    Known(4, I64, &[]),
-    Known(5, BINARY, &[]),
-    Known(6, BINARY, &[]),
-    Known(7, BOOL, &[]),
-    Known(8, BOOL, &[]),
+const STATISTICS: &[ThriftField] = &[
+    ThriftField(1, BINARY, &[]),
+    ThriftField(2, BINARY, &[]),
+    ThriftField(3, I64, &[]),
+    ThriftField(4, I64, &[]),
+    ThriftField(5, BINARY, &[]),
+    ThriftField(6, BINARY, &[]),
+    ThriftField(7, BOOL, &[]),
+    ThriftField(8, BOOL, &[]),
 ];
 
-/// `PageHeader` of parquet.thrift: type, sizes, checksum, then what sort of page it is.
-const PAGE_HEADER: &[Known] = &[
-    Known(1, I32, &[]),
-    Known(2, I32, &[]),
-    Known(3, I32, &[]),
-    Known(4, I32, &[]),
-    Known(
+/// `PageHeader` of parquet.thrift: type, sizes, checksum, then the header of the page's type.
+const PAGE_HEADER: &[ThriftField] = &[
+    ThriftField(1, I32, &[]),
+    ThriftField(2, I32, &[]),
+    ThriftField(3, I32, &[]),
+    ThriftField(4, I32, &[]),
+    ThriftField(
         5,
         STRUCT,
         &[
-            Known(1, I32, &[]),
-            Known(2, I32, &[]),
-            Known(3, I32, &[]),
-            Known(4, I32, &[]),
-            Known(5, STRUCT, STATISTICS),
+            ThriftField(1, I32, &[]),
+            ThriftField(2, I32, &[]),
+            ThriftField(3, I32, &[]),
+            ThriftField(4, I32, &[]),
+            ThriftField(5, STRUCT, STATISTICS),
         ],
     ),
-    Known(6, STRUCT, &[]),
-    Known(7, STRUCT, &[Known(1, I32, &[]), Known(2, I32, &[]), Known(3, BOOL, &[])]),
-    Known(
+    ThriftField(6, STRUCT, &[]),
+    ThriftField(7, STRUCT, &[ThriftField(1, I32, &[]), ThriftField(2, I32, &[]), ThriftField(3, BOOL, &[])]),
+    ThriftField(
         8,
         STRUCT,
         &[
-            Known(1, I32, &[]),
-            Known(2, I32, &[]),
-            Known(3, I32, &[]),
-            Known(4, I32, &[]),
-            Known(5, I32, &[]),
-            Known(6, I32, &[]),
-            Known(7, BOOL, &[]),
-            Known(8, STRUCT, STATISTICS),
+            ThriftField(1, I32, &[]),
+            ThriftField(2, I32, &[]),
+            ThriftField(3, I32, &[]),
+            ThriftField(4, I32, &[]),
+            ThriftField(5, I32, &[]),
+            ThriftField(6, I32, &[]),
+            ThriftField(7, BOOL, &[]),
+            ThriftField(8, STRUCT, STATISTICS),
         ],
     ),
 ];
 
-/// Whether `bytes` begin with a well-formed struct. `number` is told each integer of the struct itself, by field, and says whether it
-/// may be. With `known` fields it has no others, and these are of their kind: Parquet's reader takes a field for what it should be,
-/// whatever kind the bytes say.
+/// Whether `bytes` begin with a well-formed struct. `number` gets each integer of the struct
+/// itself, by field, and returns whether it is acceptable. With `known` fields, the struct may have
+/// no others and each must be of its kind: Parquet's reader reads a field as the kind that it
+/// should have, whatever the bytes say.
 ///
-/// Takes only what Parquet writes: maps, sets and lists of booleans are refused, because readers differ about them.
-fn well_formed(bytes: &[u8], known: Option<&[Known]>, mut number: impl FnMut(i64, i64) -> bool) -> bool {
-    Walk(bytes).fields(DEPTH, known, &mut number).is_some()
+/// Accepts only what Parquet writes: maps, sets and lists of booleans are refused, because readers
+/// differ about them.
+fn is_well_formed(
+    bytes: &[u8],
+    known: Option<&[ThriftField]>,
+    mut number: impl FnMut(i64, i64) -> bool,
+) -> bool {
+    ThriftReader(bytes).fields(DEPTH, known, &mut number).is_some()
 }
 
-/// Longest description of a Parquet file that is read.
+/// The longest footer of a Parquet file that is read, in bytes.
 const FOOTER_BYTES: usize = 4 << 20;
 
-/// Whether a Parquet file's description is sound.
-pub(crate) fn footer_is(file: &[u8]) -> bool {
-    footer(file).is_some_and(|f| well_formed(f, None, |_, _| true))
+/// Whether a Parquet file's footer is well-formed.
+pub(crate) fn is_footer_valid(file: &[u8]) -> bool {
+    footer(file).is_some_and(|f| is_well_formed(f, None, |_, _| true))
 }
 
-/// The description at a file's end, without its length and the closing magic.
+/// The footer's metadata, without its length and the closing magic bytes.
 fn footer(file: &[u8]) -> Option<&[u8]> {
     let (rest, length) = file.strip_suffix(b"PAR1")?.split_last_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|&n| n <= FOOTER_BYTES)?;
     rest.get(rest.len().checked_sub(length)?..)
 }
 
-/// A file's bytes, for a reader of pages; refuses pages that claim to be huge, which would be set aside before they are looked at.
+/// A file's bytes for a reader of pages. Refuses pages that claim to be huge, since their memory
+/// would be allocated before they are read.
 #[derive(Clone)]
-pub(crate) struct Pages {
+pub(crate) struct CheckedPages {
     file: Bytes,
-    page: i64,
+    max_page_bytes: i64,
 }
 
-impl Pages {
-    /// Lets pages of so many bytes through, as stored and decompressed.
-    pub fn new(file: Bytes, page: i64) -> Self {
-        Self { file, page }
+impl CheckedPages {
+    /// Accepts pages of up to `max_page_bytes`, both as stored and decompressed.
+    pub fn new(file: Bytes, max_page_bytes: i64) -> Self {
+        Self { file, max_page_bytes }
     }
 }
 
-impl Length for Pages {
+impl Length for CheckedPages {
     fn len(&self) -> u64 {
         self.file.len() as u64
     }
 }
 
-impl ChunkReader for Pages {
+impl ChunkReader for CheckedPages {
     type T = bytes::buf::Reader<Bytes>;
 
     /// Only page headers are read this way.
@@ -127,11 +135,12 @@ impl ChunkReader for Pages {
         let header =
             self.file.slice(at.ok_or_else(|| ParquetError::EOF("page outside the file".to_owned()))?..);
         // Fields 2 and 3 of a page header are its size decompressed and as stored.
-        let sound = |field, value| !matches!(field, 2 | 3) || (0..=self.page).contains(&value);
-        if well_formed(&header, Some(PAGE_HEADER), sound) {
+        let size_is_valid =
+            |field, value| !matches!(field, 2 | 3) || (0..=self.max_page_bytes).contains(&value);
+        if is_well_formed(&header, Some(PAGE_HEADER), size_is_valid) {
             Ok(header.reader())
         } else {
-            Err(ParquetError::General("page header can't be true".to_owned()))
+            Err(ParquetError::General("page header is damaged".to_owned()))
         }
     }
 
@@ -140,13 +149,14 @@ impl ChunkReader for Pages {
     }
 }
 
-struct Walk<'a>(&'a [u8]);
+/// Reads Thrift's compact form; `None` where it is malformed.
+struct ThriftReader<'a>(&'a [u8]);
 
-impl Walk<'_> {
+impl ThriftReader<'_> {
     fn fields(
         &mut self,
         depth: u8,
-        known: Option<&[Known]>,
+        known: Option<&[ThriftField]>,
         number: &mut dyn FnMut(i64, i64) -> bool,
     ) -> Option<()> {
         let mut field = 0_i64;
@@ -164,7 +174,7 @@ impl Walk<'_> {
                 None => None,
                 Some(known) => {
                     let of = if kind == FALSE { BOOL } else { kind };
-                    let Known(_, _, inside) = known.iter().find(|k| k.0 == field && k.1 == of)?;
+                    let ThriftField(_, _, inside) = known.iter().find(|k| k.0 == field && k.1 == of)?;
                     Some(*inside)
                 }
             };
@@ -181,7 +191,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Passes over a value; gives a byte's.
+    /// Skips a value; returns the value of a byte.
     fn value(&mut self, kind: u8, depth: u8) -> Option<i8> {
         match kind {
             I8 => return self.byte().map(u8::cast_signed),
@@ -198,7 +208,8 @@ impl Walk<'_> {
                 if count > 0 && matches!(kind, TRUE | FALSE) {
                     return None;
                 }
-                // Ends with the bytes, however many are claimed: every kind takes at least one.
+                // Ends with the bytes, whatever count is claimed: every kind takes at least one
+                // byte.
                 for _ in 0..count {
                     self.value(kind, depth.checked_sub(1)?)?;
                 }
@@ -229,7 +240,7 @@ impl Walk<'_> {
                 return Some(value);
             }
         }
-        // Nine bytes hold any length; the tenth is only for the largest magnitudes of 64-bit integers.
+        // Nine bytes hold any length; only the largest 64-bit integers need the tenth.
         match self.byte()? {
             byte @ 0..=1 => Some(value | u64::from(byte) << 63),
             _ => None,
@@ -244,11 +255,11 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{I32, Known, STRUCT, well_formed};
+    use super::{I32, STRUCT, ThriftField, is_well_formed};
 
     fn walk(bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
         let mut seen = Vec::new();
-        well_formed(bytes, None, |field, value| {
+        is_well_formed(bytes, None, |field, value| {
             seen.push((field, value));
             true
         })
@@ -259,22 +270,24 @@ mod tests {
     fn sees_the_integers_of_the_struct_itself() {
         let bytes = [0x15, 0x02, 0x15, 0x80, 0x01, 0x1c, 0x15, 0x7f, 0x00, 0x11, 0x18, 0x01, b'x', 0x00];
         assert_eq!(walk(&bytes), Some(vec![(1, 1), (2, 64)]));
-        assert!(!well_formed(&bytes, None, |field, _| field != 2));
-        let known = [Known(1, I32, &[]), Known(2, I32, &[]), Known(3, STRUCT, &[])];
+        assert!(!is_well_formed(&bytes, None, |field, _| field != 2));
+        let known = [ThriftField(1, I32, &[]), ThriftField(2, I32, &[]), ThriftField(3, STRUCT, &[])];
         assert!(
-            well_formed(&bytes[..6], Some(&known), |_, _| true)
-                == well_formed(&bytes[..6], None, |_, _| true)
+            is_well_formed(&bytes[..6], Some(&known), |_, _| true)
+                == is_well_formed(&bytes[..6], None, |_, _| true)
         );
         assert!(
-            !well_formed(&bytes, Some(&known), |_, _| true),
+            !is_well_formed(&bytes, Some(&known), |_, _| true),
             "a struct has a field that it should not have"
         );
         let list = [0x39, 0x05, 0x00];
-        assert!(well_formed(&list, None, |_, _| true) && !well_formed(&list, Some(&known), |_, _| true));
+        assert!(
+            is_well_formed(&list, None, |_, _| true) && !is_well_formed(&list, Some(&known), |_, _| true)
+        );
     }
 
     #[test]
-    fn refuses_lengths_that_are_not_true() {
+    fn refuses_false_lengths() {
         let cases: [&[u8]; 12] = [
             &[],
             &[0x15],
