@@ -3,11 +3,11 @@
 //! Images are decoded and prepared elsewhere and wait in a bounded queue, so that preparing and running overlap and neither gets far
 //! ahead.
 
-use super::model::{Model, ModelError};
+pub use super::error::EncodeError;
+use super::model::Model;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 /// How long a run waits for more images once it has one and others are on their way.
@@ -17,17 +17,6 @@ const GATHER: Duration = Duration::from_millis(4);
 struct Task {
     tensor: Vec<f32>,
     to: oneshot::Sender<Result<Arc<[f32]>, EncodeError>>,
-}
-
-/// Why an image was not run.
-#[derive(Debug, Clone, Error)]
-pub enum EncodeError {
-    /// The model failed.
-    #[error(transparent)]
-    Model(Arc<ModelError>),
-    /// Its thread is gone.
-    #[error("the encoder's thread stopped unexpectedly; its panic message stands above")]
-    Gone,
 }
 
 /// What the encoder has done.

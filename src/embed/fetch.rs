@@ -1,6 +1,7 @@
 //! Fetches the bytes behind a URI that a stranger wrote, from where the operator allows and nowhere else.
 
 use super::address::is_public;
+pub use super::error::{FetchConfigError, FetchError};
 use super::fetch_http::{Http, Lookup, system_lookup};
 use super::fetch_local;
 use super::fetch_store::Stores;
@@ -10,7 +11,6 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 
 /// The wait before the first retry; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -33,100 +33,6 @@ pub struct FetchOptions {
     pub retries: u32,
     /// Lets HTTP reach loopback, private and other addresses that are not on the public internet.
     pub allow_private: bool,
-}
-
-/// A setting that can't be used.
-#[derive(Debug, Clone, Error)]
-#[error("{key} {message}")]
-pub struct FetchConfigError {
-    /// The setting's name.
-    pub key: &'static str,
-    /// What is wrong and what to write; never the setting's own text, which may hold a secret.
-    pub message: String,
-}
-
-/// Why nothing came back. Carries no part of the URI, which may hold a token or name a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum FetchError {
-    /// Below neither the base nor an allowed prefix.
-    #[error("not below embedding.base_uri or an entry of embedding.allow")]
-    NotAllowed,
-    /// No URI that can be read in one way only.
-    #[error("not a usable URI")]
-    BadUri,
-    /// Has a user or password before its host.
-    #[error("the URI has a user or password in it")]
-    Userinfo,
-    /// Leaves its folder, by `..`, a backslash, an encoded form of them or a symlink.
-    #[error("the path leads out of its folder")]
-    PathTraversal,
-    /// The host is, or resolves to, an address outside the public internet.
-    #[error("the host's address is not a public one; embedding.allow_private would let it through")]
-    PrivateAddress,
-    /// The server points elsewhere; that is never followed.
-    #[error("the server answered with a redirect")]
-    Redirect,
-    /// Nothing there.
-    #[error("not found")]
-    NotFound,
-    /// There, but not for us.
-    #[error("access denied")]
-    Forbidden,
-    /// A folder, pipe, device or socket.
-    #[error("not a regular file")]
-    NotAFile,
-    /// More bytes than allowed.
-    #[error("larger than the limit")]
-    TooLarge,
-    /// The range is empty or begins past the end.
-    #[error("no bytes in the range asked for")]
-    BadRange,
-    /// An attempt took too long.
-    #[error("timed out")]
-    Timeout,
-    /// No connection, or one that broke.
-    #[error("can't be reached")]
-    Unreachable,
-    /// The server is in trouble or busy.
-    #[error("the server is unavailable")]
-    Unavailable,
-    /// The server's answer is not one to this request.
-    #[error("the server's answer makes no sense")]
-    BadResponse,
-    /// A local file or an object store failed otherwise.
-    #[error("reading failed")]
-    Failed,
-}
-
-impl FetchError {
-    /// A stable name for counting, in snake case.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NotAllowed => "not_allowed",
-            Self::BadUri => "bad_uri",
-            Self::Userinfo => "userinfo",
-            Self::PathTraversal => "path_traversal",
-            Self::PrivateAddress => "private_address",
-            Self::Redirect => "redirect",
-            Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
-            Self::NotAFile => "not_a_file",
-            Self::TooLarge => "too_large",
-            Self::BadRange => "bad_range",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Unavailable => "unavailable",
-            Self::BadResponse => "bad_response",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Whether the same request may succeed a moment later.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Timeout | Self::Unreachable | Self::Unavailable)
-    }
 }
 
 /// Fetches what [`FetchOptions`] allow. Needs a tokio runtime with time and I/O; shared by reference, any number of calls at once.

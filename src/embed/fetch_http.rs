@@ -1,7 +1,7 @@
 //! Gets bytes over HTTP(S) from public addresses, without redirects, proxies or trust in what the server declares.
 
 use super::address::is_public;
-use super::fetch::FetchError;
+use super::error::FetchError;
 use bytes::{Bytes, BytesMut};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_RANGE, RANGE};

@@ -1,6 +1,6 @@
 //! Reads a local file that may have been named by a stranger.
 
-use super::fetch::FetchError;
+use super::error::FetchError;
 use bytes::Bytes;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};

@@ -1,6 +1,6 @@
 //! Reads objects from S3, Google Cloud Storage and Azure.
 
-use super::fetch::{FetchConfigError, FetchError};
+use super::error::{FetchConfigError, FetchError};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use object_store::path::Path;

@@ -5,7 +5,9 @@
 
 #[doc(hidden)]
 pub mod address;
+mod backend;
 mod encoder;
+mod error;
 pub mod fetch;
 mod fetch_http;
 mod fetch_local;
@@ -34,8 +36,9 @@ mod model_tests;
 mod runtime_tests;
 
 pub use encoder::EncoderCounts;
+pub use error::EmbedError;
 pub use recorded::Recordings;
-pub use setup::{EmbedError, vector_plan};
+pub use setup::vector_plan;
 
 use crate::config::Embedding;
 use crate::enrich::vectors::{VectorPlan, inline};

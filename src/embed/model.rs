@@ -1,10 +1,11 @@
 //! An embedding model: an ONNX file's session, its identity, and batches of pictures through it.
 
-use super::runtime::{Backend, Runtime, guarded};
+use super::backend::Backend;
+pub use super::error::ModelError;
+use super::runtime::{Runtime, guarded};
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 use std::path::{Path, PathBuf};
-use thiserror::Error;
 
 /// Colours of a picture.
 const CHANNELS: usize = 3;
@@ -18,65 +19,6 @@ pub struct ModelOptions {
     pub output: Option<String>,
     /// Width and height of a picture.
     pub size: u32,
-}
-
-/// Why a model could not be loaded or run.
-#[derive(Debug, Error)]
-pub enum ModelError {
-    /// The file can't be read.
-    #[error("can't read the model {}: {source}", .file.display())]
-    Read {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is something else.
-    #[error("{} is not an ONNX model", .file.display())]
-    NotOnnx {
-        /// Which.
-        file: PathBuf,
-    },
-    /// The backend refuses it.
-    #[error("can't load the model {} with {}: {message}", .file.display(), .backend.name())]
-    Load {
-        /// Which.
-        file: PathBuf,
-        /// What was to run it.
-        backend: Backend,
-        /// Why.
-        message: String,
-    },
-    /// Its inputs or outputs are not an image encoder's.
-    #[error("the model {} does not fit: expected {expected}, found {found}", .file.display())]
-    Shape {
-        /// Which.
-        file: PathBuf,
-        /// What an image encoder has.
-        expected: String,
-        /// What this one has.
-        found: String,
-    },
-    /// The caller's batch has another length than it says.
-    #[error("a batch of {images} images takes {expected} values, not {found}")]
-    Batch {
-        /// Pictures.
-        images: usize,
-        /// Their values.
-        expected: usize,
-        /// Those given.
-        found: usize,
-    },
-    /// Inference failed.
-    #[error("the model {} failed on a batch of {images}: {message}", .file.display())]
-    Run {
-        /// Which.
-        file: PathBuf,
-        /// Pictures.
-        images: usize,
-        /// Why.
-        message: String,
-    },
 }
 
 /// A loaded model. It computes one batch at a time.

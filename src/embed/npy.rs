@@ -1,6 +1,6 @@
 //! Reads NumPy's `.npy` format: the header, and one row of floats.
 
-use super::rows::RowError;
+use super::error::RowError;
 use std::ops::Range;
 
 /// How much is read for the header. NumPy itself refuses longer ones unless told to trust the file.

@@ -8,6 +8,7 @@
 
 mod resample;
 
+pub use super::error::ImageError;
 use serde::{Deserialize, Serialize};
 use std::io::Cursor;
 
@@ -29,40 +30,6 @@ impl Default for Preprocessing {
             size: 224,
             mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
-        }
-    }
-}
-
-/// Why an image has no tensor.
-#[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
-pub enum ImageError {
-    /// Begins like no image format.
-    #[error("not an image")]
-    NotAnImage,
-    /// An image, but of a format or a variant of one that is not read.
-    #[error("image format not supported")]
-    UnsupportedFormat,
-    /// Width or height is zero.
-    #[error("image has no pixels")]
-    NoPixels,
-    /// Width times height is over the limit.
-    #[error("image has too many pixels")]
-    TooManyPixels,
-    /// Truncated, damaged, or against its own header.
-    #[error("image is corrupt")]
-    Corrupt,
-}
-
-impl ImageError {
-    /// Its name in tables and logs.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::NotAnImage => "not_an_image",
-            Self::UnsupportedFormat => "unsupported_format",
-            Self::NoPixels => "no_pixels",
-            Self::TooManyPixels => "too_many_pixels",
-            Self::Corrupt => "corrupt_image",
         }
     }
 }

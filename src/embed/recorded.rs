@@ -1,6 +1,6 @@
 //! Vectors that an earlier run recorded: a replay that has them needs neither images nor a GPU.
 
-use super::setup::EmbedError;
+use super::error::EmbedError;
 use crate::event::time::{DAY, date, floor};
 use crate::store::Storage;
 use crate::store::vectors::{Resolved, read_vectors};

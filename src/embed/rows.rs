@@ -1,53 +1,20 @@
 //! Vectors named by an event as a row of a file: `path/file.npy#17` or `path/file.parquet#17`.
 
-use super::fetch::{FetchError, Fetcher};
+use super::error::FetchError;
+pub use super::error::RowError;
+use super::fetch::Fetcher;
 use super::npy::{HEADER_BYTES, Header};
 use super::vector_cache::{Known, VectorCache};
 use super::vector_parquet;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
-use thiserror::Error;
 use tokio::sync::Mutex;
 
 /// The largest file that is fetched whole, in bytes.
 const MAX_VECTOR_FILE: u64 = 64 * 1024 * 1024;
 /// Files being fetched at once: bounds the memory of downloads under way.
 const GATES: usize = 4;
-
-/// Why a URI gave no vector. Carries no part of the URI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum RowError {
-    /// The file's bytes couldn't be had.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The row isn't a number, isn't in the file, or is missing where the file has several.
-    #[error("the file has no such row")]
-    BadRow,
-    /// Neither a `.npy` of floats nor a Parquet file with a list of floats named `vector` or `embedding`.
-    #[error("not a file of vectors")]
-    NotAVectorFile,
-    /// Vectors of another length than the configured one.
-    #[error("the vector's length is not the configured dimension")]
-    WrongDimension,
-    /// A value is missing, not a number or infinite.
-    #[error("the vector has a value that is not finite")]
-    NotFinite,
-}
-
-impl RowError {
-    /// A stable name for counting, in snake case.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Fetch(e) => e.reason(),
-            Self::BadRow => "bad_row",
-            Self::NotAVectorFile => "not_a_vector_file",
-            Self::WrongDimension => "wrong_dimension",
-            Self::NotFinite => "not_finite",
-        }
-    }
-}
 
 /// Reads single vectors out of files of them, and keeps recent files in memory.
 pub struct VectorFiles {

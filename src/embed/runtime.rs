@@ -1,5 +1,7 @@
 //! Chooses and loads what computes embeddings: ONNX Runtime on a GPU or the CPU, or the built-in tract.
 
+pub use super::backend::Backend;
+pub use super::error::RuntimeError;
 use super::library;
 use crate::config::Provider;
 use ort::LoadDynamicError;
@@ -13,30 +15,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Which backend computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Backend {
-    /// ONNX Runtime on an NVIDIA GPU.
-    Cuda,
-    /// ONNX Runtime on the CPU.
-    Cpu,
-    /// The built-in one.
-    Tract,
-}
-
-impl Backend {
-    /// Its name in logs and tables, which is also the configuration's for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cuda => "cuda",
-            Self::Cpu => "cpu",
-            Self::Tract => "tract",
-        }
-    }
-}
 
 /// What is configured about the backend.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,57 +27,6 @@ pub struct RuntimeOptions {
     pub device: i32,
     /// Threads for one inference on the CPU; 0 takes all cores. Tract always takes one.
     pub threads: usize,
-}
-
-/// Why there is no backend.
-#[derive(Debug, Error)]
-pub enum RuntimeError {
-    /// No library is known.
-    #[error(
-        "embedding provider {} needs the ONNX Runtime library, and none was found: set embedding.runtime or \
-         {} to the path of libonnxruntime, or install the Python package {}, or use provider tract",
-        .provider.name(), library::VARIABLE, package(*.provider)
-    )]
-    NoLibrary {
-        /// As configured.
-        provider: Provider,
-    },
-    /// A library is there and does not serve.
-    #[error("can't load ONNX Runtime from {}: {message}", .path.display())]
-    Load {
-        /// The library.
-        path: PathBuf,
-        /// Why.
-        message: String,
-    },
-    /// The GPU cannot be used.
-    #[error(
-        "embedding provider cuda is not available with {}: {message}; it takes an NVIDIA driver, the CUDA and cuDNN \
-         libraries where the loader finds them (LD_LIBRARY_PATH), and the library of the Python package \
-         onnxruntime-gpu",
-        .path.display()
-    )]
-    NoCuda {
-        /// ONNX Runtime's library.
-        path: PathBuf,
-        /// What it said.
-        message: String,
-    },
-    /// Another backend was chosen before.
-    #[error("this process computes embeddings with {running} already and can't change to {wanted}")]
-    Started {
-        /// What was chosen first.
-        running: String,
-        /// What was asked for.
-        wanted: String,
-    },
-    /// The built-in backend does not start.
-    #[error("can't start the built-in backend: {0}")]
-    Tract(String),
-}
-
-fn package(provider: Provider) -> &'static str {
-    if provider == Provider::Cuda { "onnxruntime-gpu" } else { "onnxruntime" }
 }
 
 /// A backend that runs. Copies share it.

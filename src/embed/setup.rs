@@ -1,70 +1,20 @@
 //! From `[embedding]` to what the job works with: the model, its identity, reference, styles and head.
 
-use super::encoder::EncodeError;
-use super::fetch::{FetchConfigError, FetchOptions, Fetcher};
-use super::model::{Model, ModelError, ModelOptions};
+use super::error::EmbedError;
+use super::fetch::{FetchOptions, Fetcher};
+use super::model::{Model, ModelOptions};
 use super::preprocess::Preprocessing;
 use super::recorded::Recordings;
-use super::runtime::{RuntimeError, RuntimeOptions, start};
+use super::runtime::{RuntimeOptions, start};
 use super::style;
 use crate::config::{Embedding, Provider};
 use crate::enrich::hash::short_hash;
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::{Head, Takes, VectorPlan};
 use crate::event::text::escape;
-use crate::store::panes::PaneFileError;
-use crate::store::{Storage, StorageError};
+use crate::store::Storage;
 use std::path::Path;
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Why vectors can't be had.
-#[derive(Debug, Error)]
-pub enum EmbedError {
-    /// A key of the configuration, or a file that it names, is wrong.
-    #[error("{key}: {message}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// What is wrong and what would be right.
-        message: String,
-    },
-    /// What may be fetched is wrong.
-    #[error(transparent)]
-    Fetch(#[from] FetchConfigError),
-    /// The runtime can't be had.
-    #[error("embedding.provider: {0}")]
-    Runtime(#[from] RuntimeError),
-    /// The model can't be loaded or fails.
-    #[error("embedding.model: {0}")]
-    Model(#[from] ModelError),
-    /// The model failed while it ran.
-    #[error("embedding.model: {0}")]
-    Encode(#[from] EncodeError),
-    /// Something needs a model and none is configured.
-    #[error("embedding.model is not set: name the ONNX file of an image encoder")]
-    NoModel,
-    /// No thread.
-    #[error("can't start the encoder's thread: {0}")]
-    Thread(std::io::Error),
-    /// Vectors of unlike models are never compared.
-    #[error(
-        "the recorded vectors were made by the model {found}, this job's are made by {wanted}: vectors of different models can't be \
-         compared; configure the same model and preprocessing, or leave embedding.recorded out"
-    )]
-    OtherModel {
-        /// The model of the table.
-        found: String,
-        /// The job's.
-        wanted: String,
-    },
-    /// A table of vectors can't be read.
-    #[error("recorded vectors: {0}")]
-    Table(#[from] PaneFileError),
-    /// The storage failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
 
 fn value(key: &'static str, message: impl Into<String>) -> EmbedError {
     EmbedError::Value { key, message: message.into() }

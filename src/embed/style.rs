@@ -1,6 +1,6 @@
 //! Named styles: centroids of chosen images, kept in the job's output, that images are measured against.
 
-use super::setup::EmbedError;
+use super::error::EmbedError;
 use crate::enrich::hash::short_hash;
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::Style;

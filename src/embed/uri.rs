@@ -1,6 +1,6 @@
 //! What a URI names, and whether the operator allows it: the part of the fetcher that touches nothing.
 
-use super::fetch::{FetchConfigError, FetchError};
+use super::error::{FetchConfigError, FetchError};
 use object_store::ObjectStoreScheme;
 use object_store::path::Path as ObjectPath;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! Vector files kept in memory, with bounds on their number, bytes and age.
 
+use super::error::RowError;
 use super::npy::Header;
-use super::rows::RowError;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;

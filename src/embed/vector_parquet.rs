@@ -1,7 +1,6 @@
 //! Reads the vectors of a Parquet file that may be forged.
 
-use super::fetch::FetchError;
-use super::rows::RowError;
+use super::error::{FetchError, RowError};
 use crate::store::sound::{self, Pages};
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
