@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::incident::Dimension;
+use super::names::Dimension;
 
 pub(super) struct Region {
     pub name: &'static str,

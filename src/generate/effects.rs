@@ -1,8 +1,9 @@
 //! Incidents made ready for the hot path: values resolved to table indices, and what acts on one request folded together.
 
-use super::GenerateError;
 use super::dimensions::{Place, REGIONS, Tables};
-use super::incident::{Dimension, Incident, IncidentKind};
+use super::error::GenerateError;
+use super::incident::{Incident, IncidentKind};
+use super::names::Dimension;
 use super::vocabulary::LANGUAGES;
 
 /// What the incidents in force do to one request; the default does nothing.

@@ -8,12 +8,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::dimensions::{REGIONS, Tables};
 use super::effects::{Prepared, effects_at};
+use super::error::GenerateError;
 use super::json::US_PER_DAY;
 use super::message::{Malformed, Stage, Writer};
 use super::prompt::Composer;
 use super::rhythm::{Arrivals, relative_rate};
-use super::session::{Request, Service, Session, mean_requests, mix};
-use super::{GenerateError, Settings};
+use super::session::{Request, Service, Session, mix};
+use super::settings::Settings;
 
 /// Sessions begin this long before the first event, so that traffic is at its level from the start.
 const WARM_UP_US: i64 = 3_600_000_000;
@@ -288,12 +289,5 @@ impl Generator {
     fn push(&mut self, time_us: i64, pending: Pending) {
         self.queue.push(Reverse((time_us, self.queued, pending)));
         self.queued += 1;
-    }
-}
-
-impl Settings {
-    fn sessions_per_day(&self) -> f64 {
-        let stages = if self.stages { 3.0 } else { 1.0 };
-        self.events_per_day / stages / mean_requests()
     }
 }

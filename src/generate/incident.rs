@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
+use super::error::IncidentError;
+use super::names::{DIMENSIONS, Dimension, KINDS};
 use super::vocabulary::LANGUAGES;
 use crate::config::segments::{name_of, parts};
 
@@ -80,116 +82,9 @@ pub enum IncidentKind {
     },
 }
 
-/// Dimensions by which an incident can choose its segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dimension {
-    /// `tenant`
-    Tenant,
-    /// `region`
-    Region,
-    /// `model_version`
-    ModelVersion,
-    /// `traffic_source`
-    TrafficSource,
-    /// `gpu_type`
-    GpuType,
-}
-
 /// Whom an incident touches: every condition holds; no condition means all traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Segment(pub Vec<(Dimension, String)>);
-
-/// Why the text of an incident was refused.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum IncidentError {
-    /// Fewer parts than kind, segment and start.
-    #[error(
-        "incident `{0}` is incomplete: expected KIND:SEGMENT:START[..END][:KEY=VALUE,…], \
-             as in prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14T00:00:00Z:share=0.6"
-    )]
-    Incomplete(String),
-    /// No such kind.
-    #[error("unknown incident kind `{0}`: the kinds are {kinds}", kinds = KINDS.join(", "))]
-    UnknownKind(String),
-    /// The segment is neither `all` nor `dimension=value`.
-    #[error("segment `{0}` is not understood: expected all, or dimension=value with a dimension of {dims}", dims = DIMENSIONS.map(|d| d.name()).join(", "))]
-    Segment(String),
-    /// A time can't be read.
-    #[error("time `{0}` is not understood: expected RFC 3339, as in 2026-01-12T06:00:00Z, or a date")]
-    Time(String),
-    /// The end is not after the start.
-    #[error("incident ends at {end}, which is not after its start {start}")]
-    EndsBeforeStart {
-        /// The start, as given.
-        start: DateTime<Utc>,
-        /// The end, as given.
-        end: DateTime<Utc>,
-    },
-    /// A parameter that this kind doesn't have.
-    #[error("incident kind {kind} has no parameter `{key}`: it takes {takes}")]
-    UnknownParameter {
-        /// The kind.
-        kind: &'static str,
-        /// The parameter, as given.
-        key: String,
-        /// What the kind takes, with defaults.
-        takes: String,
-    },
-    /// A parameter out of its range or not a number.
-    #[error("parameter {key} is `{value}`: expected {expected}")]
-    BadParameter {
-        /// The parameter.
-        key: &'static str,
-        /// Its value, as given.
-        value: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-}
-
-const KINDS: [&str; 9] = [
-    "prompt-shift",
-    "aesthetic-drop",
-    "latency-and-errors",
-    "nsfw-rise",
-    "cost-rise",
-    "acceptance-drop",
-    "language-shift",
-    "volume-drop",
-    "style-shift",
-];
-
-const DIMENSIONS: [Dimension; 5] = [
-    Dimension::Tenant,
-    Dimension::Region,
-    Dimension::ModelVersion,
-    Dimension::TrafficSource,
-    Dimension::GpuType,
-];
-
-impl Dimension {
-    /// The names of all of them, as segments write them.
-    pub const NAMES: [&'static str; 5] = {
-        let mut names = [""; 5];
-        let mut i = 0;
-        while i < names.len() {
-            names[i] = DIMENSIONS[i].name();
-            i += 1;
-        }
-        names
-    };
-
-    /// The field's name as segments write it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tenant => "tenant",
-            Self::Region => "region",
-            Self::ModelVersion => "model_version",
-            Self::TrafficSource => "traffic_source",
-            Self::GpuType => "gpu_type",
-        }
-    }
-}
 
 impl IncidentKind {
     /// The names of all kinds, as the text form writes them.

@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::config::segments::name_of;
 
-use super::Settings;
 use super::dimensions::Tables;
-use super::incident::{Dimension, Incident, IncidentKind};
+use super::incident::{Incident, IncidentKind};
+use super::names::Dimension;
+use super::settings::Settings;
 
 /// The injected incidents with their segments, times and the features that show them.
 ///
