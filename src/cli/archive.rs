@@ -326,7 +326,7 @@ impl Feed<'_> {
                     tracing::warn!(%partition, from = from.0, to = to.0, "records are gone before they were archived: counted as a gap");
                 }
                 Polled::Log { partition, id, .. } => send(partition, Work::Log(partition, id)),
-                Polled::Revoked(_) | Polled::Idle(_) | Polled::Nothing => {}
+                Polled::Idle(_) | Polled::Nothing => {}
                 Polled::Finished => return Ok(()),
             }
         }

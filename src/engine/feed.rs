@@ -180,8 +180,6 @@ impl Feed<'_> {
                 Polled::Idle(p) | Polled::Ended(p) => {
                     waiting.push_back((p, Work::Quiet(p, Reach::Idle)));
                 }
-                // Said in order by the claims.
-                Polled::Revoked(_) => {}
                 Polled::Gap { partition, from, to } => {
                     let lost = to.0.saturating_sub(from.0).unsigned_abs();
                     Progress::add(&self.progress.gaps, lost);

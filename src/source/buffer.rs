@@ -1,6 +1,6 @@
 //! Messages gathered into one buffer until they make a chunk.
 
-use super::{CHUNK_BYTES, CHUNK_MESSAGES, Chunk, PartitionId, Payload, RecordTime, Span};
+use super::records::{CHUNK_BYTES, CHUNK_MESSAGES, Chunk, PartitionId, Payload, RecordTime, Span};
 
 /// Spare buffers kept for reuse.
 const MAX_SPARE: usize = 16;

@@ -1,7 +1,7 @@
 //! The bytes of an input, unpacked: files, objects and standard input as one kind of reader.
 
-use super::SourceError;
-use super::input::{Format, InputFile, Place};
+use super::error::SourceError;
+use super::input_file::{Format, InputFile, Place};
 use ::bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use futures::StreamExt;

@@ -1,6 +1,6 @@
 //! What an assignment leads to, in the order in which it came: claims of partitions and partitions let go.
 
-use super::PartitionId;
+use super::records::PartitionId;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 

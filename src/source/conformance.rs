@@ -1,12 +1,14 @@
 //! What every source must keep, checked against each of them: order, no loss, no repetition, resuming, pausing, ending.
 
-use super::input::{Format, Place};
+use super::input_file::{Format, Place};
 use super::lanes::{Lane, LaneFile};
 use super::*;
 use crate::event::archive::ArchiveReader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A record as all sources show it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

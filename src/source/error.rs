@@ -1,7 +1,7 @@
 //! What can go wrong with an input, said so that whoever runs the job knows what to fix.
 
+use super::records::PartitionId;
 use super::sniff::Looks;
-use super::{PartitionId, PositionError};
 use crate::event::archive::ArchiveError;
 use thiserror::Error;
 
@@ -167,6 +167,11 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// An error of the Kafka client, with what it was asked to do.
+    pub fn kafka(what: impl Into<String>, source: rdkafka::error::KafkaError) -> Self {
+        Self::Kafka { what: what.into(), source }
+    }
+
     /// An error of an object store, or of a web server in plain words.
     pub fn stored(name: &str, source: object_store::Error) -> Self {
         let name = name.to_owned();
@@ -189,4 +194,15 @@ impl SourceError {
 
 fn others(more: usize) -> String {
     if more == 0 { String::new() } else { format!(" ({more} more of the inputs can't be read either)") }
+}
+
+/// Why a position can't be told.
+#[derive(Debug, thiserror::Error)]
+pub enum PositionError {
+    /// The store is away. A source that follows a topic goes on with its other partitions and asks again.
+    #[error(transparent)]
+    NotNow(Box<dyn std::error::Error + Send + Sync>),
+    /// Asking again would not help.
+    #[error(transparent)]
+    Never(Box<dyn std::error::Error + Send + Sync>),
 }

@@ -1,8 +1,9 @@
 //! INPUT arguments to files: paths, folders, globs and URLs of object stores, sorted by name, each
 //! once, all of one kind.
 
-use super::SourceError;
-use super::survey::{Head, heads};
+use super::error::SourceError;
+pub use super::input_file::{Format, InputFile, Inputs, Place};
+use super::survey::heads;
 use crate::store::file_path;
 use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
@@ -10,7 +11,7 @@ use object_store::http::HttpBuilder;
 use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -23,110 +24,6 @@ const STORE_VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 
 /// How long a web server is asked again.
 const SERVER: Duration = Duration::from_secs(10);
-
-/// What a file holds: by its suffix until its first bytes are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// JSON lines.
-    Jsonl,
-    /// JSON lines in gzip, of any number of members.
-    JsonlGzip,
-    /// JSON lines in zstd, of any number of frames.
-    JsonlZstd,
-    /// An archive of events in Parquet.
-    Archive,
-}
-
-impl Format {
-    /// The format that a name's suffix tells.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        if name.ends_with(".parquet") {
-            return Some(Self::Archive);
-        }
-        let (stem, format) = match name.rsplit_once('.')? {
-            (stem, "gz") => (stem, Self::JsonlGzip),
-            (stem, "zst") => (stem, Self::JsonlZstd),
-            _ => (name.as_str(), Self::Jsonl),
-        };
-        [".jsonl", ".json", ".ndjson"].iter().any(|s| stem.ends_with(s)).then_some(format)
-    }
-}
-
-/// Where a file lies.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// Standard input.
-    Stdin,
-    /// On this machine.
-    Local(PathBuf),
-    /// In an object store.
-    Object {
-        /// The store.
-        store: Arc<dyn ObjectStore>,
-        /// The object.
-        path: ObjectPath,
-    },
-}
-
-/// One input.
-#[derive(Debug, Clone)]
-pub struct InputFile {
-    /// As people know it.
-    pub name: String,
-    /// Where it lies.
-    pub place: Place,
-    /// Bytes as stored, where known.
-    pub size: Option<u64>,
-    /// What it holds.
-    pub format: Format,
-    /// What an object store says of its content's version.
-    pub version: Option<String>,
-    /// What its beginning tells, once it was looked at.
-    pub head: Option<Arc<Head>>,
-    /// Its name with links and `..` resolved, by which it is known whatever it is called on the
-    /// command line.
-    pub canonical: String,
-}
-
-impl InputFile {
-    /// An input of which nothing more is known.
-    #[must_use]
-    pub fn new(name: String, place: Place, size: Option<u64>, format: Format) -> Self {
-        let canonical = match &place {
-            Place::Local(path) => path.canonicalize().ok().map(|p| p.display().to_string()),
-            Place::Stdin | Place::Object { .. } => None,
-        };
-        let canonical = canonical.unwrap_or_else(|| name.clone());
-        Self { name, place, size, format, version: None, head: None, canonical }
-    }
-
-    /// When its events begin, as far as its beginning tells.
-    #[must_use]
-    pub fn first(&self) -> Option<i64> {
-        self.head.as_ref()?.first()
-    }
-
-    /// Whether it can be read only once, from its beginning: standard input, a pipe.
-    #[must_use]
-    pub fn is_stream(&self) -> bool {
-        match self.place {
-            Place::Stdin => true,
-            Place::Local(_) => self.size.is_none(),
-            Place::Object { .. } => false,
-        }
-    }
-}
-
-/// Inputs of one kind.
-#[derive(Debug, Clone)]
-pub enum Inputs {
-    /// JSON lines.
-    Jsonl(Vec<InputFile>),
-    /// Archives.
-    Archive(Vec<InputFile>),
-}
 
 /// Resolves INPUT arguments; `-` is standard input. Arguments keep their order; within a folder or
 /// glob files are sorted by name, and those whose name begins with `_` or `.` or has an unknown

@@ -5,10 +5,13 @@
 //! the first chunk is read at the start: it tells the evaluation how far it may go without the
 //! lane, however late the lane begins.
 
-use super::input::InputFile;
+use super::buffer::{MessageBuffer, Spare};
+use super::error::SourceError;
+use super::input_file::InputFile;
+use super::interface::{Polled, Positions, Source};
 use super::lane::{Means, Reading, Stop};
 use super::lanes::{Lane, LaneFile};
-use super::{MessageBuffer, PartitionId, Polled, Positions, Source, SourceError, Spare};
+use super::records::PartitionId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;

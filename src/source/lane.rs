@@ -1,10 +1,14 @@
 //! Reading one lane: the lines of its files, one after the other, with offsets that count on over
 //! them.
 
+use super::buffer::MessageBuffer;
 use super::bytes::{self, Counter};
-use super::input::{Format, InputFile};
+use super::error::SourceError;
+use super::input_file::{Format, InputFile};
+use super::interface::Positions;
 use super::lanes::{Lane, LaneFile};
-use super::{MessageBuffer, PartitionId, Positions, SourceError, sniff, times};
+use super::records::PartitionId;
+use super::{sniff, times};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::sync::Arc;

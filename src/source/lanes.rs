@@ -1,8 +1,9 @@
 //! Which files follow each other in one partition: those of a lane don't overlap in time, and there
 //! are as many lanes as files overlap.
 
-use super::input::InputFile;
-use super::{PartitionId, SourceError};
+use super::error::SourceError;
+use super::input_file::InputFile;
+use super::records::PartitionId;
 
 /// Lanes that are read side by side at most: each has a file open.
 pub const MOST: usize = 256;

@@ -5,8 +5,9 @@
 //! word for its content is taken, and beginning and end are fetched.
 
 use super::bytes::{self, Counter};
-use super::input::{Format, InputFile, Place};
-use super::{SourceError, sniff, times};
+use super::error::SourceError;
+use super::input_file::{Format, Head, InputFile, Place};
+use super::{sniff, times};
 use object_store::{GetOptions, GetRange};
 use rayon::prelude::*;
 use std::fs::File;
@@ -27,23 +28,6 @@ const TAIL: [usize; 2] = [64 << 10, 4 << 20];
 const LINES: usize = 64;
 /// Objects that are asked for at once.
 const AT_ONCE: usize = 32;
-
-/// What the beginning of a file tells.
-#[derive(Debug, Clone)]
-pub struct Head {
-    /// What it holds, by its content.
-    pub format: Format,
-    /// Times of its first events.
-    times: Vec<i64>,
-}
-
-impl Head {
-    /// When the events begin.
-    #[must_use]
-    pub fn first(&self) -> Option<i64> {
-        times::range(&self.times).map(|r| r.0)
-    }
-}
 
 /// What a survey found of an input.
 #[derive(Debug, Clone)]

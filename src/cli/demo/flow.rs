@@ -228,7 +228,6 @@ impl<S: Source> Source for Ending<S> {
                 let gap = FlowError::Gap { partition: partition.0, expected: from.0, found: to.0 };
                 return Err(self.refuse(gap));
             }
-            Polled::Revoked(_) => return Err(self.refuse(FlowError::Revoked)),
             Polled::Log { .. } | Polled::Idle(_) | Polled::Ended(_) | Polled::Nothing | Polled::Finished => {}
         }
         Ok(polled)

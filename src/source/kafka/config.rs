@@ -1,6 +1,6 @@
 //! Settings of the Kafka client: what this job needs, what makes it fast, and what users pass through.
 
-use crate::source::SourceError;
+use crate::source::error::SourceError;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;

@@ -1,8 +1,10 @@
 //! The client's callbacks: assignments start where [`Positions`] says, revocations are noted for the poller, troubles are logged.
 
 use super::options::KafkaOptions;
-use super::recreated::Told;
-use crate::source::{PartitionId, PositionError, Positions, SourceError};
+use super::topic_id::Told;
+use crate::source::error::{PositionError, SourceError};
+use crate::source::interface::Positions;
+use crate::source::records::PartitionId;
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -201,10 +203,11 @@ impl Context {
             let offset = start.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
             placed
                 .add_partition_offset(&self.topic, partition, offset)
-                .map_err(|e| kafka("can't set a partition's offset", e))?;
+                .map_err(|e| SourceError::kafka("can't set a partition's offset", e))?;
             assigned.push(start);
         }
-        take_on(consumer, &placed).map_err(|e| kafka("can't take on the assigned partitions", e))?;
+        take_on(consumer, &placed)
+            .map_err(|e| SourceError::kafka("can't take on the assigned partitions", e))?;
         let mut shared = self.shared.lock();
         shared.changes.push_back(Change::Assigned(assigned));
         shared.changes.extend(unplaced.iter().map(|p| Change::Unplaced(PartitionId(*p))));
@@ -240,11 +243,6 @@ fn take_on(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> Kafka
         RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
         RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
     }
-}
-
-/// An error of the client with what was being done.
-pub fn kafka(what: &str, source: KafkaError) -> SourceError {
-    SourceError::Kafka { what: what.to_owned(), source }
 }
 
 impl ClientContext for Context {

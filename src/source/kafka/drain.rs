@@ -1,9 +1,9 @@
 //! A bare consumer that reads a topic to its end and does nothing with it: the limit that a benchmark stands against.
 
 use super::config::{client_config, creation_error};
-use super::context::{WATERMARK_TIMEOUT, kafka};
-use super::partitions_of;
-use crate::source::SourceError;
+use super::context::WATERMARK_TIMEOUT;
+use super::metadata::partitions_of;
+use crate::source::error::SourceError;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -49,10 +49,10 @@ pub fn drain(
     let mut list = TopicPartitionList::new();
     for p in &partitions {
         list.add_partition_offset(topic, p.0, Offset::Beginning)
-            .map_err(|e| kafka("can't set a partition's offset", e))?;
+            .map_err(|e| SourceError::kafka("can't set a partition's offset", e))?;
     }
     let started = Instant::now();
-    consumer.assign(&list).map_err(|e| kafka("can't assign partitions", e))?;
+    consumer.assign(&list).map_err(|e| SourceError::kafka("can't assign partitions", e))?;
     let mut open: BTreeSet<i32> = partitions.iter().map(|p| p.0).collect();
     let (mut events, mut bytes) = (0, 0);
     let (mut first, mut last) = (None, started);
@@ -68,10 +68,12 @@ pub fn drain(
                 last = Instant::now();
                 open.remove(&p);
             }
-            Some(Err(e @ KafkaError::MessageConsumptionFatal(_))) => return Err(kafka("can't read on", e)),
+            Some(Err(e @ KafkaError::MessageConsumptionFatal(_))) => {
+                return Err(SourceError::kafka("can't read on", e));
+            }
             Some(Err(e)) => tracing::debug!("kafka: {e}"),
             None if last.elapsed() > GIVE_UP => {
-                return Err(kafka(
+                return Err(SourceError::kafka(
                     "nothing came for a minute",
                     KafkaError::MessageConsumption(rdkafka::types::RDKafkaErrorCode::OperationTimedOut),
                 ));

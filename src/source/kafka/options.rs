@@ -1,6 +1,6 @@
 //! How a topic is read: what the configuration says of it, and defaults.
 
-use crate::source::Clock;
+use crate::source::clock::Clock;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,21 +1,13 @@
 //! One assigned partition: where it is read, what was gathered of it, and whether it has gone quiet. Decisions only, no I/O.
 
 use super::context::Assigned;
-use crate::source::{MessageBuffer, RecordTime};
+use crate::source::buffer::MessageBuffer;
+use crate::source::records::RecordTime;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time before a look at a quiet partition's end is repeated.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// Whether a partition is idle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Idle {
-    /// Read to its end, and quiet.
-    Yes,
-    /// Not known, or there is more to read.
-    No,
-}
 
 /// An assigned partition.
 #[derive(Debug)]
@@ -111,10 +103,10 @@ impl Part {
 
     /// Decides with the partition's end as the broker tells it now. A position behind the end is believed at the second look at
     /// the same end: what lies between are no messages, for a broker that answers would have sent them.
-    pub fn idle(&mut self, high: Option<i64>, now: Instant) -> Idle {
+    pub fn is_idle(&mut self, high: Option<i64>, now: Instant) -> bool {
         let Some(high) = high else {
             self.look_again = Some((now + LOOK_AGAIN, None));
-            return Idle::No;
+            return false;
         };
         self.high = Some(high);
         let at_high = self.next.is_none_or(|n| n >= high);
@@ -122,10 +114,10 @@ impl Part {
         if at_high || seen_before {
             self.idle_said = true;
             self.look_again = None;
-            return Idle::Yes;
+            return true;
         }
         self.look_again = Some((now + LOOK_AGAIN, Some(high)));
-        Idle::No
+        false
     }
 }
 
@@ -152,11 +144,11 @@ mod tests {
         p.at_end = true;
         assert!(!p.may_be_idle(t + minute / 2, minute), "not quiet for long enough");
         assert!(p.may_be_idle(t + minute, minute));
-        assert_eq!(p.idle(None, t + minute), Idle::No, "the broker doesn't answer");
+        assert!(!p.is_idle(None, t + minute), "the broker doesn't answer");
         assert!(!p.may_be_idle(t + minute, minute), "it is not asked again at once");
-        assert_eq!(p.idle(Some(8), t + minute), Idle::No, "there is more");
-        assert_eq!(p.idle(Some(9), t + minute * 2), Idle::No, "and still more");
-        assert_eq!(p.idle(Some(9), t + minute * 3), Idle::Yes, "marks of transactions");
+        assert!(!p.is_idle(Some(8), t + minute), "there is more");
+        assert!(!p.is_idle(Some(9), t + minute * 2), "and still more");
+        assert!(p.is_idle(Some(9), t + minute * 3), "marks of transactions");
         assert!(!p.may_be_idle(t + minute * 9, minute), "said once");
         p.take(9, Some(b"c"), RecordTime::default(), t + minute * 10);
         p.at_end = true;

@@ -1,9 +1,9 @@
 //! A look at a topic without joining its group: whether brokers answer, the topic is there and the group may be used.
 
 use super::config::{client_config, creation_error};
-use super::context::{WATERMARK_TIMEOUT, kafka};
-use super::partitions_of;
-use crate::source::SourceError;
+use super::context::WATERMARK_TIMEOUT;
+use super::metadata::partitions_of;
+use crate::source::error::SourceError;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::BTreeMap;
@@ -41,9 +41,9 @@ pub fn probe(
     let mut messages = 0;
     let mut list = TopicPartitionList::new();
     for p in &partitions {
-        let (low, high) = consumer
-            .fetch_watermarks(topic, p.0, WATERMARK_TIMEOUT)
-            .map_err(|e| kafka(&format!("can't ask for the offsets of partition {p} of {topic}"), e))?;
+        let (low, high) = consumer.fetch_watermarks(topic, p.0, WATERMARK_TIMEOUT).map_err(|e| {
+            SourceError::kafka(format!("can't ask for the offsets of partition {p} of {topic}"), e)
+        })?;
         messages += u64::try_from(high - low).unwrap_or(0);
         list.add_partition(topic, p.0);
     }

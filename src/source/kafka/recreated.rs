@@ -3,12 +3,15 @@
 
 use super::config::client_config;
 use super::context::Context;
-use super::topic_id::{NoId, topic_id};
-use super::{KafkaError, KafkaOffset, KafkaSource, LOOK_AGAIN, Offset, PartitionId, Polled, gap};
-use crate::source::SourceError;
+use super::source::{KafkaSource, LOOK_AGAIN};
+use super::topic_id::{NoId, Told, topic_id};
+use crate::source::error::SourceError;
+use crate::source::interface::Polled;
+use crate::source::records::{Offset, PartitionId};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,9 +23,6 @@ const WHILE_READING: Duration = Duration::from_secs(1);
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a record may take to come that tells whether the log is still the same one.
 const LOOK_BACK: Duration = Duration::from_secs(5);
-
-/// What the brokers said of the topic's id; `None` from those that tell none.
-pub type Told = Result<Option<Arc<str>>, NoId>;
 
 impl Context {
     /// The topic's id; `None` from brokers that tell none.
@@ -82,7 +82,7 @@ impl Context {
     /// or does not come in time.
     fn value_at(&self, partition: i32, offset: i64) -> Result<Option<Vec<u8>>, SourceError> {
         let o = &self.options;
-        let failed = |e| super::kafka("can't look at a record", e);
+        let failed = |e| SourceError::kafka("can't look at a record", e);
         // A client of its own that joins no group: this one is being told what to read.
         let consumer: BaseConsumer =
             client_config(&o.brokers, &o.group, &o.properties)?.create().map_err(failed)?;
@@ -150,7 +150,7 @@ impl KafkaSource {
             part.begin_anew(Some(Arc::clone(id)), marks);
             let (at, begins) = (PartitionId(partition), Some(Offset(marks.0)));
             if from != marks.0 {
-                self.ready.push_back(gap(partition, from, marks.0));
+                self.ready.push_back(Polled::gap(partition, from, marks.0));
             }
             self.ready.push_back(Polled::Log { partition: at, id: Some(Arc::clone(id)), begins });
         }

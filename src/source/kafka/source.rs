@@ -1,31 +1,16 @@
 //! Kafka: a consumer group's share of a topic, polled by whoever calls [`Source::poll`], started where [`Positions`] says.
 
-mod config;
-mod context;
-mod drain;
-mod options;
-mod partition;
-mod probe;
-mod recreated;
-#[cfg(test)]
-pub mod tests;
-mod topic_id;
-mod trouble;
-#[cfg(test)]
-mod trouble_tests;
-
-pub use config::client_config;
-pub use drain::{DrainStats, drain};
-pub use options::KafkaOptions;
-pub use probe::{Probed, probe};
-
-use super::Spare;
-use super::{Again, Offset, PartitionId, Polled, Positions, RecordTime, Source, SourceError};
-use config::creation_error;
-use context::{Assigned, Change, Context, kafka};
-use partition::{Idle, Part};
+use super::config::{client_config, creation_error};
+use super::context::{Assigned, Change, Context};
+use super::metadata::partitions_of;
+use super::options::KafkaOptions;
+use super::partition::Part;
+use crate::source::buffer::Spare;
+use crate::source::error::SourceError;
+use crate::source::interface::{Again, Polled, Positions, Source};
+use crate::source::records::{CHUNK_MESSAGES, Offset, PartitionId, RecordTime};
 use rdkafka::Message;
-use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{CommitMode, Consumer, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Timestamp};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
@@ -34,37 +19,37 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Messages gathered in one call, over all partitions.
-const MESSAGES_PER_POLL: usize = 8 * super::CHUNK_MESSAGES;
+const MESSAGES_PER_POLL: usize = 8 * CHUNK_MESSAGES;
 
 /// Time between two attempts to learn where a partition starts.
 const PLACE_AGAIN: Duration = Duration::from_secs(1);
 /// The client is polled after so long also while chunks wait to be taken.
-const SERVE: Duration = Duration::from_secs(1);
+pub(super) const SERVE: Duration = Duration::from_secs(1);
 
 /// Time between two looks at whether the topic is still the same one.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// The client under this source.
-type Consuming = rdkafka::consumer::BaseConsumer<Context>;
+pub(super) type Consuming = rdkafka::consumer::BaseConsumer<Context>;
 
 /// Reads a topic as a member of a consumer group.
 pub struct KafkaSource {
-    consumer: Consuming,
-    options: KafkaOptions,
-    parts: BTreeMap<i32, Part>,
-    ready: VecDeque<Polled>,
-    spare: Spare,
+    pub(super) consumer: Consuming,
+    pub(super) options: KafkaOptions,
+    pub(super) parts: BTreeMap<i32, Part>,
+    pub(super) ready: VecDeque<Polled>,
+    pub(super) spare: Spare,
     /// Assigned partitions that wait to be told where they start, and when to ask again.
-    unplaced: BTreeMap<i32, Instant>,
-    positions: Arc<dyn Positions>,
+    pub(super) unplaced: BTreeMap<i32, Instant>,
+    pub(super) positions: Arc<dyn Positions>,
     /// When it was shut out lately.
-    shut_out: VecDeque<Instant>,
+    pub(super) shut_out: VecDeque<Instant>,
     /// Whether the group has assigned partitions (or none) to this member.
-    joined: bool,
+    pub(super) joined: bool,
     /// When the client was last polled.
-    served: Instant,
+    pub(super) served: Instant,
     /// When to look again whether the topic is still the same one.
-    look: Instant,
+    pub(super) look: Instant,
 }
 
 impl KafkaSource {
@@ -83,7 +68,7 @@ impl KafkaSource {
         let partitions =
             partitions_of(&consumer, &options.brokers, &options.topic, options.connect_timeout, complaint)?;
         consumer.context().shared.lock().partitions = partitions;
-        consumer.subscribe(&[&options.topic]).map_err(|e| kafka("can't subscribe", e))?;
+        consumer.subscribe(&[&options.topic]).map_err(|e| SourceError::kafka("can't subscribe", e))?;
         Ok(Self {
             consumer,
             served: options.clock.now(),
@@ -99,7 +84,10 @@ impl KafkaSource {
         })
     }
 
-    fn consumer(options: &KafkaOptions, positions: &Arc<dyn Positions>) -> Result<Consuming, SourceError> {
+    pub(super) fn consumer(
+        options: &KafkaOptions,
+        positions: &Arc<dyn Positions>,
+    ) -> Result<Consuming, SourceError> {
         let config = client_config(&options.brokers, &options.group, &options.properties)?;
         let context = Context::new(options, Arc::clone(positions));
         config.create_with_context(context).map_err(creation_error)
@@ -114,10 +102,10 @@ impl KafkaSource {
         partitions_of(&self.consumer, &o.brokers, topic, o.connect_timeout, || None)
     }
 
-    fn one(&self, partition: i32, offset: KafkaOffset) -> Result<TopicPartitionList, SourceError> {
+    pub(super) fn one(&self, partition: i32, offset: KafkaOffset) -> Result<TopicPartitionList, SourceError> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.options.topic, partition, offset)
-            .map_err(|e| kafka("can't name a partition", e))?;
+            .map_err(|e| SourceError::kafka("can't name a partition", e))?;
         Ok(list)
     }
 
@@ -142,15 +130,12 @@ impl KafkaSource {
                 }
                 Change::Revoked(gone) => {
                     // What is still in hand belongs to the next owner.
-                    self.ready.retain(|p| !about(p).is_some_and(|p| gone.contains(&p)));
+                    self.ready.retain(|p| !p.partition().is_some_and(|p| gone.contains(&p)));
                     for p in &gone {
                         self.parts.remove(&p.0);
                         self.unplaced.remove(&p.0);
                     }
                     self.joined = !(self.parts.is_empty() && self.unplaced.is_empty());
-                    if !gone.is_empty() {
-                        self.ready.push_front(Polled::Revoked(gone));
-                    }
                 }
             }
         }
@@ -160,7 +145,7 @@ impl KafkaSource {
     /// Reading of a partition begins.
     fn begin(&mut self, a: &Assigned) -> Result<(), SourceError> {
         if let (Some(from), Some(to)) = (a.gone, a.next) {
-            self.ready.push_back(gap(a.partition, from, to));
+            self.ready.push_back(Polled::gap(a.partition, from, to));
         }
         if a.log.is_some() || a.recreated {
             let begins = a.next.filter(|_| a.recreated).map(Offset);
@@ -174,7 +159,7 @@ impl KafkaSource {
         self.parts.insert(a.partition, part);
         // The client does not forget a pause when a partition is taken away and comes back.
         let one = self.one(a.partition, KafkaOffset::Invalid)?;
-        self.consumer.resume(&one).map_err(|e| kafka("can't resume", e))
+        self.consumer.resume(&one).map_err(|e| SourceError::kafka("can't resume", e))
     }
 
     /// Asks again where waiting partitions start, and begins to read those that know.
@@ -195,7 +180,7 @@ impl KafkaSource {
                     let one = self.one(partition, offset)?;
                     self.consumer
                         .incremental_assign(&one)
-                        .map_err(|e| kafka("can't take on a partition", e))?;
+                        .map_err(|e| SourceError::kafka("can't take on a partition", e))?;
                 }
                 RebalanceProtocol::Eager | RebalanceProtocol::None => self.assign_anew()?,
             }
@@ -252,14 +237,14 @@ impl KafkaSource {
     }
 
     /// Hands out what was gathered, unless it may still grow.
-    fn hand_out_due(&mut self, partition: i32) {
+    pub(super) fn hand_out_due(&mut self, partition: i32) {
         let (now, linger) = (self.options.clock.now(), self.options.linger);
         if self.parts.get(&partition).is_some_and(|p| p.is_due(now, linger)) {
             self.hand_out(partition);
         }
     }
 
-    fn hand_out(&mut self, partition: i32) {
+    pub(super) fn hand_out(&mut self, partition: i32) {
         if let Some(part) = self.parts.get_mut(&partition)
             && !part.gathered.is_empty()
         {
@@ -281,7 +266,7 @@ impl KafkaSource {
             }
             if part.may_be_idle(now, self.options.idle) {
                 let marks = self.consumer.context().watermarks(&self.consumer, partition);
-                if part.idle(marks.map(|m| m.1), now) == Idle::Yes {
+                if part.is_idle(marks.map(|m| m.1), now) {
                     idle.push(partition);
                 }
             }
@@ -292,7 +277,7 @@ impl KafkaSource {
         }
         for partition in ended {
             let one = self.one(partition, KafkaOffset::Invalid)?;
-            self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))?;
+            self.consumer.pause(&one).map_err(|e| SourceError::kafka("can't pause", e))?;
             self.ready.push_back(Polled::Ended(PartitionId(partition)));
         }
         Ok(())
@@ -300,7 +285,7 @@ impl KafkaSource {
 
     /// The next thing to say that is not about a paused partition's records.
     fn next_ready(&mut self) -> Option<Polled> {
-        let held = |p: &Polled| match about(p) {
+        let held = |p: &Polled| match p.partition() {
             Some(id) => self.parts.get(&id.0).is_some_and(|part| part.paused),
             None => false,
         };
@@ -332,50 +317,6 @@ fn take(
     let us = time.to_millis().map(|ms| ms.saturating_mul(1000));
     part.take(message.offset(), payload, RecordTime { us, appended }, now);
     part.gathered.is_full().then_some(partition)
-}
-
-fn gap(partition: i32, from: i64, to: i64) -> Polled {
-    Polled::Gap { partition: PartitionId(partition), from: Offset(from), to: Offset(to) }
-}
-
-/// The partition that a thing to say is about.
-fn about(polled: &Polled) -> Option<PartitionId> {
-    match polled {
-        Polled::Chunk(c) => Some(c.partition),
-        Polled::Idle(p)
-        | Polled::Ended(p)
-        | Polled::Gap { partition: p, .. }
-        | Polled::Log { partition: p, .. } => Some(*p),
-        Polled::Revoked(_) | Polled::Nothing | Polled::Finished => None,
-    }
-}
-
-/// The partitions of a topic; `complaint` is what the client said last, for the error.
-fn partitions_of<C: ConsumerContext, T: Consumer<C>>(
-    consumer: &T,
-    brokers: &str,
-    topic: &str,
-    timeout: Duration,
-    complaint: impl Fn() -> Option<String>,
-) -> Result<Vec<PartitionId>, SourceError> {
-    let metadata = consumer.fetch_metadata(Some(topic), timeout).map_err(|e| SourceError::Unreachable {
-        brokers: brokers.to_owned(),
-        seconds: timeout.as_secs(),
-        reason: complaint().unwrap_or_else(|| e.to_string()),
-    })?;
-    let found = metadata.topics().iter().find(|t| t.name() == topic);
-    let mut partitions: Vec<_> =
-        found.iter().flat_map(|t| t.partitions()).map(|p| PartitionId(p.id())).collect();
-    partitions.sort_unstable();
-    match found.and_then(rdkafka::metadata::MetadataTopic::error) {
-        Some(e) if e != rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => {
-            Err(kafka(&format!("can't read topic {topic}"), KafkaError::MetadataFetch(e.into())))
-        }
-        _ if partitions.is_empty() => {
-            Err(SourceError::NoTopic { topic: topic.to_owned(), brokers: brokers.to_owned() })
-        }
-        _ => Ok(partitions),
-    }
 }
 
 impl Source for KafkaSource {
@@ -413,7 +354,7 @@ impl Source for KafkaSource {
             return Ok(());
         }
         part.paused = true;
-        self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))
+        self.consumer.pause(&one).map_err(|e| SourceError::kafka("can't pause", e))
     }
 
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
@@ -423,7 +364,11 @@ impl Source for KafkaSource {
             return Ok(());
         }
         part.paused = false;
-        if part.ended { Ok(()) } else { self.consumer.resume(&one).map_err(|e| kafka("can't resume", e)) }
+        if part.ended {
+            Ok(())
+        } else {
+            self.consumer.resume(&one).map_err(|e| SourceError::kafka("can't resume", e))
+        }
     }
 
     fn again(&mut self, partition: PartitionId) -> Result<Again, SourceError> {
@@ -431,10 +376,12 @@ impl Source for KafkaSource {
             let waits = self.unplaced.contains_key(&partition.0);
             return Ok(if waits { Again::Reading } else { Again::NotMine });
         }
-        self.ready.retain(|p| about(p) != Some(partition));
+        self.ready.retain(|p| p.partition() != Some(partition));
         if matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {
             let one = self.one(partition.0, KafkaOffset::Invalid)?;
-            self.consumer.incremental_unassign(&one).map_err(|e| kafka("can't let go of a partition", e))?;
+            self.consumer
+                .incremental_unassign(&one)
+                .map_err(|e| SourceError::kafka("can't let go of a partition", e))?;
         }
         self.consumer.context().shared.lock().unplaced.insert(partition.0);
         self.unplaced.insert(partition.0, self.options.clock.now());

@@ -24,6 +24,9 @@ pub enum NoId {
     Never,
 }
 
+/// What the brokers say of a topic's id; `None` where they have none.
+pub type Told = Result<Option<Arc<str>>, NoId>;
+
 /// Frees what the C library made.
 struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
 

@@ -1,19 +1,23 @@
 //! What goes wrong while a topic is read: what passes, what is a gap, what asks for a new assignment or membership, what is the end.
 
-use super::context::kafka;
-use super::{Consumer, KafkaError, KafkaOffset, KafkaSource, RebalanceProtocol, about, gap};
-use crate::source::{PartitionId, Polled, Source, SourceError};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use super::source::KafkaSource;
+use crate::source::error::SourceError;
+use crate::source::interface::{Polled, Source};
+use crate::source::records::PartitionId;
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use std::time::Duration;
 
 /// How often a member joins anew that the brokers have shut out in favour of another one with its `group.instance.id`, and within what
 /// time: after a broker's restart that other one may have been itself.
 const JOIN_AGAIN: (usize, Duration) = (5, Duration::from_secs(600));
+
 impl KafkaSource {
     /// Decides what an error of the client comes to.
     pub(super) fn trouble(&mut self, e: KafkaError) -> Result<(), SourceError> {
-        let fatal = |e| Err(kafka("can't read on", e));
+        let fatal = |e| Err(SourceError::kafka("can't read on", e));
         match e {
             KafkaError::PartitionEOF(p) => {
                 if let Some(part) = self.parts.get_mut(&p) {
@@ -73,7 +77,7 @@ impl KafkaSource {
                         self.ready.push_back(Polled::Chunk(chunk));
                     }
                     part.next = Some(low);
-                    self.ready.push_back(gap(partition, from, low));
+                    self.ready.push_back(Polled::gap(partition, from, low));
                 }
             }
         }
@@ -91,7 +95,7 @@ impl KafkaSource {
         for (&partition, part) in &self.parts {
             let offset = part.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
             list.add_partition_offset(&self.options.topic, partition, offset)
-                .map_err(|e| kafka("can't name a partition", e))?;
+                .map_err(|e| SourceError::kafka("can't name a partition", e))?;
         }
         let again = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self
@@ -100,10 +104,10 @@ impl KafkaSource {
                 .and_then(|()| self.consumer.incremental_assign(&list)),
             RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
         };
-        again.map_err(|e| kafka("can't assign partitions again", e))?;
+        again.map_err(|e| SourceError::kafka("can't assign partitions again", e))?;
         for (&partition, _) in self.parts.iter().filter(|(_, p)| p.paused || p.ended) {
             let one = self.one(partition, KafkaOffset::Invalid)?;
-            self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))?;
+            self.consumer.pause(&one).map_err(|e| SourceError::kafka("can't pause", e))?;
         }
         Ok(())
     }
@@ -115,8 +119,7 @@ impl KafkaSource {
         had.iter().for_each(|p| self.positions.let_go(*p));
         self.parts.clear();
         self.unplaced.clear();
-        self.ready.retain(|p| about(p).is_none());
-        self.ready.push_front(Polled::Revoked(had));
+        self.ready.retain(|p| p.partition().is_none());
         self.joined = false;
         let consumer = Self::consumer(&self.options, &self.positions)?;
         {
@@ -125,7 +128,7 @@ impl KafkaSource {
             shared.partitions.clone_from(&before.partitions);
             shared.troubles = before.troubles;
         }
-        consumer.subscribe(&[&self.options.topic]).map_err(|e| kafka("can't subscribe", e))?;
+        consumer.subscribe(&[&self.options.topic]).map_err(|e| SourceError::kafka("can't subscribe", e))?;
         self.consumer = consumer;
         Ok(())
     }

@@ -3,10 +3,12 @@
 
 use super::tests::Cluster;
 use super::*;
-use crate::source::FromBeginning;
 use crate::source::conformance::{Record, records, reference};
+use crate::source::{FromBeginning, Polled, Source};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Reads until each of two partitions has been read up to offset `to`, adding to what was read before.
 fn read(source: &mut KafkaSource, seen: &mut BTreeMap<i32, Vec<i64>>, to: i64) {

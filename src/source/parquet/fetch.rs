@@ -1,7 +1,7 @@
 //! A Parquet file in an object store (the local file system is one) as the Parquet reader wants it.
 
-use crate::source::SourceError;
-use crate::source::input::{InputFile, Place};
+use crate::source::error::SourceError;
+use crate::source::input_file::{InputFile, Place};
 use ::bytes::Bytes;
 use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use ::parquet::arrow::async_reader::AsyncFileReader;

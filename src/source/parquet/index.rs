@@ -3,7 +3,7 @@
 use super::fetch::Opened;
 use crate::event::archive::{KEY_ID, REQUIRED, VERSION, VERSION_KEY};
 use crate::event::{check_types, conform};
-use crate::source::SourceError;
+use crate::source::error::SourceError;
 use ::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::statistics::Statistics;

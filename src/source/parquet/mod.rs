@@ -6,8 +6,11 @@ mod index;
 #[cfg(test)]
 pub mod tests;
 
-use super::input::InputFile;
-use super::{CHUNK_MESSAGES, Chunk, PartitionId, Payload, Polled, Positions, Source, SourceError, TimeRange};
+use super::error::SourceError;
+use super::input_file::InputFile;
+use super::interface::{Polled, Positions, Source};
+use super::records::{CHUNK_MESSAGES, Chunk, PartitionId, Payload};
+use super::time_range::TimeRange;
 use crate::event::archive::{ArchiveError, ArchiveReader, REQUIRED, schema};
 use crate::event::conform;
 use crate::event::time::{EARLIEST, LATEST};
