@@ -1,18 +1,18 @@
 //! What can run a model.
 
-/// Which backend computes.
+/// What runs the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// ONNX Runtime on an NVIDIA GPU.
     Cuda,
     /// ONNX Runtime on the CPU.
     Cpu,
-    /// The built-in one.
+    /// The built-in tract.
     Tract,
 }
 
 impl Backend {
-    /// Its name in logs and tables, which is also the configuration's for it.
+    /// Its name in logs, tables and the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,5 @@
-//! Why a vector can't be had: what is wrong with the configuration, an image, a file of vectors, the
-//! model or what runs it.
+//! Why a vector is not available: errors of the configuration, images, vector files, models and
+//! backends.
 
 use super::backend::Backend;
 use super::library;
@@ -10,41 +10,41 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// A setting that can't be used.
+/// An invalid setting.
 #[derive(Debug, Clone, Error)]
 #[error("{key} {message}")]
 pub struct FetchConfigError {
     /// The setting's name.
     pub key: &'static str,
-    /// What is wrong and what to write; never the setting's own text, which may hold a secret.
+    /// What is wrong, and what to write. Never the value, which may contain a secret.
     pub message: String,
 }
 
-/// Why nothing came back. Carries no part of the URI, which may hold a token or name a person.
+/// Why a fetch failed. Contains no part of the URI, which may have a token or a person's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum FetchError {
     /// Below neither the base nor an allowed prefix.
     #[error("not below embedding.base_uri or an entry of embedding.allow")]
     NotAllowed,
-    /// No URI that can be read in one way only.
+    /// Not a URI, or an ambiguous one.
     #[error("not a usable URI")]
     BadUri,
     /// Has a user or password before its host.
     #[error("the URI has a user or password in it")]
     Userinfo,
-    /// Leaves its folder, by `..`, a backslash, an encoded form of them or a symlink.
+    /// Leaves its folder through `..`, a backslash, an encoded form of them, or a symlink.
     #[error("the path leads out of its folder")]
     PathTraversal,
     /// The host is, or resolves to, an address outside the public internet.
     #[error("the host's address is not a public one; embedding.allow_private would let it through")]
     PrivateAddress,
-    /// The server points elsewhere; that is never followed.
+    /// The server redirects; redirects are never followed.
     #[error("the server answered with a redirect")]
     Redirect,
-    /// Nothing there.
+    /// Does not exist.
     #[error("not found")]
     NotFound,
-    /// There, but not for us.
+    /// Access is denied.
     #[error("access denied")]
     Forbidden,
     /// A folder, pipe, device or socket.
@@ -53,22 +53,22 @@ pub enum FetchError {
     /// More bytes than allowed.
     #[error("larger than the limit")]
     TooLarge,
-    /// The range is empty or begins past the end.
+    /// The range is empty or starts past the end.
     #[error("no bytes in the range asked for")]
     BadRange,
     /// An attempt took too long.
     #[error("timed out")]
     Timeout,
-    /// No connection, or one that broke.
+    /// No connection, or a broken one.
     #[error("can't be reached")]
     Unreachable,
-    /// The server is in trouble or busy.
+    /// The server failed or is busy.
     #[error("the server is unavailable")]
     Unavailable,
-    /// The server's answer is not one to this request.
-    #[error("the server's answer makes no sense")]
+    /// The server's response does not fit the request.
+    #[error("the server's response does not fit the request")]
     BadResponse,
-    /// A local file or an object store failed otherwise.
+    /// Another failure of a local file or an object store.
     #[error("reading failed")]
     Failed,
 }
@@ -97,26 +97,27 @@ impl FetchError {
         }
     }
 
-    /// Whether the same request may succeed a moment later.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Timeout | Self::Unreachable | Self::Unavailable)
     }
 }
 
-/// Why a URI gave no vector. Carries no part of the URI.
+/// Why a URI has no vector. Contains no part of the URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum RowError {
-    /// The file's bytes couldn't be had.
+    /// The file can't be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The row isn't a number, isn't in the file, or is missing where the file has several.
+    /// The row isn't a number, isn't in the file, or is missing although the file has several.
     #[error("the file has no such row")]
     BadRow,
-    /// Neither a `.npy` of floats nor a Parquet file with a list of floats named `vector` or `embedding`.
+    /// Neither a `.npy` of floats nor a Parquet file with a list of floats named `vector` or
+    /// `embedding`.
     #[error("not a file of vectors")]
     NotAVectorFile,
-    /// Vectors of another length than the configured one.
+    /// Vectors have another length than the configured one.
     #[error("the vector's length is not the configured dimension")]
     WrongDimension,
     /// A value is missing, not a number or infinite.
@@ -141,10 +142,10 @@ impl RowError {
 /// Why an image has no tensor.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum ImageError {
-    /// Begins like no image format.
+    /// Not a known image format.
     #[error("not an image")]
     NotAnImage,
-    /// An image, but of a format or a variant of one that is not read.
+    /// An unsupported image format or variant.
     #[error("image format not supported")]
     UnsupportedFormat,
     /// Width or height is zero.
@@ -153,7 +154,7 @@ pub enum ImageError {
     /// Width times height is over the limit.
     #[error("image has too many pixels")]
     TooManyPixels,
-    /// Truncated, damaged, or against its own header.
+    /// Truncated, damaged, or inconsistent with its header.
     #[error("image is corrupt")]
     Corrupt,
 }
@@ -172,14 +173,14 @@ impl ImageError {
     }
 }
 
-/// Why an image was not run.
+/// Why an image was not encoded.
 #[derive(Debug, Clone, Error)]
 pub enum EncodeError {
     /// The model failed.
     #[error(transparent)]
     Model(Arc<ModelError>),
-    /// Its thread is gone.
-    #[error("the encoder's thread stopped unexpectedly; its panic message stands above")]
+    /// The encoder's thread has stopped.
+    #[error("the encoder's thread stopped unexpectedly; see the panic message above")]
     Gone,
 }
 
@@ -242,10 +243,10 @@ pub enum ModelError {
     },
 }
 
-/// Why there is no backend.
+/// Why a backend is not available.
 #[derive(Debug, Error)]
 pub enum RuntimeError {
-    /// No library is known.
+    /// No library was found.
     #[error(
         "embedding provider {} needs the ONNX Runtime library, and none was found: set embedding.runtime or \
          {} to the path of libonnxruntime, or install the Python package {}, or use provider tract",
@@ -255,7 +256,7 @@ pub enum RuntimeError {
         /// As configured.
         provider: Provider,
     },
-    /// A library is there and does not serve.
+    /// The library can't be used.
     #[error("can't load ONNX Runtime from {}: {message}", .path.display())]
     Load {
         /// The library.
@@ -276,15 +277,15 @@ pub enum RuntimeError {
         /// What it said.
         message: String,
     },
-    /// Another backend was chosen before.
-    #[error("this process computes embeddings with {running} already and can't change to {wanted}")]
+    /// Another backend is running.
+    #[error("this process already computes embeddings with {running} and can't change to {wanted}")]
     Started {
         /// What was chosen first.
         running: String,
         /// What was asked for.
         wanted: String,
     },
-    /// The built-in backend does not start.
+    /// The built-in backend can't start.
     #[error("can't start the built-in backend: {0}")]
     Tract(String),
 }
@@ -293,21 +294,21 @@ fn package(provider: Provider) -> &'static str {
     if provider == Provider::Cuda { "onnxruntime-gpu" } else { "onnxruntime" }
 }
 
-/// Why vectors can't be had.
+/// Why vectors are not available.
 #[derive(Debug, Error)]
 pub enum EmbedError {
-    /// A key of the configuration, or a file that it names, is wrong.
+    /// A configuration key, or the file that it names, is wrong.
     #[error("{key}: {message}")]
     Value {
         /// The key.
         key: &'static str,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what to write.
         message: String,
     },
-    /// What may be fetched is wrong.
+    /// The settings of fetching are wrong.
     #[error(transparent)]
     Fetch(#[from] FetchConfigError),
-    /// The runtime can't be had.
+    /// The backend is not available.
     #[error("embedding.provider: {0}")]
     Runtime(#[from] RuntimeError),
     /// The model can't be loaded or fails.
@@ -316,16 +317,16 @@ pub enum EmbedError {
     /// The model failed while it ran.
     #[error("embedding.model: {0}")]
     Encode(#[from] EncodeError),
-    /// Something needs a model and none is configured.
-    #[error("embedding.model is not set: name the ONNX file of an image encoder")]
+    /// A model is needed and none is configured.
+    #[error("embedding.model is not set; set it to the ONNX file of an image encoder")]
     NoModel,
-    /// No thread.
+    /// The system can't start a thread.
     #[error("can't start the encoder's thread: {0}")]
     Thread(std::io::Error),
-    /// Vectors of unlike models are never compared.
+    /// Vectors of different models can't be compared.
     #[error(
-        "the recorded vectors were made by the model {found}, this job's are made by {wanted}: vectors of different models can't be \
-         compared; configure the same model and preprocessing, or leave embedding.recorded out"
+        "the recorded vectors are from model {found}, this job's are from {wanted}: vectors of different models can't be \
+         compared; configure the same model and preprocessing, or remove embedding.recorded"
     )]
     OtherModel {
         /// The model of the table.
@@ -333,7 +334,7 @@ pub enum EmbedError {
         /// The job's.
         wanted: String,
     },
-    /// A table of vectors can't be read.
+    /// The table of recorded vectors can't be read.
     #[error("recorded vectors: {0}")]
     Table(#[from] PaneFileError),
     /// The storage failed.

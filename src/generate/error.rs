@@ -1,9 +1,9 @@
-//! Why traffic can't be generated: a setting that is out of range, or an incident that is wrong.
+//! Why traffic can't be generated: a setting out of range, or an invalid incident.
 
 use super::names::{DIMENSIONS, KINDS};
 use chrono::{DateTime, Utc};
 
-/// Why a run can't be prepared.
+/// Why a generator can't be created.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GenerateError {
     /// A setting is out of its range.
@@ -13,28 +13,28 @@ pub enum GenerateError {
         setting: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// The valid values.
         expected: &'static str,
     },
-    /// An incident is wrong in itself.
+    /// An invalid incident.
     #[error(transparent)]
     Incident(IncidentError),
-    /// An incident's segment names a value that no event has.
+    /// An incident's segment has a value that no event has.
     #[error("no generated event has {dimension}={value}: the values are {valid}")]
     NoSuchValue {
         /// The dimension.
         dimension: &'static str,
         /// The value, as given.
         value: String,
-        /// The values that there are.
+        /// The possible values.
         valid: String,
     },
     /// An incident's segment combines values that no event has together.
-    #[error("no generated event is of {0}: these values never come together")]
+    #[error("no generated event is of {0}: these values never occur together")]
     NoSuchSegment(String),
-    /// An incident lies outside the traffic.
+    /// An incident is outside the time of the traffic.
     #[error(
-        "incident {incident} lies outside the traffic, which is from {from} to {to}: move it, or change --start and --days"
+        "incident {incident} is outside the traffic, which lasts from {from} to {to}: move it, or change --start and --days"
     )]
     OutsideTraffic {
         /// The incident.
@@ -46,7 +46,7 @@ pub enum GenerateError {
     },
 }
 
-/// Why the text of an incident was refused.
+/// Why the text of an incident is invalid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum IncidentError {
     /// Fewer parts than kind, segment and start.
@@ -59,10 +59,10 @@ pub enum IncidentError {
     #[error("unknown incident kind `{0}`: the kinds are {kinds}", kinds = KINDS.join(", "))]
     UnknownKind(String),
     /// The segment is neither `all` nor `dimension=value`.
-    #[error("segment `{0}` is not understood: expected all, or dimension=value with a dimension of {dims}", dims = DIMENSIONS.map(|d| d.name()).join(", "))]
+    #[error("segment `{0}` is invalid: expected all, or dimension=value with a dimension of {dims}", dims = DIMENSIONS.map(|d| d.name()).join(", "))]
     Segment(String),
-    /// A time can't be read.
-    #[error("time `{0}` is not understood: expected RFC 3339, as in 2026-01-12T06:00:00Z, or a date")]
+    /// An invalid time.
+    #[error("time `{0}` is invalid: expected RFC 3339, as in 2026-01-12T06:00:00Z, or a date")]
     Time(String),
     /// The end is not after the start.
     #[error("incident ends at {end}, which is not after its start {start}")]
@@ -89,7 +89,7 @@ pub enum IncidentError {
         key: &'static str,
         /// Its value, as given.
         value: String,
-        /// What it may be.
+        /// The valid values.
         expected: &'static str,
     },
 }

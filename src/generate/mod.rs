@@ -1,16 +1,16 @@
-//! The seeded generator of reference events: a simulated text-to-image service with chosen incidents.
+//! The seeded generator of events: simulates a text-to-image service with chosen incidents.
 //!
-//! Pure: no clock, no I/O; the same [`Settings`] give the same bytes. Sessions arrive with a daily and weekly rhythm per
-//! region, re-roll and edit their prompts, and keep their user, tenant and model. [`Incident`]s change what they name, in
-//! their segment and time, and nothing else; [`labels`] says what was injected.
+//! Pure: no clock, no I/O. The same [`GeneratorSettings`] give the same bytes. Sessions arrive with
+//! a daily and weekly rhythm per region, re-roll and edit their prompts, and keep their user,
+//! tenant and model. An [`Incident`] changes its segment during its time, and nothing else;
+//! [`labels`] describes what was injected.
 //!
 //! ```
-//! use driftglass::generate::{Generator, Settings};
+//! use driftglass::generate::{Generator, GeneratorSettings};
 //!
-//! let settings = Settings { duration: chrono::Duration::hours(1), ..Settings::default() };
-//! let mut generator = Generator::new(settings)?;
-//! let mut message = Vec::new();
-//! while let Some(event) = generator.next_into(&mut message) {
+//! let settings = GeneratorSettings { duration: chrono::Duration::hours(1),
+//! ..GeneratorSettings::default() }; let mut generator = Generator::new(settings)?; let mut message
+//! = Vec::new(); while let Some(event) = generator.next_into(&mut message) {
 //!     assert!(message.starts_with(b"{") && event.time_us > 0);
 //! }
 //! # Ok::<(), driftglass::generate::GenerateError>(())
@@ -37,10 +37,10 @@ mod schema_tests;
 mod tests;
 
 pub use error::{GenerateError, IncidentError};
-pub use generator::{Counts, Generated, Generator, Kind};
-pub use incident::{Incident, IncidentKind, Segment};
+pub use generator::{Generated, Generator, MessageCounts, MessageKind};
+pub use incident::{Incident, IncidentKind, IncidentSegment};
 pub use labels::labels;
-pub use message::{IMAGES, Malformed, Stage};
+pub use message::{GeneratedStage, IMAGES, Malformed};
 pub use names::Dimension;
-pub use settings::Settings;
+pub use settings::GeneratorSettings;
 pub use vocabulary::STYLES;

@@ -1,39 +1,42 @@
-//! What to generate, and the checks of it.
+//! The settings of a generator, with checks.
 
 use super::error::GenerateError;
 use super::incident::Incident;
 use super::session::mean_requests;
 use chrono::{DateTime, Duration, Utc};
 
-/// What to generate. The default: two weeks from Monday, 5 January 2026, 100,000 events a day, six tenants, no incidents.
+/// What to generate. The default: two weeks from Monday, 5 January 2026, 100,000 events a day, six
+/// tenants, no incidents.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct GeneratorSettings {
     /// Seeds every draw.
     pub seed: u64,
-    /// Time of the first event at the earliest.
+    /// Start of the traffic.
     pub start: DateTime<Utc>,
     /// How long the traffic lasts.
     pub duration: Duration,
-    /// Messages a day on the average of a week, all stages together.
+    /// Messages per day, averaged over a week, all stages together.
     pub events_per_day: f64,
-    /// How many tenants: aurora, birch, cobalt, dune, ember, fjord, then tenant-07 and so on, the first with most traffic.
+    /// Number of tenants: aurora, birch, cobalt, dune, ember, fjord, then tenant-07 and so on. The
+    /// first have the most traffic.
     pub tenants: usize,
-    /// What goes wrong.
+    /// The incidents to inject.
     pub incidents: Vec<Incident>,
     /// Share of messages that are malformed, 0 to 1.
     pub bad_share: f64,
-    /// Share of users who have opted out (`consent.opt_out`), 0 to 1.
+    /// Share of users who opted out (`consent.opt_out`), 0 to 1.
     pub opt_out_share: f64,
-    /// Whether each request has an `ingest` and a `deliver` event too; then the prompt is on `generate` only, the outcome on
-    /// `deliver` only.
+    /// Whether each request also has an `ingest` and a `deliver` event. Then only `generate` has
+    /// the prompt, and only `deliver` the outcome.
     pub stages: bool,
-    /// Events say a time up to this much earlier than their place in the stream; zero: in order.
+    /// Maximum time by which events are out of order; zero: in order.
     pub jitter: Duration,
-    /// Whether `artifacts.image_uri` names an image, of [`super::IMAGES`] in each style. The demo draws them; elsewhere they don't exist.
+    /// Whether to set `artifacts.image_uri`, to one of [`super::IMAGES`] images per style. Only the
+    /// demo creates these images.
     pub image_uris: bool,
 }
 
-impl Default for Settings {
+impl Default for GeneratorSettings {
     fn default() -> Self {
         Self {
             seed: 1,
@@ -52,7 +55,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl GeneratorSettings {
     pub(super) fn check(&self) -> Result<(), GenerateError> {
         let ensure = |holds: bool, setting, value: String, expected| {
             if holds { Ok(()) } else { Err(GenerateError::Setting { setting, value, expected }) }
@@ -78,7 +81,7 @@ impl Settings {
         ensure(gentle, "jitter", self.jitter.to_string(), "a duration from 0 to 1 hour")
     }
 
-    /// Refuses incidents that no event of this traffic can show.
+    /// Refuses incidents outside the time of the traffic.
     pub(super) fn check_times(&self) -> Result<(), GenerateError> {
         let end = self.start + self.duration;
         let outside = |i: &&Incident| i.start >= end || i.end.is_some_and(|e| e <= self.start);
@@ -92,7 +95,7 @@ impl Settings {
         }
     }
 
-    /// Sessions per day that the message rate takes.
+    /// Sessions per day for the message rate.
     pub(super) fn sessions_per_day(&self) -> f64 {
         let stages = if self.stages { 3.0 } else { 1.0 };
         self.events_per_day / stages / mean_requests()

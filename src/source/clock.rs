@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A monotonic clock; injected so that tests need not wait.
+/// A monotonic clock, injected so that tests don't have to wait.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Instant + Send + Sync>);
+pub struct MonotonicClock(Arc<dyn Fn() -> Instant + Send + Sync>);
 
-impl Clock {
-    /// A clock that asks `now`.
+impl MonotonicClock {
+    /// A clock that calls `now`.
     pub fn new(now: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -27,8 +27,8 @@ impl Clock {
     }
 }
 
-impl fmt::Debug for Clock {
+impl fmt::Debug for MonotonicClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
+        f.write_str("MonotonicClock")
     }
 }

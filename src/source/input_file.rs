@@ -1,4 +1,4 @@
-//! An input file: its name, where it lies and what it holds.
+//! An input file: its name, location and format.
 
 use super::times;
 use object_store::ObjectStore;
@@ -6,21 +6,21 @@ use object_store::path::Path as ObjectPath;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a file holds: by its suffix until its first bytes are read.
+/// The format of a file: by its suffix until its first bytes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum InputFormat {
     /// JSON lines.
     Jsonl,
-    /// JSON lines in gzip, of any number of members.
+    /// JSON lines in gzip, with any number of members.
     JsonlGzip,
-    /// JSON lines in zstd, of any number of frames.
+    /// JSON lines in zstd, with any number of frames.
     JsonlZstd,
     /// An archive of events in Parquet.
     Archive,
 }
 
-impl Format {
-    /// The format that a name's suffix tells.
+impl InputFormat {
+    /// The format by the suffix of a name.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
@@ -36,9 +36,9 @@ impl Format {
     }
 }
 
-/// Where a file lies.
+/// Where a file is.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum FileLocation {
     /// Standard input.
     Stdin,
     /// On this machine.
@@ -55,48 +55,48 @@ pub enum Place {
 /// One input.
 #[derive(Debug, Clone)]
 pub struct InputFile {
-    /// As people know it.
+    /// Its name in messages.
     pub name: String,
-    /// Where it lies.
-    pub place: Place,
-    /// Bytes as stored, where known.
+    /// Where it is.
+    pub place: FileLocation,
+    /// Stored size in bytes, if known.
     pub size: Option<u64>,
-    /// What it holds.
-    pub format: Format,
-    /// What an object store says of its content's version.
+    /// Its format.
+    pub format: InputFormat,
+    /// The version of its content, as the object store reports it.
     pub version: Option<String>,
-    /// What its beginning tells, once it was looked at.
-    pub head: Option<Arc<Head>>,
-    /// Its name with links and `..` resolved, by which it is known whatever it is called on the
+    /// What its first bytes show, once they were read.
+    pub head: Option<Arc<FileHead>>,
+    /// Its name with links and `..` resolved, which identifies it however it is written on the
     /// command line.
     pub canonical: String,
 }
 
 impl InputFile {
-    /// An input of which nothing more is known.
+    /// An input that was not read yet.
     #[must_use]
-    pub fn new(name: String, place: Place, size: Option<u64>, format: Format) -> Self {
+    pub fn new(name: String, place: FileLocation, size: Option<u64>, format: InputFormat) -> Self {
         let canonical = match &place {
-            Place::Local(path) => path.canonicalize().ok().map(|p| p.display().to_string()),
-            Place::Stdin | Place::Object { .. } => None,
+            FileLocation::Local(path) => path.canonicalize().ok().map(|p| p.display().to_string()),
+            FileLocation::Stdin | FileLocation::Object { .. } => None,
         };
         let canonical = canonical.unwrap_or_else(|| name.clone());
         Self { name, place, size, format, version: None, head: None, canonical }
     }
 
-    /// When its events begin, as far as its beginning tells.
+    /// Time of its first event, as far as its first bytes show.
     #[must_use]
     pub fn first(&self) -> Option<i64> {
         self.head.as_ref()?.first()
     }
 
-    /// Whether it can be read only once, from its beginning: standard input, a pipe.
+    /// Whether it can be read only once, from the start: standard input, a pipe.
     #[must_use]
     pub fn is_stream(&self) -> bool {
         match self.place {
-            Place::Stdin => true,
-            Place::Local(_) => self.size.is_none(),
-            Place::Object { .. } => false,
+            FileLocation::Stdin => true,
+            FileLocation::Local(_) => self.size.is_none(),
+            FileLocation::Object { .. } => false,
         }
     }
 }
@@ -110,17 +110,17 @@ pub enum Inputs {
     Archive(Vec<InputFile>),
 }
 
-/// What the beginning of a file tells.
+/// What the first bytes of a file show.
 #[derive(Debug, Clone)]
-pub struct Head {
-    /// What it holds, by its content.
-    pub format: Format,
+pub struct FileHead {
+    /// Its format, by its content.
+    pub format: InputFormat,
     /// Times of its first events.
     pub(super) times: Vec<i64>,
 }
 
-impl Head {
-    /// When the events begin.
+impl FileHead {
+    /// Time of the first event.
     #[must_use]
     pub fn first(&self) -> Option<i64> {
         times::range(&self.times).map(|r| r.0)

@@ -1,43 +1,44 @@
-//! What a source promises to whoever polls it, and what it asks of whoever keeps the positions.
+//! The contract between a source, the thread that polls it, and the keeper of positions.
 
 use super::error::{PositionError, SourceError};
 use super::records::{Chunk, Offset, PartitionId};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a call of [`Source::poll`] found.
+/// The result of [`Source::poll`].
 #[derive(Debug)]
 pub enum Polled {
     /// Records.
     Chunk(Chunk),
-    /// The partition is read to its end and was quiet for the idle time. Said once, and again only after new records.
+    /// The partition is read to its end and had no records for the idle time. Reported once, and
+    /// again only after new records.
     Idle(PartitionId),
-    /// The partition's input is over.
+    /// The partition's input is read to its end.
     Ended(PartitionId),
     /// Nothing within the time allowed.
     Nothing,
-    /// Offsets that can't be read any more: retention took them, or the topic lost them. Reading goes on at `to`; where that is
-    /// before `from` the log is a new one, whose offsets begin again.
+    /// Offsets that can't be read any more, because of retention or data loss. Reading continues at
+    /// `to`. If that is before `from`, the log is a new one whose offsets start again.
     Gap {
         /// The partition.
         partition: PartitionId,
-        /// The first offset that was wanted.
+        /// The first offset that is missing.
         from: Offset,
-        /// The offset at which reading goes on.
+        /// The offset at which reading continues.
         to: Offset,
     },
-    /// What comes next of a partition is in the log of this id, said when reading begins and before
-    /// anything of it.
+    /// The log that the partition's next records are from. Reported when reading starts, before any
+    /// record of it.
     Log {
         /// The partition.
         partition: PartitionId,
-        /// What tells the topic from another of its name before or after it, where the brokers say
-        /// it.
+        /// Distinguishes the topic from earlier or later topics of the same name, if the brokers
+        /// know ids.
         id: Option<Arc<str>>,
-        /// Where reading begins, should this be another log than that of the position.
+        /// Where reading starts if this is not the log of the position.
         begins: Option<Offset>,
     },
-    /// All inputs have ended; nothing comes any more.
+    /// All inputs are read to their end.
     Finished,
 }
 
@@ -62,40 +63,40 @@ impl Polled {
     }
 }
 
-/// Knows where to go on in each partition.
+/// Knows the position of each partition.
 pub trait Positions: Send + Sync {
-    /// The offset of the first record wanted; `None`: from the beginning. Called when a partition is assigned, before its first
-    /// record is read; may do I/O.
+    /// The first offset to read; `None`: from the beginning. Called when a partition is assigned,
+    /// before its first record is read. May do I/O.
     ///
     /// # Errors
-    /// When the place can't be told; the source then fails rather than guess.
+    /// When the position is unknown. The source then fails or waits, and never guesses.
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError>;
 
-    /// The id of the log that the position last told is in, where it is known.
+    /// The id of the log of the position that was last returned, if known.
     fn log(&self, _partition: PartitionId) -> Option<Arc<str>> {
         None
     }
 
-    /// Whether the record before the position last told, which `look` fetches if it is still there,
-    /// is the one that was read. Asked where ids don't tell whether the log is still the same.
+    /// Whether the record before the last returned position is the one that was read. `look`
+    /// fetches it, if it still exists. Used to recognise the log if its id is unknown.
     fn is_last_read(&self, _partition: PartitionId, _look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
         true
     }
 
-    /// The partition belongs to somebody else from here on, unless its position is asked for again. Called in one order with
-    /// [`Positions::position`], by the same thread.
-    fn let_go(&self, _partition: PartitionId) {}
+    /// The partition is revoked: another process owns it now, unless its position is asked for
+    /// again. Called in order with [`Positions::position`], by the same thread.
+    fn release(&self, _partition: PartitionId) {}
 }
 
-/// What came of reading a partition anew.
+/// The result of [`Source::restart`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
-    /// It is read from where [`Positions`] says, as soon as that can be told.
-    Reading,
-    /// It is assigned to somebody else.
-    NotMine,
-    /// This source reads everything once.
-    Never,
+pub enum RestartOutcome {
+    /// It is read from the position that [`Positions`] returns, as soon as that is known.
+    Restarted,
+    /// It is assigned to another process.
+    NotAssigned,
+    /// This source reads everything only once.
+    Unsupported,
 }
 
 /// Every partition from its beginning.
@@ -108,72 +109,73 @@ impl Positions for FromBeginning {
     }
 }
 
-/// Partitions of records. Polled by one dedicated thread outside any async runtime, since it may block on I/O.
+/// Partitions of records. Polled by one dedicated thread outside any async runtime, since polling
+/// may block on I/O.
 pub trait Source: Send {
-    /// All partitions that exist, not only those read here.
+    /// All partitions that exist, not only those that this process reads.
     fn partitions(&self) -> Vec<PartitionId>;
 
-    /// The next thing that happens; waits up to `timeout` (files don't wait, and may take as long as one read takes).
+    /// The next event; waits up to `timeout`. Files don't wait, but may take as long as one read.
     ///
     /// # Errors
-    /// When the input can't be read on. Passing troubles of a broker are no errors: they are logged and waited out.
+    /// When the input can't be read any further. Transient broker errors are logged and retried
+    /// instead.
     fn poll(&mut self, timeout: Duration) -> Result<Polled, SourceError>;
 
-    /// Holds a partition back; polling goes on for the others, and must, to stay in a consumer group.
+    /// Pauses a partition. Polling must continue for the others, to stay in the consumer group.
     ///
     /// # Errors
     /// When the client refuses.
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError>;
 
-    /// Lets a partition go on where it was paused.
+    /// Resumes a paused partition.
     ///
     /// # Errors
     /// When the client refuses.
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError>;
 
-    /// Drops what is in hand of a partition and reads it from where [`Positions`] says, which are asked anew: its results turned out to
-    /// belong to another process while the group still assigns the partition to this one.
+    /// Drops what was gathered of a partition, asks [`Positions`] again and reads from there. For a
+    /// partition whose results another process has claimed, while the group still assigns it here.
     ///
     /// # Errors
     /// When the client refuses.
-    fn again(&mut self, _partition: PartitionId) -> Result<Again, SourceError> {
-        Ok(Again::Never)
+    fn restart(&mut self, _partition: PartitionId) -> Result<RestartOutcome, SourceError> {
+        Ok(RestartOutcome::Unsupported)
     }
 
-    /// Whether more may come another time of what it says has ended.
-    fn goes_on(&self) -> bool {
+    /// Whether a partition that has ended may have more records at a later start.
+    fn may_continue(&self) -> bool {
         false
     }
 
-    /// Partitions of which records are still to come, where that is known. Told once positions were
-    /// asked for.
+    /// Partitions with unread records, if known. Valid once positions were asked for.
     fn unread(&self) -> Vec<PartitionId> {
         Vec::new()
     }
 
-    /// Troubles of the input that passed, or are expected to, so far.
+    /// Number of transient errors so far.
     fn troubles(&self) -> u64 {
         0
     }
 
-    /// Bytes of all inputs as they are stored, where that is known; for a progress bar.
+    /// Stored size of all inputs in bytes, if known; for a progress bar.
     fn total_bytes(&self) -> Option<u64> {
         None
     }
 
-    /// Bytes read so far, in the measure of [`Source::total_bytes`].
+    /// Bytes read so far, in the unit of [`Source::total_bytes`].
     fn read_bytes(&self) -> u64 {
         0
     }
 
-    /// Records between here and the end of the partitions read here, where that is known.
+    /// Number of unread records in the partitions of this process, if known.
     fn lag(&self) -> Option<u64> {
         None
     }
 
-    /// Tells Kafka how far a partition is done, for lag tools only: recovery never reads it.
+    /// Writes Kafka's own offset of a partition, for lag tools only: recovery never reads it.
     fn commit_hint(&mut self, _partition: PartitionId, _next: Offset) {}
 
-    /// Takes back a chunk's buffer, so that the next one needs no allocation.
+    /// Returns a chunk's buffer for reuse.
     fn recycle(&mut self, _buffer: Vec<u8>) {}
 }

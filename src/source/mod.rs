@@ -1,7 +1,9 @@
-//! Where events come from: Kafka, JSONL files and archives behind one trait, each partition's records in offset order.
+//! Sources of events: Kafka, JSONL files and archives behind one trait, [`Source`]. Each returns a
+//! partition's records in offset order.
 //!
-//! A source never decides what an event means. It hands out chunks of raw messages (or rows of an archive) with their offsets,
-//! says when a partition is read to its end, and starts where [`Positions`] says, so that whoever keeps the state also keeps the place.
+//! A source never interprets events. It returns chunks of raw messages (or rows of an archive) with
+//! their offsets, reports when a partition is read to its end, and starts where [`Positions`] says,
+//! so that the owner of the state also owns the position.
 
 mod buffer;
 mod bytes;
@@ -10,6 +12,7 @@ mod clock;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;
+mod file_partitions;
 pub mod input;
 pub mod input_file;
 mod interface;
@@ -24,15 +27,17 @@ pub mod survey;
 mod time_range;
 mod times;
 
-pub use buffer::{MessageBuffer, Spare};
-pub use claims::{Claimed, Owning};
-pub use clock::Clock;
+pub use buffer::{BufferPool, MessageBuffer};
+pub use claims::{ClaimQueue, OwnershipChange};
+pub use clock::MonotonicClock;
 pub use error::{PositionError, SourceError};
 pub use input::resolve;
 pub use input_file::{InputFile, Inputs};
-pub use interface::{Again, FromBeginning, Polled, Positions, Source};
+pub use interface::{FromBeginning, Polled, Positions, RestartOutcome, Source};
 pub use jsonl::JsonlSource;
 pub use kafka::{KafkaOptions, KafkaSource};
 pub use parquet::ParquetSource;
-pub use records::{CHUNK_BYTES, CHUNK_MESSAGES, Chunk, Offset, PartitionId, Payload, RecordTime, Span};
+pub use records::{
+    CHUNK_BYTES, CHUNK_MESSAGES, Chunk, MessageSpan, Offset, PartitionId, Payload, RecordTime,
+};
 pub use time_range::TimeRange;

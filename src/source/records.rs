@@ -1,4 +1,4 @@
-//! What a source hands out: partitions, offsets, and chunks of records.
+//! What a source returns: chunks of records, with their partitions and offsets.
 
 use arrow::array::RecordBatch;
 use std::fmt;
@@ -19,7 +19,7 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// A place in a partition: a record's offset, or where to go on, one past the last record.
+/// A position in a partition: a record's offset, or the next offset to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub i64);
 
@@ -31,19 +31,19 @@ impl fmt::Display for Offset {
 
 /// One message within a chunk's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// Its offset in the partition; for JSONL the line's number over the partition's files, from 0.
+pub struct MessageSpan {
+    /// Its offset in the partition; for JSONL the line number over all files of the partition, from
+    /// 0.
     pub offset: i64,
-    /// Where it begins in the buffer.
+    /// Its first byte in the buffer.
     pub start: u32,
-    /// Where it ends in the buffer.
+    /// The byte after it in the buffer.
     pub end: u32,
     /// The record's own time (for Kafka usually the producer's clock), microseconds since 1970.
     pub record_time_us: Option<i64>,
-    /// Whether that is when the broker took it, by the broker's own clock.
+    /// Whether the broker set this time when it appended the record.
     pub appended: bool,
-    /// Whether it has no value at all: it says that the record of its key is deleted, and is no
-    /// message.
+    /// Whether it has no value. It then marks its key as deleted, and is not a message.
     pub tombstone: bool,
 }
 
@@ -52,19 +52,20 @@ pub struct Span {
 pub struct RecordTime {
     /// Microseconds since 1970.
     pub us: Option<i64>,
-    /// Whether that is when the broker took it, by the broker's own clock.
+    /// Whether the broker set this time when it appended the record.
     pub appended: bool,
 }
 
-/// What a chunk holds. Offsets ascend; they may have holes (compaction, transactions, blank lines).
+/// The records of a chunk. Offsets ascend, possibly with gaps (compaction, transactions, blank
+/// lines).
 #[derive(Debug)]
 pub enum Payload {
-    /// Messages as they came.
+    /// Raw messages.
     Messages {
-        /// All of them, one after the other, possibly with bytes between them.
+        /// Their bytes in order, possibly with other bytes between them.
         buffer: Vec<u8>,
-        /// Where each stands.
-        spans: Vec<Span>,
+        /// The position of each.
+        spans: Vec<MessageSpan>,
     },
     /// Rows of an archive; [`crate::event::archive::ArchiveReader`] reads them.
     Archive(RecordBatch),
@@ -77,7 +78,7 @@ pub struct Chunk {
     pub partition: PartitionId,
     /// The records.
     pub payload: Payload,
-    /// Bytes that the records take, for queues bounded by bytes.
+    /// Size of the records in bytes, for queues bounded by bytes.
     pub bytes: usize,
 }
 
@@ -91,7 +92,7 @@ impl Chunk {
         }
     }
 
-    /// Whether it holds no record; a source never hands out such a chunk.
+    /// Whether it has no records; a source never returns such a chunk.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,12 +1,12 @@
-//! The event times that a command asks for.
+//! A range of event times, as `--from` and `--to` select it.
 
-/// A stretch of event time, half open, microseconds since 1970: `--from` and `--to`. Archives are filtered by their source; of
-/// JSONL and Kafka whoever decodes leaves out the events outside.
+/// A half-open range of event time in microseconds since 1970: `--from` and `--to`. The source of
+/// archives filters by it; for JSONL and Kafka the decoder does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeRange {
-    /// The first time within.
+    /// Start, inclusive.
     pub from: i64,
-    /// The first time after it.
+    /// End, exclusive.
     pub to: i64,
 }
 
@@ -14,13 +14,13 @@ impl TimeRange {
     /// All of time.
     pub const ALL: Self = Self { from: i64::MIN, to: i64::MAX };
 
-    /// Whether a time lies within.
+    /// Whether a time is in the range.
     #[must_use]
     pub fn contains(&self, time_us: i64) -> bool {
         self.from <= time_us && time_us < self.to
     }
 
-    /// Whether any of the times `min..=max` lies within.
+    /// Whether any of the times `min..=max` is in the range.
     #[must_use]
     pub fn touches(&self, min: i64, max: i64) -> bool {
         self.from <= max && min < self.to

@@ -5,7 +5,7 @@ use crate::config::features::builtin;
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Enricher, IdHasher, Plan};
 use crate::event::decode;
-use crate::generate::{Generator, Settings};
+use crate::generate::{Generator, GeneratorSettings};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 
@@ -25,8 +25,11 @@ static MADE: LazyLock<Made> = LazyLock::new(|| {
         hidden: crate::event::NameFields::default(),
         vectors: None,
     });
-    let settings =
-        Settings { duration: chrono::Duration::hours(1), events_per_day: 20_000.0, ..Settings::default() };
+    let settings = GeneratorSettings {
+        duration: chrono::Duration::hours(1),
+        events_per_day: 20_000.0,
+        ..GeneratorSettings::default()
+    };
     let mut generator = Generator::new(settings).unwrap();
     let (mut message, mut batch) = (Vec::new(), Batch::default());
     let mut enricher = Enricher::new(Arc::clone(&plan));

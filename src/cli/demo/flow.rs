@@ -268,7 +268,7 @@ impl<S: Source> Source for Ending<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Span;
+    use crate::source::MessageSpan;
 
     const KB: u64 = 1_000;
 
@@ -347,8 +347,8 @@ mod tests {
     }
 
     fn chunk(partition: i32, offsets: std::ops::Range<i64>) -> Polled {
-        let spans: Vec<Span> = offsets
-            .map(|offset| Span {
+        let spans: Vec<MessageSpan> = offsets
+            .map(|offset| MessageSpan {
                 offset,
                 start: 0,
                 end: 10,

@@ -1,4 +1,4 @@
-//! What brokers say of a topic as a whole.
+//! The partitions of a topic.
 
 use crate::source::error::SourceError;
 use crate::source::records::PartitionId;
@@ -6,7 +6,7 @@ use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use std::time::Duration;
 
-/// The partitions of a topic; `complaint` is what the client said last, for the error.
+/// The partitions of a topic. `complaint` returns the client's last message, for the error.
 pub fn partitions_of<C: ConsumerContext, T: Consumer<C>>(
     consumer: &T,
     brokers: &str,

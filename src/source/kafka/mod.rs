@@ -1,5 +1,5 @@
-//! Kafka: a consumer group's share of a topic, polled by whoever calls [`super::Source::poll`], started where
-//! [`super::Positions`] says.
+//! Reads a topic as a member of a consumer group, from the positions that [`super::Positions`]
+//! returns.
 
 mod config;
 mod context;
@@ -20,5 +20,5 @@ mod trouble_tests;
 pub use config::client_config;
 pub use drain::{DrainStats, drain};
 pub use options::KafkaOptions;
-pub use probe::{Probed, probe};
+pub use probe::{TopicProbe, probe};
 pub use source::KafkaSource;

@@ -1,13 +1,14 @@
-//! Kafka: a consumer group's share of a topic, polled by whoever calls [`Source::poll`], started where [`Positions`] says.
+//! The Kafka source: reads the partitions that the consumer group assigns to this process, from the
+//! positions that [`Positions`] returns.
 
 use super::config::{client_config, creation_error};
-use super::context::{Assigned, Change, Context};
+use super::context::{AssignmentChange, ClientCallbacks, PartitionStart};
 use super::metadata::partitions_of;
 use super::options::KafkaOptions;
-use super::partition::Part;
-use crate::source::buffer::Spare;
+use super::partition::AssignedPartition;
+use crate::source::buffer::BufferPool;
 use crate::source::error::SourceError;
-use crate::source::interface::{Again, Polled, Positions, Source};
+use crate::source::interface::{Polled, Positions, RestartOutcome, Source};
 use crate::source::records::{CHUNK_MESSAGES, Offset, PartitionId, RecordTime};
 use rdkafka::Message;
 use rdkafka::consumer::{CommitMode, Consumer, RebalanceProtocol};
@@ -18,38 +19,38 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Messages gathered in one call, over all partitions.
+/// Maximum number of messages per poll, over all partitions.
 const MESSAGES_PER_POLL: usize = 8 * CHUNK_MESSAGES;
 
-/// Time between two attempts to learn where a partition starts.
-const PLACE_AGAIN: Duration = Duration::from_secs(1);
-/// The client is polled after so long also while chunks wait to be taken.
-pub(super) const SERVE: Duration = Duration::from_secs(1);
+/// Time between two attempts to find a partition's position.
+const RETRY_START: Duration = Duration::from_secs(1);
+/// The client is polled at least this often, even while chunks are waiting.
+pub(super) const MAX_UNPOLLED: Duration = Duration::from_secs(1);
 
-/// Time between two looks at whether the topic is still the same one.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Time between two checks whether the topic was recreated.
+pub(super) const RECHECK: Duration = Duration::from_secs(30);
 
 /// The client under this source.
-pub(super) type Consuming = rdkafka::consumer::BaseConsumer<Context>;
+pub(super) type GroupConsumer = rdkafka::consumer::BaseConsumer<ClientCallbacks>;
 
 /// Reads a topic as a member of a consumer group.
 pub struct KafkaSource {
-    pub(super) consumer: Consuming,
+    pub(super) consumer: GroupConsumer,
     pub(super) options: KafkaOptions,
-    pub(super) parts: BTreeMap<i32, Part>,
+    pub(super) parts: BTreeMap<i32, AssignedPartition>,
     pub(super) ready: VecDeque<Polled>,
-    pub(super) spare: Spare,
-    /// Assigned partitions that wait to be told where they start, and when to ask again.
-    pub(super) unplaced: BTreeMap<i32, Instant>,
+    pub(super) spare: BufferPool,
+    /// Assigned partitions whose position is not known yet, and when to ask again.
+    pub(super) waiting: BTreeMap<i32, Instant>,
     pub(super) positions: Arc<dyn Positions>,
-    /// When it was shut out lately.
-    pub(super) shut_out: VecDeque<Instant>,
+    /// When the brokers fenced this member recently.
+    pub(super) fenced_at: VecDeque<Instant>,
     /// Whether the group has assigned partitions (or none) to this member.
     pub(super) joined: bool,
     /// When the client was last polled.
-    pub(super) served: Instant,
-    /// When to look again whether the topic is still the same one.
-    pub(super) look: Instant,
+    pub(super) last_polled: Instant,
+    /// When to check again whether the topic was recreated.
+    pub(super) next_topic_check: Instant,
 }
 
 impl KafkaSource {
@@ -71,15 +72,15 @@ impl KafkaSource {
         consumer.subscribe(&[&options.topic]).map_err(|e| SourceError::kafka("can't subscribe", e))?;
         Ok(Self {
             consumer,
-            served: options.clock.now(),
-            look: options.clock.now() + LOOK_AGAIN,
+            last_polled: options.clock.now(),
+            next_topic_check: options.clock.now() + RECHECK,
             options,
             parts: BTreeMap::new(),
             ready: VecDeque::new(),
-            spare: Spare::default(),
-            unplaced: BTreeMap::new(),
+            spare: BufferPool::default(),
+            waiting: BTreeMap::new(),
             positions,
-            shut_out: VecDeque::new(),
+            fenced_at: VecDeque::new(),
             joined: false,
         })
     }
@@ -87,13 +88,13 @@ impl KafkaSource {
     pub(super) fn consumer(
         options: &KafkaOptions,
         positions: &Arc<dyn Positions>,
-    ) -> Result<Consuming, SourceError> {
+    ) -> Result<GroupConsumer, SourceError> {
         let config = client_config(&options.brokers, &options.group, &options.properties)?;
-        let context = Context::new(options, Arc::clone(positions));
+        let context = ClientCallbacks::new(options, Arc::clone(positions));
         config.create_with_context(context).map_err(creation_error)
     }
 
-    /// The partitions that the topic has now, asked of the brokers.
+    /// The current partitions of a topic, as the brokers report them.
     ///
     /// # Errors
     /// When no broker answers or the topic does not exist.
@@ -102,14 +103,18 @@ impl KafkaSource {
         partitions_of(&self.consumer, &o.brokers, topic, o.connect_timeout, || None)
     }
 
-    pub(super) fn one(&self, partition: i32, offset: KafkaOffset) -> Result<TopicPartitionList, SourceError> {
+    pub(super) fn partition_list(
+        &self,
+        partition: i32,
+        offset: KafkaOffset,
+    ) -> Result<TopicPartitionList, SourceError> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.options.topic, partition, offset)
             .map_err(|e| SourceError::kafka("can't name a partition", e))?;
         Ok(list)
     }
 
-    /// Takes over what the callbacks noted while the client was polled.
+    /// Applies what the callbacks recorded while the client was polled.
     fn changes(&mut self) -> Result<(), SourceError> {
         let (changes, failed) = {
             let mut shared = self.consumer.context().shared.lock();
@@ -120,30 +125,30 @@ impl KafkaSource {
         }
         for change in changes {
             match change {
-                Change::Assigned(assigned) => {
+                AssignmentChange::Assigned(assigned) => {
                     self.joined = true;
-                    assigned.iter().try_for_each(|a| self.begin(a))?;
+                    assigned.iter().try_for_each(|a| self.start_reading(a))?;
                     self.refresh_partitions();
                 }
-                Change::Unplaced(p) => {
-                    self.unplaced.insert(p.0, self.options.clock.now() + PLACE_AGAIN);
+                AssignmentChange::Waiting(p) => {
+                    self.waiting.insert(p.0, self.options.clock.now() + RETRY_START);
                 }
-                Change::Revoked(gone) => {
-                    // What is still in hand belongs to the next owner.
+                AssignmentChange::Revoked(gone) => {
+                    // Gathered messages belong to the next owner.
                     self.ready.retain(|p| !p.partition().is_some_and(|p| gone.contains(&p)));
                     for p in &gone {
                         self.parts.remove(&p.0);
-                        self.unplaced.remove(&p.0);
+                        self.waiting.remove(&p.0);
                     }
-                    self.joined = !(self.parts.is_empty() && self.unplaced.is_empty());
+                    self.joined = !(self.parts.is_empty() && self.waiting.is_empty());
                 }
             }
         }
         Ok(())
     }
 
-    /// Reading of a partition begins.
-    fn begin(&mut self, a: &Assigned) -> Result<(), SourceError> {
+    /// Starts to read a partition.
+    fn start_reading(&mut self, a: &PartitionStart) -> Result<(), SourceError> {
         if let (Some(from), Some(to)) = (a.gone, a.next) {
             self.ready.push_back(Polled::gap(a.partition, from, to));
         }
@@ -155,49 +160,50 @@ impl KafkaSource {
                 begins,
             });
         }
-        let part = Part::new(a, self.options.until_caught_up, self.options.clock.now());
+        let part = AssignedPartition::new(a, self.options.until_caught_up, self.options.clock.now());
         self.parts.insert(a.partition, part);
-        // The client does not forget a pause when a partition is taken away and comes back.
-        let one = self.one(a.partition, KafkaOffset::Invalid)?;
+        // The client keeps a partition paused across revocation and assignment.
+        let one = self.partition_list(a.partition, KafkaOffset::Invalid)?;
         self.consumer.resume(&one).map_err(|e| SourceError::kafka("can't resume", e))
     }
 
-    /// Asks again where waiting partitions start, and begins to read those that know.
-    fn place(&mut self) -> Result<(), SourceError> {
+    /// Asks again for the positions of waiting partitions, and starts those that have one.
+    fn start_waiting(&mut self) -> Result<(), SourceError> {
         let now = self.options.clock.now();
-        let due: Vec<i32> = self.unplaced.iter().filter(|(_, at)| **at <= now).map(|(p, _)| *p).collect();
+        let due: Vec<i32> = self.waiting.iter().filter(|(_, at)| **at <= now).map(|(p, _)| *p).collect();
         for partition in due {
             let Some(start) = self.consumer.context().start(&self.consumer, partition)? else {
-                self.unplaced.insert(partition, self.options.clock.now() + PLACE_AGAIN);
+                self.waiting.insert(partition, self.options.clock.now() + RETRY_START);
                 continue;
             };
-            self.unplaced.remove(&partition);
-            self.consumer.context().shared.lock().unplaced.remove(&partition);
-            self.begin(&start)?;
+            self.waiting.remove(&partition);
+            self.consumer.context().shared.lock().waiting.remove(&partition);
+            self.start_reading(&start)?;
             match self.consumer.rebalance_protocol() {
                 RebalanceProtocol::Cooperative => {
                     let offset = start.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
-                    let one = self.one(partition, offset)?;
+                    let one = self.partition_list(partition, offset)?;
                     self.consumer
                         .incremental_assign(&one)
-                        .map_err(|e| SourceError::kafka("can't take on a partition", e))?;
+                        .map_err(|e| SourceError::kafka("can't assign a partition", e))?;
                 }
-                RebalanceProtocol::Eager | RebalanceProtocol::None => self.assign_anew()?,
+                RebalanceProtocol::Eager | RebalanceProtocol::None => self.reassign()?,
             }
         }
         Ok(())
     }
 
-    /// An assignment may mean that the topic has grown.
+    /// Updates the partitions of the topic, which may have grown.
     fn refresh_partitions(&self) {
         if let Ok(all) = self.partitions_of(&self.options.topic) {
             self.consumer.context().shared.lock().partitions = all;
         }
     }
 
-    /// Asks the client for messages: the first with patience, then all that wait. Ends early with a full chunk.
+    /// Polls the client: waits for the first message, then takes all that are ready. Ends early
+    /// when a chunk is full.
     fn gather(&mut self, timeout: Duration) -> Result<(), SourceError> {
-        self.served = self.options.clock.now();
+        self.last_polled = self.options.clock.now();
         let mut troubles = Vec::new();
         let mut wait = timeout;
         let mut now = None;
@@ -228,7 +234,7 @@ impl KafkaSource {
         }
         match full {
             Some(partition) => self.hand_out(partition),
-            // Nothing more waits with the client.
+            // The client has no more messages ready.
             None => {
                 self.parts.keys().copied().collect::<Vec<_>>().into_iter().for_each(|p| self.hand_out_due(p))
             }
@@ -236,7 +242,7 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Hands out what was gathered, unless it may still grow.
+    /// Returns the gathered messages, unless they should wait for more.
     pub(super) fn hand_out_due(&mut self, partition: i32) {
         let (now, linger) = (self.options.clock.now(), self.options.linger);
         if self.parts.get(&partition).is_some_and(|p| p.is_due(now, linger)) {
@@ -252,8 +258,8 @@ impl KafkaSource {
         }
     }
 
-    /// Says which partitions have ended or gone idle.
-    fn quiet_ones(&mut self) -> Result<(), SourceError> {
+    /// Reports partitions that have ended or become idle.
+    fn report_quiet(&mut self) -> Result<(), SourceError> {
         let now = self.options.clock.now();
         let (mut ended, mut idle) = (Vec::new(), Vec::new());
         for (&partition, part) in &mut self.parts {
@@ -276,35 +282,35 @@ impl KafkaSource {
             self.ready.push_back(Polled::Idle(PartitionId(partition)));
         }
         for partition in ended {
-            let one = self.one(partition, KafkaOffset::Invalid)?;
+            let one = self.partition_list(partition, KafkaOffset::Invalid)?;
             self.consumer.pause(&one).map_err(|e| SourceError::kafka("can't pause", e))?;
             self.ready.push_back(Polled::Ended(PartitionId(partition)));
         }
         Ok(())
     }
 
-    /// The next thing to say that is not about a paused partition's records.
+    /// The next event that is not of a paused partition.
     fn next_ready(&mut self) -> Option<Polled> {
-        let held = |p: &Polled| match p.partition() {
+        let is_paused = |p: &Polled| match p.partition() {
             Some(id) => self.parts.get(&id.0).is_some_and(|part| part.paused),
             None => false,
         };
-        let at = self.ready.iter().position(|p| !held(p))?;
+        let at = self.ready.iter().position(|p| !is_paused(p))?;
         self.ready.remove(at)
     }
 
     fn finished(&self) -> bool {
         self.options.until_caught_up
             && self.joined
-            && self.unplaced.is_empty()
+            && self.waiting.is_empty()
             && self.ready.is_empty()
             && self.parts.values().all(|p| p.ended)
     }
 }
 
-/// Copies a message out. The partition, when its chunk is full.
+/// Copies a message. Returns the partition if its chunk is full.
 fn take(
-    parts: &mut BTreeMap<i32, Part>,
+    parts: &mut BTreeMap<i32, AssignedPartition>,
     message: &BorrowedMessage<'_>,
     max_message: usize,
     now: Instant,
@@ -325,21 +331,22 @@ impl Source for KafkaSource {
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<Polled, SourceError> {
-        // Chunks of a burst wait here, and may be taken slowly; the client tells of rebalances only when it is polled.
-        let served = self.options.clock.now().duration_since(self.served) < SERVE;
+        // Chunks of a burst wait here for slow workers, but the client reports rebalances only when
+        // polled.
+        let recently_polled = self.options.clock.now().duration_since(self.last_polled) < MAX_UNPOLLED;
         let mut wait = timeout;
         match self.next_ready() {
-            Some(p) if served => return Ok(p),
+            Some(p) if recently_polled => return Ok(p),
             Some(p) => {
                 self.ready.push_front(p);
                 wait = Duration::ZERO;
             }
             None => {}
         }
-        self.place()?;
-        self.look_for_another_topic()?;
+        self.start_waiting()?;
+        self.check_for_recreated_topic()?;
         self.gather(wait)?;
-        self.quiet_ones()?;
+        self.report_quiet()?;
         match self.next_ready() {
             Some(p) => Ok(p),
             None if self.finished() => Ok(Polled::Finished),
@@ -348,7 +355,7 @@ impl Source for KafkaSource {
     }
 
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
-        let one = self.one(partition.0, KafkaOffset::Invalid)?;
+        let one = self.partition_list(partition.0, KafkaOffset::Invalid)?;
         let Some(part) = self.parts.get_mut(&partition.0) else { return Ok(()) };
         if part.paused || part.ended {
             return Ok(());
@@ -358,7 +365,7 @@ impl Source for KafkaSource {
     }
 
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
-        let one = self.one(partition.0, KafkaOffset::Invalid)?;
+        let one = self.partition_list(partition.0, KafkaOffset::Invalid)?;
         let Some(part) = self.parts.get_mut(&partition.0) else { return Ok(()) };
         if !part.paused {
             return Ok(());
@@ -371,24 +378,24 @@ impl Source for KafkaSource {
         }
     }
 
-    fn again(&mut self, partition: PartitionId) -> Result<Again, SourceError> {
+    fn restart(&mut self, partition: PartitionId) -> Result<RestartOutcome, SourceError> {
         if self.parts.remove(&partition.0).is_none() {
-            let waits = self.unplaced.contains_key(&partition.0);
-            return Ok(if waits { Again::Reading } else { Again::NotMine });
+            let waits = self.waiting.contains_key(&partition.0);
+            return Ok(if waits { RestartOutcome::Restarted } else { RestartOutcome::NotAssigned });
         }
         self.ready.retain(|p| p.partition() != Some(partition));
         if matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {
-            let one = self.one(partition.0, KafkaOffset::Invalid)?;
+            let one = self.partition_list(partition.0, KafkaOffset::Invalid)?;
             self.consumer
                 .incremental_unassign(&one)
-                .map_err(|e| SourceError::kafka("can't let go of a partition", e))?;
+                .map_err(|e| SourceError::kafka("can't unassign a partition", e))?;
         }
-        self.consumer.context().shared.lock().unplaced.insert(partition.0);
-        self.unplaced.insert(partition.0, self.options.clock.now());
-        Ok(Again::Reading)
+        self.consumer.context().shared.lock().waiting.insert(partition.0);
+        self.waiting.insert(partition.0, self.options.clock.now());
+        Ok(RestartOutcome::Restarted)
     }
 
-    fn goes_on(&self) -> bool {
+    fn may_continue(&self) -> bool {
         true
     }
 
@@ -406,9 +413,9 @@ impl Source for KafkaSource {
     }
 
     fn commit_hint(&mut self, partition: PartitionId, next: Offset) {
-        let Ok(one) = self.one(partition.0, KafkaOffset::Offset(next.0)) else { return };
+        let Ok(one) = self.partition_list(partition.0, KafkaOffset::Offset(next.0)) else { return };
         if let Err(e) = self.consumer.commit(&one, CommitMode::Async) {
-            tracing::debug!("kafka's own offsets were not written (they serve lag tools only): {e}");
+            tracing::debug!(error = %e, "can't write offsets to kafka; only lag tools use them");
         }
     }
 

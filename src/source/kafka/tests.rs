@@ -1,9 +1,12 @@
-//! The Kafka source against librdkafka's in-process mock cluster: gaps, idleness, rebalances, and errors that say what to do.
+//! The Kafka source against librdkafka's in-process mock cluster: gaps, idleness, rebalances, and
+//! errors that say what to do.
 
-use super::source::{LOOK_AGAIN, SERVE};
+use super::source::{MAX_UNPOLLED, RECHECK};
 use super::*;
-use crate::source::conformance::{At, Record, message, records};
-use crate::source::{Again, Chunk, Clock, FromBeginning, Offset, PartitionId, Payload, Polled};
+use crate::source::conformance::{FixedPositions, Record, message, records};
+use crate::source::{
+    Chunk, FromBeginning, MonotonicClock, Offset, PartitionId, Payload, Polled, RestartOutcome,
+};
 use crate::source::{PositionError, Positions, Source};
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
@@ -116,16 +119,16 @@ impl Positions for Recorder {
         Ok(None)
     }
 
-    fn let_go(&self, partition: PartitionId) {
+    fn release(&self, partition: PartitionId) {
         self.0.lock().push(partition);
     }
 }
 
 /// A clock that stands still until it is set.
-fn standing_clock() -> (Arc<Mutex<Instant>>, Clock) {
+fn standing_clock() -> (Arc<Mutex<Instant>>, MonotonicClock) {
     let time = Arc::new(Mutex::new(Instant::now()));
     let shown = Arc::clone(&time);
-    (time, Clock::new(move || *shown.lock()))
+    (time, MonotonicClock::new(move || *shown.lock()))
 }
 
 /// Polls until `done` has an answer.
@@ -151,7 +154,7 @@ fn a_position_that_is_gone_is_a_gap_and_reading_goes_on_at_the_beginning() {
     cluster.produce(&crate::source::conformance::reference(1, 10));
     // The mock drops the oldest of a partition beyond 5 MiB.
     cluster.send((0..9).map(|_| (1, vec![b'x'; 900_000])));
-    let at = At([(0, 700), (1, 0)].into());
+    let at = FixedPositions([(0, 700), (1, 0)].into());
     let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(at)).unwrap();
     let mut gaps = BTreeMap::new();
     let mut first = BTreeMap::new();
@@ -201,12 +204,12 @@ fn a_position_beyond_the_end_is_asked_for_again_and_only_that_partition_starts_a
 }
 
 /// Positions in a log that this one is not, by its id or by its last record.
-struct InAnother {
+struct OtherLog {
     id: Option<&'static str>,
     last: &'static [u8],
 }
 
-impl Positions for InAnother {
+impl Positions for OtherLog {
     fn position(&self, _: PartitionId) -> Result<Option<Offset>, PositionError> {
         Ok(Some(Offset(4)))
     }
@@ -228,7 +231,7 @@ fn a_topic_that_was_created_again_is_read_from_its_beginning_though_the_position
     for (id, last, other) in
         [(Some("another"), &*last, true), (None, b"another", true), (None, &*last, false)]
     {
-        let positions = InAnother { id, last };
+        let positions = OtherLog { id, last };
         let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(positions)).unwrap();
         let (mut gap, mut log) = (None, None);
         let read = until(&mut source, |p| {
@@ -262,7 +265,7 @@ fn a_topic_that_is_created_again_while_it_is_read_is_noticed() {
     });
     // As if these had been read in another one.
     source.parts.get_mut(&0).unwrap().log = Some("another".into());
-    *time.lock() += LOOK_AGAIN;
+    *time.lock() += RECHECK;
     let mut said = Vec::new();
     let again = until(&mut source, |p| {
         match &p {
@@ -371,7 +374,8 @@ fn idle_is_said_once_after_quiet_at_the_end_and_again_after_new_records() {
 fn a_second_member_takes_partitions_over_and_starts_where_positions_say() {
     let cluster = Cluster::new("events", 2);
     cluster.produce(&crate::source::conformance::reference(2, 10));
-    // Sessions of six seconds: the mock lets a rebalance wait for nearly as long as a session lasts.
+    // Sessions of six seconds: the mock lets a rebalance wait for nearly as long as a session
+    // lasts.
     let options = || {
         let properties = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
         let properties = properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
@@ -384,7 +388,7 @@ fn a_second_member_takes_partitions_over_and_starts_where_positions_say() {
         n += offsets(p).map_or(0, |o| o.len());
         (n == 20).then_some(())
     });
-    let at = At([(0, 4), (1, 4)].into());
+    let at = FixedPositions([(0, 4), (1, 4)].into());
     let mut second = KafkaSource::connect(options(), Arc::new(at)).unwrap();
     let mut got: Vec<Record> = Vec::new();
     for _ in 0..1_200 {
@@ -438,22 +442,22 @@ fn errors_at_the_start_say_what_to_do() {
 
 #[test]
 fn a_position_that_is_not_known_stops_the_source() {
-    struct Lost;
-    impl Positions for Lost {
+    struct DamagedStore;
+    impl Positions for DamagedStore {
         fn position(&self, _: PartitionId) -> Result<Option<Offset>, PositionError> {
             Err(PositionError::Never("the store is damaged".into()))
         }
     }
     let cluster = Cluster::new("events", 1);
-    let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(Lost)).unwrap();
+    let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(DamagedStore)).unwrap();
     let error = (0..400).find_map(|_| source.poll(Duration::from_millis(50)).err()).unwrap().to_string();
     assert!(error.contains("partition 0") && error.contains("the store is damaged"), "{error}");
 }
 
 #[test]
 fn a_position_that_is_not_known_yet_holds_up_its_partition_alone() {
-    struct Away(std::sync::atomic::AtomicU32);
-    impl Positions for Away {
+    struct UnavailableStore(std::sync::atomic::AtomicU32);
+    impl Positions for UnavailableStore {
         fn position(&self, p: PartitionId) -> Result<Option<Offset>, PositionError> {
             use std::sync::atomic::Ordering::Relaxed;
             match p.0 {
@@ -467,7 +471,7 @@ fn a_position_that_is_not_known_yet_holds_up_its_partition_alone() {
     }
     let cluster = Cluster::new("events", 2);
     cluster.produce(&crate::source::conformance::reference(2, 10));
-    let away = Arc::new(Away(0.into()));
+    let away = Arc::new(UnavailableStore(0.into()));
     let mut source = KafkaSource::connect(cluster.options("g"), away).unwrap();
     let mut got = Vec::new();
     until(&mut source, |p| {
@@ -496,14 +500,15 @@ fn a_partition_read_again_starts_where_positions_say_and_others_go_on() {
         send(&brokers, &topic, messages(&crate::source::conformance::reference(2, 10)));
         let mut options = KafkaOptions::new(&brokers, &topic, &topic);
         options.properties.insert("partition.assignment.strategy".into(), strategy.into());
-        let mut source = KafkaSource::connect(options, Arc::new(At([(0, 7), (1, 0)].into()))).unwrap();
+        let mut source =
+            KafkaSource::connect(options, Arc::new(FixedPositions([(0, 7), (1, 0)].into()))).unwrap();
         let mut n = 0;
         until(&mut source, |p| {
             n += offsets(p).map_or(0, |o| o.len());
             (n == 13).then_some(())
         });
-        assert_eq!(source.again(PartitionId(7)).unwrap(), Again::NotMine);
-        assert_eq!(source.again(PartitionId(0)).unwrap(), Again::Reading);
+        assert_eq!(source.restart(PartitionId(7)).unwrap(), RestartOutcome::NotAssigned);
+        assert_eq!(source.restart(PartitionId(0)).unwrap(), RestartOutcome::Restarted);
         send(&brokers, &topic, [(1, message(1, 10).into_bytes())].into_iter());
         let mut got = BTreeMap::<i32, Vec<i64>>::new();
         until(&mut source, |p| {
@@ -520,10 +525,11 @@ fn a_partition_read_again_starts_where_positions_say_and_others_go_on() {
 fn a_partition_that_was_paused_when_it_was_taken_away_is_read_when_it_comes_back() {
     let cluster = Cluster::new("events", 1);
     cluster.produce(&crate::source::conformance::reference(1, 10));
-    let mut source = KafkaSource::connect(cluster.options("g"), Arc::new(At([(0, 7)].into()))).unwrap();
+    let mut source =
+        KafkaSource::connect(cluster.options("g"), Arc::new(FixedPositions([(0, 7)].into()))).unwrap();
     assert_eq!(until(&mut source, offsets), [7, 8, 9]);
     source.pause(PartitionId(0)).unwrap();
-    assert_eq!(source.again(PartitionId(0)).unwrap(), Again::Reading);
+    assert_eq!(source.restart(PartitionId(0)).unwrap(), RestartOutcome::Restarted);
     assert_eq!(until(&mut source, offsets), [7, 8, 9]);
 }
 
@@ -567,12 +573,12 @@ fn the_client_is_polled_also_while_chunks_wait_to_be_taken() {
         (n == 20).then_some(())
     });
     source.ready.extend((0..3).map(|_| Polled::Idle(PartitionId(0))));
-    let served = source.served;
+    let last_polled = source.last_polled;
     assert!(matches!(source.poll(Duration::ZERO).unwrap(), Polled::Idle(_)));
-    assert_eq!(source.served, served, "what waits is handed out");
-    *time.lock() += SERVE;
+    assert_eq!(source.last_polled, last_polled, "what waits is handed out");
+    *time.lock() += MAX_UNPOLLED;
     assert!(matches!(source.poll(Duration::ZERO).unwrap(), Polled::Idle(_)));
-    assert_eq!(source.served, served + SERVE);
+    assert_eq!(source.last_polled, last_polled + MAX_UNPOLLED);
 }
 
 /// The mock cluster knows no static members.
