@@ -287,11 +287,11 @@ fn show(job: &Job, name: &str, pick: &SelectionArgs, global: &Global) -> Result<
     let is_volume = |f: usize| features[f].kind == Kind::Volume;
     let named = |s: &Segment| names.grouping(s).is_operators();
     let pick_out = |s: &Segment, f: usize| wanted.wants(s, f, names) || (!named(s) && is_volume(f));
-    let mut held = pins::held(job, name, &pick_out).map_err(classify)?;
+    let mut values = pins::held(job, name, &pick_out).map_err(classify)?;
     let users: FxHashMap<Segment, u64> =
-        held.iter().filter_map(|h| Some((h.segment.clone(), users(&h.sketch)?))).collect();
-    held.retain(|h| wanted.wants(&h.segment, h.feature, names));
-    if held.is_empty() {
+        values.iter().filter_map(|h| Some((h.segment.clone(), users(&h.sketch)?))).collect();
+    values.retain(|h| wanted.wants(&h.segment, h.feature, names));
+    if values.is_empty() {
         let any = pins::held(job, name, &|_, f| f == 0).map_err(classify)?;
         let found = any.iter().any(|h| wanted.is_match(&h.segment, names));
         // Names that clients chose are shown as hashes.
@@ -304,7 +304,7 @@ fn show(job: &Job, name: &str, pick: &SelectionArgs, global: &Global) -> Result<
         return Err(CliError::usage(format!("{name} has no values of segment {pattern:?}: {instead}")));
     }
     let min_users = job.settings.config.privacy.min_users;
-    let lines = held.iter().map(|h| {
+    let lines = values.iter().map(|h| {
         let seen = users.get(&h.segment).copied().unwrap_or(0);
         line(h, &features[h.feature], names, seen, min_users)
     });

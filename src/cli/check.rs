@@ -315,33 +315,33 @@ const PROBES: &str = "_check";
 fn try_output(s: &Storage) -> Result<String, String> {
     let name = format!("{PROBES}/{:016x}", rand::random::<u64>());
     let moved = format!("{name}-moved");
-    let said = |e: StorageError| e.to_string();
+    let message = |e: StorageError| e.to_string();
     let steps = || -> Result<(), String> {
-        if s.create(&name, b"probe".to_vec()).map_err(said)? != Created::Yes {
+        if s.create(&name, b"probe".to_vec()).map_err(message)? != Created::Yes {
             return Err("the store says that a new file already exists".into());
         }
-        if s.create(&name, b"other".to_vec()).map_err(said)? != Created::Exists {
+        if s.create(&name, b"other".to_vec()).map_err(message)? != Created::Exists {
             return Err(
                 "a file could be created twice: this store has no conditional writes, and commits need them"
                     .into(),
             );
         }
-        if s.get(&name).map_err(said)?.as_deref() != Some(b"probe") {
+        if s.get(&name).map_err(message)?.as_deref() != Some(b"probe") {
             return Err("a file read back differs from what was written".into());
         }
-        if !s.list(PROBES).map_err(said)?.contains(&name) {
+        if !s.list(PROBES).map_err(message)?.contains(&name) {
             return Err("a file that was written is not listed".into());
         }
-        s.publish(&name, &moved).map_err(said)?;
-        if s.get(&moved).map_err(said)?.is_none() {
+        s.publish(&name, &moved).map_err(message)?;
+        if s.get(&moved).map_err(message)?.is_none() {
             return Err("a file that was renamed is gone".into());
         }
         Ok(())
     };
     let done = steps();
-    let deleted = [&name, &moved].into_iter().try_for_each(|f| s.delete(f).map_err(said));
+    let deleted = [&name, &moved].into_iter().try_for_each(|f| s.delete(f).map_err(message));
     done.and(deleted)?;
-    let owner = s.get("_job.json").map_err(said)?;
+    let owner = s.get("_job.json").map_err(message)?;
     let owner = owner.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
     Ok(match owner.as_ref().and_then(|o| o["job"].as_str()) {
         Some(job) => format!("{} (of the job {job:?})", s.url()),

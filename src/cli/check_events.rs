@@ -369,7 +369,7 @@ mod tests {
         checker
     }
 
-    fn told(checker: &SampleChecker) -> (String, String) {
+    fn rendered(checker: &SampleChecker) -> (String, String) {
         let names: Vec<&str> = checker.plan.features.iter().map(|f| f.name.as_str()).collect();
         let absent = absent(&Config::default(), &checker.found.fields);
         let report =
@@ -415,7 +415,7 @@ mod tests {
         assert_eq!(lines(&checker, FieldFinding::Schema("has another type"), "metrics.latency_ms"), "2");
         assert_eq!(lines(&checker, FieldFinding::Unknown, "metrics.latencyms"), "4");
         assert_eq!(lines(&checker, FieldFinding::Unknown, OTHER_NAMES), "2");
-        let (text, json) = told(&checker);
+        let (text, json) = rendered(&checker);
         assert!(
             text.contains("did you mean metrics.latency_ms?") && text.contains("did you mean session_id?")
         );
@@ -452,7 +452,7 @@ mod tests {
             assert_eq!(lines(&checker, FieldFinding::Hashed("refused_name"), field), line, "{field}");
         }
         assert!(!checker.found.findings.keys().any(|(f, _)| matches!(f, FieldFinding::LeftOut(_))));
-        let (text, json) = told(&checker);
+        let (text, json) = rendered(&checker);
         assert!(text.contains("hashed    error.code"), "{text}");
         assert!(!text.contains("secret") && !json.contains("secret"));
     }

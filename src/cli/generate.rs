@@ -218,7 +218,7 @@ fn write(
     mut output: MessageOutput,
     global: &Global,
 ) -> Result<GenerateSummary, OutputError> {
-    let began = Instant::now();
+    let started = Instant::now();
     let bar = bar(generator.expected_total(), global);
     let (mut bytes, mut refused, mut n) = (0, 0, 0u64);
     let mut message = Vec::with_capacity(2_048);
@@ -242,7 +242,7 @@ fn write(
         malformed,
         refused,
         bytes,
-        seconds: began.elapsed().as_secs_f64(),
+        seconds: started.elapsed().as_secs_f64(),
     })
 }
 

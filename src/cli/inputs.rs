@@ -70,12 +70,12 @@ impl SurveyedInputs {
             }
             Kind::Archive => {
                 let files: Vec<InputFile> = surveyed.iter().map(|s| s.file.clone()).collect();
-                let held = parquet::contents(&files, handle)?;
-                let with = |(s, held): (Surveyed, parquet::ArchiveContents)| {
-                    let (first, last) = (held.times.map(|t| t.0), held.times.map(|t| t.1));
-                    Given { surveyed: Surveyed { first, last, ..s }, offsets: held.offsets }
+                let contents = parquet::contents(&files, handle)?;
+                let with = |(s, contents): (Surveyed, parquet::ArchiveContents)| {
+                    let (first, last) = (contents.times.map(|t| t.0), contents.times.map(|t| t.1));
+                    Given { surveyed: Surveyed { first, last, ..s }, offsets: contents.offsets }
                 };
-                surveyed.into_iter().zip(held).map(with).collect()
+                surveyed.into_iter().zip(contents).map(with).collect()
             }
         };
         // They may include remembered files, but never without the files that overlap those.

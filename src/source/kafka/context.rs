@@ -36,7 +36,7 @@ pub struct PartitionStart {
     /// One past the last offset, if known.
     pub high: Option<i64>,
     /// The lost position, if reading starts elsewhere.
-    pub gone: Option<i64>,
+    pub lost_position: Option<i64>,
     /// The id of the topic, if known.
     pub log: Option<Arc<str>>,
     /// Whether the topic was recreated since the position was stored.
@@ -156,7 +156,7 @@ impl ClientCallbacks {
                 partition,
                 next: Some(low),
                 high: Some(high),
-                gone: Some(wanted),
+                lost_position: Some(wanted),
                 log,
                 recreated: true,
             }));
@@ -168,7 +168,14 @@ impl ClientCallbacks {
             return Ok(None);
         }
         let recreated = false;
-        let at = |next, high, gone| PartitionStart { partition, next, high, gone, log, recreated };
+        let at = |next, high, lost_position| PartitionStart {
+            partition,
+            next,
+            high,
+            lost_position,
+            log,
+            recreated,
+        };
         Ok(Some(match (wanted, marks) {
             // Checked before the first fetch, since the client's error doesn't name the partition.
             (Some(w), Some((low, high))) if w < low || w > high => at(Some(low), Some(high), Some(w)),
@@ -217,18 +224,20 @@ impl ClientCallbacks {
 
     /// Releases revoked partitions.
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
-        let gone: Vec<i32> = list.elements_for_topic(&self.topic).iter().map(|e| e.partition()).collect();
+        let revoked: Vec<i32> = list.elements_for_topic(&self.topic).iter().map(|e| e.partition()).collect();
         // Recorded first: data in flight must be dropped, and nothing waits for a commit here.
-        gone.iter().for_each(|p| self.positions.release(PartitionId(*p)));
+        revoked.iter().for_each(|p| self.positions.release(PartitionId(*p)));
         let mut reading = TopicPartitionList::new();
         {
             let mut shared = self.shared.lock();
-            for p in &gone {
+            for p in &revoked {
                 if !shared.waiting.remove(p) {
                     reading.add_partition(&self.topic, *p);
                 }
             }
-            shared.changes.push_back(AssignmentChange::Revoked(gone.into_iter().map(PartitionId).collect()));
+            shared
+                .changes
+                .push_back(AssignmentChange::Revoked(revoked.into_iter().map(PartitionId).collect()));
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(&reading),

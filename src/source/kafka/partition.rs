@@ -134,7 +134,14 @@ mod tests {
     use super::*;
 
     fn assigned() -> PartitionStart {
-        PartitionStart { partition: 0, next: Some(5), high: Some(7), gone: None, log: None, recreated: false }
+        PartitionStart {
+            partition: 0,
+            next: Some(5),
+            high: Some(7),
+            lost_position: None,
+            log: None,
+            recreated: false,
+        }
     }
 
     fn part(now: Instant) -> AssignedPartition {

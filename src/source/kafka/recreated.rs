@@ -28,16 +28,16 @@ impl ClientCallbacks {
     /// The topic's id; `None` if the brokers have none.
     pub(super) fn log(&self, consumer: &BaseConsumer<Self>) -> TopicIdAnswer {
         let known = self.shared.lock().log.clone().filter(|(at, _)| at.elapsed() < FRESH);
-        if let Some((_, told)) = known {
-            return told;
+        if let Some((_, answer)) = known {
+            return answer;
         }
-        let told = match topic_id(consumer.client(), &self.topic, AT_START) {
+        let answer = match topic_id(consumer.client(), &self.topic, AT_START) {
             Ok(id) => Ok(Some(id)),
             Err(TopicIdError::Never) => Ok(None),
             Err(e) => Err(e),
         };
-        self.shared.lock().log = Some((Instant::now(), told.clone()));
-        told
+        self.shared.lock().log = Some((Instant::now(), answer.clone()));
+        answer
     }
 
     /// Whether the topic was recreated since the position was stored: by its id, or if one is

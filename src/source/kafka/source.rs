@@ -63,8 +63,8 @@ impl KafkaSource {
         let complaint = || {
             // Errors wait in the client's queue until it is polled.
             let polled = (0..20).find_map(|_| consumer.poll(Duration::from_millis(10))?.err());
-            let noted = consumer.context().shared.lock().complaint.clone();
-            noted.or_else(|| polled.map(|e| e.to_string()))
+            let recorded = consumer.context().shared.lock().complaint.clone();
+            recorded.or_else(|| polled.map(|e| e.to_string()))
         };
         let partitions =
             partitions_of(&consumer, &options.brokers, &options.topic, options.connect_timeout, complaint)?;
@@ -133,10 +133,10 @@ impl KafkaSource {
                 AssignmentChange::Waiting(p) => {
                     self.waiting.insert(p.0, self.options.clock.now() + RETRY_START);
                 }
-                AssignmentChange::Revoked(gone) => {
+                AssignmentChange::Revoked(revoked) => {
                     // Gathered messages belong to the next owner.
-                    self.ready.retain(|p| !p.partition().is_some_and(|p| gone.contains(&p)));
-                    for p in &gone {
+                    self.ready.retain(|p| !p.partition().is_some_and(|p| revoked.contains(&p)));
+                    for p in &revoked {
                         self.parts.remove(&p.0);
                         self.waiting.remove(&p.0);
                     }
@@ -149,7 +149,7 @@ impl KafkaSource {
 
     /// Starts to read a partition.
     fn start_reading(&mut self, a: &PartitionStart) -> Result<(), SourceError> {
-        if let (Some(from), Some(to)) = (a.gone, a.next) {
+        if let (Some(from), Some(to)) = (a.lost_position, a.next) {
             self.ready.push_back(Polled::gap(a.partition, from, to));
         }
         if a.log.is_some() || a.recreated {

@@ -60,9 +60,14 @@ pub fn contents(files: &[InputFile], handle: &Handle) -> Result<Vec<ArchiveConte
     let mut all = vec![ArchiveContents::default(); files.len()];
     for (partition, pieces) in index::index(&opened, None, handle)? {
         for p in pieces {
-            let held = &mut all[p.file];
-            held.times = Some(held.times.map_or(p.times, |t| (t.0.min(p.times.0), t.1.max(p.times.1))));
-            held.offsets.entry(partition).and_modify(|o| *o = (*o).min(p.offsets.0)).or_insert(p.offsets.0);
+            let contents = &mut all[p.file];
+            contents.times =
+                Some(contents.times.map_or(p.times, |t| (t.0.min(p.times.0), t.1.max(p.times.1))));
+            contents
+                .offsets
+                .entry(partition)
+                .and_modify(|o| *o = (*o).min(p.offsets.0))
+                .or_insert(p.offsets.0);
         }
     }
     Ok(all)
@@ -115,11 +120,11 @@ impl ParquetSource {
         let mut total = 0;
         let mut logs = Vec::new();
         index::warn_of_rounded_hashes(&files);
-        let mut held = index::index(&files, options.key_id, &handle)?;
+        let mut partitions = index::index(&files, options.key_id, &handle)?;
         options.earlier.iter().for_each(|p| {
-            held.entry(*p).or_default();
+            partitions.entry(*p).or_default();
         });
-        for (partition, mut pieces) in held {
+        for (partition, mut pieces) in partitions {
             pieces.retain(|p| options.range.touches(p.times.0, p.times.1));
             total += pieces.iter().map(|p| p.bytes).sum::<u64>();
             let pieces = pieces.into();
