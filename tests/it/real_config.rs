@@ -79,7 +79,7 @@ fn nothing_is_deleted_before_all_else_is_known_to_work() {
     let said = output(&["replay", "-c", text(&good), "-o", o, e, "--overwrite"]);
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains(&format!("output: {}", out.canonicalize().unwrap().display())), "{said}");
-    assert!(said.contains("emptied first"), "{said}");
+    assert!(said.contains("emptied by --overwrite"), "{said}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn sample_events_are_told_with_lines_unknown_fields_and_what_they_lack() {
 fn wrong_arguments_are_told_on_one_line() {
     for (args, says) in [
         (&["replay"][..], "<INPUT>"),
-        (&["replay", "x.jsonl", "--from", "2026-02-30"], "is no time"),
+        (&["replay", "x.jsonl", "--from", "2026-02-30"], "is not a time"),
         (&["replay", "x.jsonl", "--frm", "2026-02-03"], "--from"),
         (&["no-such-command"], "no-such-command"),
         (&["generate", "--incident", "prompt-shft:all:2026-01-12"], "prompt-shift"),

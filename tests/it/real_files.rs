@@ -365,7 +365,7 @@ fn a_stream_goes_on_only_if_it_is_the_same() {
         assert_eq!(piped(&all[..180], false).1, 0, "the same again");
         assert_eq!(piped(&all, false).1, 180, "it went on");
         let (code, _, said) = piped(&all[5..], false);
-        assert!(code == 3 && said.contains("standard input is not what"), "{said}");
+        assert!(code == 3 && said.contains("standard input is not the stream"), "{said}");
         assert_eq!(piped(&all[..300], false).0, 3, "shorter");
     }
 }

@@ -268,7 +268,10 @@ fn what_is_wrong_with_a_rewritten_archive_is_said_of_the_file() {
     };
     let texts = |v: Vec<Option<&str>>| Arc::new(arrow::array::StringArray::from(v)) as ArrayRef;
     let stage = changed("pipeline_stage", texts(vec![Some("generate"), Some("secret"), Some("deliver")]));
-    assert!(stage.contains("c.parquet: the row of partition 0 and offset 1 has an unknown pipeline_stage"), "{stage}");
+    assert!(
+        stage.contains("c.parquet: the row of partition 0 and offset 1 has an unknown pipeline_stage"),
+        "{stage}"
+    );
     assert!(!stage.contains("secret"));
     let null = changed("request_id", texts(vec![Some("a"), None, None]));
     assert!(null.contains("c.parquet: row 2 has no request_id"), "{null}");
