@@ -1,14 +1,14 @@
-//! Standard output, whose reader may have read enough: after `driftglass … | head -1` nothing is wrong.
+//! Standard output that remembers a closed pipe: `driftglass … | head -1` is not an error.
 //!
-//! Commands write through [`stdout`]. Once the reader has gone every write fails, so that a command ends early; whoever turns
-//! its error into an exit code asks [`reader_is_gone`] and ends quietly.
+//! Commands write through [`stdout`]. Once the reader has closed the pipe, every write fails, so
+//! the command ends early. The exit code then depends on [`is_closed`].
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-static GONE: AtomicBool = AtomicBool::new(false);
+static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Standard output that remembers whether its reader has gone.
+/// Standard output that remembers whether its reader has closed it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stdout(());
 
@@ -18,31 +18,31 @@ pub fn stdout() -> Stdout {
     Stdout(())
 }
 
-/// Whether a write has failed since nobody reads standard output any more.
+/// Whether a write has failed because the reader closed standard output.
 #[must_use]
-pub fn reader_is_gone() -> bool {
-    GONE.load(Ordering::Relaxed)
+pub fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
 }
 
-fn noted<T>(done: io::Result<T>) -> io::Result<T> {
+fn check_closed<T>(done: io::Result<T>) -> io::Result<T> {
     if let Err(e) = &done
         && e.kind() == ErrorKind::BrokenPipe
     {
-        GONE.store(true, Ordering::Relaxed);
+        CLOSED.store(true, Ordering::Relaxed);
     }
     done
 }
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        noted(io::stdout().lock().write(bytes))
+        check_closed(io::stdout().lock().write(bytes))
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        noted(io::stdout().lock().write_all(bytes))
+        check_closed(io::stdout().lock().write_all(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        noted(io::stdout().lock().flush())
+        check_closed(io::stdout().lock().flush())
     }
 }

@@ -11,9 +11,9 @@
 #![no_main]
 
 use driftglass::embed::address::is_public;
-use driftglass::embed::npy::Header;
+use driftglass::embed::npy::NpyHeader;
 use driftglass::embed::preprocess::Preprocessing;
-use driftglass::embed::uri::{Place, Roots};
+use driftglass::embed::uri::{AllowedRoots, ResolvedUri};
 use driftglass::embed::vector_parquet;
 use driftglass::enrich::vectors::{Head, inline};
 use driftglass_fuzz::{DIMENSION, MIB, bounded, contained};
@@ -35,7 +35,7 @@ const HEADER_BYTES: usize = 16 * 1024;
 struct Allowed {
     folder: PathBuf,
     /// Relative URIs stand on a URL, and on the folder.
-    roots: [Roots; 2],
+    roots: [AllowedRoots; 2],
 }
 
 static ALLOWED: LazyLock<Allowed> = LazyLock::new(|| {
@@ -45,7 +45,7 @@ static ALLOWED: LazyLock<Allowed> = LazyLock::new(|| {
         ["s3://bucket/img", "gs://whole", "abfss://c@acc.dfs.core.windows.net/img", "http://b.example:8080"]
             .map(str::to_owned);
     let roots = ["https://images.example/v1", text]
-        .map(|base| Roots::new(Some(base), &allow, false).expect("the sample allow list is right"));
+        .map(|base| AllowedRoots::new(Some(base), &allow, false).expect("the sample allow list is right"));
     Allowed { folder, roots }
 });
 
@@ -86,7 +86,7 @@ fn image(bytes: &[u8], option: u8) {
 }
 
 fn npy(bytes: &[u8], option: u8) {
-    let Ok(header) = Header::parse(&bytes[..bytes.len().min(HEADER_BYTES)]) else { return };
+    let Ok(header) = NpyHeader::parse(&bytes[..bytes.len().min(HEADER_BYTES)]) else { return };
     for row in [None, Some(0), Some(u64::from(option)), Some(u64::MAX)] {
         let Ok(at) = header.row(row) else { continue };
         assert!(
@@ -116,11 +116,11 @@ fn uri(text: &str) {
     for roots in &ALLOWED.roots {
         match roots.place(text) {
             Err(e) => assert!(!e.reason().is_empty()),
-            Ok(Place::Local(path)) => {
+            Ok(ResolvedUri::Local(path)) => {
                 assert!(path.starts_with(&ALLOWED.folder), "a file outside the folder");
                 assert!(path.components().all(|c| c != Component::ParentDir), "a path that leads up");
             }
-            Ok(Place::Http(url)) => {
+            Ok(ResolvedUri::Http(url)) => {
                 let place = (url.scheme(), url.host_str(), url.port_or_known_default());
                 let base = place == ("https", Some("images.example"), Some(443))
                     && (url.path() == "/v1" || url.path().starts_with("/v1/"));
@@ -131,7 +131,7 @@ fn uri(text: &str) {
                 assert!(url.username().is_empty() && url.password().is_none() && url.fragment().is_none());
                 assert!(below(url.path()), "a path that leads up");
             }
-            Ok(Place::Store(store, path)) => {
+            Ok(ResolvedUri::Store(store, path)) => {
                 let path = path.to_string();
                 assert!(roots.stores().any(|s| s == store), "a store that was not allowed");
                 let whole = store.starts_with("gs://");

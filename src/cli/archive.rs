@@ -1,7 +1,7 @@
 //! `driftglass archive`: a topic or JSON lines to a redacted Parquet archive of events.
 
 use super::common::{runtime, say, stop_signal, tell_output};
-use super::inputs::{Looked, nothing_taken};
+use super::inputs::{SurveyedInputs, no_usable_events};
 use super::live::Shown;
 use super::show::refused_fields;
 use super::{CliError, ConfigFile, Global};
@@ -12,8 +12,8 @@ use crate::enrich::hash::short_hash;
 use crate::enrich::{Enricher, Plan};
 use crate::event::{Reject, RejectReason, decode_within};
 use crate::source::{
-    Chunk, Claimed, JsonlSource, KafkaOptions, KafkaSource, Offset, Owning, PartitionId, Payload, Polled,
-    PositionError, Positions, Source, SourceError, TimeRange,
+    Chunk, ClaimQueue, JsonlSource, KafkaOptions, KafkaSource, Offset, OwnershipChange, PartitionId, Payload,
+    Polled, PositionError, Positions, Source, SourceError, TimeRange,
 };
 use crate::store::archive_writer::{
     ArchiveCommit, ArchivePartition, ArchiveTarget, ArchiveWriteError, ArchiveWritten, REJECTS,
@@ -96,8 +96,8 @@ impl Archive {
         let runtime = runtime()?;
         let looked = match self.inputs.as_slice() {
             [] => None,
-            some => match Looked::at(some, true, runtime.handle()).map_err(CliError::failed)? {
-                Looked { kind: Kind::Archive, .. } => {
+            some => match SurveyedInputs::survey(some, true, runtime.handle()).map_err(CliError::failed)? {
+                SurveyedInputs { kind: Kind::Archive, .. } => {
                     return Err(CliError::usage(ArchiveError::ArchiveInput));
                 }
                 looked => Some(looked),
@@ -126,8 +126,8 @@ impl Archive {
         let max_message = usize::try_from(config.input.max_message.0).unwrap_or(usize::MAX);
         let max_bad_share = config.input.max_bad_share;
         let job = Job::open(config, JobKind::Run, storage.clone(), false)?;
-        let times = looked.as_ref().and_then(Looked::times);
-        let admit = |looked: Looked| looked.admit::<ArchiveCommit>(&job, TimeRange::ALL, false);
+        let times = looked.as_ref().and_then(SurveyedInputs::times);
+        let admit = |looked: SurveyedInputs| looked.admit::<ArchiveCommit>(&job, TimeRange::ALL, false);
         let plan = looked.map(admit).transpose().map_err(|e| CliError::usage(e.without_overwrite()))?;
         let target = ArchiveTarget {
             storage: storage.clone(),
@@ -140,15 +140,18 @@ impl Archive {
         tell_output(&storage, false, global);
         let claims = Arc::new(Claims {
             target: Arc::new(target),
-            claimed: Claimed::default(),
+            claimed: ClaimQueue::default(),
             logs: Mutex::default(),
         });
         let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
         let stop = stop_signal(&runtime);
         let mut source: Box<dyn Source> = match (plan, kafka) {
-            (Some(plan), _) => {
-                Box::new(JsonlSource::over(plan.lanes, max_message, positions, runtime.handle().clone()))
-            }
+            (Some(plan), _) => Box::new(JsonlSource::from_lanes(
+                plan.lanes,
+                max_message,
+                positions,
+                runtime.handle().clone(),
+            )),
             (None, Some(k)) => {
                 let group = format!("{}-{NAME}", k.group);
                 let options = KafkaOptions {
@@ -170,7 +173,7 @@ impl Archive {
             .map_err(CliError::failed)?;
         drop(shown);
         tell(&progress, wrote, began.elapsed().as_secs_f64(), storage.url(), global)?;
-        nothing_taken(&progress.counts(), &progress.reasons.lock().clone(), TimeRange::ALL, times, false)
+        no_usable_events(&progress.counts(), &progress.reasons.lock().clone(), TimeRange::ALL, times, false)
     }
 }
 
@@ -185,7 +188,7 @@ struct Limits {
 /// Claims partitions' archives as they are assigned.
 struct Claims {
     target: Arc<ArchiveTarget>,
-    claimed: Claimed<ArchivePartition>,
+    claimed: ClaimQueue<ArchivePartition>,
     /// What was read last, by each position that was asked for.
     logs: Mutex<BTreeMap<PartitionId, LastRead>>,
 }
@@ -210,8 +213,8 @@ impl Positions for Claims {
         last == 0 || look().is_none_or(|value| last == short_hash(&value))
     }
 
-    fn let_go(&self, partition: PartitionId) {
-        self.claimed.let_go(partition);
+    fn release(&self, partition: PartitionId) {
+        self.claimed.release(partition);
     }
 }
 
@@ -311,8 +314,8 @@ impl Feed<'_> {
             let polled = source.poll(Duration::from_millis(100))?;
             for owning in self.claims.claimed.take() {
                 match owning {
-                    Owning::Claimed(owned) => send(owned.id(), Work::Assign(Box::new(owned))),
-                    Owning::LetGo(p) => send(p, Work::Drop(p)),
+                    OwnershipChange::Claimed(owned) => send(owned.id(), Work::Assign(Box::new(owned))),
+                    OwnershipChange::Released(p) => send(p, Work::Drop(p)),
                 }
             }
             match polled {
@@ -326,7 +329,7 @@ impl Feed<'_> {
                     tracing::warn!(%partition, from = from.0, to = to.0, "records are gone before they were archived: counted as a gap");
                 }
                 Polled::Log { partition, id, .. } => send(partition, Work::Log(partition, id)),
-                Polled::Revoked(_) | Polled::Idle(_) | Polled::Nothing => {}
+                Polled::Idle(_) | Polled::Nothing => {}
                 Polled::Finished => return Ok(()),
             }
         }

@@ -1,4 +1,4 @@
-//! `driftglass baseline`: what windows are compared with: list, show, pin, drop, accept.
+//! `driftglass baseline`: lists, shows, pins, drops and accepts what windows are compared with.
 
 use super::common::{runtime, storage, time};
 use super::{CliError, ConfigFile, Global};
@@ -28,57 +28,57 @@ const TOP: usize = 8;
 
 /// Arguments.
 #[derive(Debug, Args)]
-pub struct Baseline {
+pub struct BaselineCommand {
     #[command(subcommand)]
-    action: Action,
+    action: BaselineAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
-    /// The rolling baselines with the days they have, and the pins
+enum BaselineAction {
+    /// List the rolling baselines with their days, and the pinned ones
     List {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// What a baseline holds: rolling_7d, or the name of a pin
+    /// Show the values of a baseline
     Show {
         #[command(flatten)]
         config: ConfigFile,
-        /// The baseline
+        /// Name of the baseline: rolling_7d, pinned:NAME
         name: String,
         #[command(flatten)]
-        pick: Pick,
+        pick: SelectionArgs,
     },
-    /// Keeps a range of hours as a baseline of its own: windows are compared with it as pinned:NAME
+    /// Keep a range of hours as a baseline; windows are compared with it as pinned:NAME
     Pin {
         #[command(flatten)]
         config: ConfigFile,
-        /// Its name
+        /// Name of the new baseline
         name: String,
-        /// Its first hour (RFC 3339 or a date)
+        /// First hour of the range (RFC 3339 or a date)
         #[arg(long, value_parser = time)]
         from: i64,
-        /// Its end, which does not belong to it
+        /// End of the range, exclusive
         #[arg(long, value_parser = time)]
         to: i64,
     },
-    /// Removes a pin
+    /// Remove a pinned baseline
     Drop {
         #[command(flatten)]
         config: ConfigFile,
-        /// Its name
+        /// Name of the pinned baseline
         name: String,
     },
-    /// Takes what is now as the new normal: days that had left the baselines because they drifted count again
+    /// Accept the current state as the new normal: days excluded as drifted count again
     Accept {
         #[command(flatten)]
         config: ConfigFile,
         #[command(flatten)]
-        pick: Pick,
-        /// Accept the days that began before this time instead of all that the job has seen
+        pick: SelectionArgs,
+        /// Accept only days that began before this time; default: all that the job has seen
         #[arg(long, value_parser = time)]
         at: Option<i64>,
-        /// Also for a segment that this output has not seen (yet), or a time that it has not reached
+        /// Accept a segment that this output has not seen, or a time that it has not reached
         #[arg(long)]
         force: bool,
     },
@@ -86,28 +86,31 @@ enum Action {
 
 /// Which segments and features.
 #[derive(Debug, Clone, Args)]
-struct Pick {
-    /// Segments, by name or as a glob: "tenant=birch", "tenant=*", "*" for all, "" for the whole
-    /// stream. A name is written as the column `segment` has it: a comma, an equals sign or a
-    /// backslash of a value behind a backslash
+struct SelectionArgs {
+    /// Segments by name or glob: "tenant=birch", "tenant=*", "*" for all, "" for the whole stream
+    ///
+    /// Write names as in the column segment: with a backslash before each comma, equals sign or
+    /// backslash of a value.
     #[arg(long, value_name = "SEGMENT")]
     segment: Option<String>,
-    /// One feature
+    /// Only this feature
     #[arg(long)]
     feature: Option<String>,
 }
 
-impl Baseline {
-    /// Does what was asked.
+impl BaselineCommand {
+    /// Runs the subcommand.
     ///
     /// # Errors
     /// When the configuration is wrong, there is no such baseline, or the output fails.
     pub fn run(self, global: &Global) -> Result<(), CliError> {
         let runtime = runtime()?;
         match self.action {
-            Action::List { config } => list(&look(&config, &runtime)?, global),
-            Action::Show { config, name, pick } => show(&look(&config, &runtime)?, &name, &pick, global),
-            Action::Pin { config, name, from, to } => {
+            BaselineAction::List { config } => list(&look(&config, &runtime)?, global),
+            BaselineAction::Show { config, name, pick } => {
+                show(&look(&config, &runtime)?, &name, &pick, global)
+            }
+            BaselineAction::Pin { config, name, from, to } => {
                 let job = look(&config, &runtime)?;
                 let pinned =
                     pins::pin(&job.storage, &job.settings.names, &name, from, to).map_err(classify)?;
@@ -121,11 +124,11 @@ impl Baseline {
                 }
                 let asked = (to - from) / crate::event::time::HOUR;
                 say(&format!(
-                    "pinned:{name} holds {} of {asked} hours on {} days, {} segments; a job that runs compares with it once it starts again",
+                    "pinned:{name} has {} of {asked} hours on {} days, {} segments; a running job uses it after its next start",
                     i.hours, i.days, pinned.segments
                 ))
             }
-            Action::Drop { config, name } => {
+            BaselineAction::Drop { config, name } => {
                 let config = config.read()?;
                 let storage = existing(&config, &runtime)?;
                 pins::unpin(&storage, &name).map_err(classify)?;
@@ -136,12 +139,14 @@ impl Baseline {
                 let named = config.rules.iter().filter(|r| r.baseline.0.contains(&name));
                 let named: Vec<&str> = named.map(|r| r.name.as_str()).collect();
                 let next = match named.is_empty() {
-                    true => "a job that runs keeps it until it starts again".to_owned(),
-                    false => format!("no job starts before these rules name another: {}", named.join(", ")),
+                    true => "a running job keeps it until its next start".to_owned(),
+                    false => {
+                        format!("no job starts until these rules name another baseline: {}", named.join(", "))
+                    }
                 };
                 say(&format!("dropped {name}; {next}"))
             }
-            Action::Accept { config, pick, at, force } => {
+            BaselineAction::Accept { config, pick, at, force } => {
                 accept(&look(&config, &runtime)?, pick, at, force, global)
             }
         }
@@ -160,20 +165,20 @@ fn classify(e: PinError) -> CliError {
     }
 }
 
-/// The job of a configuration, for looking only.
+/// The job of a configuration, opened read-only.
 fn look(config: &ConfigFile, runtime: &Runtime) -> Result<Job, CliError> {
     let config = config.read()?;
     let storage = existing(&config, runtime)?;
     Ok(Job::look(config, storage)?)
 }
 
-/// The output, which must be there: a folder is not made by looking for it.
+/// The output, which must exist: looking must not create a folder.
 fn existing(config: &Config, runtime: &Runtime) -> Result<crate::store::Storage, CliError> {
     let dir = &config.output.dir;
     let local = dir.strip_prefix("file://").or_else(|| (!dir.contains("://")).then_some(dir.as_str()));
     if local.is_some_and(|d| !Path::new(d).is_dir()) {
         return Err(CliError::failed(format!(
-            "no output at {dir}: name the one of a job that has run (-c FILE or -o DIR)"
+            "no output at {dir}: name the output of a job that has run (-c FILE or -o DIR)"
         )));
     }
     storage(config, runtime)
@@ -199,7 +204,7 @@ fn list(job: &Job, global: &Global) -> Result<(), CliError> {
                 format!("0 of {days}"),
                 String::new(),
                 String::new(),
-                "no day is complete yet".into(),
+                "no complete day yet".into(),
             ]);
             continue;
         };
@@ -210,10 +215,10 @@ fn list(job: &Job, global: &Global) -> Result<(), CliError> {
         let needs = config.min_days(days);
         let mut remark = Vec::new();
         if have.len() < usize::from(needs) {
-            remark.push(format!("needs {needs} days: insufficient_data until then"));
+            remark.push(format!("needs {needs} days; insufficient_data until then"));
         }
         if left_out > 0 {
-            remark.push(format!("{left_out} drifted days of a segment's feature left out"));
+            remark.push(format!("{left_out} drifted days (segment and feature) excluded"));
         }
         out.push(json!({
             "baseline": name, "days": have.len(), "of": days, "needs": needs, "from": text(from), "to": text(day),
@@ -237,18 +242,18 @@ fn list(job: &Job, global: &Global) -> Result<(), CliError> {
     if global.json { say(&Value::from(out).to_string()) } else { say(&table(&rows)) }
 }
 
-/// Which segments and features a pick wants.
-struct Wanted {
+/// The segments and features that the arguments select.
+struct SegmentFilter {
     segments: Segments,
     feature: Option<usize>,
 }
 
-impl Wanted {
+impl SegmentFilter {
     fn new(pattern: &str, feature: Option<&str>, names: &TableNames) -> Result<Self, CliError> {
         if let Err(e) = Glob::new(pattern)
             && parts(pattern).next().is_none()
         {
-            return Err(CliError::usage(format!("--segment {pattern:?} is no glob: {}", e.kind())));
+            return Err(CliError::usage(format!("--segment {pattern:?} is not a valid glob: {}", e.kind())));
         }
         let segments = Segments::new(pattern);
         let feature = match feature {
@@ -265,41 +270,41 @@ impl Wanted {
         self.feature.is_none_or(|f| f == feature) && self.is_match(segment, names)
     }
 
-    /// Whether a segment is meant, by its name or as tables show it.
+    /// Whether a segment is selected, by its name or by the name that tables show.
     fn is_match(&self, segment: &Segment, names: &TableNames) -> bool {
         self.segments.is_match(&segment.name) || self.segments.is_match(&names.identity(segment).name)
     }
 }
 
-fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliError> {
+fn show(job: &Job, name: &str, pick: &SelectionArgs, global: &Global) -> Result<(), CliError> {
     let names = &job.settings.names;
-    // Without a choice: the whole stream, which is one segment of what may be thousands.
+    // Default: the whole stream, which is one segment of possibly thousands.
     let whole = names.groupings.index_of("").is_some();
     let pattern = pick.segment.clone().unwrap_or_else(|| if whole { "" } else { "*" }.to_owned());
-    let wanted = Wanted::new(&pattern, pick.feature.as_deref(), names)?;
-    // Volumes tell which segments were seen with enough users to be named.
+    let wanted = SegmentFilter::new(&pattern, pick.feature.as_deref(), names)?;
+    // The volume counts users, and a segment is named only if it had enough.
     let features = &job.settings.features;
     let is_volume = |f: usize| features[f].kind == Kind::Volume;
     let named = |s: &Segment| names.grouping(s).is_operators();
     let pick_out = |s: &Segment, f: usize| wanted.wants(s, f, names) || (!named(s) && is_volume(f));
-    let mut held = pins::held(job, name, &pick_out).map_err(classify)?;
+    let mut values = pins::held(job, name, &pick_out).map_err(classify)?;
     let users: FxHashMap<Segment, u64> =
-        held.iter().filter_map(|h| Some((h.segment.clone(), users(&h.sketch)?))).collect();
-    held.retain(|h| wanted.wants(&h.segment, h.feature, names));
-    if held.is_empty() {
+        values.iter().filter_map(|h| Some((h.segment.clone(), users(&h.sketch)?))).collect();
+    values.retain(|h| wanted.wants(&h.segment, h.feature, names));
+    if values.is_empty() {
         let any = pins::held(job, name, &|_, f| f == 0).map_err(classify)?;
         let found = any.iter().any(|h| wanted.is_match(&h.segment, names));
-        // Names that clients chose are told as their hashes.
+        // TableNames that clients chose are shown as hashes.
         let any: Vec<Segment> = any.iter().map(|h| names.identity(&h.segment)).collect();
         let segments: BTreeSet<&str> = any.iter().map(|s| &*s.name).collect();
         let instead = match &pick.feature {
-            Some(f) if found => format!("it has the segment, but nothing of feature {f}"),
+            Some(f) if found => format!("it has the segment, but no values of feature {f}"),
             _ => no_segment(&pattern, names, &segments),
         };
-        return Err(CliError::usage(format!("{name} holds nothing of segment {pattern:?}: {instead}")));
+        return Err(CliError::usage(format!("{name} has no values of segment {pattern:?}: {instead}")));
     }
     let min_users = job.settings.config.privacy.min_users;
-    let lines = held.iter().map(|h| {
+    let lines = values.iter().map(|h| {
         let seen = users.get(&h.segment).copied().unwrap_or(0);
         line(h, &features[h.feature], names, seen, min_users)
     });
@@ -332,7 +337,7 @@ fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliEr
     say(&table(&rows))
 }
 
-/// The users that a volume has seen, as a bitmap.
+/// The users that a volume has counted, as a bitmap.
 fn users(sketch: &Sketch) -> Option<u64> {
     match &sketch.body {
         Body::Rate(r) => Some(r.users()).filter(|u| *u != 0),
@@ -360,8 +365,8 @@ fn line(h: &Held, feature: &Feature, names: &TableNames, seen: u64, min_users: u
     })
 }
 
-/// The most frequent tokens or categories with their shares: of tokens those that surely came from
-/// at least `min_users` users, of categories all, as what `value` shows of them.
+/// The most frequent tokens or categories with their shares. Tokens only if at least `min_users`
+/// users sent them; all categories, as `value` shows them.
 fn top(sketch: &Sketch, min_users: u32, value: impl Fn(&str, u64) -> String) -> Vec<(String, f64)> {
     let (mut all, total): (Vec<(String, u64)>, u64) = match &sketch.body {
         Body::Tokens(s) => {
@@ -388,7 +393,7 @@ fn top(sketch: &Sketch, min_users: u32, value: impl Fn(&str, u64) -> String) -> 
     all.into_iter().map(|(key, n)| (key, n as f64 / total.max(1) as f64)).collect()
 }
 
-/// Why no segment fits a pattern: the grouping that it would be of is none, or what it may have meant.
+/// Why no segment fits a pattern: an unknown grouping, or a similar name.
 fn no_segment(pattern: &str, names: &TableNames, segments: &BTreeSet<&str>) -> String {
     let columns = written_parts(pattern).map(|(column, value)| value.map(|_| column));
     let plain = |c: &&str| !c.is_empty() && c.chars().all(|c| c.is_ascii_lowercase() || c == '_');
@@ -402,28 +407,34 @@ fn no_segment(pattern: &str, names: &TableNames, segments: &BTreeSet<&str>) -> S
     near(pattern, "segments", &known)
 }
 
-fn accept(job: &Job, pick: Pick, at: Option<i64>, force: bool, global: &Global) -> Result<(), CliError> {
+fn accept(
+    job: &Job,
+    pick: SelectionArgs,
+    at: Option<i64>,
+    force: bool,
+    global: &Global,
+) -> Result<(), CliError> {
     let segment = pick.segment.unwrap_or_else(|| "*".to_owned());
-    // Looked up for its errors: a typing error must not be taken for an accept that changes nothing.
+    // Looked up for its errors: a typo must not look like an accept without effect.
     let names = &job.settings.names;
-    let wanted = Wanted::new(&segment, pick.feature.as_deref(), names)?;
+    let wanted = SegmentFilter::new(&segment, pick.feature.as_deref(), names)?;
     let newest = pins::newest_hour(job).map_err(classify)?.ok_or_else(|| {
-        CliError::usage(format!("{} holds no panes yet: nothing to accept", job.storage.url()))
+        CliError::usage(format!("{} has no panes yet: nothing to accept", job.storage.url()))
     })?;
     if !force {
         let seen = pins::segments_seen(job).map_err(classify)?;
         if !seen.iter().any(|s| wanted.is_match(s, names)) {
-            // Names that clients chose are told as their hashes.
+            // TableNames that clients chose are shown as hashes.
             let seen: Vec<Segment> = seen.iter().map(|s| names.identity(s)).collect();
             let seen: BTreeSet<&str> = seen.iter().map(|s| &*s.name).collect();
             let instead = no_segment(&segment, names, &seen);
             return Err(CliError::usage(format!(
-                "no segment {segment:?} in this output: {instead} (--force accepts it all the same)"
+                "no segment {segment:?} in this output: {instead} (--force accepts it anyway)"
             )));
         }
         if let Some(at) = at.filter(|at| *at > newest) {
             return Err(CliError::usage(format!(
-                "--at {} is later than all that this output has seen ({}); leave it out, or accept what is still to come with --force",
+                "--at {} is later than the newest data of this output ({}); leave it out, or accept future data with --force",
                 text(at),
                 text(newest)
             )));
@@ -440,7 +451,7 @@ fn accept(job: &Job, pick: Pick, at: Option<i64>, force: bool, global: &Global) 
         return say(&line.to_string());
     }
     say(&format!(
-        "accepted what was before {}: {again} drifted days of a segment's feature count again in the baselines of the days that follow",
+        "accepted everything before {}: {again} drifted days (segment and feature) count again in later baselines",
         text(at)
     ))
 }
@@ -455,7 +466,7 @@ fn number(v: f64) -> String {
     }
 }
 
-/// Rows as columns that stand one below the other; the first row is the header.
+/// Rows as aligned columns; the first row is the header.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! `driftglass bench-drain`: a bare consumer, for benchmarks.
+//! `driftglass bench-drain`: a consumer that only reads, for benchmarks.
 
 use super::CliError;
 use super::common::say;
@@ -18,7 +18,7 @@ pub struct BenchDrain {
 }
 
 impl BenchDrain {
-    /// Drains the topic and prints what it held, as JSON.
+    /// Reads the topic to its end and prints the counts as JSON.
     ///
     /// # Errors
     /// When the topic can't be read.

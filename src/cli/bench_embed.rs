@@ -1,7 +1,8 @@
-//! `driftglass bench-embed`: images per second of the whole stage, beside the model alone on tensors that are ready.
+//! `driftglass bench-embed`: images per second of the whole stage, and of the model alone on
+//! prepared tensors.
 
 use super::common::{runtime, say, storage};
-use super::style::{classify, files_of, section};
+use super::style::{files_of, section};
 use super::{CliError, ConfigFile};
 use crate::embed::{Embedder, vector_plan};
 use clap::Args;
@@ -16,10 +17,10 @@ pub struct BenchEmbed {
     /// Images and folders of images
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// Images used at most
+    /// Maximum number of images
     #[arg(long, default_value_t = 200)]
     most: usize,
-    /// Rounds, in turn
+    /// Number of rounds
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
@@ -34,19 +35,19 @@ impl BenchEmbed {
         let config = self.config.read()?;
         let storage = storage(&config, &runtime)?;
         let section = section(&config)?;
-        let plan = vector_plan(section, &storage).map_err(classify)?;
-        let embedder = Embedder::new(section, &plan, &storage).map_err(classify)?;
+        let plan = vector_plan(section, &storage).map_err(CliError::from)?;
+        let embedder = Embedder::new(section, &plan, &storage).map_err(CliError::from)?;
         let mut files = files_of(&self.images)?;
         files.truncate(self.most);
-        let tensors = embedder.tensors(&files).map_err(classify)?;
+        let tensors = embedder.tensors(&files).map_err(CliError::from)?;
         let (mut whole, mut alone, mut shares) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.rounds.max(1) {
-            let begun = Instant::now();
-            embedder.encode_tensors(&tensors).map_err(classify)?;
-            let model = begun.elapsed().as_secs_f64();
-            let begun = Instant::now();
-            embedder.encode_files(&files).map_err(classify)?;
-            let stage = begun.elapsed().as_secs_f64();
+            let started = Instant::now();
+            embedder.encode_tensors(&tensors).map_err(CliError::from)?;
+            let model = started.elapsed().as_secs_f64();
+            let started = Instant::now();
+            embedder.encode_files(&files).map_err(CliError::from)?;
+            let stage = started.elapsed().as_secs_f64();
             alone.push(tensors.len() as f64 / model);
             whole.push(files.len() as f64 / stage);
             shares.push(model / stage * files.len() as f64 / tensors.len() as f64);

@@ -1,4 +1,4 @@
-//! `driftglass bench-score`: comparisons of a window with a baseline per second, of segments and features as real events fill them.
+//! `driftglass bench-score`: comparisons of windows with baselines per second, on real events.
 
 use super::common::{runtime, say, storage};
 use super::{CliError, ConfigFile};
@@ -22,29 +22,30 @@ use std::time::Instant;
 pub struct BenchScore {
     #[command(flatten)]
     config: ConfigFile,
-    /// JSON lines, plain, in order of time
+    /// Uncompressed JSON lines, sorted by time
     #[arg(required_unless_present = "vectors")]
     input: Option<PathBuf>,
-    /// Measure vectors instead: so many random ones of 512 components into a window
+    /// Measure vectors instead: N random ones of 512 components per window
     #[arg(long, value_name = "N")]
     vectors: Option<usize>,
-    /// Rounds
+    /// Number of rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
 
-/// How often a round compares each pair: often enough that starting threads does not show.
+/// Comparisons of each pair per round: enough to hide the start of threads.
 const TIMES: usize = 100;
 
 /// A prepared baseline and the window that is compared with it.
-struct Pair<'f> {
+struct ComparedPair<'f> {
     feature: &'f Feature,
     baseline: Prepared,
     window: Sketch,
 }
 
 impl BenchScore {
-    /// Measures, and prints a line of JSON: comparisons per second on all cores, the median of the rounds.
+    /// Measures, and prints a line of JSON: comparisons per second on all cores, the median of the
+    /// rounds.
     ///
     /// # Errors
     /// When the input can't be read.
@@ -69,7 +70,7 @@ impl BenchScore {
             let side = if row.start < cut { &mut sides.0 } else { &mut sides.1 };
             row.contents.add_to(side, |_| true).map_err(CliError::failed)?;
         }
-        let pairs: Vec<Pair<'_>> = sides.values().flat_map(|(b, w)| pairs(&job, b, w)).collect();
+        let pairs: Vec<ComparedPair<'_>> = sides.values().flat_map(|(b, w)| pairs(&job, b, w)).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut rates: Vec<f64> = (0..self.rounds.max(1)).map(|_| rate(&pairs, cores)).collect();
         rates.sort_by(f64::total_cmp);
@@ -83,8 +84,8 @@ impl BenchScore {
     }
 }
 
-/// What a vector costs: adding it to a sketch once it is there, projecting it, comparing a window of `n` with a baseline of ten times as
-/// many, and the bytes that the window takes.
+/// The cost of a vector: adding it to a sketch, projecting it, comparing a window of `n` with a
+/// baseline of ten times as many, and the bytes of the window.
 fn vectors(n: usize, rounds: usize) -> serde_json::Value {
     const DIMENSION: usize = 512;
     let reference = Reference::random(DIMENSION);
@@ -105,9 +106,9 @@ fn vectors(n: usize, rounds: usize) -> serde_json::Value {
     fill(&mut window, 1);
     let mut adds: Vec<f64> = Vec::new();
     for _ in 0..rounds {
-        let (mut sketch, begun) = (VectorSketch::default(), Instant::now());
+        let (mut sketch, started) = (VectorSketch::default(), Instant::now());
         fill(&mut sketch, 1);
-        adds.push(begun.elapsed().as_secs_f64() * 1e6 / n as f64);
+        adds.push(started.elapsed().as_secs_f64() * 1e6 / n as f64);
         std::hint::black_box(sketch);
     }
     let features = of_embeddings();
@@ -115,16 +116,16 @@ fn vectors(n: usize, rounds: usize) -> serde_json::Value {
     let sketch = |body| Sketch { id: SketchId(1), body: Body::Vector(body) };
     let (baseline, window) = (sketch(baseline), sketch(window));
     let about = About { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
-    let begun = Instant::now();
+    let started = Instant::now();
     let prepared = Prepared::new(about, feature, &baseline, None);
-    let preparing = begun.elapsed().as_secs_f64() * 1e6;
+    let preparing = started.elapsed().as_secs_f64() * 1e6;
     let mut scores: Vec<f64> = Vec::new();
     for _ in 0..rounds {
-        let begun = Instant::now();
+        let started = Instant::now();
         for _ in 0..100 {
             std::hint::black_box(prepared.compare(feature, &window, None).ok());
         }
-        scores.push(begun.elapsed().as_secs_f64() * 1e4);
+        scores.push(started.elapsed().as_secs_f64() * 1e4);
     }
     adds.sort_by(f64::total_cmp);
     scores.sort_by(f64::total_cmp);
@@ -163,22 +164,22 @@ fn panes(job: &Job, input: &Path) -> Result<Vec<Pane>, CliError> {
     }
 }
 
-fn pairs<'f>(job: &'f Job, baseline: &Contents, window: &Contents) -> Vec<Pair<'f>> {
+fn pairs<'f>(job: &'f Job, baseline: &Contents, window: &Contents) -> Vec<ComparedPair<'f>> {
     let features = &job.settings.features;
     let all = features.iter().zip(&baseline.sketches).zip(&window.sketches);
     all.filter_map(|((feature, b), w)| {
         let about = About { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
         let baseline = Prepared::new(about, feature, b.as_deref()?, None);
-        Some(Pair { feature, baseline, window: w.as_deref()?.clone() })
+        Some(ComparedPair { feature, baseline, window: w.as_deref()?.clone() })
     })
     .collect()
 }
 
-/// Compares all pairs [`TIMES`] times, on so many threads.
-fn rate(pairs: &[Pair<'_>], threads: usize) -> f64 {
-    let begun = Instant::now();
+/// Compares all pairs [`TIMES`] times on `threads` threads.
+fn rate(pairs: &[ComparedPair<'_>], threads: usize) -> f64 {
+    let started = Instant::now();
     let with_p: usize = std::thread::scope(|scope| {
-        let one = |part: &[Pair<'_>]| {
+        let one = |part: &[ComparedPair<'_>]| {
             let pairs = (0..TIMES).flat_map(|_| part);
             let compared = pairs.filter_map(|p| p.baseline.compare(p.feature, &p.window, None).ok());
             compared.filter(|c| c.scores.p_value.is_some()).count()
@@ -188,5 +189,5 @@ fn rate(pairs: &[Pair<'_>], threads: usize) -> f64 {
         handles.into_iter().filter_map(|h| h.join().ok()).sum()
     });
     std::hint::black_box(with_p);
-    (TIMES * pairs.len()) as f64 / begun.elapsed().as_secs_f64()
+    (TIMES * pairs.len()) as f64 / started.elapsed().as_secs_f64()
 }

@@ -1,14 +1,13 @@
-//! `driftglass check`: whether a configuration is right and everything that it names can be reached.
+//! `driftglass check`: checks a configuration and reaches every system that it names.
 
 use super::common::{runtime, storage};
-use super::style::classify;
 use super::{CliError, ConfigFile, Global, check_events};
 use crate::alert::{DEFAULT_RULES_TOML, configured_sinks};
 use crate::config::units::Span;
 use crate::config::{Config, DEFAULT_TOML, Embedding, RuleEntry};
 use crate::embed::{Embedder, vector_plan};
 use crate::engine::{compile_rules, pins};
-use crate::source::kafka::{Probed, probe};
+use crate::source::kafka::{TopicProbe, probe};
 use crate::store::panes::TableNames;
 use crate::store::{CreateOutcome, Storage, StorageError};
 use clap::Args;
@@ -20,78 +19,78 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How long the output may take for all that is tried there.
+/// Time limit for all attempts on the output.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long brokers may take.
+/// Time limit for the brokers.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a webhook may take.
+/// Time limit for the webhook.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Arguments.
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckCommand {
     #[command(flatten)]
     config: ConfigFile,
-    /// Print the annotated default configuration and do nothing else
+    /// Print the default configuration with comments, and do nothing else
     #[arg(long)]
     print_default: bool,
-    /// Print the rules that hold where the configuration has none, and do nothing else
+    /// Print the default alert rules, and do nothing else
     #[arg(long)]
     print_rules: bool,
-    /// Check messages of a JSONL file (plain, .gz, .zst; - is standard input) against the event's schema and the decoder, instead of
-    /// reaching systems; exits 1 if any would be rejected
+    /// Check the messages of a JSONL file (also .gz, .zst; - is standard input) instead of systems;
+    /// exits 1 if any would be rejected
     #[arg(long, value_name = "FILE")]
     events: Option<String>,
 }
 
-/// How one thing stands.
+/// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum CheckStatus {
     Ok,
     Warn,
     Fail,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Finding {
-    standing: Standing,
+struct CheckResult {
+    standing: CheckStatus,
     /// "output", "kafka".
     what: &'static str,
-    /// Where it is and how it is, without credentials.
+    /// What was found, without credentials.
     text: String,
 }
 
-impl Finding {
+impl CheckResult {
     fn ok(what: &'static str, text: impl Into<String>) -> Self {
-        Self { standing: Standing::Ok, what, text: text.into() }
+        Self { standing: CheckStatus::Ok, what, text: text.into() }
     }
 
     fn warn(what: &'static str, text: impl Into<String>) -> Self {
-        Self { standing: Standing::Warn, what, text: text.into() }
+        Self { standing: CheckStatus::Warn, what, text: text.into() }
     }
 
     fn fail(what: &'static str, text: impl Into<String>) -> Self {
-        Self { standing: Standing::Fail, what, text: text.into().replace('\n', " ") }
+        Self { standing: CheckStatus::Fail, what, text: text.into().replace('\n', " ") }
     }
 
     fn word(&self) -> &'static str {
         match self.standing {
-            Standing::Ok => "ok",
-            Standing::Warn => "warn",
-            Standing::Fail => "FAIL",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Warn => "warn",
+            CheckStatus::Fail => "FAIL",
         }
     }
 }
 
-/// Prints findings as they come, or gathers them for one JSON array.
-struct Report {
+/// Prints results as they come, or collects them for one JSON array.
+struct CheckReport {
     json: bool,
-    all: Vec<Finding>,
+    all: Vec<CheckResult>,
 }
 
-impl Report {
-    fn add(&mut self, f: Finding) -> Result<(), CliError> {
+impl CheckReport {
+    fn add(&mut self, f: CheckResult) -> Result<(), CliError> {
         if !self.json {
             writeln!(std::io::stdout().lock(), "{:<4} {:<13} {}", f.word(), f.what, f.text)
                 .map_err(CliError::failed)?;
@@ -100,10 +99,10 @@ impl Report {
         Ok(())
     }
 
-    /// Ends the report with the command's answer.
+    /// Ends the report with the command's exit status.
     fn end(self) -> Result<(), CliError> {
         let failed: Vec<&str> =
-            self.all.iter().filter(|f| f.standing == Standing::Fail).map(|f| f.what).collect();
+            self.all.iter().filter(|f| f.standing == CheckStatus::Fail).map(|f| f.what).collect();
         if self.json {
             let rows: Vec<_> = self
                 .all
@@ -125,11 +124,12 @@ impl Report {
     }
 }
 
-impl Check {
-    /// Checks and says what it found.
+impl CheckCommand {
+    /// Runs the checks and prints the results.
     ///
     /// # Errors
-    /// [`CliError::Usage`] when the configuration is wrong, [`CliError::No`] when something that it names can't be reached.
+    /// [`CliError::Usage`] when the configuration is wrong, [`CliError::No`] when something that it
+    /// names can't be reached.
     pub fn run(self, global: &Global) -> Result<(), CliError> {
         if self.print_default || self.print_rules {
             let text = if self.print_default { DEFAULT_TOML } else { DEFAULT_RULES_TOML };
@@ -139,7 +139,7 @@ impl Check {
         let features = config.feature_set().map_err(CliError::usage)?;
         let groupings = config.groupings().map_err(CliError::usage)?;
         let names = TableNames::new(Arc::new(groupings), &features);
-        // Rules of the file's own were planned when it was read.
+        // Reading the file has already compiled its own rules.
         let rules = match config.rules.len() {
             0 => compile_rules(&config, &names, None)?.all().len(),
             some => some,
@@ -149,10 +149,10 @@ impl Check {
         if let Some(events) = &self.events {
             return check_events::run(events, &config, runtime.handle(), global);
         }
-        let mut report = Report { json: global.json, all: Vec::new() };
+        let mut report = CheckReport { json: global.json, all: Vec::new() };
         let windows: Vec<String> =
             config.windows.rolling.iter().map(|r| Span(r.length()).to_string()).collect();
-        report.add(Finding::ok(
+        report.add(CheckResult::ok(
             "configuration",
             format!(
                 "{}: {} features, {} groupings, windows {}, {} {}",
@@ -165,9 +165,9 @@ impl Check {
             ),
         ))?;
         if config.privacy.key.is_empty() {
-            report.add(Finding::warn(
+            report.add(CheckResult::warn(
                 "privacy.key",
-                "is not set: ids are hashed with a key that everybody knows; set it from the environment: key = \"${DRIFTGLASS_KEY}\"",
+                "is not set: ids are hashed with a publicly known key; set it from the environment: key = \"${DRIFTGLASS_KEY}\"",
             ))?;
         }
         let (found, pins) = output(&config, &runtime);
@@ -176,15 +176,15 @@ impl Check {
             report.add(finding)?;
         }
         match &config.input.kafka {
-            None => report.add(Finding::warn(
+            None => report.add(CheckResult::warn(
                 "kafka",
-                "input.kafka is not set: replay and archive read files, run needs a topic",
+                "input.kafka is not set: replay and archive read files, but run needs a topic",
             ))?,
             Some(k) => {
                 let found = probe(&k.brokers, &k.topic, &k.group, &config.kafka.properties, KAFKA_TIMEOUT);
                 report.add(match found {
                     Ok(p) => kafka(&k.brokers, &k.topic, &p),
-                    Err(e) => Finding::fail("kafka", e.to_string()),
+                    Err(e) => CheckResult::fail("kafka", e.to_string()),
                 })?;
             }
         }
@@ -193,16 +193,16 @@ impl Check {
         }
         if let Some(address) = &config.serve.listen {
             report.add(match std::net::TcpListener::bind(address) {
-                Ok(_) => Finding::ok("serve.listen", format!("{address} is free")),
-                Err(e) => Finding::fail("serve.listen", format!("{address}: {e}; use a free address")),
+                Ok(_) => CheckResult::ok("serve.listen", format!("{address} is free")),
+                Err(e) => CheckResult::fail("serve.listen", format!("{address}: {e}; use a free address")),
             })?;
         }
         if let Some(path) = config.alerts.jsonl.as_deref().filter(|p| *p != "-") {
             report.add(match appendable(Path::new(path)) {
-                Ok(()) => Finding::ok("alerts.jsonl", path),
-                Err(e) => Finding::fail(
+                Ok(()) => CheckResult::ok("alerts.jsonl", path),
+                Err(e) => CheckResult::fail(
                     "alerts.jsonl",
-                    format!("can't append to {path}: {e}; make its folder, or name another file"),
+                    format!("can't append to {path}: {e}; create its folder, or name another file"),
                 ),
             })?;
         }
@@ -214,7 +214,7 @@ impl Check {
     }
 }
 
-fn kafka(brokers: &str, topic: &str, p: &Probed) -> Finding {
+fn kafka(brokers: &str, topic: &str, p: &TopicProbe) -> CheckResult {
     let mut text = format!(
         "{brokers}: topic {topic} has {} partitions, about {} messages",
         p.partitions,
@@ -224,71 +224,71 @@ fn kafka(brokers: &str, topic: &str, p: &Probed) -> Finding {
         text += &format!(
             "; the group can't be used ({refused}): grant READ on it, or name another input.kafka.group"
         );
-        return Finding::fail("kafka", text);
+        return CheckResult::fail("kafka", text);
     }
-    Finding::ok("kafka", text)
+    CheckResult::ok("kafka", text)
 }
 
-/// Loads what looks at images: model, reference, styles, head.
-fn images(section: &Embedding, config: &Config, runtime: &Runtime) -> Finding {
+/// Loads what images need: model, reference, styles, head.
+fn images(section: &Embedding, config: &Config, runtime: &Runtime) -> CheckResult {
     let folder = local(&config.output.dir).filter(|f| !f.exists());
     let tried = storage(config, runtime).and_then(|storage| {
-        let plan = vector_plan(section, &storage).map_err(classify)?;
-        let embedder = Embedder::new(section, &plan, &storage).map_err(classify)?;
+        let plan = vector_plan(section, &storage).map_err(CliError::from)?;
+        let embedder = Embedder::new(section, &plan, &storage).map_err(CliError::from)?;
         let runs = embedder.runs().map_or_else(
-            || "no model: vectors come with events or from files".to_owned(),
+            || "no model: vectors come with the events or from files".to_owned(),
             |(provider, model)| format!("model {model} runs on {provider}"),
         );
         Ok(format!("{runs}; {} components, {} named styles", plan.dimension, plan.styles.len()))
     });
     if let Some(folder) = folder {
-        // Only an empty one goes: what a look made should not stay.
+        // Removes an empty folder only: the check must leave nothing behind.
         let _ = std::fs::remove_dir(folder);
     }
     match tried {
-        Ok(text) => Finding::ok("embedding", text),
-        Err(e) => Finding::fail("embedding", e.to_string()),
+        Ok(text) => CheckResult::ok("embedding", text),
+        Err(e) => CheckResult::fail("embedding", e.to_string()),
     }
 }
 
-/// How the pins stand that rules name.
-fn pinned(config: &Config, names: &TableNames, pins: Option<&[String]>) -> Option<Finding> {
+/// Whether the pinned baselines that rules name exist.
+fn pinned(config: &Config, names: &TableNames, pins: Option<&[String]>) -> Option<CheckResult> {
     let on_pins = |r: &RuleEntry| r.baseline.0.iter().any(|b| b.starts_with("pinned:"));
     if !config.rules.iter().any(on_pins) {
         return None;
     }
     let Some(pins) = pins else {
-        return Some(Finding::warn("rules", "name pins, which can't be looked up: the output can't be read"));
+        return Some(CheckResult::warn("rules", "name pinned baselines, but the output can't be read"));
     };
-    compile_rules(config, names, Some(pins)).err().map(|e| Finding::fail("rules", e.to_string()))
+    compile_rules(config, names, Some(pins)).err().map(|e| CheckResult::fail("rules", e.to_string()))
 }
 
-/// Tries at the output all that a job does there. Also the names of its pins, where it can be read.
-fn output(config: &Config, runtime: &Runtime) -> (Finding, Option<Vec<String>>) {
+/// Tries everything that a job does on its output. Also returns the names of the pinned baselines.
+fn output(config: &Config, runtime: &Runtime) -> (CheckResult, Option<Vec<String>>) {
     let (dir, handle) = (config.output.dir.clone(), runtime.handle().clone());
     let folder = local(&dir);
     let is_new = folder.as_ref().is_some_and(|f| !f.exists());
     let (to, from) = mpsc::channel();
     let tried = dir.clone();
-    // On a thread of its own: a store that does not answer is tried again by its client for minutes.
+    // On its own thread: the client retries an unresponsive store for minutes.
     let spawned = std::thread::Builder::new().name("output".into()).spawn(move || {
         let opened = Storage::open(&tried, handle).map_err(|e| e.to_string());
         let _ =
             to.send(opened.and_then(|s| Ok((try_output(&s)?, pins::names(&s).map_err(|e| e.to_string())?))));
     });
     if let Err(e) = spawned {
-        return (Finding::fail("output", format!("{dir}: {e}")), None);
+        return (CheckResult::fail("output", format!("{dir}: {e}")), None);
     }
     let answer = from.recv_timeout(OUTPUT_TIMEOUT);
     if let Some(folder) = folder {
-        // Only empty folders go: what a look made should not stay.
+        // Removes empty folders only: the check must leave nothing behind.
         let _ = std::fs::remove_dir(folder.join(PROBES));
         if is_new {
             let _ = std::fs::remove_dir(folder);
         }
     }
     let failed = match answer {
-        Ok(Ok((text, pins))) => return (Finding::ok("output", text), Some(pins)),
+        Ok(Ok((text, pins))) => return (CheckResult::ok("output", text), Some(pins)),
         Ok(Err(e)) => format!(
             "{dir}: {e}; check output.dir, its permissions, and the store's credentials in the environment"
         ),
@@ -297,7 +297,7 @@ fn output(config: &Config, runtime: &Runtime) -> (Finding, Option<Vec<String>>) 
             OUTPUT_TIMEOUT.as_secs()
         ),
     };
-    (Finding::fail("output", failed), None)
+    (CheckResult::fail("output", failed), None)
 }
 
 fn local(dir: &str) -> Option<PathBuf> {
@@ -315,51 +315,52 @@ const PROBES: &str = "_check";
 fn try_output(s: &Storage) -> Result<String, String> {
     let name = format!("{PROBES}/{:016x}", rand::random::<u64>());
     let moved = format!("{name}-moved");
-    let said = |e: StorageError| e.to_string();
+    let message = |e: StorageError| e.to_string();
     let steps = || -> Result<(), String> {
-        if s.create(&name, b"probe".to_vec()).map_err(said)? != CreateOutcome::Created {
-            return Err("a new file is said to exist already".into());
+        if s.create(&name, b"probe".to_vec()).map_err(message)? != CreateOutcome::Created {
+            return Err("the store says that a new file already exists".into());
         }
-        if s.create(&name, b"other".to_vec()).map_err(said)? != CreateOutcome::Exists {
+        if s.create(&name, b"other".to_vec()).map_err(message)? != CreateOutcome::Exists {
             return Err(
-                "creating a file twice succeeded: this store has no conditional writes, which commits rest on".into()
+                "a file could be created twice: this store has no conditional writes, and commits need them"
+                    .into(),
             );
         }
-        if s.get(&name).map_err(said)?.as_deref() != Some(b"probe") {
+        if s.get(&name).map_err(message)?.as_deref() != Some(b"probe") {
             return Err("a file read back differs from what was written".into());
         }
-        if !s.list(PROBES).map_err(said)?.contains(&name) {
+        if !s.list(PROBES).map_err(message)?.contains(&name) {
             return Err("a file that was written is not listed".into());
         }
-        s.publish(&name, &moved).map_err(said)?;
-        if s.get(&moved).map_err(said)?.is_none() {
+        s.publish(&name, &moved).map_err(message)?;
+        if s.get(&moved).map_err(message)?.is_none() {
             return Err("a file that was renamed is gone".into());
         }
         Ok(())
     };
     let done = steps();
-    let deleted = [&name, &moved].into_iter().try_for_each(|f| s.delete(f).map_err(said));
+    let deleted = [&name, &moved].into_iter().try_for_each(|f| s.delete(f).map_err(message));
     done.and(deleted)?;
-    let owner = s.get("_job.json").map_err(said)?;
+    let owner = s.get("_job.json").map_err(message)?;
     let owner = owner.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
     Ok(match owner.as_ref().and_then(|o| o["job"].as_str()) {
-        Some(job) => format!("{} (holds the job {job:?})", s.url()),
+        Some(job) => format!("{} (of the job {job:?})", s.url()),
         None => s.url().to_owned(),
     })
 }
 
-/// Whether a file can be appended to; what is not there is not made.
+/// Whether a file can be appended to. Leaves no file behind.
 pub(super) fn appendable(path: &Path) -> std::io::Result<()> {
     let there = path.exists();
     std::fs::OpenOptions::new().append(true).create(true).open(path)?;
     if there { Ok(()) } else { std::fs::remove_file(path) }
 }
 
-/// Asks the webhook's host for an answer of any kind; no alert is sent.
-fn webhook(url: &str, runtime: &Runtime) -> Finding {
+/// Sends a HEAD request to the webhook's host; sends no alert.
+fn webhook(url: &str, runtime: &Runtime) -> CheckResult {
     use reqwest::{Client, redirect::Policy};
     let what = "webhook";
-    let Ok(parsed) = url::Url::parse(url) else { return Finding::fail(what, "alerts.webhook is no URL") };
+    let Ok(parsed) = url::Url::parse(url) else { return CheckResult::fail(what, "alerts.webhook is no URL") };
     // The rest of a webhook's URL is often its password.
     let port = parsed.port().map_or_else(String::new, |p| format!(":{p}"));
     let name = format!("{}://{}{port}", parsed.scheme(), parsed.host_str().unwrap_or_default());
@@ -368,19 +369,20 @@ fn webhook(url: &str, runtime: &Runtime) -> Finding {
         .redirect(Policy::none())
         .user_agent(concat!("driftglass/", env!("CARGO_PKG_VERSION")))
         .build()
-        // Made within the runtime: a request starts its timeout at once.
+        // Built within the runtime, since a request starts its timer at once.
         .and_then(|c| runtime.block_on(async { c.head(parsed).send().await }));
     match answer {
-        Ok(r) if r.status().is_redirection() => Finding::fail(
+        Ok(r) if r.status().is_redirection() => CheckResult::fail(
             what,
             format!(
-                "{name} redirects ({}): an alert would be lost on the way; name the final URL",
+                "{name} redirects ({}), and alerts don't follow redirects; set the final URL",
                 r.status().as_u16()
             ),
         ),
-        Ok(r) => {
-            Finding::ok(what, format!("{name} (answered {} to HEAD; no alert was sent)", r.status().as_u16()))
-        }
+        Ok(r) => CheckResult::ok(
+            what,
+            format!("{name} (answered {} to HEAD; no alert was sent)", r.status().as_u16()),
+        ),
         Err(e) => {
             let e = e.without_url();
             let mut text = e.to_string();
@@ -389,7 +391,10 @@ fn webhook(url: &str, runtime: &Runtime) -> Finding {
                 text = format!("{text}: {c}");
                 cause = c.source();
             }
-            Finding::fail(what, format!("{name}: {text}; check alerts.webhook, DNS, proxy and certificates"))
+            CheckResult::fail(
+                what,
+                format!("{name}: {text}; check alerts.webhook, DNS, proxy and certificates"),
+            )
         }
     }
 }
@@ -405,11 +410,11 @@ mod tests {
         let mut config = Config::default();
         let there = dir.path().join("out");
         config.output.dir = there.display().to_string();
-        assert_eq!(output(&config, &rt).0.standing, Standing::Ok);
+        assert_eq!(output(&config, &rt).0.standing, CheckStatus::Ok);
         assert!(!there.exists(), "it was not there before");
         std::fs::write(&there, b"a file").unwrap();
         let (finding, _) = output(&config, &rt);
-        assert_eq!(finding.standing, Standing::Fail);
+        assert_eq!(finding.standing, CheckStatus::Fail);
         assert!(finding.text.contains("output.dir"), "{}", finding.text);
     }
 
@@ -428,17 +433,17 @@ mod tests {
         });
         let reached = webhook(&url, &rt);
         assert!(answering.join().unwrap() > 0);
-        assert_eq!(reached.standing, Standing::Ok, "{}", reached.text);
+        assert_eq!(reached.standing, CheckStatus::Ok, "{}", reached.text);
         let gone = webhook(&url, &rt);
-        assert_eq!(gone.standing, Standing::Fail, "nobody listens any more");
+        assert_eq!(gone.standing, CheckStatus::Fail, "nobody listens any more");
         assert!(!reached.text.contains("secret") && !gone.text.contains("secret"));
     }
 
     #[test]
     fn failures_decide_the_answer_and_warnings_do_not() {
-        let report = |all| Report { json: false, all };
-        assert!(report(vec![Finding::ok("a", ""), Finding::warn("b", "")]).end().is_ok());
-        let no = report(vec![Finding::ok("a", ""), Finding::fail("b", "")]).end().unwrap_err();
+        let report = |all| CheckReport { json: false, all };
+        assert!(report(vec![CheckResult::ok("a", ""), CheckResult::warn("b", "")]).end().is_ok());
+        let no = report(vec![CheckResult::ok("a", ""), CheckResult::fail("b", "")]).end().unwrap_err();
         assert_eq!((no.code(), no.to_string().as_str()), (1, "1 of 2 checks failed: b"));
     }
 }

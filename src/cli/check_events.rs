@@ -1,5 +1,5 @@
-//! `driftglass check --events`: how far sample messages fit the reference event. Counts fields and
-//! reasons, names lines, never shows a value.
+//! `driftglass check --events`: checks sample messages against the event schema. Counts fields and
+//! reasons and gives line numbers; never shows a value.
 
 mod fields;
 
@@ -9,7 +9,7 @@ use crate::config::features::ranges;
 use crate::enrich::{Batch, DEFAULT_KEY, Enricher, IdHasher, Plan, Value};
 use crate::event::{Ranges, Reject, RejectReason, Text, decode, repair};
 use crate::source::{FromBeginning, Inputs, JsonlSource, Payload, Polled, Source, resolve};
-use fields::{Known, absent, showable};
+use fields::{SchemaFields, absent, showable};
 use indicatif::HumanCount;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::json;
@@ -21,29 +21,29 @@ use std::time::Duration;
 
 /// The reference event.
 const SCHEMA: &str = include_str!("../../schemas/event.v1.schema.json");
-/// Lines named for each finding.
+/// Line numbers given for each finding.
 const LINES: usize = 3;
-/// Unknown fields that are told by name.
+/// Unknown fields that are named.
 const NAMES: usize = 50;
-/// Stands for the names of unknown fields that are not shown.
+/// Replaces the names of unknown fields that are not shown.
 const OTHER_NAMES: &str = "(other names)";
 
-/// What can be found about a field of a message.
+/// What is wrong with a field of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Finding {
-    /// The message would be rejected, for this reason; the field is empty where none is to blame.
+enum FieldFinding {
+    /// The message would be rejected for this reason; the field is empty if no field is the cause.
     Rejected(&'static str),
     /// The optional field counts as missing, for this reason.
     LeftOut(&'static str),
-    /// The field holds what is no name, and its hash stands for it.
+    /// The field holds text that is not a valid name, and is replaced by its hash.
     Hashed(&'static str),
     /// The field departs from the schema in this way.
     Schema(&'static str),
-    /// Nobody reads the field.
+    /// No part of driftglass reads the field.
     Unknown,
 }
 
-impl Finding {
+impl FieldFinding {
     /// Its name in the report, and why.
     fn words(self) -> (&'static str, &'static str) {
         match self {
@@ -51,32 +51,32 @@ impl Finding {
             Self::LeftOut(why) => ("left out", why),
             Self::Hashed(why) => ("hashed", why),
             Self::Schema(how) => ("schema", how),
-            Self::Unknown => ("unknown", "is read by nobody"),
+            Self::Unknown => ("unknown", "is not read"),
         }
     }
 }
 
-/// How often a finding was made, and where first.
+/// How often something was found, and on which lines first.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Seen {
+struct Occurrences {
     messages: u64,
     lines: Vec<String>,
 }
 
-/// What was found in the messages.
+/// What was found in all messages.
 #[derive(Debug, Default)]
-struct Found {
+struct SampleFindings {
     messages: u64,
     events: u64,
-    findings: BTreeMap<(Finding, String), Seen>,
+    findings: BTreeMap<(FieldFinding, String), Occurrences>,
     /// Events that carry each field of the schema.
     fields: BTreeMap<String, u64>,
     /// Events that carry each feature.
     carried: Vec<u64>,
 }
 
-impl Found {
-    fn note(&mut self, finding: Finding, field: &str, line: &str) {
+impl SampleFindings {
+    fn note(&mut self, finding: FieldFinding, field: &str, line: &str) {
         let seen = self.findings.entry((finding, field.to_owned())).or_default();
         seen.messages += 1;
         if seen.lines.len() < LINES {
@@ -85,7 +85,7 @@ impl Found {
     }
 
     fn rejected(&self) -> u64 {
-        let rejected = self.findings.iter().filter(|((f, _), _)| matches!(f, Finding::Rejected(_)));
+        let rejected = self.findings.iter().filter(|((f, _), _)| matches!(f, FieldFinding::Rejected(_)));
         rejected.map(|(_, seen)| seen.messages).sum()
     }
 }
@@ -105,9 +105,9 @@ pub fn run(
         return Err(CliError::usage("--events takes JSON lines, not an archive"));
     };
     let max = usize::try_from(config.input.max_message.0).unwrap_or(usize::MAX);
-    let mut checker = Checker::new(config)?;
+    let mut checker = SampleChecker::new(config)?;
     let several = files.len() > 1;
-    // File by file, so that lines are told as an editor counts them.
+    // One file at a time, so that line numbers are those of the file.
     for file in files {
         let name = if several { format!("{}:", file.name) } else { String::new() };
         let mut source = JsonlSource::new(vec![file], max, Arc::new(FromBeginning), handle.clone());
@@ -129,39 +129,40 @@ pub fn run(
     }
     let names: Vec<&str> = checker.plan.features.iter().map(|f| f.name.as_str()).collect();
     let without = if checker.found.events > 0 { absent(config, &checker.found.fields) } else { Vec::new() };
-    let report = Report { found: &checker.found, known: &checker.known, features: &names, absent: &without };
+    let report =
+        SampleReport { found: &checker.found, known: &checker.known, features: &names, absent: &without };
     let text = if global.json { report.json() } else { report.text() };
     writeln!(std::io::stdout().lock(), "{text}").map_err(CliError::failed)?;
     match checker.found.rejected() {
-        0 if checker.found.messages == 0 => Err(CliError::No(format!("{input} holds no message"))),
+        0 if checker.found.messages == 0 => Err(CliError::No(format!("{input} has no messages"))),
         0 => Ok(()),
         n => Err(CliError::No(format!("{n} of {} messages would be rejected", checker.found.messages))),
     }
 }
 
-struct Checker {
+struct SampleChecker {
     schema: jsonschema::Validator,
-    known: Known,
+    known: SchemaFields,
     plan: Arc<Plan>,
     enricher: Enricher,
     ranges: Ranges,
     batch: Batch,
-    found: Found,
+    found: SampleFindings,
     /// Unknown fields that were named so far.
     named: usize,
 }
 
-impl Checker {
+impl SampleChecker {
     fn new(config: &Config) -> Result<Self, CliError> {
         let schema: serde_json::Value = serde_json::from_str(SCHEMA).map_err(CliError::failed)?;
-        let known = Known::of(&schema);
+        let known = SchemaFields::of(&schema);
         let schema = jsonschema::validator_for(&schema).map_err(|e| CliError::failed(e.to_string()))?;
         let features = config.feature_set().map_err(CliError::usage)?;
-        let found = Found { carried: vec![0; features.len()], ..Found::default() };
+        let found = SampleFindings { carried: vec![0; features.len()], ..SampleFindings::default() };
         let ranges = ranges(&features);
         let plan = Arc::new(Plan {
             features,
-            // Every name is looked at, whether or not a segment or a feature reads it.
+            // Checks every name, whether or not a segment or a feature uses it.
             dimensions: Text::ALL.to_vec(),
             hasher: IdHasher::new(DEFAULT_KEY),
             hidden: config.hidden_fields().map_err(CliError::usage)?,
@@ -180,23 +181,23 @@ impl Checker {
             decode(message, &mut mistyped)
         };
         for field in mistyped {
-            self.found.note(Finding::LeftOut(RejectReason::MistypedField.name()), field, line);
+            self.found.note(FieldFinding::LeftOut(RejectReason::MistypedField.name()), field, line);
         }
         let is_event = match decoded {
             Err(r) => {
-                self.found.note(Finding::Rejected(r.reason.name()), r.field.unwrap_or_default(), line);
+                self.found.note(FieldFinding::Rejected(r.reason.name()), r.field.unwrap_or_default(), line);
                 false
             }
             Ok(mut event) => {
                 self.found.events += 1;
                 let found = &mut self.found;
                 self.ranges.check(&mut event, |field| {
-                    found.note(Finding::LeftOut(RejectReason::OutOfRange.name()), field.path(), line);
+                    found.note(FieldFinding::LeftOut(RejectReason::OutOfRange.name()), field.path(), line);
                 });
                 self.batch.clear();
                 self.enricher.push(&event, &mut self.batch);
                 for field in self.enricher.refused().paths() {
-                    self.found.note(Finding::Hashed(RejectReason::RefusedName.name()), field, line);
+                    self.found.note(FieldFinding::Hashed(RejectReason::RefusedName.name()), field, line);
                 }
                 for (n, v) in self.found.carried.iter_mut().zip(&self.batch.values) {
                     *n += u64::from(*v != Value::Missing);
@@ -216,7 +217,7 @@ impl Checker {
         seen.sort();
         seen.dedup();
         for (field, how) in seen {
-            self.found.note(Finding::Schema(how), &field, line);
+            self.found.note(FieldFinding::Schema(how), &field, line);
         }
         if let Some(object) = value.as_object() {
             let mut unknown = Vec::new();
@@ -230,21 +231,21 @@ impl Checker {
         }
     }
 
-    /// Notes fields that nobody reads, by name where that is one: each name once a message.
+    /// Counts unknown fields, by name if the name may be shown; each name once per message.
     fn unknown(&mut self, unknown: Vec<String>, line: &str) {
         let mut others = false;
         for path in unknown {
-            let key = (Finding::Unknown, path);
+            let key = (FieldFinding::Unknown, path);
             let new = !self.found.findings.contains_key(&key);
             if !showable(&key.1) || (new && self.named == NAMES) {
                 others = true;
                 continue;
             }
             self.named += usize::from(new);
-            self.found.note(Finding::Unknown, &key.1, line);
+            self.found.note(FieldFinding::Unknown, &key.1, line);
         }
         if others {
-            self.found.note(Finding::Unknown, OTHER_NAMES, line);
+            self.found.note(FieldFinding::Unknown, OTHER_NAMES, line);
         }
     }
 }
@@ -283,19 +284,21 @@ fn percent(n: u64, of: u64) -> String {
     format!("{:.1}%", 100.0 * n as f64 / of.max(1) as f64)
 }
 
-/// What is told of what was found.
-struct Report<'a> {
-    found: &'a Found,
-    known: &'a Known,
+/// The report on all messages.
+struct SampleReport<'a> {
+    found: &'a SampleFindings,
+    known: &'a SchemaFields,
     /// Names of the features, in their order.
     features: &'a [&'a str],
-    /// Useful fields that no event carries, and what goes without them.
+    /// Useful fields that no event has, and the consequence.
     absent: &'a [(String, String)],
 }
 
-impl Report<'_> {
-    fn meant(&self, finding: Finding, field: &str) -> Option<String> {
-        (finding == Finding::Unknown && field != OTHER_NAMES).then(|| self.known.nearest(field)).flatten()
+impl SampleReport<'_> {
+    fn meant(&self, finding: FieldFinding, field: &str) -> Option<String> {
+        (finding == FieldFinding::Unknown && field != OTHER_NAMES)
+            .then(|| self.known.nearest(field))
+            .flatten()
     }
 
     fn text(&self) -> String {
@@ -313,7 +316,7 @@ impl Report<'_> {
             }
         }
         for (name, count) in self.features.iter().zip(&found.carried) {
-            let carried = if *count == 0 { "no event carries it" } else { "carried by" };
+            let carried = if *count == 0 { "in no event" } else { "in events" };
             let share = percent(*count, found.events);
             let _ = write!(out, "\nfeature   {name:<30} {carried:<24} {count:>9} {share:>7}");
         }
@@ -325,13 +328,13 @@ impl Report<'_> {
 
     fn json(&self) -> String {
         let found = self.found;
-        let list = |key: &str, wanted: fn(Finding) -> bool| -> Vec<serde_json::Value> {
+        let list = |key: &str, wanted: fn(FieldFinding) -> bool| -> Vec<serde_json::Value> {
             let wanted = found.findings.iter().filter(|((f, _), _)| wanted(*f));
             wanted
                 .map(|((finding, field), seen)| {
                     let mut row = json!({ "field": field, "messages": seen.messages, "lines": seen.lines });
                     row[key] = match finding {
-                        Finding::Unknown => json!(self.meant(*finding, field)),
+                        FieldFinding::Unknown => json!(self.meant(*finding, field)),
                         _ => json!(finding.words().1),
                     };
                     row
@@ -343,11 +346,11 @@ impl Report<'_> {
         let absent: Vec<_> = self.absent.iter().map(|(f, w)| json!({ "field": f, "without": w })).collect();
         json!({
             "messages": found.messages, "events": found.events,
-            "rejected": list("reason", |f| matches!(f, Finding::Rejected(_))),
-            "left_out": list("reason", |f| matches!(f, Finding::LeftOut(_))),
-            "refused_names": list("reason", |f| matches!(f, Finding::Hashed(_))),
-            "schema": list("departure", |f| matches!(f, Finding::Schema(_))),
-            "unknown": list("nearest", |f| f == Finding::Unknown),
+            "rejected": list("reason", |f| matches!(f, FieldFinding::Rejected(_))),
+            "left_out": list("reason", |f| matches!(f, FieldFinding::LeftOut(_))),
+            "refused_names": list("reason", |f| matches!(f, FieldFinding::Hashed(_))),
+            "schema": list("departure", |f| matches!(f, FieldFinding::Schema(_))),
+            "unknown": list("nearest", |f| f == FieldFinding::Unknown),
             "absent": absent, "features": carried,
         })
         .to_string()
@@ -358,23 +361,23 @@ impl Report<'_> {
 mod tests {
     use super::*;
 
-    fn checked(messages: &[&str]) -> Checker {
-        let mut checker = Checker::new(&Config::default()).unwrap();
+    fn checked(messages: &[&str]) -> SampleChecker {
+        let mut checker = SampleChecker::new(&Config::default()).unwrap();
         for (i, m) in messages.iter().enumerate() {
             checker.message(m.as_bytes(), 1 << 20, &(i + 1).to_string());
         }
         checker
     }
 
-    fn told(checker: &Checker) -> (String, String) {
+    fn rendered(checker: &SampleChecker) -> (String, String) {
         let names: Vec<&str> = checker.plan.features.iter().map(|f| f.name.as_str()).collect();
         let absent = absent(&Config::default(), &checker.found.fields);
         let report =
-            Report { found: &checker.found, known: &checker.known, features: &names, absent: &absent };
+            SampleReport { found: &checker.found, known: &checker.known, features: &names, absent: &absent };
         (report.text(), report.json())
     }
 
-    fn lines(checker: &Checker, finding: Finding, field: &str) -> String {
+    fn lines(checker: &SampleChecker, finding: FieldFinding, field: &str) -> String {
         checker.found.findings[&(finding, field.to_owned())].lines.join(",")
     }
 
@@ -383,7 +386,7 @@ mod tests {
         let lines: Vec<&str> = include_str!("../../fixtures/events/valid.jsonl").lines().collect();
         let found = checked(&lines).found;
         assert_eq!((found.messages, found.events), (lines.len() as u64, lines.len() as u64));
-        let departures = found.findings.keys().filter(|(f, _)| *f != Finding::Unknown);
+        let departures = found.findings.keys().filter(|(f, _)| *f != FieldFinding::Unknown);
         assert_eq!(departures.count(), 0, "{found:?}");
     }
 
@@ -401,18 +404,18 @@ mod tests {
             &format!(r#"{{{event},"tenant":"\ud83d","metrics":{{"cost_usd":-5}}}}"#),
         ]);
         assert_eq!((checker.found.messages, checker.found.events), (5, 3));
-        assert_eq!(lines(&checker, Finding::LeftOut("mistyped_field"), "tenant"), "5");
-        assert_eq!(lines(&checker, Finding::Schema("has another type"), "tenant"), "5");
-        assert_eq!(lines(&checker, Finding::LeftOut("out_of_range"), "metrics.cost_usd"), "5");
-        assert_eq!(lines(&checker, Finding::Schema("is out of range"), "metrics.cost_usd"), "5");
-        assert_eq!(lines(&checker, Finding::Rejected("missing_field"), "timestamp"), "1");
-        assert_eq!(lines(&checker, Finding::Rejected("not_json"), ""), "3");
-        assert_eq!(lines(&checker, Finding::LeftOut("mistyped_field"), "metrics.latency_ms"), "2");
-        assert_eq!(lines(&checker, Finding::Schema("is missing"), "timestamp"), "1");
-        assert_eq!(lines(&checker, Finding::Schema("has another type"), "metrics.latency_ms"), "2");
-        assert_eq!(lines(&checker, Finding::Unknown, "metrics.latencyms"), "4");
-        assert_eq!(lines(&checker, Finding::Unknown, OTHER_NAMES), "2");
-        let (text, json) = told(&checker);
+        assert_eq!(lines(&checker, FieldFinding::LeftOut("mistyped_field"), "tenant"), "5");
+        assert_eq!(lines(&checker, FieldFinding::Schema("has another type"), "tenant"), "5");
+        assert_eq!(lines(&checker, FieldFinding::LeftOut("out_of_range"), "metrics.cost_usd"), "5");
+        assert_eq!(lines(&checker, FieldFinding::Schema("is out of range"), "metrics.cost_usd"), "5");
+        assert_eq!(lines(&checker, FieldFinding::Rejected("missing_field"), "timestamp"), "1");
+        assert_eq!(lines(&checker, FieldFinding::Rejected("not_json"), ""), "3");
+        assert_eq!(lines(&checker, FieldFinding::LeftOut("mistyped_field"), "metrics.latency_ms"), "2");
+        assert_eq!(lines(&checker, FieldFinding::Schema("is missing"), "timestamp"), "1");
+        assert_eq!(lines(&checker, FieldFinding::Schema("has another type"), "metrics.latency_ms"), "2");
+        assert_eq!(lines(&checker, FieldFinding::Unknown, "metrics.latencyms"), "4");
+        assert_eq!(lines(&checker, FieldFinding::Unknown, OTHER_NAMES), "2");
+        let (text, json) = rendered(&checker);
         assert!(
             text.contains("did you mean metrics.latency_ms?") && text.contains("did you mean session_id?")
         );
@@ -446,10 +449,10 @@ mod tests {
         for (field, line) in
             [("error.code", "1"), ("model.loras", "2"), ("params.sampler", "1"), ("region", "2")]
         {
-            assert_eq!(lines(&checker, Finding::Hashed("refused_name"), field), line, "{field}");
+            assert_eq!(lines(&checker, FieldFinding::Hashed("refused_name"), field), line, "{field}");
         }
-        assert!(!checker.found.findings.keys().any(|(f, _)| matches!(f, Finding::LeftOut(_))));
-        let (text, json) = told(&checker);
+        assert!(!checker.found.findings.keys().any(|(f, _)| matches!(f, FieldFinding::LeftOut(_))));
+        let (text, json) = rendered(&checker);
         assert!(text.contains("hashed    error.code"), "{text}");
         assert!(!text.contains("secret") && !json.contains("secret"));
     }
@@ -458,7 +461,7 @@ mod tests {
     fn a_map_keyed_by_data_does_not_fill_the_report() {
         let keys: Vec<String> = (0..200).map(|i| format!("\"key_{}{}\":1", ["a", "b"][i % 2], i)).collect();
         let checker = checked(&[&format!("{{{}}}", keys.join(","))]);
-        let unknown = checker.found.findings.keys().filter(|(f, _)| *f == Finding::Unknown).count();
+        let unknown = checker.found.findings.keys().filter(|(f, _)| *f == FieldFinding::Unknown).count();
         assert_eq!(unknown, NAMES + 1);
     }
 }

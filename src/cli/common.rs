@@ -1,4 +1,4 @@
-//! What commands share: configuration, runtime, storage, signals.
+//! What commands share: configuration, runtime, storage, signals, output.
 
 use super::{CliError, ConfigFile, Global};
 use crate::config::{Config, load};
@@ -21,7 +21,7 @@ impl ConfigFile {
         let mut config = match &self.config {
             Some(path) if path.as_os_str().is_empty() => {
                 return Err(CliError::usage(
-                    "the name of the configuration is empty: name a file with -c or DRIFTGLASS_CONFIG, or leave both out",
+                    "the name of the configuration file is empty: set -c or DRIFTGLASS_CONFIG to a file, or leave both out",
                 ));
             }
             Some(path) => load(path).map_err(CliError::usage)?,
@@ -29,11 +29,13 @@ impl ConfigFile {
         };
         if let Some(output) = &self.output {
             if output.trim().is_empty() {
-                return Err(CliError::usage("--output is empty: name a folder or the URL of a store"));
+                return Err(CliError::usage(
+                    "--output is empty: give a folder or the URL of an object store",
+                ));
             }
             config.output.dir.clone_from(output);
         }
-        // Every command opens the folder that a file:// URL names, whatever is escaped in it.
+        // A file:// URL is a folder, with its escapes decoded.
         if let Some(path) = file_path(&config.output.dir) {
             config.output.dir = path.display().to_string();
         }
@@ -50,10 +52,10 @@ impl ConfigFile {
     }
 }
 
-/// A runtime for object stores, webhooks and SQL; the engine's own threads are plain ones.
+/// A runtime for object stores, webhooks and SQL. The engine's own threads don't use it.
 ///
 /// # Errors
-/// When the system gives no threads.
+/// When the system can't start threads.
 pub fn runtime() -> Result<Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::failed)
 }
@@ -61,12 +63,12 @@ pub fn runtime() -> Result<Runtime, CliError> {
 /// Prints a line to standard output.
 ///
 /// # Errors
-/// When it can't be written; that its reader has gone ends the command quietly.
+/// When it can't be written. If the reader has closed the pipe, the command ends quietly.
 pub fn say(line: impl std::fmt::Display) -> Result<(), CliError> {
     writeln!(stdout(), "{line}").map_err(CliError::failed)
 }
 
-/// Tells a person a line, on standard error; that nobody listens is no trouble.
+/// Prints a line to standard error, and ignores failures.
 pub fn tell(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -79,7 +81,7 @@ pub fn storage(config: &Config, runtime: &Runtime) -> Result<Storage, CliError> 
     Storage::open(&config.output.dir, runtime.handle().clone()).map_err(CliError::failed)
 }
 
-/// Says where the results go, for whoever is surprised by a relative path.
+/// Prints where the results go, since a relative path may surprise.
 pub fn tell_output(storage: &Storage, emptied: bool, global: &Global) {
     if global.quiet {
         return;
@@ -87,10 +89,10 @@ pub fn tell_output(storage: &Storage, emptied: bool, global: &Global) {
     let url = storage.url();
     let path = url::Url::parse(url).ok().filter(|u| u.scheme() == "file").and_then(|u| u.to_file_path().ok());
     let place = path.map_or_else(|| url.to_owned(), |p| p.display().to_string());
-    eprintln!("output: {place}{}", if emptied { " (emptied first, as --overwrite says)" } else { "" });
+    eprintln!("output: {place}{}", if emptied { " (emptied by --overwrite)" } else { "" });
 }
 
-/// Set once SIGTERM or SIGINT has come; a second one ends the process at once.
+/// Set by the first SIGTERM or SIGINT; the second one ends the process at once.
 #[must_use]
 pub fn stop_signal(runtime: &Runtime) -> Arc<AtomicBool> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -119,6 +121,6 @@ pub fn stop_signal(runtime: &Runtime) -> Arc<AtomicBool> {
 pub fn time(s: &str) -> Result<i64, String> {
     let full = if s.len() == 10 { format!("{s}T00:00:00Z") } else { s.to_owned() };
     crate::event::time::parse(&full).ok_or_else(|| {
-        format!("{s:?} is no time: use 2026-01-31 or 2026-01-31T06:00:00Z, between 2000 and 2100")
+        format!("{s:?} is not a time: use 2026-01-31 or 2026-01-31T06:00:00Z, between 2000 and 2100")
     })
 }

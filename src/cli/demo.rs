@@ -15,7 +15,7 @@ use super::run::execute;
 use super::{CliError, Global, show};
 use crate::config::{self, Config, load};
 use crate::engine::{Finish, Job, JobKind, Progress, Summary};
-use crate::generate::{Generator, Settings as Traffic, labels};
+use crate::generate::{Generator, GeneratorSettings as Traffic, labels};
 use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
 use chrono::Duration;
 use clap::Args;

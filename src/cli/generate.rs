@@ -1,19 +1,23 @@
-//! `driftglass generate`: reference events, seeded, with chosen incidents.
+//! `driftglass generate`: seeded events with chosen incidents.
 
 mod output;
 mod producer;
 
-pub use output::{OutputError, session_key};
-pub use producer::{ProduceError, Producer};
+pub use super::error::ProduceError;
+pub use output::session_key;
+pub use producer::Producer;
 
 use super::common::{tell, time};
+use super::error::OutputError;
 use super::{CliError, ConfigFile, Global};
 use crate::enrich::DEFAULT_KEY;
-use crate::generate::{Dimension, GenerateError, Generator, Incident, IncidentKind, Settings, labels};
+use crate::generate::{
+    Dimension, GenerateError, Generator, GeneratorSettings, Incident, IncidentKind, labels,
+};
 use chrono::{DateTime, Duration};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use output::{Output, Put};
+use output::{MessageOutput, WriteOutcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -22,12 +26,17 @@ use std::time::Instant;
 
 fn after_help() -> String {
     format!(
-        "Incidents: KIND:SEGMENT:START[..END][:KEY=VALUE,…], for example
+        "Examples:
+  driftglass generate events.jsonl.gz --days 14 --events 1000000
+  driftglass generate --kafka localhost:9092 --topic generation-events --events-per-day 50000
+  driftglass generate events.jsonl --incident latency-and-errors:all:2026-01-13 --labels labels.json
+
+Incidents: KIND:SEGMENT:START[..END][:KEY=VALUE,…], for example
   prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14:share=0.6
   aesthetic-drop:model_version=sdxl-1.1:2026-01-12
   latency-and-errors:region=ap-south:2026-01-13..2026-01-14:factor=2,error_rate=0.1
-SEGMENT is all, or DIMENSION=VALUE (several joined by commas) with a dimension of {}.
-Kinds, with their parameters and what these are when left out:
+SEGMENT is all, or DIMENSION=VALUE pairs joined by commas. Dimensions: {}.
+Kinds of incidents, with the defaults of their parameters:
 {}",
         Dimension::NAMES.join(", "),
         IncidentKind::help()
@@ -37,60 +46,62 @@ Kinds, with their parameters and what these are when left out:
 /// Arguments.
 #[derive(Debug, Args)]
 #[command(after_help = after_help())]
-pub struct Generate {
-    /// Where to: JSON lines (.gz and .zst compressed) or a redacted archive (.parquet); absent or -: JSON lines to standard output
+pub struct GenerateCommand {
+    /// File to write: JSON lines (also .gz, .zst) or an archive (.parquet); default or -: standard
+    /// output
     #[arg(value_name = "FILE", conflicts_with = "kafka")]
     file: Option<PathBuf>,
-    /// Produce to this cluster instead, keyed by session
+    /// Send to this Kafka cluster instead, keyed by session
     #[arg(long, value_name = "BROKERS", requires = "topic")]
     kafka: Option<String>,
-    /// The topic, which must exist
+    /// Topic to send to; it must exist
     #[arg(long, requires = "kafka")]
     topic: Option<String>,
-    /// About so many messages in all
+    /// Approximate number of messages in total
     #[arg(long, value_name = "N", conflicts_with = "events_per_day")]
     events: Option<u64>,
-    /// Messages a day, on the average of a week
+    /// Messages per day, averaged over a week
     #[arg(long, value_name = "N", default_value_t = 100_000.0)]
     events_per_day: f64,
-    /// How many days of traffic
+    /// Days of traffic
     #[arg(long, default_value_t = 14.0)]
     days: f64,
-    /// When it begins (RFC 3339 or a date)
+    /// Start of the traffic (RFC 3339 or a date)
     #[arg(long, value_parser = time, default_value = "2026-01-05")]
     start: i64,
-    /// Seeds every draw: the same arguments give the same bytes
+    /// Seed of the generator
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many tenants
+    /// Number of tenants
     #[arg(long, default_value_t = 6)]
     tenants: usize,
-    /// Something that goes wrong; may be given several times
+    /// Incident to inject, repeatable; see below
     #[arg(long, value_name = "TEXT")]
     incident: Vec<Incident>,
-    /// Write what was injected here, as JSON
+    /// Write the injected incidents to this JSON file
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Share of malformed messages, 0 to 1
     #[arg(long, default_value_t = 0.0)]
     bad_share: f64,
-    /// Share of users who have opted out, 0 to 1
+    /// Share of users who opted out, 0 to 1
     #[arg(long, default_value_t = 0.01)]
     opt_out_share: f64,
-    /// Give each request an ingest and a deliver event too
+    /// Also generate an ingest and a deliver event per request
     #[arg(long)]
     stages: bool,
-    /// Name an image in each event (artifacts.image_uri), of the kind that the demo draws
+    /// Set artifacts.image_uri in each event, as for the images that the demo draws
     #[arg(long)]
     images: bool,
-    /// The configuration: privacy.key for an archive, kafka.properties (security, sasl, ssl, client, socket) for a topic
+    /// Configuration file: its privacy.key hashes an archive, its kafka.properties (security, sasl,
+    /// ssl, client, socket) connect to Kafka
     #[arg(short, long, value_name = "FILE", env = "DRIFTGLASS_CONFIG")]
     config: Option<PathBuf>,
 }
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Written {
+struct GenerateSummary {
     /// Messages.
     events: u64,
     /// Malformed ones among them.
@@ -103,7 +114,7 @@ struct Written {
     seconds: f64,
 }
 
-impl Generate {
+impl GenerateCommand {
     /// Generates to the end.
     ///
     /// # Errors
@@ -131,13 +142,13 @@ impl Generate {
         self.file.as_deref().filter(|p| *p != Path::new("-"))
     }
 
-    fn settings(&self) -> Result<Settings, GenerateError> {
+    fn settings(&self) -> Result<GeneratorSettings, GenerateError> {
         let out_of_range =
             |expected| GenerateError::Setting { setting: "days", value: self.days.to_string(), expected };
         if !(self.days > 0.0 && self.days <= 36_500.0) {
             return Err(out_of_range("a positive number of at most 36,500"));
         }
-        let settings = Settings {
+        let settings = GeneratorSettings {
             seed: self.seed,
             start: DateTime::from_timestamp_micros(self.start).unwrap_or_default(),
             duration: Duration::microseconds((self.days * 86_400e6) as i64),
@@ -148,7 +159,7 @@ impl Generate {
             opt_out_share: self.opt_out_share,
             stages: self.stages,
             image_uris: self.images,
-            ..Settings::default()
+            ..GeneratorSettings::default()
         };
         match self.events {
             Some(total) => with_total(settings, total),
@@ -156,7 +167,7 @@ impl Generate {
         }
     }
 
-    fn open(&self) -> Result<Output, CliError> {
+    fn open(&self) -> Result<MessageOutput, CliError> {
         let config = ConfigFile { config: self.config.clone(), output: None }.read()?;
         if let (Some(brokers), Some(topic)) = (&self.kafka, &self.topic) {
             let properties = connection(&config.kafka.properties);
@@ -164,36 +175,37 @@ impl Generate {
                 ProduceError::Property(_) => CliError::usage(e),
                 e => CliError::failed(e),
             })?;
-            return Ok(Output::Topic(producer));
+            return Ok(MessageOutput::Topic(producer));
         }
-        let Some(path) = self.path() else { return Ok(Output::stdout()) };
+        let Some(path) = self.path() else { return Ok(MessageOutput::stdout()) };
         let key = if config.privacy.key.is_empty() { DEFAULT_KEY } else { &config.privacy.key };
-        Output::file(path, key).map_err(CliError::failed)
+        MessageOutput::file(path, key).map_err(CliError::failed)
     }
 }
 
-/// These settings with the rate that makes about `total` messages of them.
+/// The settings with the rate that gives about `total` messages.
 ///
 /// # Errors
 /// When the settings are wrong.
-pub fn with_total(settings: Settings, total: u64) -> Result<Settings, GenerateError> {
-    // What is expected grows with the rate; a large one, so that rounding to whole messages does not matter.
+pub fn with_total(settings: GeneratorSettings, total: u64) -> Result<GeneratorSettings, GenerateError> {
+    // The expected number is proportional to the rate. A large rate makes rounding negligible.
     let probe = 1e9;
-    let expected = Generator::new(Settings { events_per_day: probe, ..settings.clone() })?.expected_total();
-    Ok(Settings { events_per_day: probe * total as f64 / (expected as f64).max(1.0), ..settings })
+    let expected =
+        Generator::new(GeneratorSettings { events_per_day: probe, ..settings.clone() })?.expected_total();
+    Ok(GeneratorSettings { events_per_day: probe * total as f64 / (expected as f64).max(1.0), ..settings })
 }
 
 /// Writes the labels of what is injected.
 ///
 /// # Errors
 /// When the file can't be written.
-pub fn write_labels(path: &Path, settings: &Settings) -> Result<(), CliError> {
+pub fn write_labels(path: &Path, settings: &GeneratorSettings) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(&labels(settings)).map_err(CliError::failed)?;
     std::fs::write(path, text + "\n")
         .map_err(|e| CliError::failed(format!("can't write {}: {e}", path.display())))
 }
 
-/// The properties that say how brokers are reached; the rest are a consumer's.
+/// The properties of connections; the others are for consumers.
 fn connection(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     const PREFIXES: [&str; 7] =
         ["security.", "sasl.", "ssl.", "enable.ssl.", "client.", "socket.", "broker."];
@@ -201,27 +213,37 @@ fn connection(properties: &BTreeMap<String, String>) -> BTreeMap<String, String>
     properties.iter().filter(|(k, _)| wanted(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
-fn write(mut generator: Generator, mut output: Output, global: &Global) -> Result<Written, OutputError> {
-    let began = Instant::now();
+fn write(
+    mut generator: Generator,
+    mut output: MessageOutput,
+    global: &Global,
+) -> Result<GenerateSummary, OutputError> {
+    let started = Instant::now();
     let bar = bar(generator.expected_total(), global);
     let (mut bytes, mut refused, mut n) = (0, 0, 0u64);
     let mut message = Vec::with_capacity(2_048);
     while let Some(about) = generator.next_into(&mut message) {
         match output.put(&message, &about)? {
-            Put::Written => bytes += message.len() as u64,
-            Put::Refused => refused += 1,
-            Put::Closed => break,
+            WriteOutcome::Written => bytes += message.len() as u64,
+            WriteOutcome::Refused => refused += 1,
+            WriteOutcome::Closed => break,
         }
         n += 1;
         if n.is_multiple_of(4_096) {
             bar.set_position(n);
         }
     }
-    bar.set_message("waiting until all is written");
+    bar.set_message("waiting for the last messages");
     output.finish()?;
     bar.finish_and_clear();
     let malformed = generator.counts().malformed();
-    Ok(Written { events: n - refused, malformed, refused, bytes, seconds: began.elapsed().as_secs_f64() })
+    Ok(GenerateSummary {
+        events: n - refused,
+        malformed,
+        refused,
+        bytes,
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
 fn bar(expected: u64, global: &Global) -> ProgressBar {
@@ -236,7 +258,7 @@ fn bar(expected: u64, global: &Global) -> ProgressBar {
     bar
 }
 
-impl Written {
+impl GenerateSummary {
     fn text(&self) -> String {
         let mut text = format!(
             "{} events, {} in {:.1} s",
@@ -261,10 +283,10 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        generate: Generate,
+        generate: GenerateCommand,
     }
 
-    fn parse(args: &[&str]) -> Result<Generate, clap::Error> {
+    fn parse(args: &[&str]) -> Result<GenerateCommand, clap::Error> {
         Line::try_parse_from([&["generate"], args].concat()).map(|l| l.generate)
     }
 
@@ -313,12 +335,12 @@ mod tests {
         for (incident, says) in [
             (
                 "cost-rise:all:2026-01-07",
-                "lies outside the traffic, which is from 2026-01-05T00:00:00Z to 2026-01-07T00:00:00Z",
+                "is outside the traffic, which lasts from 2026-01-05T00:00:00Z to 2026-01-07T00:00:00Z",
             ),
             ("cost-rise:all:2025-01-06..2025-01-07", "outside the traffic"),
             ("cost-rise:all:2026-01-01..2026-01-05", "outside the traffic"),
             ("cost-rise:tenant=brich:2026-01-06", "the values are aurora, birch"),
-            ("cost-rise:region=eu-west,gpu_type=h100:2026-01-06", "never come together"),
+            ("cost-rise:region=eu-west,gpu_type=h100:2026-01-06", "never occur together"),
         ] {
             let error = said(incident).unwrap_err();
             assert!(error.contains(says), "{incident}: {error}");
@@ -338,7 +360,7 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_is_missing() {
-        let w = Written { events: 1_200, malformed: 30, refused: 30, bytes: 2_048, seconds: 0.25 };
+        let w = GenerateSummary { events: 1_200, malformed: 30, refused: 30, bytes: 2_048, seconds: 0.25 };
         assert_eq!(w.text(), "1,200 events, 2.00 KiB in 0.2 s; 30 malformed messages are not in the archive");
     }
 }

@@ -1,11 +1,11 @@
-//! What `replay` and `archive` do with INPUT before anything is read in earnest, and what they say
-//! of input that was refused.
+//! How `replay` and `archive` survey INPUT before they read it, and how they report input without
+//! usable events.
 
 use super::CliError;
 use crate::engine::inputs::{self, Given, InputsError, Kind, Memory, Plan, Stands, State};
 use crate::engine::{EvaluatorCommit, Job, JobCounts, PartitionCommit};
 use crate::event::time::text;
-use crate::source::lanes::{Stretch, assign};
+use crate::source::lanes::{FileTimes, assign};
 use crate::source::survey::{Surveyed, survey};
 use crate::source::{InputFile, Inputs, SourceError, TimeRange, parquet, resolve};
 use crate::store::archive_writer::ArchiveCommit;
@@ -15,23 +15,23 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::runtime::Handle;
 
-/// Inputs that were looked at and not read yet.
+/// Inputs that were surveyed and not yet read.
 #[derive(Debug)]
-pub struct Looked {
+pub struct SurveyedInputs {
     /// What they are.
     pub kind: Kind,
     given: Vec<Given>,
 }
 
-/// What is committed of a job's partitions.
-pub trait Commits: DeserializeOwned + Serialize {
-    /// The offset to go on from.
+/// The committed progress of a partition.
+pub trait PartitionProgress: DeserializeOwned + Serialize {
+    /// The next offset to read.
     fn next_offset(&self) -> i64;
     /// Whether the input was read to its end.
     fn ended(&self) -> bool;
 }
 
-impl Commits for PartitionCommit {
+impl PartitionProgress for PartitionCommit {
     fn next_offset(&self) -> i64 {
         self.next_offset
     }
@@ -40,7 +40,7 @@ impl Commits for PartitionCommit {
     }
 }
 
-impl Commits for ArchiveCommit {
+impl PartitionProgress for ArchiveCommit {
     fn next_offset(&self) -> i64 {
         self.next_offset
     }
@@ -49,13 +49,13 @@ impl Commits for ArchiveCommit {
     }
 }
 
-impl Looked {
-    /// Finds the inputs and surveys them; nothing is written. `all_ends` asks for the end of each,
-    /// which only files that are followed by others need otherwise.
+impl SurveyedInputs {
+    /// Finds the inputs and surveys them; writes nothing. `all_ends` asks for the end of each,
+    /// which is otherwise needed only for files that others follow.
     ///
     /// # Errors
-    /// When one can't be read, or holds something else than events.
-    pub fn at(arguments: &[String], all_ends: bool, handle: &Handle) -> Result<Self, SourceError> {
+    /// When one can't be read, or is not a file of events.
+    pub fn survey(arguments: &[String], all_ends: bool, handle: &Handle) -> Result<Self, SourceError> {
         let (kind, files) = match resolve(arguments, handle)? {
             Inputs::Jsonl(files) => (Kind::Jsonl, files),
             Inputs::Archive(files) => (Kind::Archive, files),
@@ -63,27 +63,27 @@ impl Looked {
         let begins: Vec<Option<i64>> = files.iter().map(InputFile::first).collect();
         let last = (0..files.len()).max_by_key(|i| begins[*i]);
         let surveyed = survey(files, &|i| all_ends || Some(i) != last, handle)?;
-        alike(&surveyed);
+        warn_of_copies(&surveyed);
         let given: Vec<Given> = match kind {
             Kind::Jsonl => {
                 surveyed.into_iter().map(|surveyed| Given { surveyed, offsets: BTreeMap::new() }).collect()
             }
             Kind::Archive => {
                 let files: Vec<InputFile> = surveyed.iter().map(|s| s.file.clone()).collect();
-                let held = parquet::held(&files, handle)?;
-                let with = |(s, held): (Surveyed, parquet::Held)| {
-                    let (first, last) = (held.times.map(|t| t.0), held.times.map(|t| t.1));
-                    Given { surveyed: Surveyed { first, last, ..s }, offsets: held.offsets }
+                let contents = parquet::contents(&files, handle)?;
+                let with = |(s, contents): (Surveyed, parquet::ArchiveContents)| {
+                    let (first, last) = (contents.times.map(|t| t.0), contents.times.map(|t| t.1));
+                    Given { surveyed: Surveyed { first, last, ..s }, offsets: contents.offsets }
                 };
-                surveyed.into_iter().zip(held).map(with).collect()
+                surveyed.into_iter().zip(contents).map(with).collect()
             }
         };
-        // Also what is remembered may be among them, but never without what overlaps it.
+        // They may include remembered files, but never without the files that overlap those.
         let overlap = |g: &Given| {
             let s = &g.surveyed;
-            Stretch { first: s.first, last: s.last, stream: s.file.is_stream() }
+            FileTimes { first: s.first, last: s.last, stream: s.file.is_stream() }
         };
-        let mut stretches: Vec<Stretch> = given.iter().map(overlap).collect();
+        let mut stretches: Vec<FileTimes> = given.iter().map(overlap).collect();
         stretches.sort_by_key(|s| s.first);
         if kind == Kind::Jsonl {
             assign(&mut Vec::new(), &stretches)?;
@@ -91,7 +91,7 @@ impl Looked {
         Ok(Self { kind, given })
     }
 
-    /// When the events of all inputs begin and end, as far as it is known.
+    /// When the events of all inputs begin and end, as far as known.
     #[must_use]
     pub fn times(&self) -> Option<(i64, i64)> {
         let first = self.given.iter().filter_map(|g| g.surveyed.first).min()?;
@@ -99,21 +99,21 @@ impl Looked {
         Some((first, last.unwrap_or(first)))
     }
 
-    /// Fails where nothing of the inputs would be taken in, as far as their beginnings and ends tell:
-    /// asked before an output is emptied for them.
+    /// Fails if no event would be used, judging by the beginnings and ends of the inputs. Called
+    /// before an output is emptied.
     ///
     /// # Errors
-    /// When no event lies in the range, or none was seen at all.
-    pub fn promise(&self, range: TimeRange) -> Result<(), CliError> {
+    /// When no event is in the range, or there is none at all.
+    pub fn check_not_empty(&self, range: TimeRange) -> Result<(), CliError> {
         if self.given.iter().any(|g| g.surveyed.file.is_stream()) {
             return Ok(());
         }
         match self.times() {
             None => Err(CliError::failed(
-                "no event is at the beginning of any input, so nothing was deleted for them; driftglass check --events FILE says more",
+                "no input begins with an event, so nothing was deleted; driftglass check --events FILE shows why",
             )),
             Some((first, last)) if !range.touches(first, last) => Err(CliError::failed(format!(
-                "no event lies between --from and --to, so nothing was deleted: the input's go from {} to {}",
+                "no event lies between --from and --to, so nothing was deleted: the input has events from {} to {}",
                 text(first),
                 text(last)
             ))),
@@ -127,12 +127,12 @@ impl Looked {
         self.given.iter().map(|g| g.surveyed.file.clone()).collect()
     }
 
-    /// Decides what to read, and remembers it in the output before anything is read. `C` is what
-    /// partitions commit; `evaluates` tells whether an evaluation follows them.
+    /// Decides what to read, and records it in the output before reading. `C` is what partitions
+    /// commit; `evaluates` is whether an evaluation follows them.
     ///
     /// # Errors
-    /// When the inputs can't continue what the output holds; nothing of it has changed then.
-    pub fn admit<C: Commits>(
+    /// When the inputs can't continue the output, which is then unchanged.
+    pub fn admit<C: PartitionProgress>(
         self,
         job: &Job,
         range: TimeRange,
@@ -150,8 +150,8 @@ impl Looked {
         Ok(plan)
     }
 
-    /// What is committed.
-    fn state<C: Commits>(
+    /// The committed state of the job.
+    fn state<C: PartitionProgress>(
         &self,
         job: &Job,
         memory: Option<&Memory>,
@@ -185,20 +185,20 @@ impl Looked {
     }
 }
 
-/// Says which inputs hold the same bytes: most likely a copy, and it counts twice.
-fn alike(surveyed: &[Surveyed]) {
+/// Warns of inputs with the same bytes: probably a copy, which counts twice.
+fn warn_of_copies(surveyed: &[Surveyed]) {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for s in surveyed.iter().filter(|s| s.file.size.is_some_and(|n| n > 0)) {
         let Some(content) = s.content.as_deref() else { continue };
         if let Some(first) = seen.get(content) {
-            tracing::warn!(name = %s.file.name, same_as = %first, "two inputs hold the same bytes, both are read");
+            tracing::warn!(name = %s.file.name, same_as = %first, "two inputs have the same content; both are read");
         } else {
             seen.insert(content, &s.file.name);
         }
     }
 }
 
-/// The range of times of a command, which must not be empty.
+/// The time range of a command, which must not be empty.
 ///
 /// # Errors
 /// When it is.
@@ -214,26 +214,26 @@ pub fn range(from: Option<i64>, to: Option<i64>) -> Result<TimeRange, CliError> 
     Ok(TimeRange { from: from.unwrap_or(i64::MIN), to: to.unwrap_or(i64::MAX) })
 }
 
-/// What to say of input of which nothing was taken in; `fresh` where nothing was read before
-/// either.
+/// The error for input without usable events; `fresh` if nothing was read before either.
 ///
 /// # Errors
 /// When there was some, and no event in it, or none in the range.
-pub fn nothing_taken(
+pub fn no_usable_events(
     counts: &JobCounts,
     reasons: &BTreeMap<&'static str, u64>,
     range: TimeRange,
     times: Option<(i64, i64)>,
     fresh: bool,
 ) -> Result<(), CliError> {
-    // Archives are left out by their source, which then has no message at all.
+    // The source of an archive filters by time itself, and then returns no message at all.
     let none_left = counts.rejected < counts.messages || (fresh && counts.messages == 0 && times.is_some());
     if counts.events > 0 || (counts.messages == 0 && !none_left) {
         return Ok(());
     }
     if none_left && range != TimeRange::ALL {
-        let at =
-            times.map_or(String::new(), |(a, b)| format!(": the input's go from {} to {}", text(a), text(b)));
+        let at = times.map_or(String::new(), |(a, b)| {
+            format!(": the input has events from {} to {}", text(a), text(b))
+        });
         return Err(CliError::failed(format!("no event lies between --from and --to{at}")));
     }
     if counts.rejected == 0 {
@@ -243,12 +243,12 @@ pub fn nothing_taken(
     let most = reasons.iter().max_by_key(|r| r.1).map_or("", |r| *r.0);
     let looks = match most {
         "not_json" => "it looks like text that is not JSON",
-        "missing_field" | "mistyped_field" => "it is JSON, but not of the reference event's form",
-        "impossible_time" => "its timestamps are no times that an event may have",
+        "missing_field" | "mistyped_field" => "it is JSON, but not in the form of the reference event",
+        "impossible_time" => "its timestamps are outside the range that events may have",
         _ => "it does not fit the reference event",
     };
     Err(CliError::failed(format!(
-        "no message of the input is an event ({} refused: {}): {looks}; driftglass check --events FILE says more",
+        "no message of the input is an event ({} rejected: {}): {looks}; driftglass check --events FILE shows why",
         counts.rejected,
         listed.join(", ")
     )))
@@ -266,16 +266,18 @@ mod tests {
             |messages, events, rejected| JobCounts { messages, events, rejected, ..JobCounts::default() };
         let say = |c: JobCounts, range| {
             let reasons = [("not_json", c.rejected)].into();
-            nothing_taken(&c, &reasons, range, Some((0, 1)), false).err().map(|e| e.to_string())
+            no_usable_events(&c, &reasons, range, Some((0, 1)), false).err().map(|e| e.to_string())
         };
         let some = TimeRange { from: 3, to: 4 };
         assert_eq!(say(counts(0, 0, 0), some), None, "nothing was left to read");
         assert_eq!(say(counts(9, 1, 8), some), None);
         assert!(
-            say(counts(9, 0, 8), some).unwrap().contains("between --from and --to: the input's go from 1970")
+            say(counts(9, 0, 8), some)
+                .unwrap()
+                .contains("between --from and --to: the input has events from 1970")
         );
-        let none = nothing_taken(&counts(0, 0, 0), &BTreeMap::new(), some, Some((0, 1)), true);
+        let none = no_usable_events(&counts(0, 0, 0), &BTreeMap::new(), some, Some((0, 1)), true);
         assert!(none.unwrap_err().to_string().contains("between --from and --to"), "an archive");
-        assert!(say(counts(9, 0, 9), some).unwrap().contains("9 refused: not_json 9): it looks like text"));
+        assert!(say(counts(9, 0, 9), some).unwrap().contains("9 rejected: not_json 9): it looks like text"));
     }
 }

@@ -1,4 +1,4 @@
-//! Logs: to standard error, warnings unless asked for more; colour only on a terminal and without NO_COLOR.
+//! Logs go to standard error: warnings by default, in colour on a terminal unless NO_COLOR is set.
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
@@ -21,12 +21,12 @@ pub fn start(verbose: u8) {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let place = panic.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
-        // A message put together at run time may quote an event, whose text must not leave.
+        // A message built at run time may quote an event, whose text must not appear in logs.
         let message = panic.payload_as_str().filter(|_| panic.payload().is::<&'static str>());
         tracing::error!(
             thread = thread.name().unwrap_or("unnamed"),
             "panic{place}: {}",
-            message.unwrap_or("message withheld, as it may hold text of an event")
+            message.unwrap_or("message withheld, since it may quote an event")
         );
     }));
 }

@@ -1,4 +1,4 @@
-//! The command line: arguments, exit codes, and one file a command.
+//! The command line: arguments, exit codes, and one file per command.
 
 mod archive;
 mod baseline;
@@ -9,6 +9,7 @@ mod check;
 mod check_events;
 mod common;
 pub mod demo;
+mod error;
 mod generate;
 mod inputs;
 mod live;
@@ -19,15 +20,26 @@ mod show;
 mod sql;
 pub(crate) mod style;
 
+pub use error::CliError;
+
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use thiserror::Error;
 
-/// Tells a text-to-image service, per segment and within minutes, that its prompts, its images, its quality or its speed have drifted.
+/// Watches a text-to-image service for drift in its prompts, images, quality and speed
+///
+/// Reads the service's events from Kafka or files, compares each segment (a tenant, a region, a
+/// model version …) with its own past, and raises alerts within minutes. The results are Parquet
+/// tables that any tool can read.
 #[derive(Debug, Parser)]
-#[command(name = "driftglass", version, about, max_term_width = 110)]
+#[command(
+    name = "driftglass",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Start with: driftglass demo\nHelp on a command: driftglass COMMAND --help"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,13 +50,13 @@ struct Cli {
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Say more: causes of errors and what the job does (twice: debugging)
+    /// Log more: -v what the job does and the causes of errors, -vv for debugging
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
-    /// Results as JSON on standard output
+    /// Print results as JSON on standard output
     #[arg(long, global = true)]
     json: bool,
-    /// No progress
+    /// Show no progress
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -52,131 +64,117 @@ pub struct Global {
 /// Where the configuration is.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigFile {
-    /// The configuration; without it all defaults hold
+    /// Configuration file; without it every key has its default
     #[arg(short, long, value_name = "FILE", env = "DRIFTGLASS_CONFIG")]
     config: Option<PathBuf>,
-    /// Output folder or object-store URL, instead of the configuration's output.dir
+    /// Output folder or object-store URL; overrides output.dir of the configuration
     #[arg(short, long, value_name = "DIR")]
     output: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The whole job with nothing installed: an in-process broker, generated traffic with incidents, the streaming engine
+    /// Try everything with nothing installed: generated traffic with four incidents
+    ///
+    /// Starts an in-process Kafka broker, generates weeks of traffic with four incidents, runs the
+    /// streaming engine over it, and reports which incidents it found and how fast. The tables stay
+    /// in --dir, for driftglass sql.
+    #[command(after_long_help = "Examples:
+  driftglass demo
+  driftglass demo --events 500000 --days 14 --dir /tmp/demo")]
     Demo(demo::Demo),
-    /// The streaming job against Kafka, until SIGTERM
-    Run(run::Run),
-    /// The same engine over Parquet archives or JSONL, local or object store
-    Replay(replay::Replay),
-    /// Kafka or JSONL to a redacted Parquet archive of events
+    /// Watch a Kafka topic until it is stopped
+    ///
+    /// Reads the topic of input.kafka as a member of its consumer group, writes tables and alerts,
+    /// and commits as it goes: after a restart it resumes where it stopped. Run it on several
+    /// machines to share the partitions. SIGTERM or Ctrl-C commits what was read and ends.
+    #[command(after_long_help = "Examples:
+  driftglass run -c driftglass.toml
+  driftglass run -c driftglass.toml --until-caught-up")]
+    Run(run::RunCommand),
+    /// Analyse files: JSON lines or Parquet archives, local or in an object store
+    ///
+    /// Runs the same engine over files and ends with them. Given more files later, it continues the
+    /// same output; given the same ones, it reads nothing twice.
+    #[command(after_long_help = "Examples:
+  driftglass replay events/*.jsonl.gz -o out
+  driftglass replay s3://bucket/archive/ -c driftglass.toml --from 2026-01-05 --to 2026-01-19
+  zcat events.gz | driftglass replay - -o out")]
+    Replay(replay::ReplayCommand),
+    /// Keep events for later: Kafka or JSON lines to a redacted Parquet archive
+    ///
+    /// Writes events without prompt text and with hashed ids. An archive can be replayed with other
+    /// settings at any time.
+    #[command(after_long_help = "Examples:
+  driftglass archive -c driftglass.toml
+  driftglass archive events/*.jsonl.gz -o out")]
     Archive(archive::Archive),
-    /// SQL over this job's tables: the DataFusion CLI with driftglass's functions
-    Sql(sql::Sql),
-    /// Baselines: list, show, pin, drop, accept
-    Baseline(baseline::Baseline),
-    /// Named styles that images are measured against, and the reference that projects their vectors
-    Style(style::Style),
-    /// Validates the configuration and reaches every system it names
-    Check(check::Check),
-    /// Reference events, seeded, with chosen incidents, to JSONL, Parquet or Kafka
-    Generate(Box<generate::Generate>),
-    /// Reads a topic and drops it: what benchmarks compare with
+    /// Query a job's tables in SQL
+    ///
+    /// The DataFusion shell with the tables of an output (panes, windows, alerts, rejects …) and
+    /// functions over sketches. It only reads.
+    #[command(after_long_help = "Examples:
+  driftglass sql -o out
+  driftglass sql -o out -e \"select rule, segment, summary from alerts order by firing_since desc limit 10\" --json")]
+    Sql(sql::SqlCommand),
+    /// Inspect and control what windows are compared with
+    ///
+    /// Rolling baselines follow the last days by themselves. Pin a range that was good to compare
+    /// with it as well; accept a change that is intended, so that it becomes the new normal.
+    #[command(after_long_help = "Examples:
+  driftglass baseline list -o out
+  driftglass baseline show rolling_7d --segment tenant=birch --feature latency_ms -o out
+  driftglass baseline pin before-launch --from 2026-01-05 --to 2026-01-12 -o out
+  driftglass baseline accept --segment tenant=birch -o out")]
+    Baseline(baseline::BaselineCommand),
+    /// Manage the styles that images are compared with
+    ///
+    /// A style is the mean direction of the vectors of example images. The reference projects
+    /// vectors and sorts images into content clusters. Both need a model: see [embedding] in the
+    /// configuration.
+    #[command(after_long_help = "Examples:
+  driftglass style build house-style images/ -c driftglass.toml
+  driftglass style fit reference.json --images images/ -c driftglass.toml
+  driftglass style list -c driftglass.toml")]
+    Style(style::StyleCommand),
+    /// Check a configuration, the systems that it names, or sample events
+    ///
+    /// Reaches output, Kafka, webhook and model once, and writes nothing that stays. With --events
+    /// it checks messages of a producer against the event schema instead. Exits 1 if a check fails.
+    #[command(after_long_help = "Examples:
+  driftglass check -c driftglass.toml
+  driftglass check --events sample.jsonl
+  driftglass check --print-default > driftglass.toml")]
+    Check(check::CheckCommand),
+    /// Generate events with chosen incidents, to files or Kafka
+    ///
+    /// Simulates the traffic of a text-to-image service. The same arguments give the same bytes.
+    Generate(Box<generate::GenerateCommand>),
+    /// Read a topic and discard it, the baseline of throughput benchmarks
     #[command(hide = true)]
     BenchDrain(bench_drain::BenchDrain),
-    /// Images per second of the whole stage beside the model alone: what benchmarks of embeddings print
+    /// Measure images per second: the whole stage, and the model alone
     #[command(hide = true)]
     BenchEmbed(bench_embed::BenchEmbed),
-    /// Comparisons of windows with baselines per second: what benchmarks of scoring print
+    /// Measure comparisons of windows with baselines per second
     #[command(hide = true)]
     BenchScore(bench_score::BenchScore),
 }
 
-/// Why a command did not succeed; decides the exit code.
-#[derive(Debug, Error)]
-pub enum CliError {
-    /// The answer is no: exit code 1.
-    #[error("{0}")]
-    No(String),
-    /// Usage or configuration: exit code 2.
-    #[error("{0}")]
-    Usage(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Input or output failed: exit code 3.
-    #[error("{0}")]
-    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl CliError {
-    /// Wrong usage or configuration.
-    pub fn usage(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Usage(e.into())
-    }
-
-    /// Input or output that failed.
-    pub fn failed(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Failed(e.into())
-    }
-
-    /// Whether nobody reads standard output any more.
-    fn is_closed_pipe(&self) -> bool {
-        let Self::Failed(e) = self else { return false };
-        crate::stdout::reader_is_gone()
-            || e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    }
-
-    fn code(&self) -> u8 {
-        match self {
-            Self::No(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Failed(_) => 3,
-        }
-    }
-}
-
-impl From<crate::engine::inputs::InputsError> for CliError {
-    fn from(e: crate::engine::inputs::InputsError) -> Self {
-        use crate::engine::inputs::InputsError as I;
-        match e {
-            I::Storage(_) | I::Chain(_) | I::Source(_) | I::Damaged { .. } | I::Taken { .. } => {
-                Self::failed(e)
-            }
-            _ => Self::usage(e),
-        }
-    }
-}
-
-impl From<crate::engine::JobError> for CliError {
-    fn from(e: crate::engine::JobError) -> Self {
-        use crate::engine::JobError as J;
-        match e {
-            J::Config(_)
-            | J::Rule(_)
-            | J::OtherJob { .. }
-            | J::Name(_)
-            | J::NoOutput { .. }
-            | J::ReadsItself => Self::usage(e),
-            J::Storage(_) | J::History(_) => Self::failed(e),
-            J::Embed(e) => style::classify(e),
-        }
-    }
-}
-
-/// What is wrong with the arguments, on one line, and where the right ones are told.
+/// What is wrong with the arguments, on one line, and which help to read.
 fn usage(e: &clap::Error) -> String {
     let text = e.render().to_string();
-    let said: Vec<&str> = text
+    let lines: Vec<&str> = text
         .lines()
         .map(str::trim)
         .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"))
         .filter(|l| !l.is_empty())
         .collect();
-    let said = said.join(" ");
+    let message = lines.join(" ");
     let commands = Cli::command();
     let command = std::env::args().skip(1).find(|a| commands.find_subcommand(a).is_some());
     let command = command.map_or_else(String::new, |c| format!("{c} "));
-    format!(
-        "{} (driftglass {command}--help tells the arguments)",
-        said.strip_prefix("error: ").unwrap_or(&said)
-    )
+    format!("{} (see driftglass {command}--help)", message.strip_prefix("error: ").unwrap_or(&message))
 }
 
 /// Runs the command that the arguments name.
@@ -208,7 +206,7 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // `driftglass … | head` has read enough.
+        // As in `driftglass … | head`: the reader has enough.
         Err(e) if e.is_closed_pipe() => ExitCode::SUCCESS,
         Err(e) => {
             let mut err = std::io::stderr();

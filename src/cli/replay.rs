@@ -1,12 +1,12 @@
-//! `driftglass replay`: the same engine over files.
+//! `driftglass replay`: the engine over files.
 
 use super::common::{runtime, say, stop_signal, storage, tell_output, time};
-use super::inputs::{Looked, nothing_taken, range};
-use super::run::{execute, try_ends};
+use super::inputs::{SurveyedInputs, no_usable_events, range};
+use super::run::{execute, try_sinks};
 use super::{CliError, ConfigFile, Global, show};
 use crate::engine::inputs::{Kind, Plan};
 use crate::engine::{Finish, Job, JobKind, PartitionCommit, Progress};
-use crate::source::input::Place;
+use crate::source::input::FileLocation;
 use crate::source::parquet::ArchiveOptions;
 use crate::source::{FromBeginning, InputFile, JsonlSource, ParquetSource, Positions, Source, TimeRange};
 use crate::store::Patience;
@@ -16,24 +16,25 @@ use tokio::runtime::Handle;
 
 /// Arguments.
 #[derive(Debug, Args)]
-pub struct Replay {
+pub struct ReplayCommand {
     #[command(flatten)]
     config: ConfigFile,
-    /// Files, folders or globs of JSONL (plain, .gz, .zst) or Parquet archives; local or URLs; - is standard input
+    /// Files, folders, globs or URLs: JSON lines (also .gz, .zst) or Parquet archives; - is
+    /// standard input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<String>,
-    /// Leave out events before this time (RFC 3339 or a date)
+    /// Skip events before this time (RFC 3339 or a date)
     #[arg(long, value_parser = time)]
     from: Option<i64>,
-    /// Leave out events at or after this time
+    /// Skip events at or after this time
     #[arg(long, value_parser = time)]
     to: Option<i64>,
-    /// Start over: empty the output first
+    /// Empty the output first
     #[arg(long)]
     overwrite: bool,
 }
 
-impl Replay {
+impl ReplayCommand {
     /// Replays to the end of the input.
     ///
     /// # Errors
@@ -42,19 +43,19 @@ impl Replay {
         let range = range(self.from, self.to)?;
         let config = self.config.read()?;
         let runtime = runtime()?;
-        let looked =
-            Looked::at(&self.inputs, range != TimeRange::ALL, runtime.handle()).map_err(CliError::failed)?;
+        let surveyed_inputs = SurveyedInputs::survey(&self.inputs, range != TimeRange::ALL, runtime.handle())
+            .map_err(CliError::failed)?;
         let storage = storage(&config, &runtime)?;
         let prepared = Job::prepare(config, JobKind::Replay, storage.with(Patience::Briefly))?;
-        let (kind, files, times) = (looked.kind, looked.files(), looked.times());
+        let (kind, files, times) = (surveyed_inputs.kind, surveyed_inputs.files(), surveyed_inputs.times());
         if self.overwrite {
-            looked.promise(range)?;
+            surveyed_inputs.check_not_empty(range)?;
             try_inputs(kind, &files, prepared.job(), range, runtime.handle())?;
-            try_ends(&prepared.job().settings.config)?;
+            try_sinks(&prepared.job().settings.config)?;
         }
         let job = Arc::new(prepared.begin(self.overwrite)?);
         tell_output(&storage, self.overwrite, global);
-        let plan = looked.admit::<PartitionCommit>(&job, range, true)?;
+        let plan = surveyed_inputs.admit::<PartitionCommit>(&job, range, true)?;
         let fresh = plan.fresh;
         let (handle, opened) = (runtime.handle().clone(), Arc::clone(&job));
         let progress = Arc::new(Progress::default());
@@ -63,22 +64,22 @@ impl Replay {
         show::summary(&summary, global)?;
         if !global.json {
             if summary.counts.messages == 0 && fresh {
-                say("the input holds no message")?;
+                say("the input has no messages")?;
             } else if summary.counts.messages == 0 {
                 say(
-                    "nothing was left to read: this output holds the whole input already (--overwrite starts over)",
+                    "nothing new to read: this output already has the whole input (--overwrite starts over)",
                 )?;
             }
             show::fired(&show::alerts(&storage)?, summary.unjudged.as_ref())?;
         }
         match summary.finish {
-            Finish::InputEnded => nothing_taken(&summary.counts, &summary.reasons, range, times, fresh),
+            Finish::InputEnded => no_usable_events(&summary.counts, &summary.reasons, range, times, fresh),
             Finish::Stopped => Ok(()),
         }
     }
 }
 
-/// Whether inputs that were looked at can be read by this job, before anything is deleted for them.
+/// Checks that this job can read the surveyed inputs, before anything is deleted.
 fn try_inputs(
     kind: Kind,
     files: &[InputFile],
@@ -86,14 +87,16 @@ fn try_inputs(
     range: TimeRange,
     handle: &Handle,
 ) -> Result<(), CliError> {
-    if let Some(file) = files.iter().find(|f| matches!(&f.place, Place::Local(path) if job.clears(path))) {
+    if let Some(file) =
+        files.iter().find(|f| matches!(&f.place, FileLocation::Local(path) if job.clears(path)))
+    {
         let name = &file.name;
         return Err(CliError::usage(format!(
-            "{name} lies where --overwrite empties the output: move it, or choose another output"
+            "--overwrite would delete the input {name}: move it, or choose another output"
         )));
     }
     if kind == Kind::Archive {
-        // Of another hashing key, for example.
+        // Fails if it was written under another hashing key, for example.
         let key_id = Some(job.plan.hasher.key_id());
         let options = ArchiveOptions { range, columns: None, key_id, ..ArchiveOptions::default() };
         ParquetSource::open(files, options, Arc::new(FromBeginning), handle.clone())
@@ -102,7 +105,7 @@ fn try_inputs(
     Ok(())
 }
 
-/// A source over inputs that were admitted.
+/// A source over the admitted inputs.
 fn open(
     kind: Kind,
     files: Vec<InputFile>,
@@ -115,7 +118,7 @@ fn open(
     Ok(match kind {
         Kind::Jsonl => {
             let max = usize::try_from(job.settings.config.input.max_message.0).unwrap_or(usize::MAX);
-            Box::new(JsonlSource::over(plan.lanes, max, positions, handle))
+            Box::new(JsonlSource::from_lanes(plan.lanes, max, positions, handle))
         }
         Kind::Archive => {
             let key_id = Some(job.plan.hasher.key_id());

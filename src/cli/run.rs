@@ -1,4 +1,4 @@
-//! `driftglass run`: the streaming job against Kafka.
+//! `driftglass run`: the streaming job on a Kafka topic.
 
 use super::check::appendable;
 use super::common::{runtime, say, stop_signal, storage, tell_output};
@@ -19,19 +19,19 @@ use std::sync::atomic::AtomicBool;
 
 /// Arguments.
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunCommand {
     #[command(flatten)]
     config: ConfigFile,
-    /// Stop once everything that the topic holds now is read
+    /// Stop at the offsets that the topic has now
     #[arg(long)]
     until_caught_up: bool,
-    /// Start over: empty the output and read the topic from its beginning
+    /// Empty the output and read the topic from its beginning
     #[arg(long)]
     overwrite: bool,
 }
 
-impl Run {
-    /// Runs the job until it is told to stop.
+impl RunCommand {
+    /// Runs the job until it is stopped.
     ///
     /// # Errors
     /// When configuration, broker or output fail.
@@ -39,7 +39,7 @@ impl Run {
         let config = self.config.read()?;
         let Some(kafka) = config.input.kafka.clone() else {
             return Err(CliError::usage(
-                "input.kafka is not set: name brokers and topic, for example kafka = { brokers = \"localhost:9092\", topic = \"generation-events\" }",
+                "input.kafka is not set; set brokers and topic, for example kafka = { brokers = \"localhost:9092\", topic = \"generation-events\" }",
             ));
         };
         let runtime = runtime()?;
@@ -52,7 +52,7 @@ impl Run {
             ..KafkaOptions::new(&kafka.brokers, &kafka.topic, &kafka.group)
         };
         let stop = stop_signal(&runtime);
-        // A store that is away at the start is an error, one that goes away later is waited for.
+        // A store that is unavailable at the start is an error. Later the job waits for it.
         let prepared = Job::prepare(config, JobKind::Run, storage.with(Patience::Briefly))?;
         if self.overwrite {
             let config = &prepared.job().settings.config;
@@ -61,7 +61,7 @@ impl Run {
                 SourceError::Property { .. } => CliError::usage(e),
                 e => CliError::failed(e),
             })?;
-            try_ends(config)?;
+            try_sinks(config)?;
         }
         let mut job = prepared.begin(self.overwrite)?;
         tell_output(&storage, self.overwrite, global);
@@ -84,11 +84,11 @@ impl Run {
     }
 }
 
-/// Tries what a job starts with besides its input and output, before anything is deleted.
+/// Tries the address to serve at and the alert sinks, before anything is deleted.
 ///
 /// # Errors
 /// When the address to serve at is taken, or alerts can't be written.
-pub fn try_ends(config: &Config) -> Result<(), CliError> {
+pub fn try_sinks(config: &Config) -> Result<(), CliError> {
     if let Some(address) = &config.serve.listen {
         TcpListener::bind(address).map_err(|source| {
             CliError::usage(serve::ServeError::Listen { address: address.clone(), source })
@@ -97,7 +97,7 @@ pub fn try_ends(config: &Config) -> Result<(), CliError> {
     if let Some(path) = config.alerts.jsonl.as_deref().filter(|p| *p != "-") {
         appendable(Path::new(path)).map_err(|e| {
             CliError::failed(format!(
-                "alerts.jsonl: can't append to {path}: {e}; make its folder, or name another file"
+                "alerts.jsonl: can't append to {path}: {e}; create its folder, or name another file"
             ))
         })?;
     }

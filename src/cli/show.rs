@@ -1,4 +1,4 @@
-//! What a finished job tells: its counters, and the alerts it found, as a table for people or JSON for machines.
+//! What a finished job prints: its counters and alerts, as text or JSON.
 
 use super::{CliError, Global};
 use crate::alert::{AlertRow, AlertState, alerts_from_batch};
@@ -37,7 +37,7 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
     }
     let refused: u64 = c.refused_vectors.values().sum();
     if c.vectors + refused > 0 {
-        text += &format!("; {} images looked at", HumanCount(c.vectors + refused));
+        text += &format!("; {} images", HumanCount(c.vectors + refused));
     }
     if refused > 0 {
         let reasons: Vec<String> = c.refused_vectors.iter().map(|(r, n)| format!("{r} {n}")).collect();
@@ -48,7 +48,7 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
     }
     for (n, what) in [
         (c.late, "late events"),
-        (c.undecided, "events so far ahead that those to come decide whether they count"),
+        (c.undecided, "events so far ahead that later ones decide whether they count"),
         (c.tombstones, "tombstones"),
         (c.gaps, "offsets lost"),
     ] {
@@ -60,13 +60,13 @@ pub fn summary(s: &Summary, global: &Global) -> Result<(), CliError> {
     writeln!(out, "{text}").map_err(CliError::failed)
 }
 
-/// How many fields were refused for one reason, and which: the most frequent ones, since a line should stay a line.
+/// How many fields were refused for one reason, and the most frequent ones.
 pub fn refused_fields(reason: &str, fields: &BTreeMap<&'static str, u64>) -> String {
     const NAMED: usize = 3;
     let what = if reason == RejectReason::MistypedField.name() {
         "optional fields of the wrong type".to_owned()
     } else if reason == RejectReason::RefusedName.name() {
-        "texts that are no names, written as hashes".to_owned()
+        "texts that are not valid names, written as hashes".to_owned()
     } else {
         format!("fields {reason}")
     };
@@ -80,7 +80,7 @@ pub fn refused_fields(reason: &str, fields: &BTreeMap<&'static str, u64>) -> Str
     format!("{} {what} ({})", HumanCount(fields.values().sum()), named.join(", "))
 }
 
-/// What sinks of alerts did not take, and why.
+/// Alerts that sinks did not accept, and why.
 fn undelivered(s: &Summary) -> String {
     if s.undelivered == 0 {
         return String::new();
@@ -112,8 +112,8 @@ pub fn alerts(storage: &Storage) -> Result<Vec<AlertRow>, CliError> {
     Ok(rows)
 }
 
-/// Prints the alerts that fired, one line each, earliest first, the same drift in several windows and baselines as one; where
-/// none did, `unjudged` may say why none could.
+/// Prints the alerts that fired, earliest first, one per rule and segment. If none fired,
+/// `unjudged` may explain why none could.
 ///
 /// # Errors
 /// When standard output is closed.
@@ -150,6 +150,6 @@ mod tests {
         let said = refused_fields("mistyped_field", &BTreeMap::from([("prompt.text", 30)]));
         assert_eq!(said, "30 optional fields of the wrong type (prompt.text 30)");
         let said = refused_fields("refused_name", &BTreeMap::from([("params.sampler", 7)]));
-        assert_eq!(said, "7 texts that are no names, written as hashes (params.sampler 7)");
+        assert_eq!(said, "7 texts that are not valid names, written as hashes (params.sampler 7)");
     }
 }

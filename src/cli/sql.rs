@@ -1,4 +1,4 @@
-//! `driftglass sql`: SQL over a job's tables.
+//! `driftglass sql`: queries of a job's tables.
 
 use super::common::runtime;
 use super::{CliError, ConfigFile, Global};
@@ -10,21 +10,21 @@ use std::path::PathBuf;
 
 /// Arguments.
 #[derive(Debug, Args)]
-pub struct Sql {
+pub struct SqlCommand {
     #[command(flatten)]
     config: ConfigFile,
-    /// A statement; may be given several times. Without any, and without files: standard input, or the interactive shell
+    /// Statement to run, repeatable; without -e and files: standard input, or the interactive shell
     #[arg(short = 'e', long = "execute", value_name = "QUERY")]
     commands: Vec<String>,
-    /// Files of statements, run before those of -e
+    /// Files of statements; they run before those of -e
     #[arg(value_name = "FILE.sql")]
     files: Vec<PathBuf>,
-    /// How results are printed (--json is --format json)
+    /// Output format; --json is short for --format json
     #[arg(short, long, value_enum)]
     format: Option<ResultFormat>,
 }
 
-impl Sql {
+impl SqlCommand {
     /// Runs the statements.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ fn is_the_statements_fault(e: &DataFusionError) -> bool {
         | DataFusionError::SchemaError(..)
         | DataFusionError::NotImplemented(_)
         | DataFusionError::Configuration(_)
-        // A function's argument, of which only the rows tell that it is none.
+        // A function's argument that only turns out to be wrong on the rows.
         | DataFusionError::Execution(_) => true,
         DataFusionError::ArrowError(e, _) => matches!(
             e.as_ref(),

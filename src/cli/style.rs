@@ -1,10 +1,11 @@
-//! `driftglass style`: named styles that images are measured against, and the reference that their vectors are projected by.
+//! `driftglass style`: named styles that images are compared with, and the reference that projects
+//! vectors.
 
 use super::common::{runtime, say, storage};
 use super::{CliError, ConfigFile, Global};
 use crate::config::{Config, Embedding};
 use crate::embed::style::{self, StyleFile};
-use crate::embed::{EmbedError, Embedder, vector_plan};
+use crate::embed::{Embedder, vector_plan};
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::VectorPlan;
 use crate::event::text::{is_name, normal};
@@ -19,69 +20,72 @@ const STEP: usize = 64;
 
 /// Arguments.
 #[derive(Debug, Args)]
-pub struct Style {
+pub struct StyleCommand {
     #[command(subcommand)]
-    action: Action,
+    action: StyleAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
-    /// Makes a named style of images: windows are measured against it, and events whose style.collection has its name
+enum StyleAction {
+    /// Make a style from images
+    ///
+    /// Images are compared with the style that embedding.target names, and with the style of the
+    /// name in the event's style.collection.
     Build {
         #[command(flatten)]
         config: ConfigFile,
-        /// Its name
+        /// Name of the style
         name: String,
-        /// Images (JPEG, PNG, WebP) and folders of images
+        /// Images (JPEG, PNG, WebP), and folders of them
         #[arg(required = true)]
         images: Vec<PathBuf>,
     },
-    /// Learns the projection and the content clusters from images, or from the vectors that a job has recorded
+    /// Learn projection and content clusters from images, or from the vectors of a job
     Fit {
         #[command(flatten)]
         config: ConfigFile,
-        /// The file to write; name it as embedding.reference
+        /// File to write; set it as embedding.reference
         file: PathBuf,
-        /// Images and folders of images, instead of the output's vectors table
+        /// Images, and folders of them; default: the output's vectors table
         #[arg(long, num_args = 1.., value_name = "IMAGE")]
         images: Vec<PathBuf>,
-        /// Content clusters
+        /// Number of content clusters
         #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(0..=256))]
         clusters: u16,
-        /// Vectors used at most, picked by their hash
+        /// Maximum number of vectors, sampled by hash
         #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
         most: u32,
-        /// Seed of the clusters
+        /// Seed of the clustering
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// The named styles
+    /// List the styles
     List {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Removes a named style
+    /// Remove a style
     Drop {
         #[command(flatten)]
         config: ConfigFile,
-        /// Its name
+        /// Name of the style
         name: String,
     },
 }
 
-impl Style {
-    /// Does what was asked.
+impl StyleCommand {
+    /// Runs the subcommand.
     ///
     /// # Errors
     /// When the configuration is wrong, images can't be read, or the output fails.
     pub fn run(self, global: &Global) -> Result<(), CliError> {
         let runtime = runtime()?;
         match self.action {
-            Action::Build { config, name, images } => {
+            StyleAction::Build { config, name, images } => {
                 let config = config.read()?;
                 build(&config, &storage(&config, &runtime)?, &name, &images, global)
             }
-            Action::Fit { config, file, images, clusters, most, seed } => {
+            StyleAction::Fit { config, file, images, clusters, most, seed } => {
                 let config = config.read()?;
                 let storage = storage(&config, &runtime)?;
                 let vectors = match images.is_empty() {
@@ -93,30 +97,22 @@ impl Style {
                 };
                 fit(&vectors, &file, usize::from(clusters), seed, global)
             }
-            Action::List { config } => list(&storage(&config.read()?, &runtime)?, global),
-            Action::Drop { config, name } => {
+            StyleAction::List { config } => list(&storage(&config.read()?, &runtime)?, global),
+            StyleAction::Drop { config, name } => {
                 let storage = storage(&config.read()?, &runtime)?;
-                if !style::remove(&storage, &normal(&name)).map_err(classify)? {
+                if !style::remove(&storage, &normal(&name)).map_err(CliError::from)? {
                     return Err(CliError::usage(format!("there is no style {name:?} in {}", storage.url())));
                 }
-                say(format_args!("dropped {name}; a job that runs keeps it until it starts again"))?;
+                say(format_args!("dropped {name}; a running job keeps it until its next start"))?;
                 Ok(())
             }
         }
     }
 }
 
-/// Which exit code an error of this room has.
-pub(in crate::cli) fn classify(e: EmbedError) -> CliError {
-    match e {
-        EmbedError::Table(_) | EmbedError::Storage(_) | EmbedError::Thread(_) => CliError::failed(e),
-        _ => CliError::usage(e),
-    }
-}
-
 pub(super) fn section(config: &Config) -> Result<&Embedding, CliError> {
     config.embedding.as_ref().ok_or_else(|| {
-        CliError::usage("the configuration has no [embedding]: name the model there, model = \"clip.onnx\"")
+        CliError::usage("the configuration has no [embedding]: set the model there, model = \"clip.onnx\"")
     })
 }
 
@@ -132,17 +128,17 @@ fn embedded(
     if files.is_empty() {
         return Err(CliError::usage("there is no JPEG, PNG or WebP file at these paths"));
     }
-    // A target that is to be made can't be there yet.
+    // The target may be the style that is being made.
     let section = Embedding { target: None, recorded: None, ..section.clone() };
-    let plan = vector_plan(&section, storage).map_err(classify)?;
-    let embedder = Embedder::new(&section, &plan, storage).map_err(classify)?;
+    let plan = vector_plan(&section, storage).map_err(CliError::from)?;
+    let embedder = Embedder::new(&section, &plan, storage).map_err(CliError::from)?;
     let bar = indicatif::ProgressBar::new(files.len() as u64);
     if global.quiet || global.json {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
     let mut found = Vec::with_capacity(files.len());
     for part in files.chunks(STEP) {
-        found.extend(embedder.encode_files(part).map_err(classify)?);
+        found.extend(embedder.encode_files(part).map_err(CliError::from)?);
         bar.inc(part.len() as u64);
     }
     bar.finish_and_clear();
@@ -156,19 +152,19 @@ fn build(
     images: &[PathBuf],
     global: &Global,
 ) -> Result<(), CliError> {
-    // In the form that the names of events are compared in.
+    // In the normal form that names of events have.
     let name = &*normal(name);
     if !is_name(name) {
         return Err(CliError::usage(format!(
-            "{name:?} is no name of a style: use 1 to 128 characters on one line"
+            "{name:?} can't be the name of a style: use 1 to 128 characters on one line"
         )));
     }
     let (found, plan) = embedded(config, storage, images, global)?;
     let reasons = refusals(&found);
     let vectors = found.iter().flatten().map(AsRef::as_ref);
     let style = StyleFile::of(name, &plan.model, vectors)
-        .ok_or_else(|| CliError::failed(format!("no image could be used{reasons}")))?;
-    style::save(storage, &style).map_err(classify)?;
+        .ok_or_else(|| CliError::failed(format!("no usable image{reasons}")))?;
+    style::save(storage, &style).map_err(CliError::from)?;
     if global.json {
         say(
             serde_json::json!({ "style": name, "images": style.images, "model": style.model, "concentration": style.concentration }),
@@ -176,7 +172,7 @@ fn build(
         return Ok(());
     }
     say(format_args!(
-        "{name}: {} images{reasons}, concentration {:.3} (1: all alike); a job measures against it once it starts again",
+        "{name}: {} images{reasons}, concentration {:.3} (1: all alike); a running job uses it after its next start",
         style.images, style.concentration
     ))?;
     Ok(())
@@ -188,10 +184,10 @@ fn refusals(found: &[VectorOutcome]) -> String {
         *reasons.entry(reason).or_default() += 1;
     }
     let of: Vec<String> = reasons.iter().map(|(r, n)| format!("{n} {r}")).collect();
-    if of.is_empty() { String::new() } else { format!(" ({} left out)", of.join(", ")) }
+    if of.is_empty() { String::new() } else { format!(" ({} skipped)", of.join(", ")) }
 }
 
-/// The vectors that a job has recorded, at most so many.
+/// The vectors that a job has recorded, at most `most`.
 fn recorded(storage: &Storage, most: usize) -> Result<Vec<Vec<f32>>, CliError> {
     let mut kept: BTreeMap<(u64, i64), Vec<f32>> = BTreeMap::new();
     let mut model: Option<std::sync::Arc<str>> = None;
@@ -200,7 +196,7 @@ fn recorded(storage: &Storage, most: usize) -> Result<Vec<Vec<f32>>, CliError> {
             let Ok(vector) = outcome else { continue };
             if *model.get_or_insert_with(|| made_by.clone()) != made_by {
                 return Err(CliError::usage(
-                    "the vectors table holds vectors of several models; fit from images, or from the output of one of them",
+                    "the vectors table has vectors of several models; fit from images, or from an output of one model",
                 ));
             }
             kept.insert((request, time), vector.to_vec());
@@ -211,7 +207,7 @@ fn recorded(storage: &Storage, most: usize) -> Result<Vec<Vec<f32>>, CliError> {
     }
     if kept.is_empty() {
         return Err(CliError::usage(format!(
-            "{} has no vectors: run or replay with [embedding] first, or name --images",
+            "{} has no vectors: run or replay with [embedding] first, or give --images",
             storage.url()
         )));
     }
@@ -238,20 +234,20 @@ fn fit(
         return Ok(());
     }
     say(format_args!(
-        "{}: {} directions that hold {:.1} % of what {} vectors vary by, {} content clusters; write reference = {:?} under [embedding]",
+        "{}: {} directions explain {:.1} % of the variance of {} vectors, {} content clusters; set reference = {:?} under [embedding]",
         file.display(),
         reference.components(),
         100.0 * about.explained,
         about.vectors,
         reference.cluster_count(),
-        // In the configuration a relative path is relative to its folder.
+        // A relative path in the configuration is relative to the folder of that file.
         std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string(),
     ))?;
     Ok(())
 }
 
 fn list(storage: &Storage, global: &Global) -> Result<(), CliError> {
-    let styles = style::list(storage).map_err(classify)?;
+    let styles = style::list(storage).map_err(CliError::from)?;
     if global.json {
         let rows: Vec<_> = styles
             .iter()
@@ -274,7 +270,7 @@ fn list(storage: &Storage, global: &Global) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Files as they are, folders with the images below them; sorted.
+/// The given files, and the images below the given folders, sorted.
 pub(super) fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     let mut out = Vec::new();
     for path in paths {

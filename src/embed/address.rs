@@ -1,8 +1,8 @@
-//! Which network addresses a URI written by a stranger may lead to.
+//! Which network addresses an untrusted URI may reach.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv4 blocks that are no host of the public internet: first address and prefix length.
+/// IPv4 blocks outside the public internet: first address and prefix length.
 const REFUSED_V4: &[(Ipv4Addr, u32)] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8), // "this network"; 0.0.0.0 reaches the local host
     (Ipv4Addr::new(10, 0, 0, 0), 8), // private
@@ -22,7 +22,7 @@ const REFUSED_V4: &[(Ipv4Addr, u32)] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4), // reserved, with the broadcast address
 ];
 
-/// Blocks inside IPv6's global range, 2000::/3, that are no host of the public internet.
+/// Blocks within IPv6's global range, 2000::/3, that are not on the public internet.
 const REFUSED_V6: &[(Ipv6Addr, u32)] = &[
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments: Teredo, benchmarking, ORCHID
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
@@ -30,11 +30,12 @@ const REFUSED_V6: &[(Ipv6Addr, u32)] = &[
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
 ];
 
-/// Whether an address is a host of the public internet: not loopback, private, link-local, shared (CGNAT), multicast, reserved,
-/// documentation, benchmarking, a cloud's metadata service, or an IPv6 form that hides such an IPv4 address.
+/// Whether an address is on the public internet: not loopback, private, link-local, shared (CGNAT),
+/// multicast, reserved, documentation, benchmarking, a cloud's metadata service, or an IPv6 form of
+/// such an IPv4 address.
 ///
-/// IPv6 is judged the other way round from IPv4: what is not known to be public is refused, so that unique-local, IPv4-mapped and
-/// IPv4-compatible addresses and blocks not handed out yet need no entry.
+/// IPv6 uses an allow list: unknown addresses are refused, so unique-local, IPv4-mapped,
+/// IPv4-compatible and unassigned blocks need no entry.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {

@@ -1,140 +1,48 @@
-//! Fetches the bytes behind a URI that a stranger wrote, from where the operator allows and nowhere else.
+//! Fetches untrusted URIs, only from places that the operator allows.
 
 use super::address::is_public;
-use super::fetch_http::{Http, Lookup, system_lookup};
+pub use super::error::{FetchConfigError, FetchError};
+use super::fetch_http::{HostLookup, HttpFetcher, system_lookup};
 use super::fetch_local;
-use super::fetch_store::Stores;
-use super::uri::{Place, Roots, literal_address};
+use super::fetch_store::AllowedStores;
+use super::uri::{AllowedRoots, ResolvedUri, literal_address};
 use bytes::Bytes;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 
-/// The wait before the first retry; it doubles with each.
+/// Delay before the first retry; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// Where the doubling stops.
+/// Maximum delay.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// What may be fetched, and how long and how large it may be.
+/// What may be fetched, with limits on time and size.
 #[derive(Debug, Clone)]
 pub struct FetchOptions {
-    /// What relative URIs stand on: a folder, `file://`, `s3://`, `gs://`, `az://`, `abfs[s]://`, `http://` or `https://`. Everything
-    /// below it is allowed.
+    /// The base of relative URIs: a folder, `file://`, `s3://`, `gs://`, `az://`, `abfs[s]://`,
+    /// `http://` or `https://`. Everything below it is allowed.
     pub base_uri: Option<String>,
-    /// Prefixes of further URIs; each covers whole path segments of one scheme, host and port. Empty: nothing but the base.
+    /// Prefixes of further allowed URIs; each covers whole path segments of one scheme, host and
+    /// port.
     pub allow: Vec<String>,
-    /// The largest body, in bytes.
+    /// Maximum size of a body in bytes.
     pub max_bytes: u64,
-    /// For one attempt, from the first packet to the last byte.
+    /// Time limit of one attempt, from the first packet to the last byte.
     pub timeout: Duration,
-    /// Further attempts after a failure that may pass.
+    /// Number of retries after a transient failure.
     pub retries: u32,
-    /// Lets HTTP reach loopback, private and other addresses that are not on the public internet.
+    /// Allows HTTP to loopback, private and other addresses outside the public internet.
     pub allow_private: bool,
 }
 
-/// A setting that can't be used.
-#[derive(Debug, Clone, Error)]
-#[error("{key} {message}")]
-pub struct FetchConfigError {
-    /// The setting's name.
-    pub key: &'static str,
-    /// What is wrong and what to write; never the setting's own text, which may hold a secret.
-    pub message: String,
-}
-
-/// Why nothing came back. Carries no part of the URI, which may hold a token or name a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum FetchError {
-    /// Below neither the base nor an allowed prefix.
-    #[error("not below embedding.base_uri or an entry of embedding.allow")]
-    NotAllowed,
-    /// No URI that can be read in one way only.
-    #[error("not a usable URI")]
-    BadUri,
-    /// Has a user or password before its host.
-    #[error("the URI has a user or password in it")]
-    Userinfo,
-    /// Leaves its folder, by `..`, a backslash, an encoded form of them or a symlink.
-    #[error("the path leads out of its folder")]
-    PathTraversal,
-    /// The host is, or resolves to, an address outside the public internet.
-    #[error("the host's address is not a public one; embedding.allow_private would let it through")]
-    PrivateAddress,
-    /// The server points elsewhere; that is never followed.
-    #[error("the server answered with a redirect")]
-    Redirect,
-    /// Nothing there.
-    #[error("not found")]
-    NotFound,
-    /// There, but not for us.
-    #[error("access denied")]
-    Forbidden,
-    /// A folder, pipe, device or socket.
-    #[error("not a regular file")]
-    NotAFile,
-    /// More bytes than allowed.
-    #[error("larger than the limit")]
-    TooLarge,
-    /// The range is empty or begins past the end.
-    #[error("no bytes in the range asked for")]
-    BadRange,
-    /// An attempt took too long.
-    #[error("timed out")]
-    Timeout,
-    /// No connection, or one that broke.
-    #[error("can't be reached")]
-    Unreachable,
-    /// The server is in trouble or busy.
-    #[error("the server is unavailable")]
-    Unavailable,
-    /// The server's answer is not one to this request.
-    #[error("the server's answer makes no sense")]
-    BadResponse,
-    /// A local file or an object store failed otherwise.
-    #[error("reading failed")]
-    Failed,
-}
-
-impl FetchError {
-    /// A stable name for counting, in snake case.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NotAllowed => "not_allowed",
-            Self::BadUri => "bad_uri",
-            Self::Userinfo => "userinfo",
-            Self::PathTraversal => "path_traversal",
-            Self::PrivateAddress => "private_address",
-            Self::Redirect => "redirect",
-            Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
-            Self::NotAFile => "not_a_file",
-            Self::TooLarge => "too_large",
-            Self::BadRange => "bad_range",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Unavailable => "unavailable",
-            Self::BadResponse => "bad_response",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Whether the same request may succeed a moment later.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Timeout | Self::Unreachable | Self::Unavailable)
-    }
-}
-
-/// Fetches what [`FetchOptions`] allow. Needs a tokio runtime with time and I/O; shared by reference, any number of calls at once.
+/// Fetches what [`FetchOptions`] allow. Needs a tokio runtime with time and I/O. Calls may run
+/// concurrently.
 pub struct Fetcher {
-    roots: Roots,
+    roots: AllowedRoots,
     folders: Arc<[PathBuf]>,
-    stores: Stores,
-    http: Http,
+    stores: AllowedStores,
+    http: HttpFetcher,
     options: FetchOptions,
 }
 
@@ -145,8 +53,8 @@ impl std::fmt::Debug for Fetcher {
 }
 
 impl Fetcher {
-    /// Checks the base and the allow list and opens their object stores, with credentials and endpoints from the environment.
-    /// Nothing is requested yet.
+    /// Checks the base and the allow list, and opens their object stores with credentials and
+    /// endpoints from the environment. Sends no requests.
     ///
     /// # Errors
     /// When an entry can't be used, names a missing folder, or its store lacks settings.
@@ -154,11 +62,11 @@ impl Fetcher {
         Self::with_lookup(options, system_lookup())
     }
 
-    pub(super) fn with_lookup(options: FetchOptions, lookup: Lookup) -> Result<Self, FetchConfigError> {
-        let roots = Roots::new(options.base_uri.as_deref(), &options.allow, options.allow_private)?;
-        let stores = Stores::open(roots.stores())?;
+    pub(super) fn with_lookup(options: FetchOptions, lookup: HostLookup) -> Result<Self, FetchConfigError> {
+        let roots = AllowedRoots::new(options.base_uri.as_deref(), &options.allow, options.allow_private)?;
+        let stores = AllowedStores::open(roots.stores())?;
         let folders = roots.folders().cloned().collect();
-        let http = Http::new(options.allow_private, lookup).map_err(|_| FetchConfigError {
+        let http = HttpFetcher::new(options.allow_private, lookup).map_err(|_| FetchConfigError {
             key: "embedding.allow",
             message: "needs an HTTP client, which can't be set up; check this system's certificate store"
                 .to_owned(),
@@ -169,21 +77,21 @@ impl Fetcher {
     /// All bytes behind a URI.
     ///
     /// # Errors
-    /// See [`FetchError`]; retries are already spent.
+    /// See [`FetchError`]; after all retries.
     pub async fn get(&self, uri: &str) -> Result<Bytes, FetchError> {
         self.fetch(uri, None, self.options.max_bytes).await
     }
 
-    /// The bytes of a range, in bytes from the start; fewer where the file ends inside it.
+    /// A range of bytes; fewer if the file ends within it.
     ///
     /// # Errors
-    /// See [`FetchError`]; a range longer than `max_bytes` is too large, an empty one or one that begins past the end is
-    /// [`FetchError::BadRange`].
+    /// See [`FetchError`]. A range longer than `max_bytes` is too large; an empty one, or one that
+    /// starts past the end, is [`FetchError::BadRange`].
     pub async fn get_range(&self, uri: &str, range: Range<u64>) -> Result<Bytes, FetchError> {
         self.fetch(uri, Some(range), self.options.max_bytes).await
     }
 
-    /// All bytes or a range, with a limit of the caller's own.
+    /// All bytes or a range, with the caller's limit.
     pub(super) async fn fetch(
         &self,
         uri: &str,
@@ -196,8 +104,8 @@ impl Fetcher {
             _ => {}
         }
         let place = self.roots.place(uri)?;
-        // The client asks its resolver about names only.
-        if let Place::Http(url) = &place
+        // The client's resolver checks host names only, not literal addresses.
+        if let ResolvedUri::Http(url) = &place
             && !self.options.allow_private
             && literal_address(url).is_some_and(|a| !is_public(a))
         {
@@ -220,19 +128,19 @@ impl Fetcher {
 
     async fn attempt(
         &self,
-        place: &Place,
+        place: &ResolvedUri,
         range: Option<Range<u64>>,
         limit: u64,
     ) -> Result<Bytes, FetchError> {
         match place {
-            Place::Local(path) => {
+            ResolvedUri::Local(path) => {
                 let (path, folders) = (path.clone(), Arc::clone(&self.folders));
                 tokio::task::spawn_blocking(move || fetch_local::read(&path, &folders, range, limit))
                     .await
                     .unwrap_or(Err(FetchError::Failed))
             }
-            Place::Http(url) => self.http.get(url, range, limit).await,
-            Place::Store(store, path) => self.stores.get(store, path, range, limit).await,
+            ResolvedUri::Http(url) => self.http.get(url, range, limit).await,
+            ResolvedUri::Store(store, path) => self.stores.get(store, path, range, limit).await,
         }
     }
 

@@ -1,7 +1,8 @@
-//! Gets bytes over HTTP(S) from public addresses, without redirects, proxies or trust in what the server declares.
+//! Fetches over HTTP(S) from public addresses, without redirects or proxies, and without trusting
+//! the server's headers.
 
 use super::address::is_public;
-use super::fetch::FetchError;
+use super::error::FetchError;
 use bytes::{Bytes, BytesMut};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_RANGE, RANGE};
@@ -14,34 +15,35 @@ use std::sync::Arc;
 use thiserror::Error as ThisError;
 use url::Url;
 
-/// Turns a host name into its addresses; may block.
-pub(super) type Lookup = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+/// Resolves a host name; may block.
+pub(super) type HostLookup = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
 /// The system's own lookup.
-pub(super) fn system_lookup() -> Lookup {
+pub(super) fn system_lookup() -> HostLookup {
     Arc::new(|name| Ok((name, 0).to_socket_addrs()?.map(|a| a.ip()).collect()))
 }
 
-/// A name has an address that is not public.
+/// A host has an address that is not public.
 #[derive(Debug, ThisError)]
 #[error("the host's address is not a public one")]
-struct PrivateAddress;
+struct PrivateAddressError;
 
-/// Looks names up and refuses those with an address that is not public. The client connects to what this returns and asks nobody
-/// else, so a name can't change its address between the check and the connection.
-struct Guard {
-    lookup: Lookup,
+/// Resolves host names and refuses those with an address that is not public. The client connects
+/// only to the returned addresses, so a name can't change between the check and the connection.
+struct PublicResolver {
+    lookup: HostLookup,
     allow_private: bool,
 }
 
-impl Resolve for Guard {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (lookup, allow_private) = (Arc::clone(&self.lookup), self.allow_private);
         Box::pin(async move {
             let found = tokio::task::spawn_blocking(move || lookup(name.as_str())).await??;
-            // One such address among public ones is refused too: that is how a name is made to pass once and then lead inside.
+            // Refuses mixed results too: attackers use them to pass the check once and then reach
+            // inside.
             if !allow_private && found.iter().any(|&a| !is_public(a)) {
-                return Err(PrivateAddress.into());
+                return Err(PrivateAddressError.into());
             }
             let addresses: Addrs = Box::new(found.into_iter().map(|a| SocketAddr::new(a, 0)));
             Ok(addresses)
@@ -49,17 +51,19 @@ impl Resolve for Guard {
     }
 }
 
-/// A client that connects only where [`Guard`] lets it. Hosts that are addresses don't pass a resolver: the caller checks them.
-pub(super) struct Http(Client);
+/// A client that connects only to addresses from [`PublicResolver`]. The caller checks hosts that
+/// are literal addresses, since those need no resolver.
+pub(super) struct HttpFetcher(Client);
 
-impl Http {
-    pub fn new(allow_private: bool, lookup: Lookup) -> reqwest::Result<Self> {
+impl HttpFetcher {
+    pub fn new(allow_private: bool, lookup: HostLookup) -> reqwest::Result<Self> {
         let client = Client::builder()
-            .dns_resolver(Arc::new(Guard { lookup, allow_private }))
+            .dns_resolver(Arc::new(PublicResolver { lookup, allow_private }))
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
-            // Other parts of the program may switch these on; a limit counts bytes of the file, and ranges need them plain.
+            // Other parts of the program may enable these features. Limits and ranges need
+            // uncompressed bytes.
             .no_gzip()
             .no_brotli()
             .no_zstd()
@@ -69,7 +73,7 @@ impl Http {
         Ok(Self(client))
     }
 
-    /// A body, all of it or a range. Takes as long as the server likes: the caller sets the time.
+    /// A body, or a range of it. The caller limits the time.
     pub async fn get(&self, url: &Url, range: Option<Range<u64>>, limit: u64) -> Result<Bytes, FetchError> {
         let mut request = self.0.get(url.clone());
         if let Some(r) = &range {
@@ -80,7 +84,7 @@ impl Http {
         match range {
             None if response.content_length().is_some_and(|n| n > limit) => Err(FetchError::TooLarge),
             None => body(&mut response, 0, limit, true).await,
-            // The server ignores ranges: what lies before this one has to be read as well.
+            // The server ignored the range: the bytes before it must be read too.
             Some(r) if whole && r.end > limit => Err(FetchError::TooLarge),
             Some(r) => {
                 let skip = if whole { r.start } else { 0 };
@@ -93,7 +97,8 @@ impl Http {
     }
 }
 
-/// Reads a body without its first `skip` bytes; past `most` bytes it is an error (`strict`) or the end.
+/// Reads a body without its first `skip` bytes. More than `most` bytes are an error if `strict`,
+/// otherwise reading stops there.
 async fn body(response: &mut Response, mut skip: u64, most: u64, strict: bool) -> Result<Bytes, FetchError> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let mut out = BytesMut::new();
@@ -113,7 +118,7 @@ async fn body(response: &mut Response, mut skip: u64, most: u64, strict: bool) -
     Ok(out.freeze())
 }
 
-/// Whether an answer brings the whole body (`true`) or the range that was asked for.
+/// Whether a response has the whole body (`true`) or the requested range.
 fn accept(response: &Response, range: Option<&Range<u64>>) -> Result<bool, FetchError> {
     match response.status() {
         StatusCode::OK => Ok(true),
@@ -136,11 +141,11 @@ fn accept(response: &Response, range: Option<&Range<u64>>) -> Result<bool, Fetch
     }
 }
 
-/// The guard's refusal arrives wrapped in what the connection made of it.
+/// Converts an error; the resolver's refusal is among its causes.
 fn reason(e: &reqwest::Error) -> FetchError {
     let mut cause: Option<&(dyn Error + 'static)> = e.source();
     while let Some(c) = cause {
-        if c.is::<PrivateAddress>() {
+        if c.is::<PrivateAddressError>() {
             return FetchError::PrivateAddress;
         }
         cause = c.source();
@@ -157,14 +162,14 @@ mod tests {
     #[tokio::test]
     async fn judges_every_lookup_anew() {
         let asked = AtomicUsize::new(0);
-        let lookup: Lookup = Arc::new(move |_| {
+        let lookup: HostLookup = Arc::new(move |_| {
             let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
             Ok(vec![if first { [93, 184, 216, 34].into() } else { [127, 0, 0, 1].into() }])
         });
-        let guard = Guard { lookup, allow_private: false };
+        let guard = PublicResolver { lookup, allow_private: false };
         let found = guard.resolve("a.example".parse().unwrap()).await.unwrap();
         assert_eq!(found.collect::<Vec<_>>(), [SocketAddr::from(([93, 184, 216, 34], 0))]);
         let refused = guard.resolve("a.example".parse().unwrap()).await.err().unwrap();
-        assert!(refused.is::<PrivateAddress>());
+        assert!(refused.is::<PrivateAddressError>());
     }
 }

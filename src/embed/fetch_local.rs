@@ -1,15 +1,17 @@
-//! Reads a local file that may have been named by a stranger.
+//! Reads a local file from an untrusted path.
 
-use super::fetch::FetchError;
+use super::error::FetchError;
 use bytes::Bytes;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Reads a regular file, all of it or a range, if it lies below one of `folders` once its symlinks are resolved. Blocks.
+/// Reads a regular file, or a range of it, if it is below one of `folders` after resolving
+/// symlinks. Blocks.
 ///
-/// The check comes before the opening: whoever can swap folders for symlinks between the two can read past it.
+/// The check happens before opening: someone who can replace folders with symlinks in between can
+/// bypass it.
 pub(super) fn read(
     path: &Path,
     folders: &[PathBuf],
@@ -20,7 +22,7 @@ pub(super) fn read(
     if !folders.iter().any(|f| real.starts_with(f)) {
         return Err(FetchError::PathTraversal);
     }
-    // Before opening: opening a pipe waits for its writer, and opening a device may do anything.
+    // Before opening: opening a pipe blocks, and opening a device may have side effects.
     let found = real.symlink_metadata().map_err(|e| reason(&e))?;
     if !found.is_file() {
         return Err(FetchError::NotAFile);
@@ -37,7 +39,7 @@ pub(super) fn read(
     }
     file.seek(SeekFrom::Start(start)).map_err(|e| reason(&e))?;
     let mut out = Vec::new();
-    // A file that grows meanwhile is read as far as it went when it was found.
+    // Of a growing file, reads only the size that was checked.
     file.take(want).read_to_end(&mut out).map_err(|e| reason(&e))?;
     Ok(Bytes::from(out))
 }

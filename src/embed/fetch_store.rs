@@ -1,6 +1,6 @@
 //! Reads objects from S3, Google Cloud Storage and Azure.
 
-use super::fetch::{FetchConfigError, FetchError};
+use super::error::{FetchConfigError, FetchError};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use object_store::path::Path;
@@ -10,11 +10,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use url::Url;
 
-/// The stores that the operator allows, by scheme and bucket.
-pub(super) struct Stores(HashMap<String, Arc<dyn ObjectStore>>);
+/// The allowed stores, by scheme and bucket.
+pub(super) struct AllowedStores(HashMap<String, Arc<dyn ObjectStore>>);
 
-impl Stores {
-    /// Opens each store once. Credentials and endpoints come from the environment, as the stores' own tools read them.
+impl AllowedStores {
+    /// Opens each store once, with credentials and endpoints from the environment as in the stores'
+    /// own tools.
     pub fn open<'a>(keys: impl Iterator<Item = &'a str>) -> Result<Self, FetchConfigError> {
         let mut stores = HashMap::new();
         for key in keys {
@@ -24,7 +25,7 @@ impl Stores {
             let wrong = |e: &dyn std::fmt::Display| FetchConfigError {
                 key: "embedding.allow or embedding.base_uri",
                 message: format!(
-                    "names a store that can't be set up: {e}; correct it or set the store's variables"
+                    "names a store that can't be opened: {e}; fix it, or set the store's environment variables"
                 ),
             };
             let url = Url::parse(key).map_err(|e| wrong(&e))?;
@@ -36,7 +37,7 @@ impl Stores {
         Ok(Self(stores))
     }
 
-    /// An object, all of it or a range.
+    /// An object, or a range of it.
     pub async fn get(
         &self,
         key: &str,
@@ -47,7 +48,8 @@ impl Stores {
         let store = self.0.get(key).ok_or(FetchError::NotAllowed)?;
         let want = range.as_ref().map(|r| r.end - r.start);
         if let Some(r) = &range {
-            // Stores answer a range past the end each in their own way; only the size tells it from a failure.
+            // Stores differ in their answers to a range past the end; only the size distinguishes
+            // it from a failure.
             let size = store.head(path).await.map_err(|e| reason(&e))?.size;
             if r.start >= size {
                 return Err(FetchError::BadRange);
@@ -82,7 +84,7 @@ fn reason(e: &Error) -> FetchError {
         Error::NotFound { .. } => FetchError::NotFound,
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => FetchError::Forbidden,
         Error::InvalidPath { .. } => FetchError::BadUri,
-        // Networks, servers and everything else arrive as this one.
+        // Network and server errors arrive as this one.
         Error::Generic { .. } => FetchError::Unavailable,
         _ => FetchError::Failed,
     }

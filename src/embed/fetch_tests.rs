@@ -17,7 +17,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `answer` gets the path, the request's head, how often the path was asked for before, and the connection.
+    /// `answer` gets the path, the request's head, how often the path was asked for before, and the
+    /// connection.
     pub fn start(
         answer: impl Fn(&str, &str, usize, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -240,7 +241,7 @@ async fn retries_only_what_may_pass() {
 }
 
 /// A resolver that knows a few names; `a.example` is this machine.
-fn names() -> Lookup {
+fn names() -> HostLookup {
     Arc::new(|name| {
         let addresses: &[&str] = match name {
             "a.example" => &["127.0.0.1"],

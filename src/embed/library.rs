@@ -1,17 +1,17 @@
-//! Finds ONNX Runtime's shared library: as configured, as the environment says, or in an installed Python package.
+//! Finds ONNX Runtime's shared library: from the environment, or in an installed Python package.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The variable that names the library, as for every program that loads ONNX Runtime through `ort`.
+/// The environment variable of the library's path, as for every program that uses `ort`.
 pub const VARIABLE: &str = "ORT_DYLIB_PATH";
 
-/// How long a Python may take to say where its packages are.
+/// How long Python may take to find its packages.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Prints the folder of the package, which it finds without running any of it. An empty entry of `sys.path` is the
-/// current folder: nothing may be loaded from there merely because a program was started in it.
+/// Prints the package's folder without running any of its code. Removes empty entries of
+/// `sys.path`, which mean the current folder: nothing may be loaded from there.
 const WHERE: &str = "import sys
 sys.path = [p for p in sys.path if p]
 import importlib.util
@@ -26,8 +26,9 @@ pub fn from_environment() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
-/// The library of the Python package `onnxruntime` (or `onnxruntime-gpu`, which has the same folder): of the active
-/// virtual environment, else of the first Python on the path. Whatever goes wrong means that there is none.
+/// The library of the Python package `onnxruntime` (or `onnxruntime-gpu`, which has the same
+/// folder) in the active virtual environment, else of the first Python on the path. `None` if
+/// anything fails.
 #[must_use]
 pub fn installed() -> Option<PathBuf> {
     let active = std::env::var_os("VIRTUAL_ENV").filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -36,7 +37,7 @@ pub fn installed() -> Option<PathBuf> {
         .or_else(|| ["python3", "python"].into_iter().find_map(|python| asked(python, PATIENCE)))
 }
 
-/// Looks into a virtual environment's folders; its Python need not run for that.
+/// Searches a virtual environment's folders, without running its Python.
 pub(crate) fn in_virtual_environment(root: &Path) -> Option<PathBuf> {
     let unix = std::fs::read_dir(root.join("lib")).ok().into_iter().flatten().flatten();
     let folders = unix.map(|entry| entry.path()).chain([root.join("Lib")]);
@@ -58,14 +59,14 @@ pub(crate) fn asked(python: &str, patience: Duration) -> Option<PathBuf> {
             Ok(Some(status)) => break status.success(),
             Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
             _ => {
-                // Nothing better can be done about a child that does not even die.
+                // Nothing else can be done about a process that can't be killed.
                 let _ = child.kill();
                 let _ = child.wait();
                 return None;
             }
         }
     };
-    // A few paths fit into the pipe's buffer: the child never had to wait for a reader.
+    // A few paths fit into the pipe's buffer, so the child never blocks.
     let output = child.wait_with_output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     if done { text.lines().find_map(|folder| in_package(Path::new(folder))) } else { None }
@@ -78,7 +79,7 @@ fn in_package(package: &Path) -> Option<PathBuf> {
     names.map(|e| e.path()).max()
 }
 
-/// Whether a file name is the runtime's itself; the providers' libraries stand beside it.
+/// Whether a file name is the runtime's own; the folder also has the providers' libraries.
 fn is_library(name: &str) -> bool {
     name == "onnxruntime.dll"
         || name == "libonnxruntime.so"

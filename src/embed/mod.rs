@@ -1,11 +1,13 @@
-//! Vectors of images: fetched, computed, or read from what an earlier run recorded.
+//! Vectors of images: fetched, computed, or read from the recordings of an earlier run.
 //!
-//! This room does the I/O that [`crate::enrich::vectors`] is free of. Whatever it is asked for comes back as a vector or as the reason
-//! for which there is none; no URI and no byte of an image leaves it.
+//! Does the I/O that [`crate::enrich::vectors`] doesn't. Every request results in a vector or in
+//! the reason why there is none; URIs and image bytes never leave this module.
 
 #[doc(hidden)]
 pub mod address;
+mod backend;
 mod encoder;
+mod error;
 pub mod fetch;
 mod fetch_http;
 mod fetch_local;
@@ -34,8 +36,9 @@ mod model_tests;
 mod runtime_tests;
 
 pub use encoder::EncoderCounts;
+pub use error::EmbedError;
 pub use recorded::Recordings;
-pub use setup::{EmbedError, vector_plan};
+pub use setup::vector_plan;
 
 use crate::config::Embedding;
 use crate::enrich::vectors::{VectorPlan, inline};
@@ -55,56 +58,56 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-/// Addresses whose outcome is remembered: re-rolls and thumbnails name the same image many times.
+/// Number of URIs whose results are cached: re-rolls and thumbnails often name the same image.
 const REMEMBERED: usize = 16_384;
-/// Images on their way for each one in a run of the model, so that the next run is ready when one ends.
+/// Images in progress per image in a batch, so that the next batch is ready when one ends.
 const AHEAD: usize = 3;
 
-/// The reason given for a request that recordings do not hold, where there is nothing else to go by.
+/// The reason for a request without a recording, if no other source exists.
 pub const NOT_RECORDED: &str = "not_recorded";
 
-/// What is asked for.
+/// Where a requested vector comes from.
 #[derive(Debug, Clone, Copy)]
-pub enum Wanted<'a> {
+pub enum VectorOrigin<'a> {
     /// A vector as JSON.
     Inline(&'a str),
     /// A row of a file of vectors, by its URI.
     VectorFile(&'a str),
     /// An image, by its URI.
     Image(&'a str),
-    /// What was recorded; with the request's hash and the event's time.
+    /// A recording, by the request's hash and the event's time.
     Recorded,
-    /// What the event says can't be read.
+    /// Nothing: the event's artifacts can't be parsed.
     Unreadable,
 }
 
-/// A request whose vector is asked for.
+/// A request for the vector of one event.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct VectorRequest<'a> {
     /// Keyed hash of the request.
     pub request: u64,
     /// Event time, microseconds.
     pub time: i64,
-    /// What is asked for.
-    pub wanted: Wanted<'a>,
+    /// Where a requested vector comes from.
+    pub origin: VectorOrigin<'a>,
 }
 
-/// Finds vectors.
+/// Resolves requests for vectors.
 pub struct Embedder {
     fetcher: Option<Arc<Fetcher>>,
     files: Option<VectorFiles>,
     encoder: Option<Encoder>,
-    /// What runs the model.
+    /// The backend of the model.
     backend: Option<Backend>,
     model: Arc<str>,
     recordings: Option<Recordings>,
     preprocessing: Preprocessing,
     max_pixels: u64,
-    /// Asks that are followed at once.
-    at_once: usize,
+    /// Maximum number of concurrent requests.
+    concurrency: usize,
     fetches: Semaphore,
     decoders: Arc<Semaphore>,
-    known: Mutex<LruCache<String, VectorOutcome>>,
+    remembered: Mutex<LruCache<String, VectorOutcome>>,
     runtime: Handle,
 }
 
@@ -115,7 +118,7 @@ impl std::fmt::Debug for Embedder {
 }
 
 impl Embedder {
-    /// Loads the model and sets up what the configuration asks for. `here` is the job's own storage.
+    /// Loads the model and whatever else the configuration needs. `here` is the job's own storage.
     ///
     /// # Errors
     /// When the model can't be loaded or a key is wrong.
@@ -141,49 +144,49 @@ impl Embedder {
             recordings,
             preprocessing: setup::preprocessing(config),
             max_pixels: config.max_pixels,
-            at_once: config.concurrency.max(AHEAD * config.batch),
+            concurrency: config.concurrency.max(AHEAD * config.batch),
             fetches: Semaphore::new(config.concurrency),
             decoders: Arc::new(Semaphore::new(cores)),
-            known: Mutex::new(LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN))),
+            remembered: Mutex::new(LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN))),
             runtime,
         })
     }
 
-    /// The provider that runs the model (`cuda`, `cpu`, `tract`) and the model's id, where one is run here.
+    /// The provider of the model (`cuda`, `cpu`, `tract`) and the model's id, if there is a model.
     #[must_use]
     pub fn runs(&self) -> Option<(&'static str, &str)> {
         Some((self.backend?.name(), &self.model))
     }
 
-    /// What the model has done, where there is one.
+    /// The model's counters, if there is a model.
     #[must_use]
     pub fn counts(&self) -> Option<&EncoderCounts> {
         self.encoder.as_ref().map(Encoder::counts)
     }
 
-    /// The vectors that are asked for, in order; `None` when it was told to stop before all were there.
+    /// The requested vectors, in order; `None` if `stop` became true before all were ready.
     ///
     /// # Errors
     /// When the model fails, or recordings can't be read or are another model's.
     pub fn resolve(
         &self,
-        asks: &[Ask<'_>],
+        requests: &[VectorRequest<'_>],
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Vec<VectorOutcome>>, EmbedError> {
-        if asks.is_empty() {
+        if requests.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let mut out: Vec<Option<VectorOutcome>> = Vec::with_capacity(asks.len());
-        for a in asks {
+        let mut out: Vec<Option<VectorOutcome>> = Vec::with_capacity(requests.len());
+        for a in requests {
             out.push(self.recordings.as_ref().map_or(Ok(None), |r| r.get(a.request, a.time))?);
         }
-        let left: Vec<usize> = (0..asks.len()).filter(|i| out[*i].is_none()).collect();
+        let left: Vec<usize> = (0..requests.len()).filter(|i| out[*i].is_none()).collect();
         let found: Vec<Result<Option<VectorOutcome>, EmbedError>> = self.runtime.block_on(
-            futures::stream::iter(left.iter().map(|i| asks[*i].wanted))
+            futures::stream::iter(left.iter().map(|i| requests[*i].origin))
                 .map(
-                    |wanted| async move { if stop() { Ok(None) } else { self.find(wanted).await.map(Some) } },
+                    |origin| async move { if stop() { Ok(None) } else { self.find(origin).await.map(Some) } },
                 )
-                .buffered(self.at_once)
+                .buffered(self.concurrency)
                 .collect(),
         );
         for (i, found) in left.into_iter().zip(found) {
@@ -195,48 +198,48 @@ impl Embedder {
         Ok(out.into_iter().collect())
     }
 
-    async fn find(&self, wanted: Wanted<'_>) -> Result<VectorOutcome, EmbedError> {
+    async fn find(&self, origin: VectorOrigin<'_>) -> Result<VectorOutcome, EmbedError> {
         let refused = |reason: &str| Ok(Err(Arc::from(reason)));
-        match wanted {
-            Wanted::Inline(json) => Ok(inline(json).map(Arc::from).map_err(Arc::from)),
-            Wanted::Recorded => refused(NOT_RECORDED),
-            Wanted::Unreadable => refused("unreadable_artifacts"),
-            Wanted::VectorFile(uri) | Wanted::Image(uri) => {
-                // A vector file and an image of one name are told apart by the fragment.
-                if let Some(known) = self.known.lock().get(uri) {
-                    return Ok(known.clone());
+        match origin {
+            VectorOrigin::Inline(json) => Ok(inline(json).map(Arc::from).map_err(Arc::from)),
+            VectorOrigin::Recorded => refused(NOT_RECORDED),
+            VectorOrigin::Unreadable => refused("unreadable_artifacts"),
+            VectorOrigin::VectorFile(uri) | VectorOrigin::Image(uri) => {
+                // A row of a vector file has a fragment, so its URI differs from that of an image.
+                if let Some(remembered) = self.remembered.lock().get(uri) {
+                    return Ok(remembered.clone());
                 }
-                let (resolved, lasting) = match wanted {
-                    Wanted::VectorFile(_) => self.row(uri).await,
+                let (resolved, permanent) = match origin {
+                    VectorOrigin::VectorFile(_) => self.row(uri).await,
                     _ => self.image(uri).await?,
                 };
-                if lasting {
-                    self.known.lock().put(uri.to_owned(), resolved.clone());
+                if permanent {
+                    self.remembered.lock().put(uri.to_owned(), resolved.clone());
                 }
                 Ok(resolved)
             }
         }
     }
 
-    /// The reason where nothing can be fetched.
-    fn nowhere(&self) -> Arc<str> {
+    /// The reason if nothing may be fetched.
+    fn no_source(&self) -> Arc<str> {
         Arc::from(if self.recordings.is_some() { NOT_RECORDED } else { "not_allowed" })
     }
 
-    /// A row of a file, and whether asking again would come to the same.
+    /// A row of a file, and whether the result is permanent.
     async fn row(&self, uri: &str) -> (VectorOutcome, bool) {
-        let Some(files) = &self.files else { return (Err(self.nowhere()), true) };
+        let Some(files) = &self.files else { return (Err(self.no_source()), true) };
         let Ok(_permit) = self.fetches.acquire().await else { return (Err(Arc::from("unreachable")), false) };
         match files.row(uri).await {
             Ok(vector) => (Ok(Arc::from(vector)), true),
-            Err(e) => (Err(Arc::from(e.reason())), is_lasting(e.reason())),
+            Err(e) => (Err(Arc::from(e.reason())), is_permanent(e.reason())),
         }
     }
 
-    /// An image's vector, and whether asking again would come to the same.
+    /// An image's vector, and whether the result is permanent.
     async fn image(&self, uri: &str) -> Result<(VectorOutcome, bool), EmbedError> {
         let (Some(fetcher), Some(encoder)) = (&self.fetcher, &self.encoder) else {
-            return Ok((Err(self.nowhere()), true));
+            return Ok((Err(self.no_source()), true));
         };
         let bytes = {
             let Ok(_permit) = self.fetches.acquire().await else {
@@ -244,7 +247,7 @@ impl Embedder {
             };
             match fetcher.get(uri).await {
                 Ok(bytes) => bytes,
-                Err(e) => return Ok((Err(Arc::from(e.reason())), is_lasting(e.reason()))),
+                Err(e) => return Ok((Err(Arc::from(e.reason())), is_permanent(e.reason()))),
             }
         };
         Ok((self.encode(encoder, bytes).await?, true))
@@ -269,7 +272,7 @@ impl Embedder {
         }
     }
 
-    /// Tensors of image files of one's own, without those that are none.
+    /// Tensors of local image files; skips files that are not images.
     ///
     /// # Errors
     /// When a file can't be read.
@@ -288,18 +291,18 @@ impl Embedder {
         Ok(out)
     }
 
-    /// Runs the model on tensors that are ready.
+    /// Runs the model on prepared tensors.
     ///
     /// # Errors
     /// When there is no model, or it fails.
     pub fn encode_tensors(&self, tensors: &[Vec<f32>]) -> Result<Vec<Arc<[f32]>>, EmbedError> {
         let encoder = self.encoder.as_ref().ok_or(EmbedError::NoModel)?;
         let all = futures::stream::iter(tensors.iter().cloned()).map(|t| encoder.encode(t));
-        let done = self.runtime.block_on(all.buffered(self.at_once).collect::<Vec<_>>());
+        let done = self.runtime.block_on(all.buffered(self.concurrency).collect::<Vec<_>>());
         Ok(done.into_iter().collect::<Result<_, _>>()?)
     }
 
-    /// The vectors of image files of one's own, in order.
+    /// The vectors of local image files, in order.
     ///
     /// # Errors
     /// When there is no model, or it fails.
@@ -311,12 +314,12 @@ impl Embedder {
                 Err(_) => Ok(Err(Arc::from("not_found"))),
             }
         };
-        let all = futures::stream::iter(files.iter().cloned()).map(one).buffered(self.at_once);
+        let all = futures::stream::iter(files.iter().cloned()).map(one).buffered(self.concurrency);
         self.runtime.block_on(all.collect::<Vec<_>>()).into_iter().collect()
     }
 }
 
-/// Whether a refusal would be the same a minute later.
-fn is_lasting(reason: &str) -> bool {
+/// Whether a failure is permanent.
+fn is_permanent(reason: &str) -> bool {
     !matches!(reason, "timeout" | "unreachable" | "unavailable" | "bad_response" | "failed" | "not_found")
 }

@@ -1,15 +1,16 @@
-//! An embedding model: an ONNX file's session, its identity, and batches of pictures through it.
+//! An embedding model: the session of an ONNX file, its identity, and inference in batches.
 
-use super::runtime::{Backend, Runtime, guarded};
+use super::backend::Backend;
+pub use super::error::ModelError;
+use super::runtime::{InferenceRuntime, guarded};
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 use std::path::{Path, PathBuf};
-use thiserror::Error;
 
 /// Colours of a picture.
 const CHANNELS: usize = 3;
 
-/// What is configured about a model.
+/// Settings of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelOptions {
     /// The input's name; otherwise the only one.
@@ -18,65 +19,6 @@ pub struct ModelOptions {
     pub output: Option<String>,
     /// Width and height of a picture.
     pub size: u32,
-}
-
-/// Why a model could not be loaded or run.
-#[derive(Debug, Error)]
-pub enum ModelError {
-    /// The file can't be read.
-    #[error("can't read the model {}: {source}", .file.display())]
-    Read {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is something else.
-    #[error("{} is not an ONNX model", .file.display())]
-    NotOnnx {
-        /// Which.
-        file: PathBuf,
-    },
-    /// The backend refuses it.
-    #[error("can't load the model {} with {}: {message}", .file.display(), .backend.name())]
-    Load {
-        /// Which.
-        file: PathBuf,
-        /// What was to run it.
-        backend: Backend,
-        /// Why.
-        message: String,
-    },
-    /// Its inputs or outputs are not an image encoder's.
-    #[error("the model {} does not fit: expected {expected}, found {found}", .file.display())]
-    Shape {
-        /// Which.
-        file: PathBuf,
-        /// What an image encoder has.
-        expected: String,
-        /// What this one has.
-        found: String,
-    },
-    /// The caller's batch has another length than it says.
-    #[error("a batch of {images} images takes {expected} values, not {found}")]
-    Batch {
-        /// Pictures.
-        images: usize,
-        /// Their values.
-        expected: usize,
-        /// Those given.
-        found: usize,
-    },
-    /// Inference failed.
-    #[error("the model {} failed on a batch of {images}: {message}", .file.display())]
-    Run {
-        /// Which.
-        file: PathBuf,
-        /// Pictures.
-        images: usize,
-        /// Why.
-        message: String,
-    },
 }
 
 /// A loaded model. It computes one batch at a time.
@@ -98,13 +40,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model and runs it once, on black pictures: one that can't run is refused here and not in the midst of a
-    /// stream. Weights in files of their own are not supported, since the identity is that of one file.
+    /// Loads a model and runs it once on black pictures, so that one that can't run fails here.
+    /// Weights in separate files are not supported, since the identity is that of one file.
     ///
     /// # Errors
-    /// When the file is no ONNX model, the backend can't run it, or it is not an image encoder for pictures of this
-    /// size.
-    pub fn load(runtime: &Runtime, file: &Path, options: &ModelOptions) -> Result<Self, ModelError> {
+    /// When the file is no ONNX model, the backend can't run it, or it is not an image encoder for
+    /// pictures of this size.
+    pub fn load(runtime: &InferenceRuntime, file: &Path, options: &ModelOptions) -> Result<Self, ModelError> {
         let bytes =
             std::fs::read(file).map_err(|source| ModelError::Read { file: file.to_owned(), source })?;
         if !is_onnx(&bytes) {
@@ -114,12 +56,12 @@ impl Model {
         let backend = runtime.backend();
         let session = guarded(|| runtime.session()?.commit_from_memory(&bytes))
             .map_err(|message| ModelError::Load { file: file.to_owned(), backend, message })?;
-        // Such a model takes its quantisation from the range of all values at hand, those of the other pictures too:
-        // in a batch of eight, CLIP's embeddings turned away from their own by up to 0.02 in cosine.
+        // Such a model quantises by the range of all values of a batch, so other pictures affect
+        // the result: in a batch of eight, CLIP's embeddings differed by up to 0.02 in cosine.
         let quantises = contains(&bytes, b"DynamicQuantize");
         drop(bytes);
 
-        let fit = Fit { file, size: options.size as usize };
+        let fit = ShapeCheck { file, size: options.size as usize };
         let (input, fixed) = fit.input(session.inputs(), options.input.as_deref())?;
         let (output, declared) = fit.output(session.outputs(), options.output.as_deref())?;
         let mut hasher = blake3::Hasher::new();
@@ -144,8 +86,7 @@ impl Model {
         Ok(model)
     }
 
-    /// What decides about an embedding as far as the model goes (its file, input, output and picture size), as 16
-    /// hexadecimal digits.
+    /// The model's identity (its file, input, output and picture size), as 16 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -163,22 +104,23 @@ impl Model {
         self.dimension
     }
 
-    /// How many pictures one inference takes at most, if there is a limit: the model's own, or one where the pictures of
-    /// a batch would change each other's embeddings.
+    /// Maximum number of pictures per inference, if limited: by the model, or to one if the
+    /// pictures of a batch would affect each other's embeddings.
     #[must_use]
     pub fn max_batch(&self) -> Option<usize> {
         if self.alone { Some(1) } else { self.fixed }
     }
 
-    /// What computes.
+    /// What runs it.
     #[must_use]
     pub fn backend(&self) -> Backend {
         self.backend
     }
 
-    /// Embeds `n` pictures (each 3 × size × size, channel by channel) and appends `n` × dimension values. Batches of any
-    /// length are cut to what the model takes. Where it fixes the length, a short one is filled up with copies of its
-    /// last picture: zeros could widen the range of values that a model quantises by.
+    /// Embeds `n` pictures (each 3 × size × size, channel by channel) and appends `n` × dimension
+    /// values. Splits longer batches than the model takes. If the model fixes the length, a shorter
+    /// batch is filled with copies of its last picture, since zeros could widen the range for
+    /// quantisation.
     ///
     /// # Errors
     /// When `batch` has another length, or inference fails; `out` is then as it was.
@@ -199,8 +141,8 @@ impl Model {
         Ok(())
     }
 
-    /// As [`Model::run`], in one inference whatever [`Model::max_batch`] says: for comparing with vectors that were made in such
-    /// batches, where the pictures changed each other's.
+    /// As [`Model::run`], in one inference regardless of [`Model::max_batch`]. To compare with
+    /// vectors that were made in such batches.
     ///
     /// # Errors
     /// As [`Model::run`].
@@ -232,8 +174,8 @@ impl Model {
         Ok(())
     }
 
-    /// Runs the session and appends everything it gives; the output must be `images` rows, of the known length once
-    /// that is known.
+    /// Runs the session and appends its output, which must have `images` rows of the model's
+    /// dimension, once that is known.
     fn infer(&mut self, values: &[f32], images: usize, out: &mut Vec<f32>) -> Result<(), ModelError> {
         let Self { session, file, input, output, size, dimension, .. } = self;
         let failed = |message: String| ModelError::Run { file: file.clone(), images, message };
@@ -285,12 +227,12 @@ impl Model {
 }
 
 /// Whether a model's inputs and outputs are those of an image encoder.
-struct Fit<'a> {
+struct ShapeCheck<'a> {
     file: &'a Path,
     size: usize,
 }
 
-impl Fit<'_> {
+impl ShapeCheck<'_> {
     /// The input's name, and its batch where that is fixed.
     fn input(&self, inputs: &[Outlet], name: Option<&str>) -> Result<(String, Option<usize>), ModelError> {
         let outlet = self.named("input", inputs, name)?;
@@ -304,7 +246,7 @@ impl Fit<'_> {
         let fits = |axis: i64, wanted: usize| axis < 0 || usize::try_from(axis) == Ok(wanted);
         match outlet.dtype() {
             ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => match **shape {
-                // Nothing declared: the first run will tell.
+                // Not declared: the first run will show.
                 [] => Ok((outlet.name().to_owned(), None)),
                 [batch, channels, height, width]
                     if batch != 0 && fits(channels, CHANNELS) && fits(height, size) && fits(width, size) =>
@@ -364,9 +306,9 @@ fn axes(shape: &[i64]) -> String {
     format!("[{}]", axes.join(", "))
 }
 
-/// Whether bytes are built as an ONNX file is: a sequence of Protocol Buffers fields to the very end, with a graph
-/// among them. That tells a cut file, a page that was saved instead of the model, or a pointer file from a model the
-/// backend can't run, whatever the backend says about either.
+/// Whether bytes have the structure of an ONNX file: Protocol Buffers fields to the end, including
+/// a graph. Distinguishes a truncated file, a saved web page or a pointer file from a model that
+/// the backend can't run.
 fn is_onnx(bytes: &[u8]) -> bool {
     const GRAPH: u64 = 7;
     let mut rest = bytes;

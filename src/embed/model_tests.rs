@@ -1,8 +1,8 @@
-//! Tests of models: tiny ones of `fixtures/embed` always, on the built-in backend; the same and a real one on ONNX
-//! Runtime where its library is at hand.
+//! Tests of models: tiny ones of `fixtures/embed` always, on the built-in backend; the same and a
+//! real one on ONNX InferenceRuntime where its library is at hand.
 
 use super::model::{Model, ModelError, ModelOptions};
-use super::runtime::{Backend, Runtime};
+use super::runtime::{Backend, InferenceRuntime};
 use super::runtime_tests::{alone_with_library, cpu, needed, tract};
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ fn options() -> ModelOptions {
     ModelOptions { input: None, output: None, size: 16 }
 }
 
-fn load(runtime: &Runtime, name: &str) -> Result<Model, ModelError> {
+fn load(runtime: &InferenceRuntime, name: &str) -> Result<Model, ModelError> {
     Model::load(runtime, &fixture(name), &options())
 }
 
@@ -69,7 +69,7 @@ fn embeds(mut model: Model) {
     }
 }
 
-fn everything(runtime: &Runtime) {
+fn everything(runtime: &InferenceRuntime) {
     let model = load(runtime, "tiny.onnx").unwrap();
     assert_eq!((model.dimension(), model.backend()), (WIDTH, runtime.backend()));
     let bytes = std::fs::read(fixture("tiny.onnx")).unwrap();
@@ -87,7 +87,7 @@ fn everything(runtime: &Runtime) {
     wrong_batches(runtime);
 }
 
-fn another_output(runtime: &Runtime) {
+fn another_output(runtime: &InferenceRuntime) {
     let first = load(runtime, "tiny.onnx").unwrap();
     let named = ModelOptions { output: Some("flat".into()), input: Some("pixels".into()), size: 16 };
     let mut second = Model::load(runtime, &fixture("tiny.onnx"), &named).unwrap();
@@ -100,7 +100,7 @@ fn another_output(runtime: &Runtime) {
 }
 
 /// Every refusal names the file and what was expected.
-fn misfits(runtime: &Runtime) {
+fn misfits(runtime: &InferenceRuntime) {
     let shape = "input pixels of shape [batch, 3, 16, 16] and type f32";
     for (name, expected) in [
         ("grey.onnx", shape),
@@ -129,7 +129,7 @@ fn misfits(runtime: &Runtime) {
     assert!(text.ends_with("expected an output named vector, found embedding, flat"), "{text}");
 }
 
-fn no_models(runtime: &Runtime) {
+fn no_models(runtime: &InferenceRuntime) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.onnx");
     let load = || Model::load(runtime, &file, &options()).unwrap_err();
@@ -150,7 +150,7 @@ fn no_models(runtime: &Runtime) {
     assert!(error.to_string().contains("model.onnx"), "{error}");
 }
 
-fn wrong_batches(runtime: &Runtime) {
+fn wrong_batches(runtime: &InferenceRuntime) {
     let mut model = load(runtime, "tiny.onnx").unwrap();
     let mut out = vec![1.0];
     let error = model.run(&picture([0.0; 3])[1..], 1, &mut out).unwrap_err();
@@ -169,7 +169,7 @@ fn the_built_in_backend_runs_models() {
 fn a_model_may_go_to_another_thread() {
     fn sendable<T: Send>() {}
     sendable::<Model>();
-    sendable::<Runtime>();
+    sendable::<InferenceRuntime>();
 }
 
 #[test]
@@ -207,7 +207,8 @@ fn clip_alone() {
     let mut together = Vec::new();
     model.run(&[stripes, ramp].concat(), 2, &mut together).unwrap();
     assert!(alone.iter().all(|v| v.is_finite()));
-    // This model quantises with the range of all it is given, and yet a picture's company must not show.
+    // This model quantises with the range of all it is given, and yet a picture's company must not
+    // show.
     assert_eq!(alone, together);
     let cosine = |a: &[f32], b: &[f32]| {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();

@@ -1,22 +1,22 @@
 //! Reads NumPy's `.npy` format: the header, and one row of floats.
 
-use super::rows::RowError;
+use super::error::RowError;
 use std::ops::Range;
 
-/// How much is read for the header. NumPy itself refuses longer ones unless told to trust the file.
+/// Bytes read for the header. NumPy itself refuses longer headers of untrusted files.
 pub(super) const HEADER_BYTES: u64 = 16 * 1024;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Little-endian floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Float {
+enum NpyFloat {
     F2,
     F4,
     F8,
 }
 
-impl Float {
+impl NpyFloat {
     fn bytes(self) -> u64 {
         match self {
             Self::F2 => 2,
@@ -26,19 +26,20 @@ impl Float {
     }
 }
 
-/// Where the rows of a file lie. All sizes are the file's own claim, checked against one another but not against its length.
+/// The layout of a file. Its sizes are checked against one another, but not against the file's
+/// length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    float: Float,
+pub struct NpyHeader {
+    float: NpyFloat,
     rows: u64,
     dimension: u64,
-    /// Where the first row begins, in bytes.
+    /// Byte offset of the first row.
     start: u64,
-    /// Where the last row ends, in bytes.
+    /// Byte offset of the end of the last row.
     end: u64,
 }
 
-impl Header {
+impl NpyHeader {
     /// Reads a header from the first [`HEADER_BYTES`] of a file, or all of a shorter one.
     pub fn parse(file: &[u8]) -> Result<Self, RowError> {
         Self::read(file).ok_or(RowError::NotAVectorFile)
@@ -57,7 +58,7 @@ impl Header {
         };
         let text = std::str::from_utf8(rest.get(..length)?).ok()?;
         let start = u64::try_from(file.len() - rest.len() + length).ok()?;
-        let (float, rows, dimension) = Literal(text).header()?;
+        let (float, rows, dimension) = HeaderParser(text).header()?;
         let end = rows.checked_mul(dimension)?.checked_mul(float.bytes())?.checked_add(start)?;
         Some(Self { float, rows, dimension, start, end })
     }
@@ -67,12 +68,12 @@ impl Header {
         self.dimension
     }
 
-    /// Length of the whole file as its header has it, in bytes.
+    /// Length of the whole file according to its header, in bytes.
     pub fn end(&self) -> u64 {
         self.end
     }
 
-    /// Where a row lies in the file, in bytes. Without a number it is the only row.
+    /// The byte range of a row. Without a number, of the only row.
     pub fn row(&self, row: Option<u64>) -> Result<Range<u64>, RowError> {
         let row = match row {
             Some(row) if row < self.rows => row,
@@ -88,11 +89,11 @@ impl Header {
     /// The values of a row's bytes.
     pub fn values(&self, bytes: &[u8]) -> Vec<f32> {
         match self.float {
-            Float::F2 => bytes.as_chunks().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect(),
-            Float::F4 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            // Too large for an f32 becomes infinite, and is refused as that.
+            NpyFloat::F2 => bytes.as_chunks().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect(),
+            NpyFloat::F4 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            // Values too large for an f32 become infinite, which is refused.
             #[allow(clippy::cast_possible_truncation)]
-            Float::F8 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+            NpyFloat::F8 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
         }
     }
 }
@@ -109,11 +110,11 @@ fn half(bits: u16) -> f32 {
     }
 }
 
-/// What is left of the Python dictionary in a header; only the forms that NumPy writes.
-struct Literal<'a>(&'a str);
+/// Parses the Python dictionary of a header, in the forms that NumPy writes.
+struct HeaderParser<'a>(&'a str);
 
-impl<'a> Literal<'a> {
-    fn header(mut self) -> Option<(Float, u64, u64)> {
+impl<'a> HeaderParser<'a> {
+    fn header(mut self) -> Option<(NpyFloat, u64, u64)> {
         let (mut float, mut fortran, mut shape) = (None, None, None);
         self.take("{")?;
         while self.take("}").is_none() {
@@ -148,11 +149,11 @@ impl<'a> Literal<'a> {
         Some(inside)
     }
 
-    fn float(&mut self) -> Option<Float> {
+    fn float(&mut self) -> Option<NpyFloat> {
         match self.quoted()? {
-            "<f2" => Some(Float::F2),
-            "<f4" => Some(Float::F4),
-            "<f8" => Some(Float::F8),
+            "<f2" => Some(NpyFloat::F2),
+            "<f4" => Some(NpyFloat::F4),
+            "<f8" => Some(NpyFloat::F8),
             _ => None,
         }
     }

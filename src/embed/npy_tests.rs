@@ -14,7 +14,7 @@ pub(crate) fn npy(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
 }
 
 fn header(version: u8, text: &str) -> Result<(u64, u64, u64), RowError> {
-    Header::parse(&npy(version, text, &[])).map(|h| (h.rows, h.dimension, h.end - h.start))
+    NpyHeader::parse(&npy(version, text, &[])).map(|h| (h.rows, h.dimension, h.end - h.start))
 }
 
 #[test]
@@ -32,12 +32,12 @@ fn reads_what_numpy_writes() {
     for (version, text, expected) in cases {
         assert_eq!(header(version, text), Ok(expected), "{text}");
     }
-    let parsed = Header::parse(&npy(1, matrix, &[])).unwrap();
+    let parsed = NpyHeader::parse(&npy(1, matrix, &[])).unwrap();
     assert_eq!(parsed.row(Some(2)), Ok(parsed.end - 16..parsed.end));
     assert_eq!(parsed.row(Some(3)), Err(RowError::BadRow));
     assert_eq!(parsed.row(Some(u64::MAX)), Err(RowError::BadRow));
     assert_eq!(parsed.row(None), Err(RowError::BadRow));
-    let parsed = Header::parse(&npy(1, vector, &[])).unwrap();
+    let parsed = NpyHeader::parse(&npy(1, vector, &[])).unwrap();
     assert_eq!(parsed.row(None), parsed.row(Some(0)));
     assert_eq!(parsed.row(Some(1)), Err(RowError::BadRow));
 }
@@ -83,7 +83,7 @@ fn refuses_forged_headers() {
 fn refuses_other_files_and_false_lengths() {
     let good = npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }", &[]);
     for end in 0..good.len() {
-        assert_eq!(Header::parse(&good[..end]), Err(RowError::NotAVectorFile));
+        assert_eq!(NpyHeader::parse(&good[..end]), Err(RowError::NotAVectorFile));
     }
     let mut long = npy(2, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }", &[]);
     long[8..12].fill(0xff);
@@ -92,7 +92,7 @@ fn refuses_other_files_and_false_lengths() {
     let mut binary = good.clone();
     binary[20] = 0xff;
     for file in [long, unknown, binary, b"\x89PNG\r\n\x1a\n0000".to_vec(), vec![0; 1000]] {
-        assert_eq!(Header::parse(&file), Err(RowError::NotAVectorFile));
+        assert_eq!(NpyHeader::parse(&file), Err(RowError::NotAVectorFile));
     }
 }
 

@@ -1,24 +1,27 @@
-//! Bytes of a JPEG, PNG or WebP to the tensor an image encoder reads, as Pillow with CLIP's transforms does.
+//! Converts a JPEG, PNG or WebP to the tensor of an image encoder, as Pillow with CLIP's transforms
+//! does.
 //!
-//! The steps are decode, `convert("RGB")`, shortest side to `size` (bicubic, antialiased), centre crop,
-//! normalise. The format is what the content says, orientation tags are ignored, of an animation the first
-//! frame counts. Header and frame sizes are checked before any pixel memory is asked for.
+//! The steps are decode, `convert("RGB")`, shortest side to `size` (bicubic, antialiased), centre
+//! crop, normalise. The content decides the format, orientation tags are ignored, and the first
+//! frame of an animation counts. Header and frame sizes are checked before allocating memory for
+//! pixels.
 //!
 //! All three formats and the resize agree with Pillow to the last bit.
 
 mod resample;
 
+pub use super::error::ImageError;
 use serde::{Deserialize, Serialize};
 use std::io::Cursor;
 
-/// How an encoder wants its images: the side of the square, and what each channel is shifted and scaled by.
+/// The input of an encoder: the side of the square, and each channel's shift and scale.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Side of the square, in pixels.
     pub size: u32,
-    /// Subtracted from red, green and blue, which lie in 0 to 1.
+    /// Subtracted from red, green and blue, which range from 0 to 1.
     pub mean: [f32; 3],
-    /// What the differences are divided by.
+    /// Divisors of the differences.
     pub std: [f32; 3],
 }
 
@@ -29,40 +32,6 @@ impl Default for Preprocessing {
             size: 224,
             mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
-        }
-    }
-}
-
-/// Why an image has no tensor.
-#[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
-pub enum ImageError {
-    /// Begins like no image format.
-    #[error("not an image")]
-    NotAnImage,
-    /// An image, but of a format or a variant of one that is not read.
-    #[error("image format not supported")]
-    UnsupportedFormat,
-    /// Width or height is zero.
-    #[error("image has no pixels")]
-    NoPixels,
-    /// Width times height is over the limit.
-    #[error("image has too many pixels")]
-    TooManyPixels,
-    /// Truncated, damaged, or against its own header.
-    #[error("image is corrupt")]
-    Corrupt,
-}
-
-impl ImageError {
-    /// Its name in tables and logs.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::NotAnImage => "not_an_image",
-            Self::UnsupportedFormat => "unsupported_format",
-            Self::NoPixels => "no_pixels",
-            Self::TooManyPixels => "too_many_pixels",
-            Self::Corrupt => "corrupt_image",
         }
     }
 }
@@ -83,7 +52,8 @@ impl Preprocessing {
     /// Writes the tensor of an image to `out`: red, then green, then blue, each row by row.
     ///
     /// # Errors
-    /// If `bytes` are not a whole JPEG, PNG or WebP of at most `max_pixels` pixels; `out` is unchanged then.
+    /// If `bytes` are not a whole JPEG, PNG or WebP of at most `max_pixels` pixels; `out` is
+    /// unchanged then.
     ///
     /// # Panics
     /// If `out` is not [`Self::len`] long.
@@ -106,13 +76,13 @@ impl Preprocessing {
 
 /// A decoded image: rows of red, green and blue bytes.
 #[derive(Debug)]
-struct Rgb {
+struct RgbImage {
     width: usize,
     height: usize,
     data: Vec<u8>,
 }
 
-fn decode(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
+fn decode(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, ImageError> {
     const OTHERS: [&[u8]; 6] = [b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\xff\x0a", b"\0\0\0\x0cJXL "];
     if bytes.starts_with(b"\xff\xd8\xff") {
         decode_jpeg(bytes, max_pixels)
@@ -135,7 +105,7 @@ fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(), ImageError
     }
 }
 
-/// The bytes that `max_pixels` may take while being decoded, and what any image needs besides.
+/// The memory in bytes to decode `max_pixels`, and a constant for any image.
 fn memory_limit(max_pixels: u64) -> usize {
     usize::try_from(max_pixels.saturating_mul(8).saturating_add(1 << 20)).unwrap_or(usize::MAX)
 }
@@ -145,9 +115,9 @@ fn to_rgb<const N: usize>(data: &[u8], n: usize, f: impl Fn([u8; N]) -> [u8; 3])
     data.chunks_exact(n).filter_map(|pixel| pixel.first_chunk()).flat_map(|&pixel| f(pixel)).collect()
 }
 
-/// By libjpeg-turbo's own code (as mozjpeg has it), so that pixels are Pillow's to the last bit: encoders that round as they run
-/// turn a pixel that is off by one level into another vector.
-fn decode_jpeg(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
+/// Uses libjpeg-turbo's code (in mozjpeg), so that pixels equal Pillow's to the last bit: in
+/// encoders that quantise at run time, one level of one pixel changes the vector.
+fn decode_jpeg(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, ImageError> {
     use mozjpeg::{ColorSpace, Decompress};
     check_jpeg(bytes, max_pixels)?;
     let decode = || -> std::io::Result<(usize, usize, usize, Vec<u8>)> {
@@ -163,7 +133,7 @@ fn decode_jpeg(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
         started.finish()?;
         Ok((width, height, channels, data))
     };
-    // Its errors are panics, raised without the hook that would print them.
+    // Its errors are panics that bypass the panic hook.
     let decoded = std::panic::catch_unwind(decode).map_err(|_| ImageError::Corrupt)?;
     let (width, height, channels, data) = decoded.map_err(|_| ImageError::Corrupt)?;
     if width.checked_mul(height).and_then(|n| n.checked_mul(channels)) != Some(data.len()) {
@@ -171,28 +141,30 @@ fn decode_jpeg(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
     }
     let data = match channels {
         1 => to_rgb(&data, 1, |[v]| [v; 3]),
-        // Photoshop's files, which all are, hold the ink that is left out.
+        // Files are written as Photoshop does, with inverted ink.
         4 => to_rgb(&data, 4, |[c, m, y, k]| [c, m, y].map(|ink| under_black(255 - ink, 255 - k))),
         _ => data,
     };
-    Ok(Rgb { width, height, data })
+    Ok(RgbImage { width, height, data })
 }
 
-/// Pillow's CMYK: each ink takes its share of the light that black leaves; n / 255 is rounded as there.
+/// CMYK as in Pillow: each ink absorbs its share of the light that black leaves, with Pillow's
+/// rounding of n / 255.
 fn under_black(ink: u8, black: u8) -> u8 {
     let light = 255 - black;
     let n = u32::from(ink) * u32::from(light) + 128;
     light.saturating_sub((((n >> 8) + n) >> 8) as u8)
 }
 
-/// Walks the markers of a JPEG to its end: one frame, of a kind that is decoded, within the limit, few scans.
+/// Checks the markers of a JPEG to its end: one frame of a supported kind within the limit, few
+/// scans.
 fn check_jpeg(bytes: &[u8], max_pixels: u64) -> Result<(), ImageError> {
-    /// Every scan of a progressive image may visit each of its blocks, so that many tiny ones cost hours of
-    /// work. Encoders write about ten.
+    /// Each scan of a progressive image may visit all of its blocks, so many tiny ones can take
+    /// hours. Encoders write about ten.
     const MAX_SCANS: u32 = 40;
     let (mut rest, mut framed, mut scans) = (bytes, false, 0);
     loop {
-        // Between segments lie compressed data, restarts and stray bytes; none looks like another marker.
+        // Compressed data, restarts and stray bytes between segments don't look like other markers.
         let at = rest
             .windows(2)
             .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 1 | 0xd0..=0xd8 | 0xff))
@@ -226,7 +198,7 @@ fn check_jpeg(bytes: &[u8], max_pixels: u64) -> Result<(), ImageError> {
     }
 }
 
-fn decode_png(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
+fn decode_png(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, ImageError> {
     use png::{BitDepth, ColorType};
     let limits = png::Limits { bytes: memory_limit(max_pixels) };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
@@ -239,7 +211,7 @@ fn decode_png(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
     let frame = reader.next_frame(&mut data).map_err(|_| ImageError::Corrupt)?;
     let data = match (frame.color_type, frame.bit_depth) {
         (ColorType::Rgb, BitDepth::Eight) => data,
-        // Pillow keeps the upper byte of a deep pixel, but takes a grey one for a number, which it clips.
+        // Pillow keeps the upper byte of a 16-bit colour, but clips 16-bit grey.
         (ColorType::Rgb, BitDepth::Sixteen) => to_rgb(&data, 6, |[r, _, g, _, b, _]| [r, g, b]),
         (ColorType::Rgba, BitDepth::Sixteen) => to_rgb(&data, 8, |[r, _, g, _, b, _]| [r, g, b]),
         (ColorType::Grayscale, BitDepth::Sixteen) => to_rgb(&data, 2, clipped),
@@ -254,14 +226,14 @@ fn decode_png(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
         (ColorType::Grayscale, _) => to_rgb(&data, 1, |[v]| [v; 3]),
         (ColorType::Indexed | ColorType::Rgb, _) => return Err(ImageError::Corrupt),
     };
-    Ok(Rgb { width: frame.width as usize, height: frame.height as usize, data })
+    Ok(RgbImage { width: frame.width as usize, height: frame.height as usize, data })
 }
 
 fn clipped([upper, lower]: [u8; 2]) -> [u8; 3] {
     [if upper == 0 { lower } else { 255 }; 3]
 }
 
-fn decode_webp(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
+fn decode_webp(bytes: &[u8], max_pixels: u64) -> Result<RgbImage, ImageError> {
     check_webp(bytes, max_pixels)?;
     let mut decoder = image_webp::WebPDecoder::new(Cursor::new(bytes)).map_err(|_| ImageError::Corrupt)?;
     decoder.set_memory_limit(memory_limit(max_pixels));
@@ -272,11 +244,11 @@ fn decode_webp(bytes: &[u8], max_pixels: u64) -> Result<Rgb, ImageError> {
     if decoder.has_alpha() {
         data = to_rgb(&data, 4, |rgb| rgb);
     }
-    Ok(Rgb { width: width as usize, height: height as usize, data })
+    Ok(RgbImage { width: width as usize, height: height as usize, data })
 }
 
-/// That a WebP is all there, and that its frames are as large as it says: the decoder makes room for a frame
-/// before it compares the two.
+/// Checks that a WebP is complete and that its frames have the declared size: the decoder allocates
+/// a frame before it compares the two.
 fn check_webp(bytes: &[u8], max_pixels: u64) -> Result<(), ImageError> {
     let length = bytes.get(4..8).and_then(le).ok_or(ImageError::Corrupt)? as usize;
     let chunks = bytes.get(12..8 + length).ok_or(ImageError::Corrupt)?;
@@ -286,8 +258,8 @@ fn check_webp(bytes: &[u8], max_pixels: u64) -> Result<(), ImageError> {
     if frames_fit(chunks, (width, height), false) { Ok(()) } else { Err(ImageError::Corrupt) }
 }
 
-/// Whether the frames among `chunks` have the size `outer`. Those of an animation may be smaller, and lie one
-/// level down: `nested` is whether that is where we are.
+/// Whether the frames among `chunks` have the size `outer`. Frames of an animation may be smaller,
+/// and are one level down (`nested`).
 fn frames_fit(mut chunks: &[u8], outer: (u32, u32), nested: bool) -> bool {
     while let Some((kind, payload, rest)) = next_chunk(chunks) {
         let fits = match (kind, webp_size(kind, payload)) {
@@ -303,7 +275,7 @@ fn frames_fit(mut chunks: &[u8], outer: (u32, u32), nested: bool) -> bool {
         }
         chunks = rest;
     }
-    // What is left is no chunk: one byte of padding at most.
+    // At most one byte of padding is left.
     chunks.len() < 2
 }
 
@@ -312,7 +284,7 @@ fn next_chunk(chunks: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
     let (kind, rest) = chunks.split_first_chunk()?;
     let length = le(rest.get(..4)?)? as usize;
     let payload = rest.get(4..4 + length)?;
-    // Chunks begin at even places; nothing need stand after the last.
+    // Chunks start at even offsets; padding after the last one is optional.
     Some((kind, payload, rest.get(4 + length + length % 2..).unwrap_or_default()))
 }
 

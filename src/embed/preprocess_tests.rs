@@ -1,4 +1,5 @@
-//! Checked against Pillow: `fixtures/preprocess.py` writes the images and some values of their tensors.
+//! Checked against Pillow: `fixtures/preprocess.py` writes the images and some values of their
+//! tensors.
 
 use super::*;
 use std::path::PathBuf;

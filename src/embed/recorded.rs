@@ -1,6 +1,6 @@
-//! Vectors that an earlier run recorded: a replay that has them needs neither images nor a GPU.
+//! Vectors that an earlier run recorded, so that a replay needs neither images nor a GPU.
 
-use super::setup::EmbedError;
+use super::error::EmbedError;
 use crate::event::time::{DAY, date, floor};
 use crate::store::Storage;
 use crate::store::vectors::{VectorOutcome, read_vectors};
@@ -11,26 +11,26 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Days kept in memory: those that the partitions of a replay are in.
+/// Days kept in memory, since the partitions of a replay are in different ones.
 const DAYS: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 
 /// One day's vectors by request and time.
-type Day = FxHashMap<(u64, i64), VectorOutcome>;
+type RecordedDay = FxHashMap<(u64, i64), VectorOutcome>;
 
 /// A `vectors` table.
 pub struct Recordings {
     storage: Storage,
-    /// The table's folder; empty where the storage is the table itself.
+    /// The table's folder; empty if the storage is the table itself.
     folder: &'static str,
     model: Arc<str>,
-    days: Mutex<LruCache<i64, Arc<Day>>>,
+    days: Mutex<LruCache<i64, Arc<RecordedDay>>>,
 }
 
 impl Recordings {
-    /// Opens a table, or the output that has one, whose vectors must be of `model`.
+    /// Opens a vectors table, or an output with one. Its vectors must be of `model`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no table.
     pub fn open(url: &str, model: &Arc<str>, runtime: Handle) -> Result<Self, EmbedError> {
         let (storage, folder) = table(url, runtime)?;
         Ok(Self { storage, folder, model: Arc::clone(model), days: Mutex::new(LruCache::new(DAYS)) })
@@ -50,20 +50,20 @@ impl Recordings {
         Ok(None)
     }
 
-    /// What was recorded of a request's event, if anything.
+    /// The recorded result for an event of a request, if any.
     ///
     /// # Errors
-    /// When the table can't be read, or holds another model's vectors.
+    /// When the table can't be read, or has vectors of another model.
     pub fn get(&self, request: u64, time: i64) -> Result<Option<VectorOutcome>, EmbedError> {
         Ok(self.day(floor(time, DAY))?.get(&(request, time)).cloned())
     }
 
-    fn day(&self, day: i64) -> Result<Arc<Day>, EmbedError> {
+    fn day(&self, day: i64) -> Result<Arc<RecordedDay>, EmbedError> {
         let mut days = self.days.lock();
         if let Some(known) = days.get(&day) {
             return Ok(Arc::clone(known));
         }
-        let mut read = Day::default();
+        let mut read = RecordedDay::default();
         let slash = if self.folder.is_empty() { "" } else { "/" };
         for file in self.storage.list(&format!("{}{slash}date={}", self.folder, date(day)))? {
             for (time, request, model, outcome) in read_vectors(&self.storage, &file)? {

@@ -1,61 +1,28 @@
-//! Vectors named by an event as a row of a file: `path/file.npy#17` or `path/file.parquet#17`.
+//! Reads a vector from a row of a file: `path/file.npy#17` or `path/file.parquet#17`.
 
-use super::fetch::{FetchError, Fetcher};
-use super::npy::{HEADER_BYTES, Header};
-use super::vector_cache::{Known, VectorCache};
+use super::error::FetchError;
+pub use super::error::RowError;
+use super::fetch::Fetcher;
+use super::npy::{HEADER_BYTES, NpyHeader};
+use super::vector_cache::{VectorCache, VectorFile};
 use super::vector_parquet;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
-use thiserror::Error;
 use tokio::sync::Mutex;
 
-/// The largest file that is fetched whole, in bytes.
+/// Maximum size of a file that is fetched as a whole, in bytes.
 const MAX_VECTOR_FILE: u64 = 64 * 1024 * 1024;
-/// Files being fetched at once: bounds the memory of downloads under way.
+/// Maximum number of concurrent downloads, which bounds their memory.
 const GATES: usize = 4;
 
-/// Why a URI gave no vector. Carries no part of the URI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum RowError {
-    /// The file's bytes couldn't be had.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The row isn't a number, isn't in the file, or is missing where the file has several.
-    #[error("the file has no such row")]
-    BadRow,
-    /// Neither a `.npy` of floats nor a Parquet file with a list of floats named `vector` or `embedding`.
-    #[error("not a file of vectors")]
-    NotAVectorFile,
-    /// Vectors of another length than the configured one.
-    #[error("the vector's length is not the configured dimension")]
-    WrongDimension,
-    /// A value is missing, not a number or infinite.
-    #[error("the vector has a value that is not finite")]
-    NotFinite,
-}
-
-impl RowError {
-    /// A stable name for counting, in snake case.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Fetch(e) => e.reason(),
-            Self::BadRow => "bad_row",
-            Self::NotAVectorFile => "not_a_vector_file",
-            Self::WrongDimension => "wrong_dimension",
-            Self::NotFinite => "not_finite",
-        }
-    }
-}
-
-/// Reads single vectors out of files of them, and keeps recent files in memory.
+/// Reads single vectors from files, and keeps recent files in memory.
 pub struct VectorFiles {
     fetcher: Arc<Fetcher>,
     dimension: usize,
     max_vector_file: u64,
     cache: VectorCache,
-    /// A file is fetched by one caller while the others wait at its gate.
+    /// One caller fetches a file while the others wait at its gate.
     gates: [Mutex<()>; GATES],
     hasher: RandomState,
 }
@@ -80,8 +47,9 @@ impl VectorFiles {
         }
     }
 
-    /// Sets the largest file that is fetched whole, in bytes: larger `.npy` files are read row by row, larger Parquet files are
-    /// refused. It stands in place of the fetcher's `max_bytes`. 64 MiB unless set.
+    /// Sets the maximum size of a file that is fetched as a whole, in bytes. Larger `.npy` files
+    /// are read row by row, larger Parquet files are refused. Replaces the fetcher's `max_bytes`.
+    /// Default: 64 MiB.
     #[cfg(test)]
     #[must_use]
     pub fn with_max_vector_file(mut self, bytes: u64) -> Self {
@@ -89,7 +57,7 @@ impl VectorFiles {
         self
     }
 
-    /// The vector that a URI names. `#ROW` counts from 0 and may be left out where a file holds one vector.
+    /// The vector of a URI. `#ROW` counts from 0, and is optional if the file has one vector.
     ///
     /// # Errors
     /// See [`RowError`].
@@ -99,26 +67,26 @@ impl VectorFiles {
             None => (uri, None),
         };
         let values = match self.known(file).await? {
-            Known::Npy(header, bytes) => header.values(slice(&bytes, header.row(row)?)?),
-            Known::LargeNpy(header) => {
+            VectorFile::Npy(header, bytes) => header.values(slice(&bytes, header.row(row)?)?),
+            VectorFile::LargeNpy(header) => {
                 let range = header.row(row)?;
                 let size = range.end - range.start;
                 let bytes = self.fetcher.fetch(file, Some(range), self.max_vector_file.max(size)).await;
                 header.values(slice(&bytes.map_err(past_the_end)?, 0..size)?)
             }
-            Known::Rows(values) => {
+            VectorFile::Rows(values) => {
                 let rows = values.len().checked_div(self.dimension).unwrap_or_default() as u64;
                 let row = row.or((rows == 1).then_some(0)).filter(|&r| r < rows).ok_or(RowError::BadRow)?;
                 let row = usize::try_from(row).map_err(|_| RowError::BadRow)?;
                 values[row * self.dimension..][..self.dimension].to_vec()
             }
-            Known::Refused(e) => return Err(e),
+            VectorFile::Unusable(e) => return Err(e),
         };
         if values.iter().all(|v| v.is_finite()) { Ok(values) } else { Err(RowError::NotFinite) }
     }
 
-    /// What is in a file, from memory or fetched.
-    async fn known(&self, file: &str) -> Result<Known, RowError> {
+    /// The contents of a file, cached or fetched.
+    async fn known(&self, file: &str) -> Result<VectorFile, RowError> {
         if let Some(known) = self.cache.get(file) {
             return Ok(known);
         }
@@ -129,19 +97,19 @@ impl VectorFiles {
         }
         let known = match self.load(file).await {
             Ok(known) => known,
-            // The file itself is at fault, and will be for the next row too.
+            // The file itself is invalid, so the next row would fail too.
             Err(
                 e @ (RowError::NotAVectorFile
                 | RowError::WrongDimension
                 | RowError::Fetch(FetchError::TooLarge)),
-            ) => Known::Refused(e),
+            ) => VectorFile::Unusable(e),
             Err(e) => return Err(e),
         };
         self.cache.put(file, known.clone());
         Ok(known)
     }
 
-    async fn load(&self, file: &str) -> Result<Known, RowError> {
+    async fn load(&self, file: &str) -> Result<VectorFile, RowError> {
         let path = file.split('?').next().unwrap_or_default();
         let is = |end: &str| {
             path.len() > end.len()
@@ -154,47 +122,47 @@ impl VectorFiles {
             let dimension = self.dimension;
             let decoded =
                 tokio::task::spawn_blocking(move || vector_parquet::decode(&bytes, dimension)).await;
-            // A decoder that panics on a forged file is a file that is none.
-            Ok(Known::Rows(decoded.unwrap_or(Err(RowError::NotAVectorFile))?))
+            // A panic of the decoder means that the file is invalid.
+            Ok(VectorFile::Rows(decoded.unwrap_or(Err(RowError::NotAVectorFile))?))
         } else {
             Err(RowError::NotAVectorFile)
         }
     }
 
-    async fn load_npy(&self, file: &str) -> Result<Known, RowError> {
+    async fn load_npy(&self, file: &str) -> Result<VectorFile, RowError> {
         let limit = self.max_vector_file.max(HEADER_BYTES);
         let start = self.fetcher.fetch(file, Some(0..HEADER_BYTES), limit).await.map_err(|e| match e {
             FetchError::BadRange => RowError::NotAVectorFile,
             e => e.into(),
         })?;
-        let header = Header::parse(&start)?;
+        let header = NpyHeader::parse(&start)?;
         if usize::try_from(header.dimension()) != Ok(self.dimension) {
             return Err(RowError::WrongDimension);
         }
         let end = header.end();
         if end <= start.len() as u64 || (start.len() as u64) < HEADER_BYTES {
-            return Ok(Known::Npy(header, start));
+            return Ok(VectorFile::Npy(header, start));
         }
         if end > self.max_vector_file {
-            return Ok(Known::LargeNpy(header));
+            return Ok(VectorFile::LargeNpy(header));
         }
-        // Up to the end that the header claims: what lies behind it is nobody's row.
+        // Up to the end according to the header; later bytes are not rows.
         let bytes = self.fetcher.fetch(file, Some(0..end), limit).await?;
         // The file may have been replaced since its header was read.
-        if Header::parse(&bytes)? == header {
-            Ok(Known::Npy(header, bytes))
+        if NpyHeader::parse(&bytes)? == header {
+            Ok(VectorFile::Npy(header, bytes))
         } else {
             Err(RowError::NotAVectorFile)
         }
     }
 }
 
-/// A row's number: digits and nothing else.
+/// Parses a row number: digits only.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// Bytes that a header promised; a file cut short doesn't have them.
+/// A range of bytes, which a truncated file may lack.
 fn slice(bytes: &[u8], range: Range<u64>) -> Result<&[u8], RowError> {
     let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
     range.and_then(|(from, to)| bytes.get(from..to)).ok_or(RowError::BadRow)

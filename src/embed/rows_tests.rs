@@ -110,7 +110,7 @@ async fn large_files_are_read_by_row() {
             let parquet = if large { "too_large" } else { "not_a_vector_file" };
             assert_eq!(outcome(files.row("m.parquet#0").await), parquet);
         }
-        assert_eq!(matches!(files.known("m.npy").await, Ok(Known::LargeNpy(_))), large);
+        assert_eq!(matches!(files.known("m.npy").await, Ok(VectorFile::LargeNpy(_))), large);
     }
 }
 

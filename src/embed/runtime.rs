@@ -1,5 +1,7 @@
-//! Chooses and loads what computes embeddings: ONNX Runtime on a GPU or the CPU, or the built-in tract.
+//! Chooses and loads the backend: ONNX Runtime on a GPU or the CPU, or the built-in tract.
 
+pub use super::backend::Backend;
+pub use super::error::RuntimeError;
 use super::library;
 use crate::config::Provider;
 use ort::LoadDynamicError;
@@ -13,138 +15,64 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use thiserror::Error;
 
-/// Which backend computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Backend {
-    /// ONNX Runtime on an NVIDIA GPU.
-    Cuda,
-    /// ONNX Runtime on the CPU.
-    Cpu,
-    /// The built-in one.
-    Tract,
-}
-
-impl Backend {
-    /// Its name in logs and tables, which is also the configuration's for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cuda => "cuda",
-            Self::Cpu => "cpu",
-            Self::Tract => "tract",
-        }
-    }
-}
-
-/// What is configured about the backend.
+/// Settings of the backend.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuntimeOptions {
     /// Which one.
     pub provider: Provider,
-    /// ONNX Runtime's shared library; otherwise `ORT_DYLIB_PATH` or an installed Python package gives it.
+    /// ONNX Runtime's shared library; default: from `ORT_DYLIB_PATH` or an installed Python
+    /// package.
     pub library: Option<PathBuf>,
     /// The GPU's number.
     pub device: i32,
-    /// Threads for one inference on the CPU; 0 takes all cores. Tract always takes one.
+    /// Threads per inference on the CPU; 0: all cores. Tract always uses one.
     pub threads: usize,
 }
 
-/// Why there is no backend.
-#[derive(Debug, Error)]
-pub enum RuntimeError {
-    /// No library is known.
-    #[error(
-        "embedding provider {} needs the ONNX Runtime library, and none was found: set embedding.runtime or \
-         {} to the path of libonnxruntime, or install the Python package {}, or use provider tract",
-        .provider.name(), library::VARIABLE, package(*.provider)
-    )]
-    NoLibrary {
-        /// As configured.
-        provider: Provider,
-    },
-    /// A library is there and does not serve.
-    #[error("can't load ONNX Runtime from {}: {message}", .path.display())]
-    Load {
-        /// The library.
-        path: PathBuf,
-        /// Why.
-        message: String,
-    },
-    /// The GPU cannot be used.
-    #[error(
-        "embedding provider cuda is not available with {}: {message}; it takes an NVIDIA driver, the CUDA and cuDNN \
-         libraries where the loader finds them (LD_LIBRARY_PATH), and the library of the Python package \
-         onnxruntime-gpu",
-        .path.display()
-    )]
-    NoCuda {
-        /// ONNX Runtime's library.
-        path: PathBuf,
-        /// What it said.
-        message: String,
-    },
-    /// Another backend was chosen before.
-    #[error("this process computes embeddings with {running} already and can't change to {wanted}")]
-    Started {
-        /// What was chosen first.
-        running: String,
-        /// What was asked for.
-        wanted: String,
-    },
-    /// The built-in backend does not start.
-    #[error("can't start the built-in backend: {0}")]
-    Tract(String),
-}
-
-fn package(provider: Provider) -> &'static str {
-    if provider == Provider::Cuda { "onnxruntime-gpu" } else { "onnxruntime" }
-}
-
-/// A backend that runs. Copies share it.
+/// A running backend. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Runtime {
-    engine: Engine,
+pub struct InferenceRuntime {
+    engine: LoadedRuntime,
     backend: Backend,
     device: i32,
     threads: usize,
     notes: Vec<String>,
 }
 
-/// What the whole process shares: `ort` takes one implementation of its interface and one environment, for good.
+/// What the whole process shares: `ort` allows one implementation and one environment per process.
 #[derive(Debug, Clone)]
-struct Engine {
+struct LoadedRuntime {
     /// ONNX Runtime's; absent for tract.
     library: Option<PathBuf>,
     environment: Environment,
-    /// Why it is not the one that would have been preferred.
+    /// Why it is not the preferred one.
     note: Option<String>,
 }
 
-/// What was begun in this process.
+/// What this process has loaded.
 #[derive(Debug)]
-struct Shared {
-    engine: Option<Engine>,
-    /// The library that could not be loaded, and why. After a failure `ort` takes its place for a loaded library as
-    /// filled and hands out what was never written to it, so there is only this one try.
+struct ProcessRuntime {
+    engine: Option<LoadedRuntime>,
+    /// The library that could not be loaded, and why. `ort` is unusable after a failed load, so
+    /// there is only one attempt.
     failed: Option<(PathBuf, String)>,
 }
 
-static SHARED: Mutex<Shared> = Mutex::new(Shared { engine: None, failed: None });
+static PROCESS_RUNTIME: Mutex<ProcessRuntime> = Mutex::new(ProcessRuntime { engine: None, failed: None });
 
-/// The smallest model there is (`fixtures/embed/probe.onnx`): that a provider could be registered does not say that its
-/// GPU is there, and a session that has run does.
+/// A minimal model (`fixtures/embed/probe.onnx`): a provider may register without a GPU, but a
+/// session can't run without one.
 pub(crate) const PROBE: &[u8] = b"\x08\x08:2\n\x0b\n\x01x\x12\x01y\"\x03Neg\x12\x01pZ\x0f\n\x01x\x12\n\n\x08\
       \x08\x01\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r";
 
-/// Starts the configured backend. A process may call it again, for the same library.
+/// Starts the configured backend. May be called again for the same library.
 ///
 /// # Errors
-/// When the backend asked for is not available, when a library that was configured (in the options or in
-/// `ORT_DYLIB_PATH`) can't be loaded, and when another one runs already.
-pub fn start(options: &RuntimeOptions) -> Result<Runtime, RuntimeError> {
-    let mut shared = SHARED.lock();
+/// When the backend is not available, when a configured library (in the options or in
+/// `ORT_DYLIB_PATH`) can't be loaded, or when another one is running.
+pub fn start(options: &RuntimeOptions) -> Result<InferenceRuntime, RuntimeError> {
+    let mut shared = PROCESS_RUNTIME.lock();
     let engine = match &shared.engine {
         Some(engine) => {
             fits(engine, options)?;
@@ -170,10 +98,10 @@ pub fn start(options: &RuntimeOptions) -> Result<Runtime, RuntimeError> {
             }
         },
     };
-    Ok(Runtime { engine, backend, device: options.device, threads: options.threads, notes })
+    Ok(InferenceRuntime { engine, backend, device: options.device, threads: options.threads, notes })
 }
 
-impl Runtime {
+impl InferenceRuntime {
     /// What computes.
     #[must_use]
     pub fn backend(&self) -> Backend {
@@ -186,20 +114,20 @@ impl Runtime {
         self.engine.library.as_deref()
     }
 
-    /// Why a faster backend was passed over, where `auto` did so.
+    /// Why `auto` skipped a faster backend.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// What a model's session is made from.
+    /// The builder of a model's session.
     pub(crate) fn session(&self) -> ort::Result<SessionBuilder> {
-        // Tract optimises only when it is asked to; ONNX Runtime does so anyway.
+        // Tract optimises only on request; ONNX Runtime always does.
         let builder = Session::builder(&self.engine.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?;
         Ok(match self.backend {
             Backend::Tract => builder,
-            // Threads that spin while they wait would take the cores from the events' path.
+            // Spinning threads would take cores from event processing.
             Backend::Cpu => builder.with_intra_threads(self.threads)?.with_intra_op_spinning(false)?,
             Backend::Cuda => with_cuda(builder, self.device)?
                 .with_intra_threads(self.threads)?
@@ -208,7 +136,7 @@ impl Runtime {
     }
 }
 
-impl fmt::Display for Runtime {
+impl fmt::Display for InferenceRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.library() {
             Some(path) => write!(f, "{} (ONNX Runtime, {})", self.backend.name(), path.display()),
@@ -217,8 +145,8 @@ impl fmt::Display for Runtime {
     }
 }
 
-/// Whether options can be served by the engine that runs.
-fn fits(engine: &Engine, options: &RuntimeOptions) -> Result<(), RuntimeError> {
+/// Checks that options fit the running backend.
+fn fits(engine: &LoadedRuntime, options: &RuntimeOptions) -> Result<(), RuntimeError> {
     let wanted = match (options.provider, &options.library) {
         (Provider::Tract, _) if engine.library.is_some() => "tract".to_owned(),
         (Provider::Cpu | Provider::Cuda, None) if engine.library.is_none() => "ONNX Runtime".to_owned(),
@@ -235,9 +163,12 @@ fn fits(engine: &Engine, options: &RuntimeOptions) -> Result<(), RuntimeError> {
     Err(RuntimeError::Started { running, wanted })
 }
 
-fn open(options: &RuntimeOptions, failed: &mut Option<(PathBuf, String)>) -> Result<Engine, RuntimeError> {
+fn open(
+    options: &RuntimeOptions,
+    failed: &mut Option<(PathBuf, String)>,
+) -> Result<LoadedRuntime, RuntimeError> {
     if options.provider == Provider::Tract {
-        // A path that leads nowhere is a mistake even where nothing would be loaded from it.
+        // An invalid path is an error even if it is not used.
         if let Some(path) = &options.library {
             load(&resolve(path)?, failed)?;
         }
@@ -247,7 +178,7 @@ fn open(options: &RuntimeOptions, failed: &mut Option<(PathBuf, String)>) -> Res
         return onnx_runtime(&resolve(&path)?, failed);
     }
     match library::installed() {
-        // Nobody named this one: one that is too old must not keep `auto` from running.
+        // Not configured, so a library that is too old must not prevent `auto`.
         Some(path) => onnx_runtime(&path, failed).or_else(|error| match options.provider {
             Provider::Auto => tract(Some(error.to_string())).map_err(|_| error),
             _ => Err(error),
@@ -257,7 +188,7 @@ fn open(options: &RuntimeOptions, failed: &mut Option<(PathBuf, String)>) -> Res
     }
 }
 
-/// The library's full path. A bare file name that is not in the current folder is left to the loader's search.
+/// The library's full path. The loader searches for a bare file name.
 fn resolve(path: &Path) -> Result<PathBuf, RuntimeError> {
     match path.canonicalize() {
         Ok(full) => Ok(full),
@@ -272,7 +203,7 @@ fn load(path: &Path, failed: &mut Option<(PathBuf, String)>) -> Result<Environme
         let message = if first == path {
             message.clone()
         } else {
-            format!("{} was tried before, and a process has one try", first.display())
+            format!("{} was tried before, and a process has one attempt", first.display())
         };
         return Err(RuntimeError::Load { path: path.to_owned(), message });
     }
@@ -292,31 +223,31 @@ fn load(path: &Path, failed: &mut Option<(PathBuf, String)>) -> Result<Environme
     })
 }
 
-fn onnx_runtime(path: &Path, failed: &mut Option<(PathBuf, String)>) -> Result<Engine, RuntimeError> {
+fn onnx_runtime(path: &Path, failed: &mut Option<(PathBuf, String)>) -> Result<LoadedRuntime, RuntimeError> {
     let builder = load(path, failed)?;
     let environment = guarded(|| {
         let environment =
             builder.with_name("driftglass").with_telemetry(false).with_logger(logger()).build()?;
-        // The logger is installed at the chattiest level.
+        // The logger is installed at the most verbose level.
         environment.set_log_level(LogLevel::Warning);
         Ok::<_, ort::Error>(environment)
     });
     let environment = environment.map_err(|message| RuntimeError::Load { path: path.to_owned(), message })?;
-    Ok(Engine { library: Some(path.to_owned()), environment, note: None })
+    Ok(LoadedRuntime { library: Some(path.to_owned()), environment, note: None })
 }
 
-fn tract(note: Option<String>) -> Result<Engine, RuntimeError> {
+fn tract(note: Option<String>) -> Result<LoadedRuntime, RuntimeError> {
     let environment = guarded(|| {
         if !ort::set_api(ort_tract::api()) {
-            return Err("another backend was begun in this process".to_owned());
+            return Err("another backend was started in this process".to_owned());
         }
         ort::init().with_name("driftglass").build().map_err(|e| e.to_string())
     });
-    Ok(Engine { library: None, environment: environment.map_err(RuntimeError::Tract)?, note })
+    Ok(LoadedRuntime { library: None, environment: environment.map_err(RuntimeError::Tract)?, note })
 }
 
 fn with_cuda(builder: SessionBuilder, device: i32) -> ort::Result<SessionBuilder> {
-    // Without `error_on_failure` the session would compute on the CPU and say nothing.
+    // Without `error_on_failure`, the session would silently use the CPU.
     Ok(builder
         .with_execution_providers([CUDA::default().with_device_id(device).build().error_on_failure()])?)
 }
@@ -330,15 +261,15 @@ fn try_cuda(environment: &Environment, device: i32) -> Result<(), String> {
     })
 }
 
-/// What ONNX Runtime reports besides the errors it returns, which carry their own text.
+/// Logs ONNX Runtime's messages besides the errors that it returns.
 fn logger() -> ort::logging::LoggerFunction {
     Arc::new(|level, category, _, location, message| {
         tracing::debug!(target: "onnxruntime", ?level, category, location, "{message}");
     })
 }
 
-/// Makes an error of a panic: `ort` panics where a library breaks its contract, for instance when it has no interface
-/// of the version that its name promises.
+/// Converts a panic to an error: `ort` panics if a library breaks its contract, for example if it
+/// lacks the interface of its version.
 pub(crate) fn guarded<T, E: fmt::Display>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|e| one_line(&e.to_string())),
@@ -350,7 +281,7 @@ pub(crate) fn guarded<T, E: fmt::Display>(work: impl FnOnce() -> Result<T, E>) -
     }
 }
 
-/// A message without line breaks and without a full stop: it stands within a sentence of ours.
+/// A message on one line without a full stop, to embed in a sentence.
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches(['.', ' ']).to_owned()
 }

@@ -1,7 +1,7 @@
-//! Tests of the choice of a backend. A process has one for good: here that is tract, and what needs ONNX Runtime runs
-//! in a process of its own.
+//! Tests of the choice of a backend. A process has one for good: here that is tract, and what needs
+//! ONNX Runtime runs in a process of its own.
 
-use super::runtime::{Backend, PROBE, Runtime, RuntimeError, RuntimeOptions, start};
+use super::runtime::{Backend, InferenceRuntime, PROBE, RuntimeError, RuntimeOptions, start};
 use crate::config::Provider;
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use std::process::Command;
 pub(crate) const LIBRARY: &str = "DRIFTGLASS_ONNXRUNTIME";
 
 /// The built-in backend.
-pub(crate) fn tract() -> Runtime {
+pub(crate) fn tract() -> InferenceRuntime {
     start(&RuntimeOptions { provider: Provider::Tract, ..RuntimeOptions::default() }).unwrap()
 }
 
 /// ONNX Runtime on the CPU.
-pub(crate) fn cpu() -> Runtime {
+pub(crate) fn cpu() -> InferenceRuntime {
     start(&RuntimeOptions { threads: 2, ..onnx_runtime(Provider::Cpu) }).unwrap()
 }
 
@@ -78,7 +78,7 @@ fn the_built_in_backend_starts_any_number_of_times_and_then_no_other_does() {
     let error = start(&RuntimeOptions { provider: Provider::Cpu, ..RuntimeOptions::default() }).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "this process computes embeddings with tract already and can't change to ONNX Runtime"
+        "this process already computes embeddings with tract and can't change to ONNX Runtime"
     );
     let auto = start(&RuntimeOptions::default()).unwrap();
     assert_eq!(auto.backend(), Backend::Tract);

@@ -1,77 +1,27 @@
-//! From `[embedding]` to what the job works with: the model, its identity, reference, styles and head.
+//! Loads what `[embedding]` configures: the model and its identity, reference, styles and head.
 
-use super::encoder::EncodeError;
-use super::fetch::{FetchConfigError, FetchOptions, Fetcher};
-use super::model::{Model, ModelError, ModelOptions};
+use super::error::EmbedError;
+use super::fetch::{FetchOptions, Fetcher};
+use super::model::{Model, ModelOptions};
 use super::preprocess::Preprocessing;
 use super::recorded::Recordings;
-use super::runtime::{RuntimeError, RuntimeOptions, start};
+use super::runtime::{RuntimeOptions, start};
 use super::style;
 use crate::config::{Embedding, Provider};
 use crate::enrich::hash::short_hash;
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::{Head, Takes, VectorPlan};
 use crate::event::text::escape;
-use crate::store::panes::PaneFileError;
-use crate::store::{Storage, StorageError};
+use crate::store::Storage;
 use std::path::Path;
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Why vectors can't be had.
-#[derive(Debug, Error)]
-pub enum EmbedError {
-    /// A key of the configuration, or a file that it names, is wrong.
-    #[error("{key}: {message}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// What is wrong and what would be right.
-        message: String,
-    },
-    /// What may be fetched is wrong.
-    #[error(transparent)]
-    Fetch(#[from] FetchConfigError),
-    /// The runtime can't be had.
-    #[error("embedding.provider: {0}")]
-    Runtime(#[from] RuntimeError),
-    /// The model can't be loaded or fails.
-    #[error("embedding.model: {0}")]
-    Model(#[from] ModelError),
-    /// The model failed while it ran.
-    #[error("embedding.model: {0}")]
-    Encode(#[from] EncodeError),
-    /// Something needs a model and none is configured.
-    #[error("embedding.model is not set: name the ONNX file of an image encoder")]
-    NoModel,
-    /// No thread.
-    #[error("can't start the encoder's thread: {0}")]
-    Thread(std::io::Error),
-    /// Vectors of unlike models are never compared.
-    #[error(
-        "the recorded vectors were made by the model {found}, this job's are made by {wanted}: vectors of different models can't be \
-         compared; configure the same model and preprocessing, or leave embedding.recorded out"
-    )]
-    OtherModel {
-        /// The model of the table.
-        found: String,
-        /// The job's.
-        wanted: String,
-    },
-    /// A table of vectors can't be read.
-    #[error("recorded vectors: {0}")]
-    Table(#[from] PaneFileError),
-    /// The storage failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
 
 fn value(key: &'static str, message: impl Into<String>) -> EmbedError {
     EmbedError::Value { key, message: message.into() }
 }
 
-/// What vectors are made into, from the configuration and the files that it names. `storage` is the job's output, which holds the
-/// named styles.
+/// How vectors are processed, from the configuration and its files. `storage` is the job's output,
+/// which contains the styles.
 ///
 /// # Errors
 /// When a file can't be read or does not fit the model.
@@ -89,7 +39,7 @@ pub fn vector_plan(config: &Embedding, storage: &Storage) -> Result<VectorPlan, 
         if n == config.dimension {
             return Ok(());
         }
-        Err(value(key, format!("{what} has {n} components, embedding.dimension says {}", config.dimension)))
+        Err(value(key, format!("{what} has {n} components, but embedding.dimension is {}", config.dimension)))
     };
     fits("embedding.reference", "the reference", reference.dimension())?;
     let styles = style::load(storage, &model)?;
@@ -102,7 +52,9 @@ pub fn vector_plan(config: &Embedding, storage: &Storage) -> Result<VectorPlan, 
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             value(
                 "embedding.target",
-                format!("there is no style {name:?}, only {known}; make it with driftglass style build"),
+                format!(
+                    "there is no style {name:?}; there are: {known}; make it with driftglass style build"
+                ),
             )
         })
     });
@@ -137,7 +89,8 @@ fn read(key: &'static str, path: &Path) -> Result<String, EmbedError> {
     std::fs::read_to_string(path).map_err(|e| value(key, format!("can't read {}: {e}", path.display())))
 }
 
-/// The model's identity: of its file and preprocessing, of the recordings, or the configured name.
+/// The model's identity: from its file and preprocessing, from the recordings, or from the
+/// configured name.
 fn identity(config: &Embedding, storage: &Storage) -> Result<Arc<str>, EmbedError> {
     let own = match &config.model {
         None => None,
@@ -176,7 +129,7 @@ pub(super) fn preprocessing(config: &Embedding) -> Preprocessing {
     Preprocessing { size: config.size, mean: config.mean, std: config.std }
 }
 
-/// The fetcher, where anything may be fetched.
+/// The fetcher, if anything may be fetched.
 pub(super) fn fetcher(config: &Embedding) -> Result<Option<Fetcher>, EmbedError> {
     if config.base_uri.is_none() && config.allow.is_empty() {
         return Ok(None);
@@ -192,7 +145,7 @@ pub(super) fn fetcher(config: &Embedding) -> Result<Option<Fetcher>, EmbedError>
     Fetcher::new(options).map(Some).map_err(EmbedError::Fetch)
 }
 
-/// The model, where one is configured and there.
+/// The model, if one is configured and present.
 pub(super) fn model(config: &Embedding, dimension: usize) -> Result<Option<Model>, EmbedError> {
     let Some(path) = &config.model else { return Ok(None) };
     if !path.exists() && config.recorded.is_some() {
@@ -210,7 +163,10 @@ pub(super) fn model(config: &Embedding, dimension: usize) -> Result<Option<Model
     if model.dimension() != dimension {
         return Err(value(
             "embedding.dimension",
-            format!("the model gives {} numbers, not {dimension}; write dimension = {0}", model.dimension()),
+            format!(
+                "the model's vectors have {} components, not {dimension}; set dimension = {0}",
+                model.dimension()
+            ),
         ));
     }
     for note in runtime.notes() {
@@ -218,9 +174,9 @@ pub(super) fn model(config: &Embedding, dimension: usize) -> Result<Option<Model
     }
     tracing::info!(backend = model.backend().name(), "embedding images");
     if model.max_batch() == Some(1) && config.provider == Provider::Auto {
-        // Vectors of a model that is quantised as it runs differ by about a hundredth between backends.
+        // The vectors of such a model differ by about 0.01 between backends.
         tracing::warn!(
-            "the model quantises as it runs: its vectors depend on what runs it; name embedding.provider, so that every member uses the same"
+            "the model quantises at run time, so its vectors depend on the backend; set embedding.provider, so that every process uses the same"
         );
     }
     Ok(Some(model))

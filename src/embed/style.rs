@@ -1,6 +1,6 @@
-//! Named styles: centroids of chosen images, kept in the job's output, that images are measured against.
+//! Named styles: centroids of example images, stored in the job's output, to compare images with.
 
-use super::setup::EmbedError;
+use super::error::EmbedError;
 use crate::enrich::hash::short_hash;
 use crate::enrich::reference::Reference;
 use crate::enrich::vectors::Style;
@@ -9,26 +9,27 @@ use crate::store::Storage;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The folder of the styles in an output.
+/// The folder of styles in an output.
 const FOLDER: &str = "_styles";
 
-/// A style as its file keeps it.
+/// A style as stored in its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StyleFile {
     /// Its name.
     pub name: String,
-    /// Identity of the model whose vectors it was made of.
+    /// Identity of the model of its vectors.
     pub model: String,
-    /// Images in it.
+    /// Number of images.
     pub images: u64,
-    /// How alike they are: the length of the mean of their unit vectors, 0 to 1.
+    /// How similar they are: the length of the mean of their unit vectors, 0 to 1.
     pub concentration: f64,
-    /// The centroid, of length one.
+    /// The centroid, a unit vector.
     pub centroid: Vec<f32>,
 }
 
 impl StyleFile {
-    /// A style made of vectors of any length; `None` where none of them is a vector, or their mean vanishes.
+    /// A style made of vectors of any length; `None` if there are no usable vectors, or their mean
+    /// is zero.
     #[must_use]
     pub fn of<'v>(name: &str, model: &str, vectors: impl Iterator<Item = &'v [f32]>) -> Option<Self> {
         let (mut sum, mut images, mut unit): (Vec<f64>, u64, Vec<f64>) = (Vec::new(), 0, Vec::new());
@@ -60,14 +61,15 @@ pub fn list(storage: &Storage) -> Result<Vec<StyleFile>, EmbedError> {
         let Some(bytes) = storage.get(&path)? else { continue };
         let style: StyleFile = serde_json::from_slice(&bytes).map_err(|e| EmbedError::Value {
             key: "embedding.target",
-            message: format!("{path} is no style ({e}); make it again with driftglass style build"),
+            message: format!("{path} is not a style ({e}); make it again with driftglass style build"),
         })?;
         out.push(style);
     }
     Ok(out)
 }
 
-/// The styles that were made with a model, sorted by name; others are left out with a warning, since they can't be compared.
+/// The styles of a model, sorted by name. Skips styles of other models with a warning, since they
+/// can't be compared.
 ///
 /// # Errors
 /// As [`list`].
@@ -79,14 +81,13 @@ pub fn load(storage: &Storage, model: &str) -> Result<Vec<Style>, EmbedError> {
                 style = style.name,
                 made_by = style.model,
                 model,
-                "leaving a style out: it was made by another model; make it again with driftglass style build"
+                "style skipped: it was made with another model; make it again with driftglass style build"
             );
             continue;
         }
         let mut centroid = Vec::new();
         if Reference::unit(&style.centroid, &mut centroid) {
-            // As events write it: it is compared with their style collections and stands where
-            // names stand.
+            // Escaped as in events, whose style collections it is compared with.
             out.push(Style { name: Arc::from(&*escape(&style.name)), centroid });
         }
     }
@@ -94,7 +95,7 @@ pub fn load(storage: &Storage, model: &str) -> Result<Vec<Style>, EmbedError> {
     Ok(out)
 }
 
-/// Keeps a style; one of the same name is replaced.
+/// Stores a style; replaces one of the same name.
 ///
 /// # Errors
 /// When the output fails.
@@ -103,7 +104,7 @@ pub fn save(storage: &Storage, style: &StyleFile) -> Result<(), EmbedError> {
     Ok(storage.put(&path(&style.name), json)?)
 }
 
-/// Removes a style; says whether there was one.
+/// Removes a style; returns whether it existed.
 ///
 /// # Errors
 /// When the output fails.
@@ -115,7 +116,7 @@ pub fn remove(storage: &Storage, name: &str) -> Result<bool, EmbedError> {
     Ok(there)
 }
 
-/// A style's file. A name that no path could hold as it is has its hash there; the file says the
+/// A style's file. Uses a hash for a name that is not a valid file name; the file contains the
 /// name.
 fn path(name: &str) -> String {
     if looks_like_code(name) && !name.contains('/') {

@@ -3,12 +3,12 @@
 use super::*;
 use tempfile::TempDir;
 
-fn roots(base: Option<&str>, allow: &[&str]) -> Roots {
+fn roots(base: Option<&str>, allow: &[&str]) -> AllowedRoots {
     let allow: Vec<String> = allow.iter().map(|&a| a.to_owned()).collect();
-    Roots::new(base, &allow, false).unwrap()
+    AllowedRoots::new(base, &allow, false).unwrap()
 }
 
-fn outcome(roots: &Roots, uri: &str) -> &'static str {
+fn outcome(roots: &AllowedRoots, uri: &str) -> &'static str {
     roots.place(uri).map_or_else(|e| e.reason(), |_| "allowed")
 }
 
@@ -164,10 +164,10 @@ fn relative_uris_stand_on_any_base() {
     ];
     for (base, uri, expected) in cases {
         let place = roots(Some(base), &[]).place(uri).unwrap();
-        assert_eq!(place, Place::Http(Url::parse(expected).unwrap()), "{base} {uri}");
+        assert_eq!(place, ResolvedUri::Http(Url::parse(expected).unwrap()), "{base} {uri}");
     }
     let place = roots(Some("s3://bucket/img"), &[]).place("a/x.png").unwrap();
-    assert_eq!(place, Place::Store("s3://bucket".to_owned(), ObjectPath::from("img/a/x.png")));
+    assert_eq!(place, ResolvedUri::Store("s3://bucket".to_owned(), ObjectPath::from("img/a/x.png")));
     let outcomes = [
         ("../x.png", "path_traversal"),
         ("a/%2e%2e/%2e%2e/x.png", "path_traversal"),
@@ -189,7 +189,7 @@ fn says_what_is_wrong_with_a_setting() {
     let cases = [
         ("https://user:secret@a.example/", "has a user or password in it"),
         ("https://a.example/?token=secret", "has a query"),
-        ("ftp://a.example/", "is of no known scheme"),
+        ("ftp://a.example/", "has an unknown scheme"),
         ("https://", "can't be read"),
         ("", "can't be read"),
         ("s3://bucket/../secret", "has `..`"),
@@ -200,11 +200,11 @@ fn says_what_is_wrong_with_a_setting() {
         ("http://[::ffff:10.0.0.1]/", "names a private address"),
     ];
     for (text, expected) in cases {
-        let e = Roots::new(Some(text), &[], false).unwrap_err();
+        let e = AllowedRoots::new(Some(text), &[], false).unwrap_err();
         assert_eq!(e.key, "embedding.base_uri");
-        let allow = Roots::new(None, &[text.to_owned()], false).unwrap_err();
+        let allow = AllowedRoots::new(None, &[text.to_owned()], false).unwrap_err();
         assert_eq!((allow.key, &allow.message), ("embedding.allow", &e.message));
         assert!(e.message.starts_with(expected) && !e.message.contains("secret"), "{text}: {e}");
     }
-    assert!(Roots::new(Some("http://127.0.0.1:9000/"), &[], true).is_ok());
+    assert!(AllowedRoots::new(Some("http://127.0.0.1:9000/"), &[], true).is_ok());
 }

@@ -1,57 +1,57 @@
-//! Vector files kept in memory, with bounds on their number, bytes and age.
+//! Caches vector files in memory, bounded in number, size and age.
 
-use super::npy::Header;
-use super::rows::RowError;
+use super::error::RowError;
+use super::npy::NpyHeader;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Most entries.
+/// Maximum number of entries.
 const ENTRIES: usize = 1024;
-/// Most bytes of file content.
+/// Maximum total size in bytes.
 const BYTES: usize = 256 * 1024 * 1024;
-/// After this a file is read anew, so that one that was replaced or completed is seen.
+/// Maximum age of an entry, so that replaced or completed files are found.
 const FRESH: Duration = Duration::from_secs(300);
 
-/// What is known about a file.
+/// A cached file.
 #[derive(Debug, Clone)]
-pub(super) enum Known {
+pub(super) enum VectorFile {
     /// A whole `.npy`.
-    Npy(Header, Bytes),
-    /// A `.npy` too large to keep: rows are fetched one by one.
-    LargeNpy(Header),
+    Npy(NpyHeader, Bytes),
+    /// A `.npy` that is too large to cache: rows are fetched one by one.
+    LargeNpy(NpyHeader),
     /// The vectors of a Parquet file, one after another.
     Rows(Arc<[f32]>),
-    /// No file to get vectors from. Kept so that naming it thousands of times costs one download.
-    Refused(RowError),
+    /// A file without vectors. Cached so that thousands of references cost one download.
+    Unusable(RowError),
 }
 
-impl Known {
+impl VectorFile {
     fn bytes(&self) -> usize {
         match self {
             Self::Npy(_, bytes) => bytes.len(),
             Self::Rows(rows) => size_of_val::<[f32]>(rows),
-            Self::LargeNpy(_) | Self::Refused(_) => 0,
+            Self::LargeNpy(_) | Self::Unusable(_) => 0,
         }
     }
 }
 
-struct Entry {
-    known: Known,
+struct CacheEntry {
+    known: VectorFile,
     since: Instant,
     used: u64,
 }
 
 #[derive(Default)]
-struct State {
-    entries: HashMap<String, Entry>,
+struct CacheState {
+    entries: HashMap<String, CacheEntry>,
     bytes: usize,
     clock: u64,
 }
 
-impl State {
+impl CacheState {
     fn remove(&mut self, file: &str) {
         if let Some(old) = self.entries.remove(file) {
             self.bytes -= old.known.bytes();
@@ -59,9 +59,9 @@ impl State {
     }
 }
 
-/// Files by URI; the ones not used for longest go first.
+/// Files by URI; evicts the least recently used.
 pub(super) struct VectorCache {
-    state: Mutex<State>,
+    state: Mutex<CacheState>,
     entries: usize,
     bytes: usize,
     fresh: Duration,
@@ -78,7 +78,7 @@ impl VectorCache {
         Self { state: Mutex::default(), entries, bytes, fresh }
     }
 
-    pub fn get(&self, file: &str) -> Option<Known> {
+    pub fn get(&self, file: &str) -> Option<VectorFile> {
         let state = &mut *self.state.lock();
         state.clock += 1;
         let entry = state.entries.get_mut(file).filter(|e| e.since.elapsed() < self.fresh)?;
@@ -86,7 +86,7 @@ impl VectorCache {
         Some(entry.known.clone())
     }
 
-    pub fn put(&self, file: &str, known: Known) {
+    pub fn put(&self, file: &str, known: VectorFile) {
         let state = &mut *self.state.lock();
         state.remove(file);
         let size = known.bytes();
@@ -99,7 +99,7 @@ impl VectorCache {
             state.remove(&oldest);
         }
         state.clock += 1;
-        let entry = Entry { known, since: Instant::now(), used: state.clock };
+        let entry = CacheEntry { known, since: Instant::now(), used: state.clock };
         state.entries.insert(file.to_owned(), entry);
         state.bytes += size;
     }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn keeps_to_its_bounds_and_drops_the_least_used() {
         let cache = VectorCache::with_bounds(3, 100, FRESH);
-        let rows = |n: usize| Known::Rows(vec![0.0; n].into());
+        let rows = |n: usize| VectorFile::Rows(vec![0.0; n].into());
         cache.put("a", rows(10));
         cache.put("b", rows(10));
         assert!(cache.get("a").is_some());
@@ -121,7 +121,7 @@ mod tests {
         cache.put("d", rows(1000));
         assert!(cache.get("d").is_none() && cache.get("a").is_some());
         for file in ["e", "f", "g", "h"] {
-            cache.put(file, Known::Refused(RowError::NotAVectorFile));
+            cache.put(file, VectorFile::Unusable(RowError::NotAVectorFile));
         }
         let bounds = || {
             let state = cache.state.lock();
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn forgets_what_is_old() {
         let cache = VectorCache::with_bounds(3, 100, Duration::ZERO);
-        cache.put("a", Known::Refused(RowError::NotAVectorFile));
+        cache.put("a", VectorFile::Unusable(RowError::NotAVectorFile));
         assert!(cache.get("a").is_none());
     }
 }

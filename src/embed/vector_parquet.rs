@@ -1,7 +1,6 @@
-//! Reads the vectors of a Parquet file that may be forged.
+//! Reads vectors from an untrusted Parquet file.
 
-use super::fetch::FetchError;
-use super::rows::RowError;
+use super::error::{FetchError, RowError};
 use crate::store::parquet_check::{CheckedPages, is_footer_valid};
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
@@ -15,21 +14,21 @@ use parquet::errors::ParquetError;
 use parquet::file::serialized_reader::SerializedPageReader;
 use std::sync::Arc;
 
-/// The most that a file's vectors may take decoded, in bytes.
+/// Maximum decoded size of a file's vectors, in bytes.
 const DECODED_BYTES: u64 = 128 * 1024 * 1024;
-/// The most that one page may take decompressed, in bytes; writers aim at 1 MiB.
+/// Maximum decompressed size of a page, in bytes; writers aim at 1 MiB.
 const PAGE_BYTES: i64 = 32 * 1024 * 1024;
 /// Rows decoded at a time.
 const BATCH: usize = 1024;
 
-/// All vectors of a file's column `vector` or `embedding`, one after another. A row or value that is null becomes NaN, so that
-/// reading that row fails and the others don't.
+/// All vectors of the column `vector` or `embedding`, concatenated. A null row or value becomes
+/// NaN, so that only reading that row fails.
 pub fn decode(file: &Bytes, dimension: usize) -> Result<Arc<[f32]>, RowError> {
     let wrong = |_: ParquetError| RowError::NotAVectorFile;
     if !is_footer_valid(file) {
         return Err(RowError::NotAVectorFile);
     }
-    // Without the Arrow schema that writers embed, every kind of list is read as the same one.
+    // Ignoring the embedded Arrow schema, every kind of list reads as the same type.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let metadata = ArrowReaderMetadata::load(file, options).map_err(wrong)?;
     let named = |name: &str| matches!(name, "vector" | "embedding");
@@ -78,13 +77,14 @@ fn push(out: &mut Vec<f32>, values: &ArrayRef) {
     if let Some(values) = values.as_primitive_opt::<Float32Type>() {
         out.extend(values.iter().map(|v| v.unwrap_or(f32::NAN)));
     } else if let Some(values) = values.as_primitive_opt::<Float64Type>() {
-        // Too large for an f32 becomes infinite, and is refused as that.
+        // Values too large for an f32 become infinite, which is refused.
         #[allow(clippy::cast_possible_truncation)]
         out.extend(values.iter().map(|v| v.map_or(f32::NAN, |v| v as f32)));
     }
 }
 
-/// Refuses pages that claim more values than the rows can have: a few bytes of run-length encoding can stand for billions.
+/// Refuses pages with more values than the rows can have: a few bytes of run-length encoding can
+/// expand to billions.
 fn check_levels(
     pages: &CheckedPages,
     metadata: &ArrowReaderMetadata,
@@ -98,7 +98,7 @@ fn check_levels(
     for group in metadata.metadata().row_groups() {
         let chunk = group.columns().get(leaf).ok_or(RowError::NotAVectorFile)?;
         let rows = usize::try_from(group.num_rows()).map_err(|_| RowError::NotAVectorFile)?;
-        // An empty or missing list takes one level as well.
+        // An empty or missing list has one level too.
         let mut left = rows.saturating_mul(dimension.max(1));
         let mut reader =
             SerializedPageReader::new(Arc::new(pages.clone()), chunk, rows, None).map_err(wrong)?;

@@ -93,8 +93,8 @@ fn too_many_rows_are_refused_before_they_are_decoded() {
     assert_eq!(decode(&file, usize::MAX), Err(RowError::Fetch(FetchError::TooLarge)));
 }
 
-/// Each byte of a file set to each of a few values, and the file cut at each length: never more than an error or a panic that the
-/// caller catches, and never much memory or time.
+/// Each byte of a file set to each of a few values, and the file cut at each length: never more
+/// than an error or a panic that the caller catches, and never much memory or time.
 #[test]
 fn survives_every_damaged_byte() {
     for compression in

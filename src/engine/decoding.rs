@@ -304,7 +304,7 @@ mod tests {
         for n in 0..6 {
             gathered.push(n, message(0, n).as_bytes(), None);
         }
-        let chunk = gathered.take(PartitionId(0), &mut crate::source::Spare::default());
+        let chunk = gathered.take(PartitionId(0), &mut crate::source::BufferPool::default());
         let mut out = Decoded::default();
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));

@@ -3,7 +3,7 @@ use crate::config::Config;
 use crate::engine::JobKind;
 use crate::engine::decoding::{Decoded, Decoder};
 use crate::engine::ingest::Owned;
-use crate::source::{MessageBuffer, Spare, TimeRange};
+use crate::source::{BufferPool, MessageBuffer, TimeRange};
 use crate::store::Storage;
 use crate::window::Reach;
 
@@ -18,7 +18,7 @@ fn take(job: &Job, owned: &mut Owned, day: i64, hours: std::ops::Range<i64>) {
         gathered.push((day - 1) * 24 + hour, event.as_bytes(), None);
     }
     let (mut decoder, mut decoded) = (Decoder::new(job, TimeRange::ALL), Decoded::default());
-    decoder.decode(&gathered.take(owned.id(), &mut Spare::default()), &mut decoded).unwrap();
+    decoder.decode(&gathered.take(owned.id(), &mut BufferPool::default()), &mut decoded).unwrap();
     owned.take(&mut decoded, &Progress::default(), &|| false).unwrap();
 }
 

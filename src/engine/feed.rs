@@ -5,7 +5,9 @@ use super::evaluating::Holding;
 use super::ingest::Owned;
 use super::progress::Progress;
 use super::run::{EngineError, Finish};
-use crate::source::{Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, Source};
+use crate::source::{
+    CHUNK_BYTES, Chunk, ClaimQueue, Offset, OwnershipChange, PartitionId, Polled, RestartOutcome, Source,
+};
 use crate::store::chain::Epoch;
 use crate::window::Reach;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -59,7 +61,7 @@ pub(super) enum Order {
 
 /// The polling side.
 pub(super) struct Feed<'a> {
-    pub claimed: &'a Claimed<Owned>,
+    pub claimed: &'a ClaimQueue<Owned>,
     pub queues: Queues<'a>,
     pub assigned: &'a Sender<Holding>,
     /// Partitions whose chain another process has taken.
@@ -109,12 +111,12 @@ impl Feed<'_> {
             }
             again.extend(self.lost.try_iter().map(|p| (Instant::now() + RECLAIM, p)));
             while let Some((_, p)) = again.pop_front_if(|(due, _)| *due <= Instant::now()) {
-                match source.again(p)? {
-                    Again::Reading => {
+                match source.restart(p)? {
+                    RestartOutcome::Restarted => {
                         tracing::info!(partition = %p, "the group still assigns it here: claiming it again")
                     }
-                    Again::NotMine => {}
-                    Again::Never => return Err(EngineError::Taken(p)),
+                    RestartOutcome::NotAssigned => {}
+                    RestartOutcome::Unsupported => return Err(EngineError::Taken(p)),
                 }
             }
             if shown.elapsed() > Duration::from_millis(200) {
@@ -145,19 +147,19 @@ impl Feed<'_> {
             if !claimed.is_empty() {
                 let unread = source.unread();
                 let owned = claimed.iter().filter_map(|owning| match owning {
-                    Owning::Claimed(owned) => Some(owned),
-                    Owning::LetGo(_) => None,
+                    OwnershipChange::Claimed(owned) => Some(owned),
+                    OwnershipChange::Released(_) => None,
                 });
                 let of = owned.filter(|o| unread.contains(&o.id())).map(|o| (o.id(), o.head()));
                 self.unread.lock().extend(of);
             }
             for owning in claimed {
                 let (id, work) = match owning {
-                    Owning::Claimed(owned) => {
+                    OwnershipChange::Claimed(owned) => {
                         let _ = self.assigned.send(Holding::Mine(owned.id()));
                         (owned.id(), Work::Assign(Box::new(owned)))
                     }
-                    Owning::LetGo(p) => {
+                    OwnershipChange::Released(p) => {
                         let _ = self.assigned.send(Holding::NotMine(p));
                         (p, Work::Drop(p))
                     }
@@ -176,12 +178,10 @@ impl Feed<'_> {
                     Progress::add(&self.progress.polled, c.bytes as u64);
                     waiting.push_back((c.partition, Work::Chunk(c)));
                 }
-                Polled::Ended(p) if !source.goes_on() => waiting.push_back((p, Work::End(p))),
+                Polled::Ended(p) if !source.may_continue() => waiting.push_back((p, Work::End(p))),
                 Polled::Idle(p) | Polled::Ended(p) => {
                     waiting.push_back((p, Work::Quiet(p, Reach::Idle)));
                 }
-                // Said in order by the claims.
-                Polled::Revoked(_) => {}
                 Polled::Gap { partition, from, to } => {
                     let lost = to.0.saturating_sub(from.0).unsigned_abs();
                     Progress::add(&self.progress.gaps, lost);
@@ -337,7 +337,7 @@ mod tests {
         let (decode, _decoder) = bounded(1);
         let (assigned, _assigned) = unbounded();
         let ((_lost, lost), (_hint, hints), (_recycle, recycled)) = (unbounded(), unbounded(), unbounded());
-        let (claimed, partitions, progress) = (Claimed::default(), Mutex::default(), Progress::default());
+        let (claimed, partitions, progress) = (ClaimQueue::default(), Mutex::default(), Progress::default());
         let unread = Mutex::default();
         let (stop, failed) = (AtomicBool::new(false), AtomicBool::new(false));
         let feed = Feed {

@@ -5,7 +5,7 @@ use super::job::Job;
 use super::progress::Progress;
 use super::sampling::{Sampled, Sampler, SamplerState};
 use super::sweep;
-use crate::embed::{Ask, EmbedError, Embedder, NOT_RECORDED, Wanted};
+use crate::embed::{EmbedError, Embedder, NOT_RECORDED, VectorOrigin, VectorRequest};
 use crate::enrich::vectors::VectorPlan;
 use crate::enrich::{Batch, Source};
 use crate::event::{Reject, RejectReason};
@@ -261,19 +261,19 @@ impl Owned {
             Source::Recorded => true,
             _ => self.sampler.take(batch, c.row as usize, dimensions, plan.per_minute) == Sampled::Yes,
         });
-        let asks: Vec<Ask<'_>> = candidates
+        let asks: Vec<VectorRequest<'_>> = candidates
             .iter()
             .map(|c| {
                 let text = |r| &batch.addresses[Batch::range(r)];
-                let wanted = match &c.source {
-                    Source::Inline(r) => Wanted::Inline(text(r)),
-                    Source::VectorFile(r) => Wanted::VectorFile(text(r)),
-                    Source::Image(r) => Wanted::Image(text(r)),
-                    Source::Recorded => Wanted::Recorded,
-                    Source::Unreadable => Wanted::Unreadable,
+                let origin = match &c.source {
+                    Source::Inline(r) => VectorOrigin::Inline(text(r)),
+                    Source::VectorFile(r) => VectorOrigin::VectorFile(text(r)),
+                    Source::Image(r) => VectorOrigin::Image(text(r)),
+                    Source::Recorded => VectorOrigin::Recorded,
+                    Source::Unreadable => VectorOrigin::Unreadable,
                 };
                 let row = &batch.rows[c.row as usize];
-                Ask { request: row.request, time: row.time_us, wanted }
+                VectorRequest { request: row.request, time: row.time_us, origin }
             })
             .collect();
         let Some(found) = embedder.resolve(&asks, stop)? else {

@@ -6,7 +6,7 @@
 
 pub use super::inputs_error::InputsError;
 use crate::event::time::text;
-use crate::source::lanes::{self, Lane, LaneFile, Stretch};
+use crate::source::lanes::{self, FileLane, FileTimes, LaneFile};
 use crate::source::survey::Surveyed;
 use crate::source::{InputFile, PartitionId, TimeRange};
 use crate::store::{CreateOutcome, Storage};
@@ -115,7 +115,7 @@ pub struct State {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// What to read, of JSON lines.
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<FileLane>,
     /// Partitions that were read before, of archives.
     pub partitions: BTreeSet<i32>,
     /// What is to be remembered, where that is more than before.
@@ -220,7 +220,7 @@ pub fn plan(
         .filter(|i| memory.files[**i].is_stream())
         .filter_map(|i| memory.files[*i].lane)
         .collect();
-    let lanes = (0..count).map(|lane| Lane {
+    let lanes = (0..count).map(|lane| FileLane {
         partition: PartitionId(lane),
         // What a stream holds this time is found out by reading it.
         finished: memory.is_done(lane, state) && !given_streams.contains(&lane),
@@ -320,9 +320,9 @@ fn add(
         Kind::Archive => new.iter().map(|_| None).collect(),
         Kind::Jsonl => {
             let mut ends = lane_ends(memory, state);
-            let stretches: Vec<Stretch> = new
+            let stretches: Vec<FileTimes> = new
                 .iter()
-                .map(|g| Stretch {
+                .map(|g| FileTimes {
                     first: g.surveyed.first,
                     last: g.surveyed.last,
                     stream: g.surveyed.file.is_stream(),

@@ -1,12 +1,12 @@
 use super::*;
 use crate::event::time::{DAY, HOUR};
-use crate::source::input::{Format, Place};
+use crate::source::input::{FileLocation, InputFormat};
 
 const T: i64 = 20_000 * DAY;
 
 fn given(name: &str, content: &str, hours: (i64, i64)) -> Given {
     let size = Some(content.len() as u64);
-    let file = InputFile::new(name.to_owned(), Place::Local(name.into()), size, Format::Jsonl);
+    let file = InputFile::new(name.to_owned(), FileLocation::Local(name.into()), size, InputFormat::Jsonl);
     let (first, last) = (Some(T + hours.0 * HOUR), Some(T + hours.1 * HOUR));
     let surveyed = Surveyed { file, content: Some(content.to_owned()), first, last, lines: Some(100) };
     Given { surveyed, offsets: BTreeMap::new() }

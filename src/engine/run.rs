@@ -11,7 +11,9 @@ use super::progress::{JobCounts, Progress};
 use super::worker::Worker;
 use crate::alert::{Outbox, SinkStatus};
 use crate::enrich::hash::short_hash;
-use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange};
+use crate::source::{
+    ClaimQueue, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange,
+};
 use crossbeam_channel::{bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -99,7 +101,7 @@ pub struct Claims {
     /// The same job with a store that is not waited for: whoever polls must poll on.
     hasty: Arc<Job>,
     topic: Arc<str>,
-    claimed: Claimed<Owned>,
+    claimed: ClaimQueue<Owned>,
     /// What tells the record before each position that was asked for.
     last_read: Mutex<BTreeMap<PartitionId, LastRead>>,
 }
@@ -109,7 +111,7 @@ impl Claims {
     #[must_use]
     pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
         let hasty = Arc::new(Job { storage: job.storage.hasty(), ..Job::clone(&job) });
-        Self { job, hasty, topic, claimed: Claimed::default(), last_read: Mutex::default() }
+        Self { job, hasty, topic, claimed: ClaimQueue::default(), last_read: Mutex::default() }
     }
 }
 
@@ -136,8 +138,8 @@ impl Positions for Claims {
         last == 0 || look().is_none_or(|value| last == short_hash(&value))
     }
 
-    fn let_go(&self, partition: PartitionId) {
-        self.claimed.let_go(partition);
+    fn release(&self, partition: PartitionId) {
+        self.claimed.release(partition);
     }
 }
 
@@ -163,7 +165,7 @@ pub fn run(
         n => n,
     };
     let workers = cores.min(source.partitions().len().max(1));
-    let side_by_side = !source.goes_on() && source.partitions().len() > 1;
+    let side_by_side = !source.may_continue() && source.partitions().len() > 1;
     let partitions = Mutex::new(source.partitions());
     let unread = Mutex::default();
     let failed = Arc::new(AtomicBool::new(false));

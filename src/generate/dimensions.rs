@@ -1,8 +1,9 @@
-//! Who and what generated traffic is made of: tenants, regions, model versions, GPUs and the rest, with their shares.
+//! The values of generated traffic with their shares: tenants, regions, model versions, GPUs and
+//! more.
 
 use rand::Rng;
 
-use super::incident::Dimension;
+use super::names::Dimension;
 
 pub(super) struct Region {
     pub name: &'static str,
@@ -118,7 +119,7 @@ pub(super) const STEPS: [(u16, f64); 5] = [(30, 0.45), (25, 0.22), (20, 0.18), (
 pub(super) const LORAS: usize = 200;
 
 const NAMED_TENANTS: [&str; 6] = ["aurora", "birch", "cobalt", "dune", "ember", "fjord"];
-/// What a tenant's users ask for, in the order of `vocabulary::STYLES`; tenants beyond the sixth repeat these.
+/// Weights of styles per tenant, in the order of `vocabulary::STYLES`; later tenants repeat these.
 const TENANT_STYLES: [[f64; 5]; 6] = [
     [0.40, 0.25, 0.20, 0.08, 0.07],
     [0.45, 0.25, 0.22, 0.04, 0.04],
@@ -128,7 +129,7 @@ const TENANT_STYLES: [[f64; 5]; 6] = [
     [0.30, 0.30, 0.30, 0.05, 0.05],
 ];
 
-/// Draws an index with given weights: one 32-bit draw, one binary search.
+/// Draws an index with given weights, by one 32-bit draw and a binary search.
 #[derive(Debug, Clone)]
 pub(super) struct Weighted {
     /// Upper ends of the shares, scaled to 2³²; the last is 2³².
@@ -147,14 +148,14 @@ impl Weighted {
                 (sum / total * (1u64 << 32) as f64) as u64
             })
             .collect();
-        // Rounding must leave no gap, and weightless values at the end must stay out of reach.
+        // Rounding must leave no gap, and trailing values of weight zero must never be drawn.
         if let Some(last) = weights.iter().rposition(|&w| w > 0.0) {
             ends[last..].fill(1 << 32);
         }
         Self { ends }
     }
 
-    /// Weights that fall with the rank: 1/(rank + 2)^`exponent`.
+    /// Zipf weights: 1/(rank + 2)^`exponent`.
     pub(super) fn zipf(n: usize, exponent: f64) -> Self {
         Self::new((0..n).map(|rank| (rank as f64 + 2.0).powf(-exponent)))
     }
@@ -170,9 +171,9 @@ impl Weighted {
     }
 }
 
-/// Where a session stands: indices into the tables.
+/// The dimensions of a session, as indices into the tables.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Place {
+pub(super) struct SessionDimensions {
     pub tenant: u16,
     pub region: u16,
     pub version: u16,
@@ -180,7 +181,7 @@ pub(super) struct Place {
     pub gpu: u16,
 }
 
-impl Place {
+impl SessionDimensions {
     pub(super) fn index(&self, dimension: Dimension) -> u16 {
         match dimension {
             Dimension::Tenant => self.tenant,

@@ -1,29 +1,31 @@
-//! Incidents made ready for the hot path: values resolved to table indices, and what acts on one request folded together.
+//! Incidents prepared for the hot path: values as table indices, and the combined effects on a
+//! request.
 
-use super::GenerateError;
-use super::dimensions::{Place, REGIONS, Tables};
-use super::incident::{Dimension, Incident, IncidentKind};
+use super::dimensions::{REGIONS, SessionDimensions, Tables};
+use super::error::GenerateError;
+use super::incident::{Incident, IncidentKind};
+use super::names::Dimension;
 use super::vocabulary::LANGUAGES;
 
-/// What the incidents in force do to one request; the default does nothing.
+/// The effects of active incidents on one request; the default has none.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Effects {
-    /// Share of sessions that turn to anime.
+    /// Share of sessions that switch to anime prompts.
     pub anime_share: f64,
-    /// Share of sessions whose images are painted as anime.
+    /// Share of sessions whose images are in anime style.
     pub drawn_share: f64,
     /// Share of sessions that write in another language, and which.
     pub language: Option<(f64, u8)>,
-    /// Points off the aesthetic score.
+    /// Reduction of the aesthetic score.
     pub aesthetic_delta: f64,
-    /// Which release of the checkpoint is served: 0 is the first.
+    /// The release of the checkpoint; 0 is the first.
     pub release: u64,
     pub latency_factor: f64,
     pub timeout_rate: f64,
     pub nsfw_factor: f64,
     pub cost_factor: f64,
     pub acceptance_factor: f64,
-    /// Share of sessions that still come.
+    /// Share of sessions that remain.
     pub volume_factor: f64,
 }
 
@@ -47,7 +49,7 @@ impl Default for Effects {
 
 /// One incident with its segment as table indices.
 #[derive(Debug, Clone)]
-pub(super) struct Prepared {
+pub(super) struct ResolvedIncident {
     kind: IncidentKind,
     language: u8,
     start_us: i64,
@@ -56,8 +58,8 @@ pub(super) struct Prepared {
     release: u64,
 }
 
-impl Prepared {
-    /// Resolves an incident's values; `number` tells releases apart.
+impl ResolvedIncident {
+    /// Resolves an incident's values; `number` distinguishes releases.
     pub(super) fn new(incident: &Incident, number: usize, tables: &Tables) -> Result<Self, GenerateError> {
         incident.check().map_err(GenerateError::Incident)?;
         let mut conditions = Vec::new();
@@ -91,13 +93,13 @@ impl Prepared {
         })
     }
 
-    fn touches(&self, time_us: i64, place: &Place) -> bool {
+    fn touches(&self, time_us: i64, place: &SessionDimensions) -> bool {
         self.start_us <= time_us
             && time_us < self.end_us
             && self.conditions.iter().all(|&(dimension, index)| place.index(dimension) == index)
     }
 
-    /// Share of a region's traffic that a volume drop takes away at this time.
+    /// Share of a region's traffic that a volume drop removes at this time.
     pub(super) fn lost_share(&self, time_us: i64, region: u16, tables: &Tables) -> f64 {
         let IncidentKind::VolumeDrop { factor } = self.kind else { return 0.0 };
         if time_us < self.start_us || time_us >= self.end_us {
@@ -108,8 +110,9 @@ impl Prepared {
     }
 }
 
-/// Folds the incidents that touch this time and place: factors multiply, shares and rates take the largest.
-pub(super) fn effects_at(incidents: &[Prepared], time_us: i64, place: &Place) -> Effects {
+/// Combines the incidents of this time and session: factors multiply; of shares and rates the
+/// largest applies.
+pub(super) fn effects_at(incidents: &[ResolvedIncident], time_us: i64, place: &SessionDimensions) -> Effects {
     let mut effects = Effects::default();
     for incident in incidents.iter().filter(|incident| incident.touches(time_us, place)) {
         match &incident.kind {

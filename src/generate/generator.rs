@@ -1,4 +1,4 @@
-//! The generator: merges arrivals, running sessions and later stages into one stream of messages in time order.
+//! The generator: merges new sessions, requests and later stages into one stream in time order.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,51 +7,53 @@ use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::dimensions::{REGIONS, Tables};
-use super::effects::{Prepared, effects_at};
+use super::effects::{ResolvedIncident, effects_at};
+use super::error::GenerateError;
 use super::json::US_PER_DAY;
-use super::message::{Malformed, Stage, Writer};
+use super::message::{GeneratedStage, Malformed, MessageWriter};
 use super::prompt::Composer;
 use super::rhythm::{Arrivals, relative_rate};
-use super::session::{Request, Service, Session, mean_requests, mix};
-use super::{GenerateError, Settings};
+use super::session::{Request, Service, SimulatedSession, mix};
+use super::settings::GeneratorSettings;
 
-/// Sessions begin this long before the first event, so that traffic is at its level from the start.
+/// Sessions start this long before the first event, so that traffic is at its normal level at the
+/// start.
 const WARM_UP_US: i64 = 3_600_000_000;
 
 /// What [`Generator::next_into`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generated {
-    /// Event time as the message says it, in microseconds since 1970 (whole milliseconds); of a malformed message, the
-    /// time it should have said.
+    /// Event time of the message in microseconds since 1970 (whole milliseconds); for a malformed
+    /// message, the time that it should have.
     pub time_us: i64,
     /// The session, to partition by.
     pub session: u64,
     /// What the message is.
-    pub kind: Kind,
+    pub kind: MessageKind,
 }
 
 /// What kind of message was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum MessageKind {
     /// A valid event of this stage.
-    Event(Stage),
-    /// A message that a consumer must refuse.
+    Event(GeneratedStage),
+    /// A message that a consumer must reject.
     Malformed(Malformed),
 }
 
 /// Messages written so far, by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct MessageCounts {
     events: [u64; 3],
     malformed: [u64; 4],
 }
 
-impl Counts {
+impl MessageCounts {
     /// Messages of this kind.
-    pub fn of(&self, kind: Kind) -> u64 {
+    pub fn of(&self, kind: MessageKind) -> u64 {
         match kind {
-            Kind::Event(stage) => self.events[stage as usize],
-            Kind::Malformed(fault) => self.malformed[fault as usize],
+            MessageKind::Event(stage) => self.events[stage as usize],
+            MessageKind::Malformed(fault) => self.malformed[fault as usize],
         }
     }
 
@@ -66,15 +68,15 @@ impl Counts {
     }
 }
 
-/// Something that happens later; the number is a place in a slab.
+/// A future event; the number is an index into a slab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Pending {
+enum ScheduledEvent {
     Request(u32),
     Generate(u32),
     Deliver(u32),
 }
 
-/// Reusable places, so that a steady stream allocates nothing.
+/// Reusable slots, so that a steady stream allocates nothing.
 #[derive(Debug)]
 struct Slab<T> {
     items: Vec<T>,
@@ -94,47 +96,48 @@ impl<T> Slab<T> {
     }
 }
 
-/// Writes the reference events of a simulated service, one message a call.
+/// Writes the events of a simulated service, one message per call.
 ///
-/// Pure: the same [`Settings`] give the same bytes. An incident changes nothing outside its segment and time: every
-/// session draws from streams of its own.
+/// Pure: the same [`GeneratorSettings`] give the same bytes. An incident changes nothing outside
+/// its segment and time, since every session has its own random streams.
 #[derive(Debug)]
 pub struct Generator {
-    settings: Settings,
+    settings: GeneratorSettings,
     start_us: i64,
     end_us: i64,
     tables: Tables,
     composer: Composer,
-    incidents: Vec<Prepared>,
-    writer: Writer,
+    incidents: Vec<ResolvedIncident>,
+    writer: MessageWriter,
     arrivals: Arrivals,
     arrival_rng: ChaCha8Rng,
     fault_rng: ChaCha8Rng,
     next_arrival: (i64, u16),
-    queue: BinaryHeap<Reverse<(i64, u64, Pending)>>,
+    queue: BinaryHeap<Reverse<(i64, u64, ScheduledEvent)>>,
     queued: u64,
-    sessions: Slab<Session>,
+    sessions: Slab<SimulatedSession>,
     requests: Slab<Request>,
-    counts: Counts,
+    counts: MessageCounts,
 }
 
 impl Generator {
-    /// Prepares a run.
+    /// Creates a generator.
     ///
     /// # Errors
-    /// When a setting is out of range, or an incident names a tenant, region, … that the traffic doesn't have.
-    pub fn new(settings: Settings) -> Result<Self, GenerateError> {
+    /// When a setting is out of range, or an incident names a tenant, region, … that the traffic
+    /// doesn't have.
+    pub fn new(settings: GeneratorSettings) -> Result<Self, GenerateError> {
         settings.check()?;
         let tables = Tables::new(settings.tenants);
         let incidents = settings
             .incidents
             .iter()
             .enumerate()
-            .map(|(number, incident)| Prepared::new(incident, number, &tables))
+            .map(|(number, incident)| ResolvedIncident::new(incident, number, &tables))
             .collect::<Result<_, _>>()?;
         settings.check_times()?;
         let start_us = settings.start.timestamp_micros();
-        // Messages say whole milliseconds: up to the next one, so that none is before the start.
+        // Messages have whole milliseconds: rounds up, so that none is before the start.
         let start_us = start_us + (-start_us).rem_euclid(1_000);
         let end_us = (settings.start + settings.duration).timestamp_micros();
         let mut arrivals = Arrivals::new(start_us - WARM_UP_US, settings.sessions_per_day());
@@ -143,7 +146,7 @@ impl Generator {
         Ok(Self {
             start_us,
             end_us,
-            writer: Writer::new(&tables.tenant_names, settings.stages, settings.image_uris),
+            writer: MessageWriter::new(&tables.tenant_names, settings.stages, settings.image_uris),
             tables,
             composer: Composer::new(),
             incidents,
@@ -155,12 +158,13 @@ impl Generator {
             queued: 0,
             sessions: Slab::new(),
             requests: Slab::new(),
-            counts: Counts::default(),
+            counts: MessageCounts::default(),
             settings,
         })
     }
 
-    /// Writes the next message, in place of what `out` held (no line end). `None`: the time is over.
+    /// Writes the next message to `out`, replacing its contents, without a line end. `None` at the
+    /// end.
     pub fn next_into(&mut self, out: &mut Vec<u8>) -> Option<Generated> {
         loop {
             self.admit();
@@ -171,20 +175,20 @@ impl Generator {
                 return None;
             }
             let (stage, place) = match pending {
-                Pending::Request(session) => match self.request(time_us, session) {
-                    Some(place) if self.settings.stages => (Stage::Ingest, place),
-                    Some(place) => (Stage::Generate, place),
+                ScheduledEvent::Request(session) => match self.request(time_us, session) {
+                    Some(place) if self.settings.stages => (GeneratedStage::Ingest, place),
+                    Some(place) => (GeneratedStage::Generate, place),
                     None => continue,
                 },
-                Pending::Generate(place) => (Stage::Generate, place),
-                Pending::Deliver(place) => (Stage::Deliver, place),
+                ScheduledEvent::Generate(place) => (GeneratedStage::Generate, place),
+                ScheduledEvent::Deliver(place) => (GeneratedStage::Deliver, place),
             };
             return Some(self.emit(out, time_us, stage, place));
         }
     }
 
-    /// Messages that the settings let expect, malformed ones included: the rhythm integrated over the time, less what
-    /// volume drops take. The real number varies around it as random arrivals do.
+    /// Expected number of messages, including malformed ones: the rhythm integrated over time, less
+    /// volume drops. The actual number varies, since arrivals are random.
     pub fn expected_total(&self) -> u64 {
         let step = ((self.end_us - self.start_us) / 50_000).max(300_000_000);
         let mut days = 0.0;
@@ -204,29 +208,29 @@ impl Generator {
     }
 
     /// Messages written so far.
-    pub const fn counts(&self) -> &Counts {
+    pub const fn counts(&self) -> &MessageCounts {
         &self.counts
     }
 
-    /// The settings of this run.
-    pub const fn settings(&self) -> &Settings {
+    /// The settings.
+    pub const fn settings(&self) -> &GeneratorSettings {
         &self.settings
     }
 
-    /// Begins every session that is due before anything queued.
+    /// Starts every session that is due before the next queued event.
     fn admit(&mut self) {
         while self.next_arrival.0 < self.end_us
             && self.queue.peek().is_none_or(|Reverse((time_us, _, _))| self.next_arrival.0 <= *time_us)
         {
             let (time_us, region) = self.next_arrival;
-            let session = self.sessions.take(Session::vacant);
+            let session = self.sessions.take(SimulatedSession::vacant);
             self.sessions.items[session as usize].begin(self.arrival_rng.next_u64(), region, &self.tables);
-            self.push(time_us, Pending::Request(session));
+            self.push(time_us, ScheduledEvent::Request(session));
             self.next_arrival = self.arrivals.next(&mut self.arrival_rng);
         }
     }
 
-    /// Makes a session's next request. None: before the start, or taken away by a volume drop.
+    /// Makes a session's next request. `None`: before the start, or removed by a volume drop.
     fn request(&mut self, time_us: i64, index: u32) -> Option<u32> {
         let session = &mut self.sessions.items[index as usize];
         let mut made = None;
@@ -240,14 +244,14 @@ impl Generator {
                 self.requests.free.push(place);
             }
         }
-        match session.go_on() {
-            Some(pause_us) => self.push(time_us + pause_us, Pending::Request(index)),
+        match session.next_pause() {
+            Some(pause_us) => self.push(time_us + pause_us, ScheduledEvent::Request(index)),
             None => self.sessions.free.push(index),
         }
         made
     }
 
-    fn emit(&mut self, out: &mut Vec<u8>, due_us: i64, stage: Stage, place: u32) -> Generated {
+    fn emit(&mut self, out: &mut Vec<u8>, due_us: i64, stage: GeneratedStage, place: u32) -> Generated {
         let mut time_us = due_us;
         if let Some(jitter_us) = self.settings.jitter.num_microseconds()
             && jitter_us > 0
@@ -263,37 +267,30 @@ impl Generator {
         let kind = match fault {
             Some(fault) => {
                 self.counts.malformed[fault as usize] += 1;
-                Kind::Malformed(fault)
+                MessageKind::Malformed(fault)
             }
             None => {
                 self.counts.events[stage as usize] += 1;
-                Kind::Event(stage)
+                MessageKind::Event(stage)
             }
         };
         let microseconds = |ms: f64| (ms * 1_000.0) as i64;
         match stage {
-            Stage::Ingest => {
+            GeneratedStage::Ingest => {
                 let ready_us = due_us + microseconds(request.ingest_ms);
-                self.push(ready_us, Pending::Generate(place));
+                self.push(ready_us, ScheduledEvent::Generate(place));
             }
-            Stage::Generate if self.settings.stages => {
+            GeneratedStage::Generate if self.settings.stages => {
                 let done_us = due_us + microseconds(request.queue_wait_ms + request.latency_ms);
-                self.push(done_us, Pending::Deliver(place));
+                self.push(done_us, ScheduledEvent::Deliver(place));
             }
-            Stage::Generate | Stage::Deliver => self.requests.free.push(place),
+            GeneratedStage::Generate | GeneratedStage::Deliver => self.requests.free.push(place),
         }
         Generated { time_us, session, kind }
     }
 
-    fn push(&mut self, time_us: i64, pending: Pending) {
+    fn push(&mut self, time_us: i64, pending: ScheduledEvent) {
         self.queue.push(Reverse((time_us, self.queued, pending)));
         self.queued += 1;
-    }
-}
-
-impl Settings {
-    fn sessions_per_day(&self) -> f64 {
-        let stages = if self.stages { 3.0 } else { 1.0 };
-        self.events_per_day / stages / mean_requests()
     }
 }

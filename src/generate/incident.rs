@@ -1,28 +1,30 @@
-//! Incidents that generated traffic can carry: what goes wrong, for which segment, from when to when; and their text form.
+//! Incidents in generated traffic: what changes, for which segment, and when; and their text form.
 
 use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
+use super::error::IncidentError;
+use super::names::{DIMENSIONS, Dimension, KINDS};
 use super::vocabulary::LANGUAGES;
 use crate::config::segments::{name_of, parts};
 
-/// Something that goes wrong in the generated traffic.
+/// A change of the generated traffic.
 ///
 /// Text form: `KIND:SEGMENT:START[..END][:KEY=VALUE,…]`, for example
-/// `prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14T00:00:00Z:share=0.6`.
-/// The segment is `dimension=value` (several joined by commas) or `all`; times are RFC 3339 or a date (midnight UTC);
-/// without an end it lasts; parameters that are left out take their kind's default.
+/// `prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14T00:00:00Z:share=0.6`. The segment is
+/// `dimension=value` (several joined by commas) or `all`; times are RFC 3339 or a date (midnight
+/// UTC); without an end it lasts; missing parameters have the default of their kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     /// What changes, and how much.
     pub kind: IncidentKind,
-    /// Whom it touches.
-    pub segment: Segment,
-    /// When it begins.
+    /// The segment that it affects.
+    pub segment: IncidentSegment,
+    /// Its start.
     pub start: DateTime<Utc>,
-    /// When it is over; `None`: it lasts.
+    /// Its end, exclusive; `None`: it lasts.
     pub end: Option<DateTime<Utc>>,
 }
 
@@ -36,10 +38,11 @@ pub enum IncidentKind {
     },
     /// A release: another `checkpoint_hash`, whose images score lower.
     AestheticDrop {
-        /// Points by which the aesthetic score falls (its mean is about 5.6); `clip_i` falls by a twentieth of it.
+        /// Points by which the aesthetic score falls (its mean is about 5.6); `clip_i` falls by a
+        /// twentieth of it.
         delta: f64,
     },
-    /// Slower, and more requests time out.
+    /// Requests take longer, and more time out.
     LatencyAndErrors {
         /// Latency times this.
         factor: f64,
@@ -56,7 +59,7 @@ pub enum IncidentKind {
         /// Cost times this.
         factor: f64,
     },
-    /// Users take fewer images.
+    /// Users accept fewer images.
     AcceptanceDrop {
         /// Acceptance rate times this.
         factor: f64,
@@ -68,7 +71,8 @@ pub enum IncidentKind {
         /// ISO 639-1 code: one of en, de, es, fr, ja.
         to: String,
     },
-    /// The model paints this share of the segment's sessions in the anime style, whatever their prompts say.
+    /// The model uses the anime style for this share of the segment's sessions, regardless of
+    /// prompts.
     StyleShift {
         /// Share of sessions, 0 to 1.
         share: f64,
@@ -80,116 +84,9 @@ pub enum IncidentKind {
     },
 }
 
-/// Dimensions by which an incident can choose its segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dimension {
-    /// `tenant`
-    Tenant,
-    /// `region`
-    Region,
-    /// `model_version`
-    ModelVersion,
-    /// `traffic_source`
-    TrafficSource,
-    /// `gpu_type`
-    GpuType,
-}
-
-/// Whom an incident touches: every condition holds; no condition means all traffic.
+/// The segment that an incident affects: all conditions hold; without conditions, all traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Segment(pub Vec<(Dimension, String)>);
-
-/// Why the text of an incident was refused.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum IncidentError {
-    /// Fewer parts than kind, segment and start.
-    #[error(
-        "incident `{0}` is incomplete: expected KIND:SEGMENT:START[..END][:KEY=VALUE,…], \
-             as in prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14T00:00:00Z:share=0.6"
-    )]
-    Incomplete(String),
-    /// No such kind.
-    #[error("unknown incident kind `{0}`: the kinds are {kinds}", kinds = KINDS.join(", "))]
-    UnknownKind(String),
-    /// The segment is neither `all` nor `dimension=value`.
-    #[error("segment `{0}` is not understood: expected all, or dimension=value with a dimension of {dims}", dims = DIMENSIONS.map(|d| d.name()).join(", "))]
-    Segment(String),
-    /// A time can't be read.
-    #[error("time `{0}` is not understood: expected RFC 3339, as in 2026-01-12T06:00:00Z, or a date")]
-    Time(String),
-    /// The end is not after the start.
-    #[error("incident ends at {end}, which is not after its start {start}")]
-    EndsBeforeStart {
-        /// The start, as given.
-        start: DateTime<Utc>,
-        /// The end, as given.
-        end: DateTime<Utc>,
-    },
-    /// A parameter that this kind doesn't have.
-    #[error("incident kind {kind} has no parameter `{key}`: it takes {takes}")]
-    UnknownParameter {
-        /// The kind.
-        kind: &'static str,
-        /// The parameter, as given.
-        key: String,
-        /// What the kind takes, with defaults.
-        takes: String,
-    },
-    /// A parameter out of its range or not a number.
-    #[error("parameter {key} is `{value}`: expected {expected}")]
-    BadParameter {
-        /// The parameter.
-        key: &'static str,
-        /// Its value, as given.
-        value: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-}
-
-const KINDS: [&str; 9] = [
-    "prompt-shift",
-    "aesthetic-drop",
-    "latency-and-errors",
-    "nsfw-rise",
-    "cost-rise",
-    "acceptance-drop",
-    "language-shift",
-    "volume-drop",
-    "style-shift",
-];
-
-const DIMENSIONS: [Dimension; 5] = [
-    Dimension::Tenant,
-    Dimension::Region,
-    Dimension::ModelVersion,
-    Dimension::TrafficSource,
-    Dimension::GpuType,
-];
-
-impl Dimension {
-    /// The names of all of them, as segments write them.
-    pub const NAMES: [&'static str; 5] = {
-        let mut names = [""; 5];
-        let mut i = 0;
-        while i < names.len() {
-            names[i] = DIMENSIONS[i].name();
-            i += 1;
-        }
-        names
-    };
-
-    /// The field's name as segments write it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tenant => "tenant",
-            Self::Region => "region",
-            Self::ModelVersion => "model_version",
-            Self::TrafficSource => "traffic_source",
-            Self::GpuType => "gpu_type",
-        }
-    }
-}
+pub struct IncidentSegment(pub Vec<(Dimension, String)>);
 
 impl IncidentKind {
     /// The names of all kinds, as the text form writes them.
@@ -211,7 +108,7 @@ impl IncidentKind {
         })
     }
 
-    /// Every kind with its parameters and their defaults, a line each: what the command's help lists.
+    /// Every kind with its parameters and defaults, one per line, for the command's help.
     pub fn help() -> String {
         let kinds = Self::NAMES.iter().filter_map(|name| Self::with_defaults(name));
         kinds.map(|k| format!("  {:<20} {}", k.name(), k.parameters())).collect::<Vec<_>>().join("\n")
@@ -278,7 +175,8 @@ impl IncidentKind {
 }
 
 impl Incident {
-    /// Checks what the types can't: shares within 0 to 1, factors that are positive and finite, an end after the start.
+    /// Checks that shares are within 0 to 1, factors positive and finite, and the end after the
+    /// start.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -324,11 +222,6 @@ impl Incident {
             }
         }
     }
-
-    /// Whether it is going on at this time.
-    pub fn active_at(&self, time: DateTime<Utc>) -> bool {
-        self.start <= time && self.end.is_none_or(|end| time < end)
-    }
 }
 
 fn number(key: &'static str, value: &str) -> Result<f64, IncidentError> {
@@ -350,7 +243,7 @@ fn time(text: &str) -> Result<DateTime<Utc>, IncidentError> {
         .ok_or_else(|| IncidentError::Time(text.to_owned()))
 }
 
-impl FromStr for Segment {
+impl FromStr for IncidentSegment {
     type Err = IncidentError;
 
     fn from_str(text: &str) -> Result<Self, IncidentError> {
@@ -367,12 +260,12 @@ impl FromStr for Segment {
             conditions.push((dimension, value.into_owned()));
         }
         let segment = Self(conditions);
-        // Parts without an equals sign, or none at all, are no conditions.
+        // Parts without an equals sign are not conditions.
         if segment.0.is_empty() || segment.to_string() != text { Err(wrong()) } else { Ok(segment) }
     }
 }
 
-impl fmt::Display for Segment {
+impl fmt::Display for IncidentSegment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("all");
@@ -458,13 +351,6 @@ mod tests {
     }
 
     #[test]
-    fn an_incident_ends_just_before_its_end() {
-        let incident: Incident = "cost-rise:all:2026-01-12..2026-01-13".parse().unwrap();
-        assert!(incident.active_at(incident.start));
-        assert!(!incident.active_at(incident.end.unwrap()));
-    }
-
-    #[test]
     fn errors_name_what_is_wrong_and_what_is_valid() {
         for (text, words) in [
             (
@@ -473,13 +359,10 @@ mod tests {
             ),
             ("prompt-shift", "incomplete: expected KIND:SEGMENT:START"),
             ("prompt-shift:tenant=birch", "incomplete"),
-            ("prompt-shift:tenant=birch:share=0.5", "is not understood: expected RFC 3339"),
-            ("prompt-shift:colour=red:2026-01-12", "segment `colour=red` is not understood"),
-            ("prompt-shift:all:yesterday", "time `yesterday` is not understood"),
-            (
-                "prompt-shift:all:2026-01-12T06:00:00Z:0.6",
-                "time `2026-01-12T06:00:00Z:0.6` is not understood",
-            ),
+            ("prompt-shift:tenant=birch:share=0.5", "is invalid: expected RFC 3339"),
+            ("prompt-shift:colour=red:2026-01-12", "segment `colour=red` is invalid"),
+            ("prompt-shift:all:yesterday", "time `yesterday` is invalid"),
+            ("prompt-shift:all:2026-01-12T06:00:00Z:0.6", "time `2026-01-12T06:00:00Z:0.6` is invalid"),
             ("prompt-shift:all:2026-01-12..2026-01-11", "which is not after its start"),
             ("prompt-shift:all:2026-01-12:factor=2", "has no parameter `factor`: it takes share=0.6"),
             ("prompt-shift:all:2026-01-12:share=lots", "parameter share is `lots`: expected a number"),

@@ -1,4 +1,4 @@
-//! JSON written by hand into a reused buffer: strings with their escapes, integers, decimals, hex ids, timestamps.
+//! Writes JSON into a reused buffer: escaped strings, integers, decimals, hex ids, timestamps.
 
 use chrono::{DateTime, Datelike};
 
@@ -37,7 +37,7 @@ pub(super) fn push_str(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Appends bytes that are JSON already: keys and punctuation.
+/// Appends raw JSON: keys and punctuation.
 pub(super) fn push_raw(out: &mut Vec<u8>, raw: &str) {
     out.extend_from_slice(raw.as_bytes());
 }
@@ -70,7 +70,8 @@ fn push_padded(out: &mut Vec<u8>, mut value: u64, width: usize) {
     out.extend_from_slice(&digits[..width]);
 }
 
-/// Appends `value` rounded to `decimals` places (1 to 8). The value must be finite and below 10⁹ in size.
+/// Appends `value` rounded to `decimals` places (1 to 8). The value must be finite and below 10⁹ in
+/// size.
 pub(super) fn push_decimal(out: &mut Vec<u8>, value: f64, decimals: usize) {
     const SCALES: [f64; 9] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
     let scale = SCALES[decimals];
@@ -92,7 +93,7 @@ pub(super) fn push_hex(out: &mut Vec<u8>, value: u128, digits: usize) {
     out.push(b'"');
 }
 
-/// Writes RFC 3339 timestamps in UTC with milliseconds; remembers the day, which changes rarely.
+/// Writes RFC 3339 timestamps in UTC with milliseconds. Caches the date, which changes rarely.
 #[derive(Debug, Clone)]
 pub(super) struct Timestamps {
     day: i64,
@@ -104,7 +105,7 @@ impl Timestamps {
         Self { day: i64::MIN, date: Vec::with_capacity(11) }
     }
 
-    /// Appends the time (microseconds since 1970), quoted. What is below a millisecond is cut off.
+    /// Appends the time (microseconds since 1970), quoted, truncated to milliseconds.
     pub(super) fn push(&mut self, out: &mut Vec<u8>, time_us: i64) {
         let day = time_us.div_euclid(US_PER_DAY);
         if day != self.day {

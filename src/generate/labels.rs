@@ -1,20 +1,21 @@
-//! What was injected, as JSON labels: for whoever wants to count hits, misses and false alarms.
+//! Labels of the injected incidents as JSON, to count hits, misses and false alarms.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::config::segments::name_of;
 
-use super::Settings;
 use super::dimensions::Tables;
-use super::incident::{Dimension, Incident, IncidentKind};
+use super::incident::{Incident, IncidentKind};
+use super::names::Dimension;
+use super::settings::GeneratorSettings;
 
 /// The injected incidents with their segments, times and the features that show them.
 ///
-/// `signals` are the features an incident changes by itself, `follows` those that move because of them (cost with
-/// latency, acceptance with quality). `quiet` lists, for each of these features, the tenants that no incident touches.
-/// Times are RFC 3339; an open `end` is null.
-pub fn labels(settings: &Settings) -> Value {
+/// `signals` are the features that an incident changes directly, `follows` those that change as a
+/// consequence (cost with latency, acceptance with quality). `quiet` lists, for each of these
+/// features, the tenants without an incident. Times are RFC 3339; an open `end` is null.
+pub fn labels(settings: &GeneratorSettings) -> Value {
     let rfc = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let incidents = settings.incidents.iter().enumerate().map(|(i, incident)| {
         let segment: Map<String, Value> =
@@ -42,7 +43,7 @@ pub fn labels(settings: &Settings) -> Value {
     })
 }
 
-/// Features that show an incident directly, and those that follow.
+/// Features that an incident changes directly, and those that follow.
 fn features(kind: &IncidentKind) -> (&'static [&'static str], &'static [&'static str]) {
     match kind {
         IncidentKind::PromptShift { .. } => (
@@ -87,14 +88,14 @@ fn describe(kind: &IncidentKind) -> String {
         IncidentKind::VolumeDrop { factor } => format!("traffic times {factor}"),
         IncidentKind::StyleShift { share } => {
             format!(
-                "{}% of the segment's sessions get images in the anime style, whatever they asked for",
+                "{}% of the segment's sessions get images in the anime style, regardless of their prompts",
                 percent(*share)
             )
         }
     }
 }
 
-fn quiet(settings: &Settings) -> Map<String, Value> {
+fn quiet(settings: &GeneratorSettings) -> Map<String, Value> {
     let tables = Tables::new(settings.tenants);
     let touches = |incident: &Incident, tenant: &str| {
         incident.segment.0.iter().all(|(d, value)| *d != Dimension::Tenant || value == tenant)
@@ -130,7 +131,7 @@ mod tests {
         ]
         .map(|text| text.parse().unwrap())
         .to_vec();
-        let labels = labels(&Settings { incidents, ..Settings::default() });
+        let labels = labels(&GeneratorSettings { incidents, ..GeneratorSettings::default() });
         let shift = &labels["incidents"][0];
         assert_eq!(shift["id"], "prompt-shift-1");
         assert_eq!(shift["segment"], json!({"tenant": "birch"}));

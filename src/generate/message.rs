@@ -1,34 +1,35 @@
-//! A request's events as JSON messages, one per stage, and the ways in which a message can be malformed.
+//! A request's events as JSON messages, one per stage, and the ways in which a message can be
+//! malformed.
 
 use super::dimensions::{GPUS, MODEL_VERSIONS, REGIONS, RESOLUTIONS, SAMPLERS, TRAFFIC_SOURCES};
 use super::json::{Timestamps, push_bool, push_decimal, push_hex, push_raw, push_str, push_u64};
 use super::session::{Failure, Request, mix};
 use super::vocabulary::{LANGUAGES, STYLES};
 
-/// The pipeline stage that an event speaks of.
+/// The pipeline stage of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// The request has come in.
+pub enum GeneratedStage {
+    /// The request arrived.
     Ingest,
-    /// The image was made, or was not.
+    /// The image was made, or failed.
     Generate,
-    /// The user has it.
+    /// The user received it.
     Deliver,
 }
 
-/// Images that each style has: `images/STYLE-0.png` and so on.
+/// Number of images per style: `images/STYLE-0.png` and so on.
 pub const IMAGES: u32 = 24;
 
 /// What is wrong with a malformed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Malformed {
-    /// Cut off in the middle.
+    /// Truncated JSON.
     NotJson,
     /// `request_id` is missing.
     MissingRequestId,
     /// `timestamp` is a number.
     MistypedTimestamp,
-    /// `timestamp` is a string but no time within 2000 to 2100.
+    /// `timestamp` is a string but not a time from 2000 to 2100.
     ImpossibleTime,
 }
 
@@ -38,7 +39,7 @@ impl Malformed {
         [Self::NotJson, Self::MissingRequestId, Self::MistypedTimestamp, Self::ImpossibleTime];
 }
 
-impl Stage {
+impl GeneratedStage {
     /// The stage's name in `pipeline_stage`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -73,18 +74,18 @@ impl Failure {
     }
 }
 
-/// Writes events; what it says on which stage depends on whether every stage has an event of its own.
+/// Writes events. The fields per stage depend on whether every stage has its own event.
 #[derive(Debug, Clone)]
-pub(super) struct Writer {
+pub(super) struct MessageWriter {
     timestamps: Timestamps,
-    /// Whether outcomes travel on `deliver` rather than on `generate`.
+    /// Whether outcomes are on `deliver` rather than on `generate`.
     stages: bool,
     image_uris: bool,
     /// JSON strings of the tenants' names.
     tenants: Vec<Vec<u8>>,
 }
 
-impl Writer {
+impl MessageWriter {
     pub(super) fn new(tenant_names: &[String], stages: bool, image_uris: bool) -> Self {
         let quoted = |name: &String| {
             let mut out = Vec::new();
@@ -95,12 +96,12 @@ impl Writer {
         Self { timestamps: Timestamps::new(), stages, image_uris, tenants }
     }
 
-    /// Writes one event, in place of what `out` held.
+    /// Writes one event to `out`, replacing its contents.
     pub(super) fn write(
         &mut self,
         out: &mut Vec<u8>,
         request: &Request,
-        stage: Stage,
+        stage: GeneratedStage,
         time_us: i64,
         fault: Option<Malformed>,
     ) {
@@ -140,13 +141,13 @@ impl Writer {
         push_raw(out, "\"");
         push_model(out, request);
         match stage {
-            Stage::Ingest => {
+            GeneratedStage::Ingest => {
                 push_raw(out, ",\"metrics\":{\"latency_ms\":");
                 push_decimal(out, request.ingest_ms, 1);
                 push_raw(out, "},\"error\":null");
             }
-            Stage::Generate => self.push_generate(out, request),
-            Stage::Deliver => {
+            GeneratedStage::Generate => self.push_generate(out, request),
+            GeneratedStage::Deliver => {
                 push_raw(out, ",\"metrics\":{\"latency_ms\":");
                 push_decimal(out, request.upload_ms + 5.0, 1);
                 push_raw(out, ",\"cdn_upload_ms\":");

@@ -1,15 +1,16 @@
-//! Prompts composed from the vocabulary: a scene with modifiers of its style, re-rolled as it is or edited a little.
+//! Composes prompts from the vocabulary: a scene with modifiers of its style, which edits change a
+//! little.
 
 use rand::Rng;
 use smallvec::SmallVec;
 
 use super::dimensions::Weighted;
 use super::vocabulary::{
-    ACTIONS, ADJECTIVES, ANIME, ANIME_SUBJECTS, FOREIGN, Foreign, LEADS, MODIFIERS, PLACES, SIGNS, SUBJECTS,
-    TERMS,
+    ACTIONS, ADJECTIVES, ANIME, ANIME_SUBJECTS, FOREIGN, ForeignWords, LEADS, MODIFIERS, PLACES, SIGNS,
+    SUBJECTS, TERMS,
 };
 
-/// No prompt is longer than this many words.
+/// Maximum number of words in a prompt.
 pub(super) const MAX_WORDS: usize = 40;
 
 /// Weights of the word lists, built once.
@@ -31,15 +32,15 @@ pub(super) struct Composer {
 /// A phrase after the scene.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Modifier {
-    /// Of the style's own list.
+    /// From the style's own list.
     Style(u8),
-    /// Of the terms that every style uses.
+    /// From the terms of all styles.
     Term(u8),
 }
 
 /// What a prompt says, as indices into the vocabulary.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Prompt {
+pub(super) struct PromptPlan {
     pub style: u8,
     pub language: u8,
     form: u8,
@@ -75,7 +76,7 @@ impl Composer {
     }
 
     /// Makes `prompt` a new one of this style and language.
-    pub(super) fn compose(&self, prompt: &mut Prompt, style: u8, language: u8, rng: &mut impl Rng) {
+    pub(super) fn compose(&self, prompt: &mut PromptPlan, style: u8, language: u8, rng: &mut impl Rng) {
         prompt.style = style;
         prompt.language = language;
         prompt.form = rng.random_range(0..3);
@@ -102,8 +103,9 @@ impl Composer {
         }
     }
 
-    /// Changes one thing about `prompt`: a modifier more, less or another, another place, adjective or action.
-    pub(super) fn edit(&self, prompt: &mut Prompt, rng: &mut impl Rng) {
+    /// Changes one part of `prompt`: adds, removes or replaces a modifier, or changes place,
+    /// adjective or action.
+    pub(super) fn edit(&self, prompt: &mut PromptPlan, rng: &mut impl Rng) {
         let foreign = foreign_index(prompt.language);
         match rng.random_range(0..6) {
             0 | 1 => self.add_modifier(prompt, rng),
@@ -124,7 +126,7 @@ impl Composer {
         }
     }
 
-    fn add_modifier(&self, prompt: &mut Prompt, rng: &mut impl Rng) {
+    fn add_modifier(&self, prompt: &mut PromptPlan, rng: &mut impl Rng) {
         let modifier = match foreign_index(prompt.language) {
             Some(f) => Modifier::Term(self.foreign_terms[f].draw(rng) as u8),
             None if rng.random_bool(0.55) => {
@@ -143,7 +145,7 @@ fn foreign_index(language: u8) -> Option<usize> {
     usize::from(language).checked_sub(1)
 }
 
-/// Writes words into a string and keeps count of them.
+/// Writes words into a string and counts them.
 struct Sentence<'a> {
     text: &'a mut String,
     words: usize,
@@ -163,8 +165,8 @@ impl Sentence<'_> {
     }
 }
 
-impl Prompt {
-    /// Writes the prompt's text, in place of what `text` held.
+impl PromptPlan {
+    /// Writes the prompt to `text`, replacing its contents.
     pub(super) fn render(&self, text: &mut String) {
         text.clear();
         let sentence = Sentence { text, words: 0 };
@@ -218,7 +220,7 @@ impl Prompt {
         }
     }
 
-    fn render_foreign(&self, words: &Foreign, mut sentence: Sentence<'_>) {
+    fn render_foreign(&self, words: &ForeignWords, mut sentence: Sentence<'_>) {
         sentence.add("", words.subjects[usize::from(self.subject)]);
         sentence.add(words.space, words.places[usize::from(self.place)]);
         sentence.add(words.comma, words.styles[usize::from(self.style)]);
@@ -243,7 +245,7 @@ mod tests {
     fn prompts_have_five_to_forty_words_whatever_is_edited() {
         let composer = Composer::new();
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let (mut prompt, mut text) = (Prompt::default(), String::new());
+        let (mut prompt, mut text) = (PromptPlan::default(), String::new());
         for round in 0..4_000u32 {
             // Japanese, the last language, puts no spaces between words.
             composer.compose(&mut prompt, (round % 5) as u8, (round / 5 % 4) as u8, &mut rng);
@@ -260,7 +262,7 @@ mod tests {
     fn an_edit_keeps_most_of_the_prompt() {
         let composer = Composer::new();
         let mut rng = ChaCha8Rng::seed_from_u64(4);
-        let (mut prompt, mut before, mut after) = (Prompt::default(), String::new(), String::new());
+        let (mut prompt, mut before, mut after) = (PromptPlan::default(), String::new(), String::new());
         let mut changed = 0;
         for _ in 0..1_000 {
             composer.compose(&mut prompt, 0, 0, &mut rng);
@@ -279,7 +281,7 @@ mod tests {
     fn each_style_speaks_its_own_words() {
         let composer = Composer::new();
         let mut rng = ChaCha8Rng::seed_from_u64(5);
-        let (mut prompt, mut text) = (Prompt::default(), String::new());
+        let (mut prompt, mut text) = (PromptPlan::default(), String::new());
         let mut anime = [0; 5];
         for style in 0..5 {
             for _ in 0..500 {

@@ -1,4 +1,4 @@
-//! When sessions begin: a daily and weekly rhythm per region, and arrivals drawn from it.
+//! When sessions start: a daily and weekly rhythm per region, and random arrivals.
 
 use std::f64::consts::TAU;
 
@@ -8,9 +8,9 @@ use rand_distr::Exp1;
 use super::dimensions::REGIONS;
 use super::json::US_PER_DAY;
 
-/// How far the day's rhythm swings around its mean.
+/// Amplitude of the daily rhythm around its mean.
 const SWING: f64 = 0.55;
-/// Local hour of most traffic.
+/// Local hour of peak traffic.
 const PEAK_H: f64 = 16.0;
 /// Monday first; the mean is 1.
 const WEEKDAYS: [f64; 7] = [1.05, 1.05, 1.05, 1.05, 1.05, 0.95, 0.80];
@@ -26,12 +26,12 @@ pub(super) fn relative_rate(region: usize, time_us: i64) -> f64 {
     region.share * WEEKDAYS[weekday] * (1.0 + SWING * (TAU * (hour - PEAK_H) / 24.0).cos())
 }
 
-/// Session beginnings in time order: a Poisson process thinned to the rhythm.
+/// The starts of sessions in time order: a Poisson process thinned to the rhythm.
 #[derive(Debug, Clone)]
 pub(super) struct Arrivals {
     /// Candidate sessions per microsecond, at least the rate at any time.
     peak_rate: f64,
-    /// Time of the last candidate, in microseconds, kept as float so that short gaps add up.
+    /// Time of the last candidate in microseconds, as a float so that short gaps add up.
     offset_us: f64,
     start_us: i64,
 }
@@ -45,12 +45,12 @@ impl Arrivals {
         }
     }
 
-    /// The next session's beginning and region.
+    /// Start and region of the next session.
     pub(super) fn next(&mut self, rng: &mut impl Rng) -> (i64, u16) {
         loop {
             let gap: f64 = rng.sample(Exp1);
             self.offset_us += gap / self.peak_rate;
-            // Beyond any duration that settings allow; keeps a tiny rate from running out of the calendar.
+            // Saturates for tiny rates, beyond any allowed duration.
             let time_us = self.start_us.saturating_add(self.offset_us as i64);
             if self.offset_us > 4e18 {
                 return (i64::MAX, 0);

@@ -1,9 +1,10 @@
-//! The schema of the reference event holds for generated events and for the fixtures, valid and invalid.
+//! The schema of the reference event holds for generated events and for the fixtures, valid and
+//! invalid.
 
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::{Generator, Incident, Settings};
+use super::{Generator, GeneratorSettings, Incident};
 
 const SCHEMA: &str = include_str!("../../schemas/event.v1.schema.json");
 const VALID: &str = include_str!("../../fixtures/events/valid.jsonl");
@@ -29,13 +30,13 @@ fn generated_events_are_valid_whatever_the_settings() {
             .map(|text| text.parse().unwrap())
             .to_vec();
     for (stages, incidents) in [(false, Vec::new()), (true, incidents)] {
-        let settings = Settings {
+        let settings = GeneratorSettings {
             duration: chrono::Duration::hours(1),
             events_per_day: 24_000.0,
             image_uris: stages,
             stages,
             incidents,
-            ..Settings::default()
+            ..GeneratorSettings::default()
         };
         let mut generator = Generator::new(settings).unwrap();
         let mut message = Vec::new();

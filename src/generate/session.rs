@@ -1,24 +1,24 @@
-//! One user's visit: what stays the same through it, and the requests it makes.
+//! A session: the values that it keeps, and the requests that it makes.
 
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Exp1, StandardNormal};
 
-use super::dimensions::{GPUS, MODEL_VERSIONS, Place, REGIONS, RESOLUTIONS, STEPS, Tables};
+use super::dimensions::{GPUS, MODEL_VERSIONS, REGIONS, RESOLUTIONS, STEPS, SessionDimensions, Tables};
 use super::effects::Effects;
-use super::prompt::{Composer, Prompt};
+use super::prompt::{Composer, PromptPlan};
 use super::vocabulary::ANIME;
 
-/// Chance that a session goes on after a request.
-const GO_ON: f64 = 0.78;
+/// Probability that a session continues after a request.
+const CONTINUE_PROBABILITY: f64 = 0.78;
 pub(super) const MAX_REQUESTS: u32 = 30;
 const RE_ROLL: f64 = 0.6;
-/// Chance that the next request is a new prompt rather than an edit or a re-roll.
+/// Probability that the next request has a new prompt rather than an edit or a re-roll.
 const NEW_PROMPT: f64 = 0.08;
 const USERS_PER_TENANT_AND_REGION: f64 = 2_000.0;
 const ACCEPTED: f64 = 0.42;
 const NSFW: f64 = 0.02;
-/// Errors without any incident, and how they split.
+/// Share of errors without an incident, and its split by cause.
 pub(super) const ERROR_RATE: f64 = 0.015;
 const ERROR_SPLIT: [(f64, Failure); 4] = [
     (0.25, Failure::Oom),
@@ -27,12 +27,13 @@ const ERROR_SPLIT: [(f64, Failure); 4] = [
     (1.0, Failure::InvalidConfig),
 ];
 
-/// Requests that a session makes on average: a geometric number cut off at [`MAX_REQUESTS`].
+/// Mean number of requests of a session: geometric, truncated at [`MAX_REQUESTS`].
 pub(super) fn mean_requests() -> f64 {
-    (0..MAX_REQUESTS as i32).map(|n| GO_ON.powi(n)).sum()
+    (0..MAX_REQUESTS as i32).map(|n| CONTINUE_PROBABILITY.powi(n)).sum()
 }
 
-/// Mixes 64 bits well (the finalizer of SplitMix64): ids and hashes of users, checkpoints, sessions.
+/// Mixes 64 bits well (the finalizer of SplitMix64): ids and hashes of users, checkpoints,
+/// sessions.
 pub(super) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -59,13 +60,13 @@ pub(super) struct Quality {
     pub style_distance: f64,
 }
 
-/// One request with everything that its events say.
+/// A request with all values of its events.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Request {
     pub session: u64,
     pub user: u64,
     pub opt_out: bool,
-    pub place: Place,
+    pub place: SessionDimensions,
     pub id: u128,
     pub trace: u128,
     pub span: u64,
@@ -73,7 +74,7 @@ pub(super) struct Request {
     pub prompt_chars: u32,
     pub language: u8,
     pub style: u8,
-    /// The style in which the image is painted.
+    /// The style of the image.
     pub drawn: u8,
     pub checkpoint: u64,
     pub loras: [u8; 4],
@@ -98,21 +99,21 @@ pub(super) struct Request {
     pub rerolls: u32,
 }
 
-/// What a session needs from outside to make requests.
+/// What sessions share to make requests.
 pub(super) struct Service<'a> {
     pub composer: &'a Composer,
     pub opt_out_share: f64,
 }
 
-/// A visit under way. Its draws come from two streams of its own, so that an incident in one segment leaves every other
-/// session as it was, and a changed prompt leaves the same session's other values as they were.
+/// A running session. It has two random streams, so that an incident in one segment doesn't affect
+/// other sessions, and a changed prompt doesn't affect other values of the same session.
 #[derive(Debug, Clone)]
-pub(super) struct Session {
+pub(super) struct SimulatedSession {
     values: ChaCha8Rng,
     words: ChaCha8Rng,
     id: u64,
     user: u64,
-    place: Place,
+    place: SessionDimensions,
     style: u8,
     language: u8,
     sampler: u8,
@@ -122,27 +123,27 @@ pub(super) struct Session {
     loras: [u8; 4],
     lora_count: usize,
     batch: u64,
-    /// Where the session falls among those that a shift or a volume drop takes.
+    /// Random ranks that decide whether a shift or a volume drop affects the session.
     style_draw: f64,
     language_draw: f64,
     volume_draw: f64,
     requests: u32,
     rerolls: u32,
-    prompt: Prompt,
+    prompt: PromptPlan,
     text: String,
     chars: u32,
     has_prompt: bool,
 }
 
-impl Session {
-    /// An empty place for sessions; [`Session::begin`] fills it.
+impl SimulatedSession {
+    /// An empty slot; [`SimulatedSession::begin`] fills it.
     pub(super) fn vacant() -> Self {
         Self {
             values: ChaCha8Rng::seed_from_u64(0),
             words: ChaCha8Rng::seed_from_u64(0),
             id: 0,
             user: 0,
-            place: Place::default(),
+            place: SessionDimensions::default(),
             style: 0,
             language: 0,
             sampler: 0,
@@ -157,28 +158,28 @@ impl Session {
             volume_draw: 0.0,
             requests: 0,
             rerolls: 0,
-            prompt: Prompt::default(),
+            prompt: PromptPlan::default(),
             text: String::new(),
             chars: 0,
             has_prompt: false,
         }
     }
 
-    /// Begins a new visit in this place's memory.
+    /// Starts a new session in this slot.
     pub(super) fn begin(&mut self, seed: u64, region: u16, tables: &Tables) {
         self.values = ChaCha8Rng::seed_from_u64(seed);
         self.words = ChaCha8Rng::seed_from_u64(mix(seed));
         let rng = &mut self.values;
         self.id = rng.next_u64();
         let r = usize::from(region);
-        self.place = Place {
+        self.place = SessionDimensions {
             tenant: tables.tenants.draw(rng) as u16,
             region,
             version: tables.versions.draw(rng) as u16,
             source: tables.sources.draw(rng) as u16,
             gpu: tables.gpus[r].draw(rng) as u16,
         };
-        // Squared, so that some users come much more often than others.
+        // Squared, so that some users are much more active than others.
         let user = (USERS_PER_TENANT_AND_REGION * rng.random::<f64>().powi(2)) as u64;
         self.user = mix(u64::from(self.place.tenant) << 40 | u64::from(region) << 32 | user);
         self.style = tables.tenant_styles[usize::from(self.place.tenant) % 6].draw(rng) as u8;
@@ -200,29 +201,30 @@ impl Session {
         self.has_prompt = false;
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &SessionDimensions {
         &self.place
     }
 
-    /// Microseconds until the next request, or none: the visit is over.
-    pub(super) fn go_on(&mut self) -> Option<i64> {
+    /// Microseconds until the next request; `None`: the session is over.
+    pub(super) fn next_pause(&mut self) -> Option<i64> {
         self.requests += 1;
-        let go_on = self.values.random_bool(GO_ON);
+        let continues = self.values.random_bool(CONTINUE_PROBABILITY);
         let pause: f64 = self.values.sample(Exp1);
-        (go_on && self.requests < MAX_REQUESTS).then_some(5_000_000 + (35e6 * pause) as i64)
+        (continues && self.requests < MAX_REQUESTS).then_some(5_000_000 + (35e6 * pause) as i64)
     }
 
-    /// Makes the next request, in place of what `request` held. False: a volume drop took the session away.
+    /// Makes the next request in `request`. Returns false if a volume drop removed the session.
     pub(super) fn request(
         &mut self,
         service: &Service<'_>,
         effects: &Effects,
         request: &mut Request,
     ) -> bool {
-        let comes = self.volume_draw < effects.volume_factor;
+        let remains = self.volume_draw < effects.volume_factor;
         self.next_prompt(service.composer, effects);
         let rng = &mut self.values;
-        // Every draw is made whatever the incidents, so that the stream stays in step with the one without them.
+        // Makes every draw regardless of incidents, so that the stream is the same with and without
+        // them.
         let (id, trace, span, seed) =
             (rng.random::<u128>(), rng.random::<u128>(), rng.next_u64(), rng.next_u32());
         let [error, kind, timeout, nsfw, face, accept, edit, util] = rng.random::<[f64; 8]>();
@@ -262,8 +264,9 @@ impl Session {
             face_ok: face < 0.93,
             style_distance: (0.24 + 0.06 * distance).clamp(0.0, 2.0),
         };
-        // Users take better images more often.
-        let taken = (ACCEPTED + 0.06 * (quality.aesthetic - version.aesthetic)) * effects.acceptance_factor;
+        // Users accept better images more often.
+        let acceptance =
+            (ACCEPTED + 0.06 * (quality.aesthetic - version.aesthetic)) * effects.acceptance_factor;
 
         request.session = self.id;
         request.user = self.user;
@@ -277,7 +280,7 @@ impl Session {
         request.prompt_chars = self.chars;
         request.language = self.prompt.language;
         request.style = self.prompt.style;
-        // By the session's own number: a draw would move all values that come after it.
+        // From the session's id, since a draw would change all later values.
         let draw = (mix(self.id ^ 0x57_71e5) >> 11) as f64 / (1u64 << 53) as f64;
         request.drawn = if draw < effects.drawn_share { ANIME } else { request.style };
         request.checkpoint = mix(u64::from(place.version) << 32 | effects.release);
@@ -298,10 +301,10 @@ impl Session {
         request.upload_ms = 60.0 * (0.5 * upload).exp();
         request.failure = failure;
         request.quality = quality;
-        request.accepted = failure.is_none() && accept < taken;
+        request.accepted = failure.is_none() && accept < acceptance;
         request.edited = failure.is_none() && edit < 0.08;
         request.rerolls = self.rerolls;
-        comes
+        remains
     }
 
     fn next_prompt(&mut self, composer: &Composer, effects: &Effects) {
@@ -335,12 +338,12 @@ mod tests {
     #[test]
     fn sessions_make_as_many_requests_as_announced() {
         let tables = Tables::new(6);
-        let mut session = Session::vacant();
+        let mut session = SimulatedSession::vacant();
         let (mut requests, mut longest) = (0u32, 0);
         for seed in 0..20_000 {
             session.begin(seed, 0, &tables);
             let mut n = 1;
-            while session.go_on().is_some() {
+            while session.next_pause().is_some() {
                 n += 1;
             }
             requests += n;
@@ -355,7 +358,7 @@ mod tests {
     fn a_session_keeps_its_place_and_mostly_its_prompt() {
         let (tables, composer) = (Tables::new(6), Composer::new());
         let service = Service { composer: &composer, opt_out_share: 0.0 };
-        let mut session = Session::vacant();
+        let mut session = SimulatedSession::vacant();
         let (mut request, mut previous) = (Request::default(), String::new());
         let (mut same, mut pairs) = (0u32, 0u32);
         for seed in 0..2_000 {
@@ -370,7 +373,7 @@ mod tests {
                     same += u32::from(previous == request.prompt);
                 }
                 previous.clone_from(&request.prompt);
-                if session.go_on().is_none() {
+                if session.next_pause().is_none() {
                     break;
                 }
             }

@@ -1,4 +1,5 @@
-//! Behaviour of whole runs: determinism, order, rates, and incidents that change what they say and nothing else.
+//! Behaviour of whole runs: determinism, order, rates, and incidents that change what they say and
+//! nothing else.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
@@ -7,7 +8,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
 use super::vocabulary::{ANIME_SUBJECTS, LEADS, MODIFIERS};
-use super::{Generated, Generator, Kind, Malformed, Settings, Stage};
+use super::{Generated, GeneratedStage, Generator, GeneratorSettings, Malformed, MessageKind};
 
 type Line = (Generated, Vec<u8>);
 
@@ -39,17 +40,17 @@ impl Event {
     }
 }
 
-fn settings(days: i64, incidents: &[&str]) -> Settings {
-    Settings {
+fn settings(days: i64, incidents: &[&str]) -> GeneratorSettings {
+    GeneratorSettings {
         seed: 7,
         duration: Duration::days(days),
         events_per_day: 12_000.0,
         incidents: incidents.iter().map(|text| text.parse().unwrap()).collect(),
-        ..Settings::default()
+        ..GeneratorSettings::default()
     }
 }
 
-fn lines(settings: Settings) -> Vec<Line> {
+fn lines(settings: GeneratorSettings) -> Vec<Line> {
     let mut generator = Generator::new(settings).unwrap();
     let mut out = Vec::new();
     let mut lines = Vec::new();
@@ -61,7 +62,7 @@ fn lines(settings: Settings) -> Vec<Line> {
     lines
 }
 
-fn events(settings: Settings) -> Vec<Event> {
+fn events(settings: GeneratorSettings) -> Vec<Event> {
     let parse =
         |(said, bytes): (Generated, Vec<u8>)| Event { said, json: serde_json::from_slice(&bytes).unwrap() };
     lines(settings).into_iter().map(parse).collect()
@@ -84,7 +85,7 @@ fn share<'a>(events: impl IntoIterator<Item = &'a Event>, holds: impl Fn(&Event)
 #[test]
 fn the_same_settings_give_the_same_bytes_and_another_seed_others() {
     let make = |seed| {
-        let settings = Settings {
+        let settings = GeneratorSettings {
             seed,
             stages: true,
             bad_share: 0.01,
@@ -100,7 +101,7 @@ fn the_same_settings_give_the_same_bytes_and_another_seed_others() {
 #[test]
 fn events_come_in_order_within_the_time_and_say_the_time_reported() {
     for stages in [false, true] {
-        let settings = Settings { stages, ..settings(1, &[]) };
+        let settings = GeneratorSettings { stages, ..settings(1, &[]) };
         let (start, end) = (settings.start, settings.start + settings.duration);
         let mut last = i64::MIN;
         for event in events(settings) {
@@ -114,7 +115,8 @@ fn events_come_in_order_within_the_time_and_say_the_time_reported() {
 
 #[test]
 fn jitter_disorders_by_no_more_than_it_says() {
-    let settings = Settings { jitter: Duration::seconds(3), events_per_day: 100_000.0, ..settings(1, &[]) };
+    let settings =
+        GeneratorSettings { jitter: Duration::seconds(3), events_per_day: 100_000.0, ..settings(1, &[]) };
     let (mut newest, mut disordered) = (i64::MIN, 0);
     for (said, _) in lines(settings) {
         assert!(newest.saturating_sub(said.time_us) <= 3_001_000);
@@ -126,7 +128,7 @@ fn jitter_disorders_by_no_more_than_it_says() {
 
 #[test]
 fn volume_and_rates_are_near_what_was_set() {
-    let settings = Settings { opt_out_share: 0.05, events_per_day: 8_000.0, ..settings(7, &[]) };
+    let settings = GeneratorSettings { opt_out_share: 0.05, events_per_day: 8_000.0, ..settings(7, &[]) };
     let expected = Generator::new(settings.clone()).unwrap().expected_total() as f64;
     assert!((expected / 56_000.0 - 1.0).abs() < 0.001, "{expected}");
     let all = events(settings);
@@ -157,7 +159,7 @@ fn failed_requests_have_no_image_and_are_not_accepted() {
 #[test]
 fn with_stages_a_request_says_each_thing_once() {
     let mut requests: HashMap<String, Vec<Event>> = HashMap::new();
-    for event in events(Settings { stages: true, ..settings(1, &[]) }) {
+    for event in events(GeneratorSettings { stages: true, ..settings(1, &[]) }) {
         requests.entry(event.text("/request_id").to_owned()).or_default().push(event);
     }
     let whole: Vec<_> = requests.values().filter(|stages| stages.len() == 3).collect();
@@ -192,12 +194,12 @@ fn prompts_with_quotes_and_other_scripts_come_through() {
 
 #[test]
 fn malformed_messages_are_malformed_as_they_are_counted() {
-    let settings = Settings { bad_share: 0.1, ..settings(1, &[]) };
+    let settings = GeneratorSettings { bad_share: 0.1, ..settings(1, &[]) };
     let mut counts: HashMap<Malformed, f64> = HashMap::new();
     let all = lines(settings);
     for (said, bytes) in &all {
         let parsed = serde_json::from_slice::<Value>(bytes);
-        let Kind::Malformed(fault) = said.kind else {
+        let MessageKind::Malformed(fault) = said.kind else {
             assert!(parsed.is_ok());
             continue;
         };
@@ -228,13 +230,15 @@ fn calm() -> &'static [Line] {
     CALM.get_or_init(|| lines(settings(4, &[])))
 }
 
-/// Runs with one incident (`{}` stands for its time) and without; checks that no event outside its segment and time
-/// differs in a single byte; returns the events inside, with and without. The segment is told by its value's text.
+/// Runs with one incident (`{}` stands for its time) and without; checks that no event outside its
+/// segment and time differs in a single byte; returns the events inside, with and without. The
+/// segment is told by its value's text.
 fn around(incident: &str, value: &str) -> (Vec<Event>, Vec<Event>) {
     let incident = incident.replace("{}", &format!("{START}..{END}"));
     let time_us = |text: &str| text.parse::<DateTime<Utc>>().unwrap().timestamp_micros();
     let (start_us, end_us) = (time_us(START), time_us(END));
-    // Sessions of the segment that lived through the end may go on with another prompt than they would have had.
+    // Sessions of the segment that lived through the end may go on with another prompt than they
+    // would have had.
     let settled_us = end_us + 2 * 3_600_000_000;
     let quoted = format!("\":\"{value}\"");
     let is_hit = |(_, bytes): &Line| std::str::from_utf8(bytes).unwrap().contains(&quoted);
@@ -330,22 +334,26 @@ fn a_volume_drop_takes_sessions_away_and_is_expected() {
     let ratio = with.len() as f64 / without.len() as f64;
     assert!((ratio - 0.3).abs() < 0.03, "{ratio}");
     let dropped = settings(4, &[&format!("volume-drop:region=eu-west:{START}..{END}")]);
-    let expected = |settings: Settings| Generator::new(settings).unwrap().expected_total() as f64;
+    let expected = |settings: GeneratorSettings| Generator::new(settings).unwrap().expected_total() as f64;
     let less = expected(settings(4, &[])) - expected(dropped);
     assert!((less / (without.len() - with.len()) as f64 - 1.0).abs() < 0.08, "{less}");
 }
 
 #[test]
 fn settings_that_make_no_sense_are_refused_by_name() {
-    let refuse = |settings: Settings| Generator::new(settings).unwrap_err().to_string();
+    let refuse = |settings: GeneratorSettings| Generator::new(settings).unwrap_err().to_string();
     assert!(
-        refuse(Settings { tenants: 0, ..settings(1, &[]) }).contains("tenants is 0: expected 1 to 50,000")
+        refuse(GeneratorSettings { tenants: 0, ..settings(1, &[]) })
+            .contains("tenants is 0: expected 1 to 50,000")
     );
     assert!(
-        refuse(Settings { events_per_day: f64::NAN, ..settings(1, &[]) }).contains("events per day is NaN")
+        refuse(GeneratorSettings { events_per_day: f64::NAN, ..settings(1, &[]) })
+            .contains("events per day is NaN")
     );
-    assert!(refuse(Settings { bad_share: 1.5, ..settings(1, &[]) }).contains("bad share is 1.5"));
-    assert!(refuse(Settings { duration: Duration::zero(), ..settings(1, &[]) }).contains("duration"));
+    assert!(refuse(GeneratorSettings { bad_share: 1.5, ..settings(1, &[]) }).contains("bad share is 1.5"));
+    assert!(
+        refuse(GeneratorSettings { duration: Duration::zero(), ..settings(1, &[]) }).contains("duration")
+    );
     let typo = refuse(settings(1, &["prompt-shift:tenant=brich:2026-01-06"]));
     assert_eq!(
         typo,
@@ -355,13 +363,13 @@ fn settings_that_make_no_sense_are_refused_by_name() {
 
 #[test]
 fn kinds_of_messages_are_counted_apart() {
-    let mut generator = Generator::new(Settings { bad_share: 0.2, ..settings(1, &[]) }).unwrap();
+    let mut generator = Generator::new(GeneratorSettings { bad_share: 0.2, ..settings(1, &[]) }).unwrap();
     let mut out = Vec::new();
     let mut valid = 0;
     while let Some(said) = generator.next_into(&mut out) {
-        valid += u64::from(said.kind == Kind::Event(Stage::Generate));
+        valid += u64::from(said.kind == MessageKind::Event(GeneratedStage::Generate));
     }
-    assert_eq!(generator.counts().of(Kind::Event(Stage::Generate)), valid);
-    assert_eq!(generator.counts().of(Kind::Event(Stage::Ingest)), 0);
+    assert_eq!(generator.counts().of(MessageKind::Event(GeneratedStage::Generate)), valid);
+    assert_eq!(generator.counts().of(MessageKind::Event(GeneratedStage::Ingest)), 0);
     assert!(generator.counts().malformed() > 0);
 }

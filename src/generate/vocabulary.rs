@@ -1,10 +1,12 @@
-//! The words of generated prompts: ours, harmless, most common first (a word's weight falls with its rank).
+//! The words of generated prompts: original, harmless, most common first (weights fall with the
+//! rank).
 
 /// Style collections, in the order in which every table here lists them.
 pub const STYLES: [&str; 5] = ["photo", "illustration", "painting", "anime", "comic"];
 /// Index of `anime` in [`STYLES`]: where a prompt shift turns to.
 pub(super) const ANIME: u8 = 3;
-/// Languages of prompts, in the order in which every table here lists them; the first is by far the most common.
+/// Languages of prompts, in the order in which every table here lists them; the first is by far the
+/// most common.
 pub(super) const LANGUAGES: [&str; 5] = ["en", "de", "es", "fr", "ja"];
 
 #[rustfmt::skip]
@@ -133,7 +135,7 @@ pub(super) const SIGNS: &[&str] = &[
 ];
 
 /// A language other than English, with fewer words of its own.
-pub(super) struct Foreign {
+pub(super) struct ForeignWords {
     pub subjects: &'static [&'static str],
     pub places: &'static [&'static str],
     pub terms: &'static [&'static str],
@@ -146,8 +148,8 @@ pub(super) struct Foreign {
 
 /// German, Spanish, French, Japanese: [`LANGUAGES`] without its first.
 #[rustfmt::skip]
-pub(super) const FOREIGN: [Foreign; 4] = [
-    Foreign {
+pub(super) const FOREIGN: [ForeignWords; 4] = [
+    ForeignWords {
         subjects: &["eine Katze", "ein Fuchs", "eine alte Frau", "ein Schloss", "ein kleiner Roboter",
             "ein Drache", "ein Leuchtturm",
             "ein schöner Garten", "ein Mädchen", "ein Zug", "eine Eule", "ein Bäcker", "ein weißes Pferd",
@@ -163,7 +165,7 @@ pub(super) const FOREIGN: [Foreign; 4] = [
             "Seite aus einem Comic"],
         comma: ", ", space: " ",
     },
-    Foreign {
+    ForeignWords {
         subjects: &["un gato", "una mujer", "un zorro", "un castillo", "un robot pequeño", "un dragón",
             "un faro antiguo", "una niña",
             "un tren", "un búho", "un panadero", "un caballo blanco", "un barco", "una montaña"],
@@ -177,7 +179,7 @@ pub(super) const FOREIGN: [Foreign; 4] = [
             "viñeta de cómic"],
         comma: ", ", space: " ",
     },
-    Foreign {
+    ForeignWords {
         subjects: &["un chat", "une femme", "un renard", "un château", "un petit robot", "un dragon",
             "un vieux phare", "une fillette",
             "un train", "un hibou", "un boulanger", "un cheval blanc", "une forêt enchantée", "un bateau"],
@@ -192,7 +194,7 @@ pub(super) const FOREIGN: [Foreign; 4] = [
             "planche de bande dessinée"],
         comma: ", ", space: " ",
     },
-    Foreign {
+    ForeignWords {
         subjects: &["猫", "白い狐", "少女", "古い城", "小さなロボット", "龍", "灯台", "美しい庭", "電車", "梟", "職人", "白い馬", "侍", "風鈴"],
         places: &["森の中", "海辺", "夜の街", "雪の中", "雨の路地", "星空の下", "図書館", "湖のほとり", "雲の上", "桜の木の下", "丘の上", "市場"],
         terms: &["高精細", "柔らかい光", "暖かい色", "最高品質", "ドラマチックな照明", "夕暮れ", "クローズアップ", "幻想的", "鮮やかな色", "霧",

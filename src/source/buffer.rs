@@ -1,19 +1,19 @@
-//! Messages gathered into one buffer until they make a chunk.
+//! Collects messages in one buffer until they fill a chunk, and reuses buffers.
 
-use super::{CHUNK_BYTES, CHUNK_MESSAGES, Chunk, PartitionId, Payload, RecordTime, Span};
+use super::records::{CHUNK_BYTES, CHUNK_MESSAGES, Chunk, MessageSpan, PartitionId, Payload, RecordTime};
 
-/// Spare buffers kept for reuse.
+/// Maximum number of buffers kept for reuse.
 const MAX_SPARE: usize = 16;
-/// Spare buffers larger than this are given back to the allocator: one huge message must not stay for ever.
+/// Larger buffers are freed, so that a huge message doesn't occupy memory forever.
 const MAX_SPARE_BYTES: usize = 4 * CHUNK_BYTES;
 
-/// A chunk in the making.
+/// A chunk that is being filled.
 #[derive(Debug, Default)]
 pub struct MessageBuffer {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// The messages in them.
-    pub spans: Vec<Span>,
+    pub spans: Vec<MessageSpan>,
 }
 
 impl MessageBuffer {
@@ -32,27 +32,35 @@ impl MessageBuffer {
         }
     }
 
-    /// Notes that the bytes from `start` to the end are a message.
+    /// Records that the bytes from `start` to the end are a message.
     pub fn mark(&mut self, offset: i64, start: usize, record_time_us: Option<i64>) {
-        // A buffer ends soon after CHUNK_BYTES, and a single message is far below 4 GiB, so positions fit.
+        // A buffer ends soon after CHUNK_BYTES, and a single message is far below 4 GiB, so
+        // positions fit.
         let (start, end) = (start as u32, self.bytes.len() as u32);
-        self.spans.push(Span { offset, start, end, record_time_us, appended: false, tombstone: false });
+        self.spans.push(MessageSpan {
+            offset,
+            start,
+            end,
+            record_time_us,
+            appended: false,
+            tombstone: false,
+        });
     }
 
-    /// Whether it is time to hand it out.
+    /// Whether the chunk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.spans.len() >= CHUNK_MESSAGES || self.bytes.len() >= CHUNK_BYTES
     }
 
-    /// Whether it holds no message.
+    /// Whether it has no messages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// Makes a chunk of what was gathered and goes on with a spare buffer.
-    pub fn take(&mut self, partition: PartitionId, spare: &mut Spare) -> Chunk {
+    /// Returns the messages as a chunk, and continues with a reused buffer.
+    pub fn take(&mut self, partition: PartitionId, spare: &mut BufferPool) -> Chunk {
         let buffer = std::mem::replace(&mut self.bytes, spare.get());
         let spans = std::mem::take(&mut self.spans);
         self.spans.reserve(spans.len());
@@ -60,24 +68,24 @@ impl MessageBuffer {
         Chunk { partition, payload: Payload::Messages { buffer, spans }, bytes }
     }
 
-    /// Drops what was gathered.
+    /// Drops all messages.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
     }
 }
 
-/// Buffers that came back.
+/// Buffers for reuse.
 #[derive(Debug, Default)]
-pub struct Spare(Vec<Vec<u8>>);
+pub struct BufferPool(Vec<Vec<u8>>);
 
-impl Spare {
+impl BufferPool {
     /// An empty buffer.
     pub fn get(&mut self) -> Vec<u8> {
         self.0.pop().unwrap_or_default()
     }
 
-    /// Keeps a buffer for later.
+    /// Keeps a buffer for reuse.
     pub fn put(&mut self, mut buffer: Vec<u8>) {
         if self.0.len() < MAX_SPARE && buffer.capacity() <= MAX_SPARE_BYTES {
             buffer.clear();

@@ -1,7 +1,7 @@
-//! The bytes of an input, unpacked: files, objects and standard input as one kind of reader.
+//! Opens files, objects and standard input as one kind of reader of decompressed bytes.
 
-use super::SourceError;
-use super::input::{Format, InputFile, Place};
+use super::error::SourceError;
+use super::input_file::{FileLocation, InputFile, InputFormat};
 use ::bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use futures::StreamExt;
@@ -13,16 +13,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-/// Bytes read at once from a packed file or standard input.
+/// Bytes per read of a compressed file or standard input.
 const BLOCK: usize = 128 << 10;
-/// Blocks of an object that wait between network and parser.
+/// Blocks of an object that are fetched ahead of the parser.
 const BLOCKS_AHEAD: usize = 16;
 
-/// Counts bytes as they are stored, before unpacking.
+/// Counts bytes as they are stored, before decompression.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub struct ByteCounter(AtomicU64);
 
-impl Counter {
+impl ByteCounter {
     /// Bytes so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -34,12 +34,12 @@ impl Counter {
     }
 }
 
-struct Counted<R> {
+struct CountingReader<R> {
     inner: R,
-    counter: Arc<Counter>,
+    counter: Arc<ByteCounter>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(out)?;
         self.counter.add(n as u64);
@@ -47,23 +47,27 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Opens an input. Reading from standard input gives [`ErrorKind::WouldBlock`] when nothing came within `timeout`.
+/// Opens an input. Reading from standard input returns [`ErrorKind::WouldBlock`] if nothing arrives
+/// within `timeout`.
 pub fn open(
     file: &InputFile,
-    counter: &Arc<Counter>,
+    counter: &Arc<ByteCounter>,
     handle: &Handle,
     timeout: Duration,
 ) -> Result<Box<dyn Read + Send>, SourceError> {
     let counter = Arc::clone(counter);
     let raw: Box<dyn Read + Send> = match &file.place {
-        Place::Stdin => {
-            return Ok(Box::new(Counted { inner: stdin(timeout).map_err(|e| explain(file, e))?, counter }));
+        FileLocation::Stdin => {
+            return Ok(Box::new(CountingReader {
+                inner: stdin(timeout).map_err(|e| explain(file, e))?,
+                counter,
+            }));
         }
-        Place::Local(path) => {
+        FileLocation::Local(path) => {
             let inner = std::fs::File::open(path).map_err(|e| explain(file, e))?;
-            Box::new(Counted { inner, counter })
+            Box::new(CountingReader { inner, counter })
         }
-        Place::Object { store, path } => {
+        FileLocation::Object { store, path } => {
             let got = handle.block_on(store.get(path));
             let got = got.map_err(|e| SourceError::stored(&file.name, e))?;
             let (send, receive) = mpsc::channel(BLOCKS_AHEAD);
@@ -75,30 +79,32 @@ pub fn open(
                     }
                 }
             });
-            Box::new(Counted { inner: Received { receive, block: Bytes::new() }, counter })
+            Box::new(CountingReader { inner: ObjectReader { receive, block: Bytes::new() }, counter })
         }
     };
     unpack(raw, file)
 }
 
-/// Unpacks an input's bytes, as its format says.
+/// Decompresses an input according to its format.
 pub fn unpack(
     raw: impl Read + Send + 'static,
     file: &InputFile,
 ) -> Result<Box<dyn Read + Send>, SourceError> {
     Ok(match file.format {
-        Format::Jsonl | Format::Archive => Box::new(raw),
-        Format::JsonlGzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BLOCK, raw))),
-        Format::JsonlZstd => Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| explain(file, e))?),
+        InputFormat::Jsonl | InputFormat::Archive => Box::new(raw),
+        InputFormat::JsonlGzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BLOCK, raw))),
+        InputFormat::JsonlZstd => {
+            Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| explain(file, e))?)
+        }
     })
 }
 
-/// An error of reading, with the file's name.
+/// A read error with the file's name.
 pub fn explain(file: &InputFile, e: io::Error) -> SourceError {
     let format = match file.format {
-        Format::JsonlGzip => Some("gzip"),
-        Format::JsonlZstd => Some("zstd"),
-        Format::Jsonl | Format::Archive => None,
+        InputFormat::JsonlGzip => Some("gzip"),
+        InputFormat::JsonlZstd => Some("zstd"),
+        InputFormat::Jsonl | InputFormat::Archive => None,
     };
     match format {
         Some(format) if e.kind() == ErrorKind::UnexpectedEof => {
@@ -108,13 +114,13 @@ pub fn explain(file: &InputFile, e: io::Error) -> SourceError {
     }
 }
 
-/// Blocks of an object that a task of the runtime fetches ahead.
-struct Received {
+/// Reads an object, which a task of the runtime fetches ahead.
+struct ObjectReader {
     receive: mpsc::Receiver<io::Result<Bytes>>,
     block: Bytes,
 }
 
-impl Read for Received {
+impl Read for ObjectReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.block.is_empty() {
             match self.receive.blocking_recv() {
@@ -132,14 +138,14 @@ fn take(block: &mut Bytes, out: &mut [u8]) -> usize {
     n
 }
 
-/// Standard input through a thread of its own, so that a silent pipe doesn't hold up whoever polls.
-struct Waiting {
+/// Reads standard input through its own thread, so that a silent pipe doesn't block the poller.
+struct StdinReader {
     receive: crossbeam_channel::Receiver<io::Result<Bytes>>,
     block: Bytes,
     timeout: Duration,
 }
 
-fn stdin(timeout: Duration) -> io::Result<Waiting> {
+fn stdin(timeout: Duration) -> io::Result<StdinReader> {
     let (send, receive) = crossbeam_channel::bounded(BLOCKS_AHEAD);
     std::thread::Builder::new().name("stdin".into()).spawn(move || {
         let mut stdin = io::stdin().lock();
@@ -160,10 +166,10 @@ fn stdin(timeout: Duration) -> io::Result<Waiting> {
             }
         }
     })?;
-    Ok(Waiting { receive, block: Bytes::new(), timeout })
+    Ok(StdinReader { receive, block: Bytes::new(), timeout })
 }
 
-impl Read for Waiting {
+impl Read for StdinReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         use crossbeam_channel::RecvTimeoutError::{Disconnected, Timeout};
         while self.block.is_empty() {

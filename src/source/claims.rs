@@ -1,42 +1,43 @@
-//! What an assignment leads to, in the order in which it came: claims of partitions and partitions let go.
+//! Changes of ownership in the order of the client's callbacks: partitions claimed and released.
 
-use super::PartitionId;
+use super::records::PartitionId;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 
-/// A change of what is owned.
+/// A change of ownership.
 #[derive(Debug)]
-pub enum Owning<T> {
+pub enum OwnershipChange<T> {
     /// A partition was claimed.
     Claimed(T),
-    /// A partition belongs to somebody else now; what was claimed of it before is void, what is claimed after is not.
-    LetGo(PartitionId),
+    /// The partition was revoked: earlier claims of it are void, later ones are not.
+    Released(PartitionId),
 }
 
-/// Filled by [`super::Positions`] while a source is polled, emptied by whoever polls. One queue for both kinds: a partition may be taken
-/// away and given back within one call, and only their order tells which of the two claims still holds.
+/// Filled by [`super::Positions`] while a source is polled, and emptied by the polling thread. One
+/// queue for both kinds: a partition may be revoked and assigned again within one poll, and only
+/// the order shows which claim is valid.
 #[derive(Debug)]
-pub struct Claimed<T>(Mutex<VecDeque<Owning<T>>>);
+pub struct ClaimQueue<T>(Mutex<VecDeque<OwnershipChange<T>>>);
 
-impl<T> Default for Claimed<T> {
+impl<T> Default for ClaimQueue<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T> Claimed<T> {
-    /// Notes a claim.
+impl<T> ClaimQueue<T> {
+    /// Records a claim.
     pub fn claim(&self, owned: T) {
-        self.0.lock().push_back(Owning::Claimed(owned));
+        self.0.lock().push_back(OwnershipChange::Claimed(owned));
     }
 
-    /// Notes that a partition was let go.
-    pub fn let_go(&self, partition: PartitionId) {
-        self.0.lock().push_back(Owning::LetGo(partition));
+    /// Records that a partition was released.
+    pub fn release(&self, partition: PartitionId) {
+        self.0.lock().push_back(OwnershipChange::Released(partition));
     }
 
-    /// What came since the last call, in order.
-    pub fn take(&self) -> VecDeque<Owning<T>> {
+    /// The changes since the last call, in order.
+    pub fn take(&self) -> VecDeque<OwnershipChange<T>> {
         std::mem::take(&mut *self.0.lock())
     }
 }

@@ -1,12 +1,15 @@
-//! What every source must keep, checked against each of them: order, no loss, no repetition, resuming, pausing, ending.
+//! What every source must keep, checked against each of them: order, no loss, no repetition,
+//! resuming, pausing, ending.
 
-use super::input::{Format, Place};
-use super::lanes::{Lane, LaneFile};
+use super::input_file::{FileLocation, InputFormat};
+use super::lanes::{FileLane, LaneFile};
 use super::*;
 use crate::store::event_rows::ArchiveReader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A record as all sources show it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +39,9 @@ pub fn reference(partitions: i32, each: i64) -> Vec<Record> {
 
 /// Positions given one by one.
 #[derive(Debug, Default)]
-pub struct At(pub BTreeMap<i32, i64>);
+pub struct FixedPositions(pub BTreeMap<i32, i64>);
 
-impl Positions for At {
+impl Positions for FixedPositions {
     fn position(&self, p: PartitionId) -> Result<Option<Offset>, PositionError> {
         Ok(self.0.get(&p.0).map(|o| Offset(*o)))
     }
@@ -72,7 +75,8 @@ pub fn records(chunk: &Chunk) -> Vec<Record> {
     }
 }
 
-/// Reads a source to its end; `paused` is held back until the others have ended or nothing more comes.
+/// Reads a source to its end; `paused` is held back until the others have ended or nothing more
+/// comes.
 pub fn read(source: &mut dyn Source, paused: Option<i32>) -> Vec<Record> {
     let mut all = Vec::new();
     let mut ended = BTreeSet::new();
@@ -117,13 +121,15 @@ pub fn read(source: &mut dyn Source, paused: Option<i32>) -> Vec<Record> {
     all
 }
 
-/// A chunk's records may come between those of other partitions; within a partition order is what counts.
+/// A chunk's records may come between those of other partitions; within a partition order is what
+/// counts.
 fn by_partition(mut all: Vec<Record>) -> Vec<Record> {
     all.sort_by_key(|r| r.partition);
     all
 }
 
-/// Checks a source that holds `expected`, in that order per partition. `open` makes a new one each time.
+/// Checks a source that holds `expected`, in that order per partition. `open` makes a new one each
+/// time.
 pub fn check(expected: &[Record], rotations: usize, open: &dyn Fn(Arc<dyn Positions>) -> Box<dyn Source>) {
     assert_eq!(
         by_partition(read(&mut *open(Arc::new(FromBeginning)), None)),
@@ -133,7 +139,7 @@ pub fn check(expected: &[Record], rotations: usize, open: &dyn Fn(Arc<dyn Positi
 
     let partitions: BTreeSet<i32> = expected.iter().map(|r| r.partition).collect();
     for rotation in 0..rotations {
-        let mut at = At::default();
+        let mut at = FixedPositions::default();
         for (i, &p) in partitions.iter().enumerate() {
             let offsets: Vec<i64> = expected.iter().filter(|r| r.partition == p).map(|r| r.offset).collect();
             let (n, last) = (offsets.len(), offsets[offsets.len() - 1]);
@@ -141,7 +147,7 @@ pub fn check(expected: &[Record], rotations: usize, open: &dyn Fn(Arc<dyn Positi
             at.0.insert(p, position[(i + rotation) % position.len()]);
         }
         let rest: Vec<Record> = expected.iter().filter(|r| r.offset >= at.0[&r.partition]).cloned().collect();
-        let got = by_partition(read(&mut *open(Arc::new(At(at.0.clone()))), None));
+        let got = by_partition(read(&mut *open(Arc::new(FixedPositions(at.0.clone()))), None));
         assert_eq!(got, rest, "resuming at {at:?} gives the rest exactly");
     }
 
@@ -160,9 +166,9 @@ pub fn runtime() -> tokio::runtime::Runtime {
 
 fn file(path: &Path) -> InputFile {
     let name = path.display().to_string();
-    let format = Format::of(&name).unwrap();
+    let format = InputFormat::of(&name).unwrap();
     let size = Some(std::fs::metadata(path).unwrap().len());
-    InputFile::new(name, Place::Local(path.to_owned()), size, format)
+    InputFile::new(name, FileLocation::Local(path.to_owned()), size, format)
 }
 
 /// The same files in an object store.
@@ -174,7 +180,10 @@ fn stored(paths: &[std::path::PathBuf], runtime: &tokio::runtime::Runtime) -> Ve
         runtime
             .block_on(object_store::ObjectStoreExt::put(&store, &name.as_str().into(), bytes.into()))
             .unwrap();
-        InputFile { place: Place::Object { store: Arc::clone(&store), path: name.into() }, ..file(path) }
+        InputFile {
+            place: FileLocation::Object { store: Arc::clone(&store), path: name.into() },
+            ..file(path)
+        }
     };
     paths.iter().map(put).collect()
 }
@@ -265,11 +274,11 @@ fn lanes_conform() {
                 start = start.filter(|_| *partition != 1).map(|s| s + line_of(path));
                 LaneFile { file, start: this }
             });
-            Lane { partition: PartitionId(*partition), files: files.collect(), finished: false }
+            FileLane { partition: PartitionId(*partition), files: files.collect(), finished: false }
         };
         check(&expected, 6, &|positions| {
             let lanes = lanes.iter().map(lane).collect();
-            Box::new(JsonlSource::over(lanes, 1 << 20, positions, runtime.handle().clone()))
+            Box::new(JsonlSource::from_lanes(lanes, 1 << 20, positions, runtime.handle().clone()))
         });
     }
 }
@@ -286,9 +295,10 @@ fn lanes_stay_in_step() {
         let text: String = (from..9_000).map(|n| message(partition, n) + "\n").collect();
         std::fs::write(&path, text).unwrap();
         let files = vec![LaneFile { file: file(&path), start: Some(0) }];
-        lanes.push(Lane { partition: PartitionId(partition), files, finished: false });
+        lanes.push(FileLane { partition: PartitionId(partition), files, finished: false });
     }
-    let mut source = JsonlSource::over(lanes, 1 << 20, Arc::new(FromBeginning), runtime.handle().clone());
+    let mut source =
+        JsonlSource::from_lanes(lanes, 1 << 20, Arc::new(FromBeginning), runtime.handle().clone());
     let mut read = Vec::new();
     loop {
         match source.poll(Duration::ZERO).unwrap() {

@@ -1,7 +1,7 @@
-//! What can go wrong with an input, said so that whoever runs the job knows what to fix.
+//! Why an input can't be read, with what to fix.
 
-use super::sniff::Looks;
-use super::{PartitionId, PositionError};
+use super::records::PartitionId;
+use super::sniff::ForeignContent;
 use crate::store::event_rows::ArchiveError;
 use thiserror::Error;
 
@@ -16,28 +16,28 @@ pub enum SourceError {
         /// Why.
         source: std::io::Error,
     },
-    /// A compressed file stops in the middle.
-    #[error("{name} is truncated: its {format} stream ends in the middle; fetch or write the file again")]
+    /// A compressed file is incomplete.
+    #[error("{name} is truncated: its {format} stream is incomplete; download or write the file again")]
     Truncated {
         /// The file.
         name: String,
         /// `gzip` or `zstd`.
         format: &'static str,
     },
-    /// A file holds something else than events.
-    #[error("{name} looks like {}: {}{}", looks.what, looks.todo, others(*more))]
-    Looks {
+    /// A file has something other than events.
+    #[error("{name} looks like {}: {}{}", content.what, content.todo, others(*more))]
+    NotEvents {
         /// The file.
         name: String,
-        /// What it looks like.
-        looks: Looks,
-        /// Further files that hold something else.
+        /// What it has instead.
+        content: ForeignContent,
+        /// Number of further files that can't be read.
         more: usize,
     },
-    /// More files overlap in time than are read side by side.
+    /// Too many files overlap in time.
     #[error(
-        "{overlap} of the input files overlap in time, and at most {most} are read side by side: merge some of them by time first \
-         (sort -m), or replay them into outputs of their own"
+        "{overlap} of the input files overlap in time, and at most {most} can be read in parallel: merge some \
+         of them by time first (sort -m), or replay them into separate outputs"
     )]
     TooManyLanes {
         /// How many overlap.
@@ -45,10 +45,10 @@ pub enum SourceError {
         /// How many may.
         most: usize,
     },
-    /// A stream does not hold the record at which reading is to go on.
+    /// A stream is not the one that the output was filled from.
     #[error(
-        "{name} is not what this output was filled from: its line {line} is another. Give the same stream from its beginning, another \
-         --output, or start over with --overwrite"
+        "{name} is not the stream that this output was filled from: its line {line} differs; give the same \
+         stream from its start, choose another --output, or start over with --overwrite"
     )]
     OtherStream {
         /// The stream.
@@ -56,7 +56,7 @@ pub enum SourceError {
         /// The line, from 1.
         line: i64,
     },
-    /// A web server can't be asked.
+    /// A web server failed.
     #[error("can't read {name}: {message}; check the address, or download the file")]
     Server {
         /// The address.
@@ -64,7 +64,7 @@ pub enum SourceError {
         /// Why.
         message: String,
     },
-    /// An object store refuses.
+    /// An object store failed.
     #[error("can't read {name}: {source}")]
     Store {
         /// The object or folder.
@@ -80,15 +80,15 @@ pub enum SourceError {
         /// Why.
         source: ::parquet::errors::ParquetError,
     },
-    /// A Parquet file is no archive of events, or not one that can be read with the others.
+    /// A Parquet file is not an archive of events, or can't be read with the others.
     #[error("{name}: {message}")]
     Archive {
         /// The file.
         name: String,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what to do.
         message: String,
     },
-    /// The rows of an archive don't have its columns.
+    /// Rows of an archive lack its columns.
     #[error("{name}: {source}")]
     Columns {
         /// The file.
@@ -96,20 +96,20 @@ pub enum SourceError {
         /// Which.
         source: ArchiveError,
     },
-    /// An INPUT argument that names nothing.
+    /// An INPUT argument that matches nothing.
     #[error("no input matches {pattern}: {hint}")]
     NoInput {
         /// The argument.
         pattern: String,
-        /// What to look at.
+        /// What to check.
         hint: String,
     },
-    /// An INPUT argument that can't be understood.
+    /// An invalid INPUT argument.
     #[error("input {input} can't be used: {message}")]
     BadInput {
         /// The argument.
         input: String,
-        /// Why, and what would do.
+        /// Why, and what to write instead.
         message: String,
     },
     /// JSONL and archives in one job.
@@ -120,8 +120,8 @@ pub enum SourceError {
         /// One that is an archive.
         archive: String,
     },
-    /// The place to go on at is not known.
-    #[error("can't tell where to go on in partition {partition}: {source}")]
+    /// The position of a partition is unknown.
+    #[error("can't find the position of partition {partition}: {source}")]
     Position {
         /// The partition.
         partition: PartitionId,
@@ -135,20 +135,20 @@ pub enum SourceError {
     Unreachable {
         /// The bootstrap servers.
         brokers: String,
-        /// How long was tried.
+        /// How long it tried.
         seconds: u64,
         /// What the client said last.
         reason: String,
     },
-    /// The topic is not there.
-    #[error("topic {topic} does not exist on {brokers}; create it or mend input.kafka.topic")]
+    /// The topic does not exist.
+    #[error("topic {topic} does not exist on {brokers}; create it, or fix input.kafka.topic")]
     NoTopic {
         /// The topic.
         topic: String,
         /// The bootstrap servers.
         brokers: String,
     },
-    /// A property that is unknown, has a bad value, or that correctness rests on.
+    /// A property that is unknown, has a bad value, or must not be changed.
     #[error("kafka.properties.\"{key}\": {message}")]
     Property {
         /// The property; never its value, which may be a secret.
@@ -156,10 +156,10 @@ pub enum SourceError {
         /// What is wrong.
         message: String,
     },
-    /// The Kafka client failed for good.
+    /// The Kafka client failed permanently.
     #[error("kafka: {what}: {source}")]
     Kafka {
-        /// What was being done.
+        /// What it was asked to do.
         what: String,
         /// Why it failed.
         source: rdkafka::error::KafkaError,
@@ -167,14 +167,18 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// An error of an object store, or of a web server in plain words.
+    /// An error of the Kafka client, with what it was asked to do.
+    pub fn kafka(what: impl Into<String>, source: rdkafka::error::KafkaError) -> Self {
+        Self::Kafka { what: what.into(), source }
+    }
+
+    /// An error of an object store, or of a web server with its innermost cause.
     pub fn stored(name: &str, source: object_store::Error) -> Self {
         let name = name.to_owned();
         if !name.starts_with("http") {
             return Self::Store { name, source };
         }
-        // The innermost cause is what happened; what stands around it is the client's account of
-        // its attempts.
+        // The innermost cause is what happened; the outer ones describe the client's attempts.
         let mut cause: &dyn std::error::Error = &source;
         while let Some(inner) = cause.source() {
             cause = inner;
@@ -189,4 +193,16 @@ impl SourceError {
 
 fn others(more: usize) -> String {
     if more == 0 { String::new() } else { format!(" ({more} more of the inputs can't be read either)") }
+}
+
+/// Why a position is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum PositionError {
+    /// The store is unavailable. A Kafka source continues with its other partitions, and asks
+    /// again.
+    #[error(transparent)]
+    NotNow(Box<dyn std::error::Error + Send + Sync>),
+    /// Permanent: asking again would not help.
+    #[error(transparent)]
+    Never(Box<dyn std::error::Error + Send + Sync>),
 }

@@ -1,8 +1,9 @@
-//! INPUT arguments to files: paths, folders, globs and URLs of object stores, sorted by name, each
-//! once, all of one kind.
+//! Resolves INPUT arguments (paths, folders, globs and URLs) to files of one kind, sorted by name,
+//! without duplicates.
 
-use super::SourceError;
-use super::survey::{Head, heads};
+use super::error::SourceError;
+pub use super::input_file::{FileLocation, InputFile, InputFormat, Inputs};
+use super::survey::heads;
 use crate::store::file_path;
 use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
@@ -10,139 +11,39 @@ use object_store::http::HttpBuilder;
 use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use url::Url;
 
-/// Suffixes that are understood, for messages.
+/// Supported suffixes, for messages.
 const SUFFIXES: &str = ".jsonl, .json or .ndjson, also with .gz or .zst, or .parquet";
-/// Variables of the environment that configure object stores begin so.
+/// Prefixes of the environment variables that configure object stores.
 const STORE_VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 
-/// How long a web server is asked again.
-const SERVER: Duration = Duration::from_secs(10);
+/// How long requests to a web server are retried.
+const SERVER_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a file holds: by its suffix until its first bytes are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// JSON lines.
-    Jsonl,
-    /// JSON lines in gzip, of any number of members.
-    JsonlGzip,
-    /// JSON lines in zstd, of any number of frames.
-    JsonlZstd,
-    /// An archive of events in Parquet.
-    Archive,
-}
-
-impl Format {
-    /// The format that a name's suffix tells.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        if name.ends_with(".parquet") {
-            return Some(Self::Archive);
-        }
-        let (stem, format) = match name.rsplit_once('.')? {
-            (stem, "gz") => (stem, Self::JsonlGzip),
-            (stem, "zst") => (stem, Self::JsonlZstd),
-            _ => (name.as_str(), Self::Jsonl),
-        };
-        [".jsonl", ".json", ".ndjson"].iter().any(|s| stem.ends_with(s)).then_some(format)
-    }
-}
-
-/// Where a file lies.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// Standard input.
-    Stdin,
-    /// On this machine.
-    Local(PathBuf),
-    /// In an object store.
-    Object {
-        /// The store.
-        store: Arc<dyn ObjectStore>,
-        /// The object.
-        path: ObjectPath,
-    },
-}
-
-/// One input.
-#[derive(Debug, Clone)]
-pub struct InputFile {
-    /// As people know it.
-    pub name: String,
-    /// Where it lies.
-    pub place: Place,
-    /// Bytes as stored, where known.
-    pub size: Option<u64>,
-    /// What it holds.
-    pub format: Format,
-    /// What an object store says of its content's version.
-    pub version: Option<String>,
-    /// What its beginning tells, once it was looked at.
-    pub head: Option<Arc<Head>>,
-    /// Its name with links and `..` resolved, by which it is known whatever it is called on the
-    /// command line.
-    pub canonical: String,
-}
-
-impl InputFile {
-    /// An input of which nothing more is known.
-    #[must_use]
-    pub fn new(name: String, place: Place, size: Option<u64>, format: Format) -> Self {
-        let canonical = match &place {
-            Place::Local(path) => path.canonicalize().ok().map(|p| p.display().to_string()),
-            Place::Stdin | Place::Object { .. } => None,
-        };
-        let canonical = canonical.unwrap_or_else(|| name.clone());
-        Self { name, place, size, format, version: None, head: None, canonical }
-    }
-
-    /// When its events begin, as far as its beginning tells.
-    #[must_use]
-    pub fn first(&self) -> Option<i64> {
-        self.head.as_ref()?.first()
-    }
-
-    /// Whether it can be read only once, from its beginning: standard input, a pipe.
-    #[must_use]
-    pub fn is_stream(&self) -> bool {
-        match self.place {
-            Place::Stdin => true,
-            Place::Local(_) => self.size.is_none(),
-            Place::Object { .. } => false,
-        }
-    }
-}
-
-/// Inputs of one kind.
-#[derive(Debug, Clone)]
-pub enum Inputs {
-    /// JSON lines.
-    Jsonl(Vec<InputFile>),
-    /// Archives.
-    Archive(Vec<InputFile>),
-}
-
-/// Resolves INPUT arguments; `-` is standard input. Arguments keep their order; within a folder or
-/// glob files are sorted by name, and those whose name begins with `_` or `.` or has an unknown
-/// suffix are skipped. A file that is named twice counts once. The first bytes of each are read:
-/// what it holds is told by them and not by its name. `handle` is the runtime that object stores
-/// are asked on.
+/// Resolves INPUT arguments; `-` is standard input. Arguments keep their order. Files of a folder
+/// or glob are sorted by name; those whose name starts with `_` or `.` or has an unknown suffix are
+/// skipped. A file that is given twice is read once. The first bytes of each are read: they decide
+/// the format, not the name. `handle` is the runtime that reads object stores.
 ///
 /// # Errors
-/// When an argument names nothing, can't be read or holds something else than events, or when JSONL
-/// and archives are mixed.
+/// When an argument matches nothing, can't be read or is not a file of events, or when JSONL and
+/// archives are mixed.
 pub fn resolve(arguments: &[String], handle: &Handle) -> Result<Inputs, SourceError> {
     let mut files = Vec::new();
     for argument in arguments {
         let from = files.len();
         if argument == "-" {
-            files.push(InputFile::new("standard input".into(), Place::Stdin, None, Format::Jsonl));
+            files.push(InputFile::new(
+                "standard input".into(),
+                FileLocation::Stdin,
+                None,
+                InputFormat::Jsonl,
+            ));
         } else if let Some(path) = file_path(argument) {
             local(argument, &path, &mut files)?;
         } else if argument.contains("://") {
@@ -158,7 +59,7 @@ pub fn resolve(arguments: &[String], handle: &Handle) -> Result<Inputs, SourceEr
     let mut seen: HashMap<String, String> = HashMap::new();
     files.retain(|f| match seen.get(&f.canonical) {
         Some(first) => {
-            tracing::warn!(name = %f.name, same_as = %first, "input is named twice and read once");
+            tracing::warn!(name = %f.name, same_as = %first, "input is given twice and read once");
             false
         }
         None => {
@@ -170,7 +71,7 @@ pub fn resolve(arguments: &[String], handle: &Handle) -> Result<Inputs, SourceEr
     let Some(first) = files.first() else {
         return Err(nothing("(none)", "name a file, a folder, a glob or a URL"));
     };
-    let is_archive = |f: &InputFile| f.format == Format::Archive;
+    let is_archive = |f: &InputFile| f.format == InputFormat::Archive;
     let archive = is_archive(first);
     if let Some(other) = files.iter().find(|f| is_archive(f) != archive) {
         let (a, j) = if archive { (first, other) } else { (other, first) };
@@ -187,7 +88,8 @@ fn bad(input: &str, message: impl Into<String>) -> SourceError {
     SourceError::BadInput { input: input.to_owned(), message: message.into() }
 }
 
-/// Splits before the first path component with a glob's sign: the folder to search and the whole pattern, if it is one.
+/// Splits a glob before the first component with a wildcard: the folder to search, and the whole
+/// pattern.
 fn split_glob(pattern: &str, signs: &[char]) -> Option<(String, String)> {
     let at = pattern.find(signs)?;
     let folder = pattern[..at].rfind('/').map_or("", |slash| &pattern[..=slash]);
@@ -199,7 +101,7 @@ fn matcher(argument: &str, pattern: &str) -> Result<GlobMatcher, SourceError> {
     Ok(glob.map_err(|e| bad(argument, e.kind().to_string()))?.compile_matcher())
 }
 
-/// Whether a name below a folder is one of those that jobs keep for themselves.
+/// Whether a name below a folder is internal to jobs.
 fn hidden(relative: &str) -> bool {
     relative.split('/').any(|part| part.starts_with('_') || part.starts_with('.'))
 }
@@ -253,7 +155,7 @@ fn walk(root: &Path, visit: &mut impl FnMut(&Path, &str)) -> std::io::Result<()>
             let entry = entry?;
             let relative = format!("{prefix}{}", entry.file_name().to_string_lossy());
             let path = entry.path();
-            // Follows links to files, not to folders: a loop would never end.
+            // Follows links to files but not to folders, which may form a loop.
             if entry.file_type()?.is_dir() {
                 folders.push((path, relative + "/"));
             } else if path.is_file() {
@@ -266,14 +168,14 @@ fn walk(root: &Path, visit: &mut impl FnMut(&Path, &str)) -> std::io::Result<()>
 
 fn push_local(path: &Path, files: &mut Vec<InputFile>) -> bool {
     let name = path.display().to_string();
-    let Some(format) = Format::of(&name) else { return false };
+    let Some(format) = InputFormat::of(&name) else { return false };
     let size = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-    files.push(InputFile::new(name, Place::Local(path.to_owned()), size, format));
+    files.push(InputFile::new(name, FileLocation::Local(path.to_owned()), size, format));
     true
 }
 
-/// The settings of object stores in the environment. Only variables of their own prefixes: a stray `TOKEN` or `REGION` must not
-/// find its way into a request.
+/// The environment's settings of object stores. Only variables with their prefixes: an unrelated
+/// `TOKEN` or `REGION` must not get into a request.
 fn store_settings() -> impl Iterator<Item = (String, String)> {
     std::env::vars()
         .filter(|(k, _)| STORE_VARIABLES.iter().any(|p| k.starts_with(p)))
@@ -290,7 +192,7 @@ fn remote(argument: &str, handle: &Handle, files: &mut Vec<InputFile>) -> Result
     }
     let authority = argument.find("://").map_or(0, |i| i + 3);
     let glob = split_glob(&argument[authority..], &['*', '?', '[', '{']);
-    if http && (glob.is_some() || Format::of(argument).is_none()) {
+    if http && (glob.is_some() || InputFormat::of(argument).is_none()) {
         return Err(bad(
             argument,
             format!("a web server can't be listed; name one file that ends in {SUFFIXES}"),
@@ -307,15 +209,15 @@ fn remote(argument: &str, handle: &Handle, files: &mut Vec<InputFile>) -> Result
     Ok(())
 }
 
-/// An object store, as its own tools configure it.
+/// An object store, configured as its own tools are.
 fn store(url: &Url) -> object_store::Result<(Arc<dyn ObjectStore>, ObjectPath)> {
     let (store, base) = object_store::parse_url_opts(url, store_settings())?;
     Ok((Arc::from(store), base))
 }
 
-/// A web server: plain HTTP too, and one that does not answer is soon told.
+/// A web server, also over plain HTTP. Few retries, so that an unresponsive one fails soon.
 fn server(url: &Url) -> object_store::Result<(Arc<dyn ObjectStore>, ObjectPath)> {
-    let retry = RetryConfig { max_retries: 2, retry_timeout: SERVER, ..RetryConfig::default() };
+    let retry = RetryConfig { max_retries: 2, retry_timeout: SERVER_RETRY_TIMEOUT, ..RetryConfig::default() };
     let store = HttpBuilder::new()
         .with_url(&url[..url::Position::BeforePath])
         .with_client_options(ClientOptions::new().with_allow_http(true))
@@ -324,31 +226,31 @@ fn server(url: &Url) -> object_store::Result<(Arc<dyn ObjectStore>, ObjectPath)>
     Ok((Arc::new(store), ObjectPath::from_url_path(url.path())?))
 }
 
-/// What an argument means within an object store.
+/// The files that an argument names within an object store.
 struct Listing<'a> {
     argument: &'a str,
     store: Arc<dyn ObjectStore>,
     /// The object, or the folder to search.
     base: ObjectPath,
-    /// Folder and whole pattern, where the argument is a glob.
+    /// Folder and whole pattern, if the argument is a glob.
     glob: Option<(String, String)>,
 }
 
 impl Listing<'_> {
     fn file(&self, meta: ObjectMeta) -> Option<InputFile> {
-        // Scheme and bucket, as the argument has them.
+        // Scheme and bucket of the argument.
         let bucket = self.argument.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let name = format!("{bucket}/{}", meta.location);
-        let format = Format::of(&name)?;
+        let format = InputFormat::of(&name)?;
         let version = meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339());
-        let place = Place::Object { store: Arc::clone(&self.store), path: meta.location };
+        let place = FileLocation::Object { store: Arc::clone(&self.store), path: meta.location };
         let file = InputFile::new(name, place, Some(meta.size), format);
         Some(InputFile { version: Some(version), ..file })
     }
 
     fn files(&self, handle: &Handle) -> Result<Vec<InputFile>, SourceError> {
         let failed = |source| SourceError::stored(self.argument, source);
-        if self.glob.is_none() && Format::of(self.argument).is_some() {
+        if self.glob.is_none() && InputFormat::of(self.argument).is_some() {
             return match handle.block_on(self.store.head(&self.base)) {
                 Ok(meta) => {
                     let meta = ObjectMeta { location: self.base.clone(), ..meta };
@@ -454,9 +356,9 @@ mod tests {
         ];
         let runtime = runtime();
         let Ok(Inputs::Jsonl(files)) = resolve(&given, runtime.handle()) else { panic!() };
-        let formats: Vec<Format> = files.iter().map(|f| f.format).collect();
-        let (plain, gzip) = (Format::Jsonl, Format::JsonlGzip);
-        assert_eq!(formats, [gzip, plain, Format::JsonlZstd, gzip, plain, plain]);
+        let formats: Vec<InputFormat> = files.iter().map(|f| f.format).collect();
+        let (plain, gzip) = (InputFormat::Jsonl, InputFormat::JsonlGzip);
+        assert_eq!(formats, [gzip, plain, InputFormat::JsonlZstd, gzip, plain, plain]);
         let parquet = [write("g.jsonl", b"PAR1 and so on")];
         assert!(matches!(resolve(&parquet, runtime.handle()), Ok(Inputs::Archive(_))));
         let bad = [write("h.jsonl", b"[{\"a\":1},\n{\"a\":2}]"), write("i.jsonl.gz", b"PK\x03\x04")];
@@ -487,7 +389,7 @@ mod tests {
         let mixed = error(&path);
         assert!(mixed.contains("two kinds") && mixed.contains("z.parquet"), "{mixed}");
         assert!(
-            matches!(resolve(&["-".into()], runtime().handle()), Ok(Inputs::Jsonl(f)) if matches!(f[0].place, Place::Stdin))
+            matches!(resolve(&["-".into()], runtime().handle()), Ok(Inputs::Jsonl(f)) if matches!(f[0].place, FileLocation::Stdin))
         );
     }
 
@@ -520,11 +422,11 @@ mod tests {
 
     #[test]
     fn suffixes_decide_the_format() {
-        assert_eq!(Format::of("a/B.JSONL.GZ"), Some(Format::JsonlGzip));
-        assert_eq!(Format::of("x.json"), Some(Format::Jsonl));
-        assert_eq!(Format::of("x.ndjson.zst"), Some(Format::JsonlZstd));
-        assert_eq!(Format::of("x.parquet"), Some(Format::Archive));
-        assert_eq!(Format::of("x.csv.gz"), None);
-        assert_eq!(Format::of("x"), None);
+        assert_eq!(InputFormat::of("a/B.JSONL.GZ"), Some(InputFormat::JsonlGzip));
+        assert_eq!(InputFormat::of("x.json"), Some(InputFormat::Jsonl));
+        assert_eq!(InputFormat::of("x.ndjson.zst"), Some(InputFormat::JsonlZstd));
+        assert_eq!(InputFormat::of("x.parquet"), Some(InputFormat::Archive));
+        assert_eq!(InputFormat::of("x.csv.gz"), None);
+        assert_eq!(InputFormat::of("x"), None);
     }
 }

@@ -1,37 +1,42 @@
-//! JSON lines from files, object stores or standard input. Files that don't overlap in time are one
-//! partition, a lane, and a record's offset is its line's number over the lane's files.
+//! JSON lines from files, object stores or standard input. Files that don't overlap in time form
+//! one partition, a lane. A record's offset is its line number over the lane's files.
 //!
-//! The lane that is farthest behind in event time is read next, so that lanes stay in step. Of each
-//! the first chunk is read at the start: it tells the evaluation how far it may go without the
-//! lane, however late the lane begins.
+//! The lane with the earliest event time is read next, so that lanes advance together. The first
+//! chunk of each lane is read at the start: it shows the evaluation how far it may advance without
+//! the lane, however late the lane starts.
 
-use super::input::InputFile;
-use super::lane::{Means, Reading, Stop};
-use super::lanes::{Lane, LaneFile};
-use super::{MessageBuffer, PartitionId, Polled, Positions, Source, SourceError, Spare};
+use super::buffer::{BufferPool, MessageBuffer};
+use super::error::SourceError;
+use super::file_partitions::FilePartitions;
+use super::input_file::InputFile;
+use super::interface::{Polled, Positions, Source};
+use super::lane::{LaneReader, ReadContext, ReadStop};
+use super::lanes::{FileLane, LaneFile};
+use super::records::PartitionId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Bytes read at once from each lane, and from each of many.
+/// Bytes per read of a lane; the second if there are many lanes.
 const BLOCK: [usize; 2] = [256 << 10, 64 << 10];
-/// Lanes above which there are many.
+/// More lanes than this are many.
 const MANY: usize = 16;
 
 /// Reads JSON lines.
 pub struct JsonlSource {
-    lanes: Vec<Reading>,
-    with: Means,
+    lanes: Vec<LaneReader>,
+    partitions: FilePartitions,
+    with: ReadContext,
     total: Option<u64>,
     started: bool,
     buffer: MessageBuffer,
-    spare: Spare,
+    spare: BufferPool,
 }
 
 impl JsonlSource {
-    /// A source over these files as one partition, in this order. Messages longer than
-    /// `max_message` are cut to one byte more, which the decoder rejects as too large. `handle` is
-    /// the runtime that object stores are read on.
+    /// A source over these files as one partition, in this order. Longer messages than
+    /// `max_message` bytes are cut to one byte more, which the decoder rejects as too large.
+    /// `handle` is the runtime that reads object stores.
     #[must_use]
     pub fn new(
         files: Vec<InputFile>,
@@ -41,23 +46,37 @@ impl JsonlSource {
     ) -> Self {
         let file = |(i, file)| LaneFile { file, start: (i == 0).then_some(0) };
         let files = files.into_iter().enumerate().map(file).collect();
-        let lane = Lane { partition: PartitionId(0), files, finished: false };
-        Self::over(vec![lane], max_message, positions, handle)
+        let lane = FileLane { partition: PartitionId(0), files, finished: false };
+        Self::from_lanes(vec![lane], max_message, positions, handle)
     }
 
     /// A source over lanes.
     #[must_use]
-    pub fn over(lanes: Vec<Lane>, max_message: usize, positions: Arc<dyn Positions>, handle: Handle) -> Self {
+    pub fn from_lanes(
+        lanes: Vec<FileLane>,
+        max_message: usize,
+        positions: Arc<dyn Positions>,
+        handle: Handle,
+    ) -> Self {
         let unread = lanes.iter().filter(|l| !l.finished);
         let total = unread.flat_map(|l| &l.files).map(|f| f.file.size).sum();
         let block = BLOCK[usize::from(lanes.len() > MANY)];
-        let with = Means { counter: Arc::default(), handle, positions, max_message, block };
-        let lanes = lanes.into_iter().map(Reading::new).collect();
-        Self { lanes, with, total, started: false, buffer: MessageBuffer::default(), spare: Spare::default() }
+        let with = ReadContext { counter: Arc::default(), handle, positions, max_message, block };
+        let partitions = FilePartitions::new(lanes.iter().map(|l| l.partition));
+        let lanes = lanes.into_iter().map(LaneReader::new).collect();
+        Self {
+            lanes,
+            partitions,
+            with,
+            total,
+            started: false,
+            buffer: MessageBuffer::default(),
+            spare: BufferPool::default(),
+        }
     }
 
-    /// Asks where to go on in every lane that has more. Also in the first one: whose it is
-    /// evaluates.
+    /// Asks for the positions of all lanes with unread records, and of the first one: its owner
+    /// runs the evaluation.
     fn start(&mut self) -> Result<(), SourceError> {
         let with = &self.with;
         let asked = self.lanes.iter_mut().enumerate().filter(|(i, lane)| *i == 0 || !lane.finished);
@@ -65,28 +84,22 @@ impl JsonlSource {
         self.started = true;
         Ok(())
     }
-
-    fn lane(&mut self, partition: PartitionId) -> Option<&mut Reading> {
-        self.lanes.iter_mut().find(|l| l.partition == partition)
-    }
 }
 
 impl Source for JsonlSource {
     fn partitions(&self) -> Vec<PartitionId> {
-        self.lanes.iter().map(|l| l.partition).collect()
+        self.partitions.ids()
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<Polled, SourceError> {
         if !self.started {
             self.start()?;
         }
-        if self.lanes.iter().all(|l| l.ended) {
-            return Ok(Polled::Finished);
-        }
-        let ready = self.lanes.iter_mut().filter(|l| !l.ended && !l.paused);
-        let Some(lane) = ready.min_by_key(|l| (l.time, l.partition)) else {
-            std::thread::sleep(timeout);
-            return Ok(Polled::Nothing);
+        let partitions = &self.partitions;
+        let ready = self.lanes.iter_mut().enumerate();
+        let ready = ready.filter(|(i, _)| !partitions.has_ended(*i) && !partitions.is_paused(*i));
+        let Some((index, lane)) = ready.min_by_key(|(_, l)| (l.time, l.partition)) else {
+            return Ok(self.partitions.without_records(timeout));
         };
         let stop = lane.fill(&mut self.buffer, &self.with, timeout)?;
         if !self.buffer.is_empty() {
@@ -94,26 +107,25 @@ impl Source for JsonlSource {
             return Ok(Polled::Chunk(self.buffer.take(lane.partition, &mut self.spare)));
         }
         Ok(match stop {
-            Stop::EndOfFile => {
-                lane.ended = true;
-                Polled::Ended(lane.partition)
-            }
-            Stop::Full | Stop::Later => Polled::Nothing,
+            ReadStop::EndOfFile => self.partitions.end(index),
+            ReadStop::Full | ReadStop::Later => Polled::Nothing,
         })
     }
 
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
-        self.lane(partition).into_iter().for_each(|l| l.paused = true);
+        self.partitions.set_paused(partition, true);
         Ok(())
     }
 
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
-        self.lane(partition).into_iter().for_each(|l| l.paused = false);
+        self.partitions.set_paused(partition, false);
         Ok(())
     }
 
     fn unread(&self) -> Vec<PartitionId> {
-        self.lanes.iter().filter(|l| !l.finished && !l.ended).map(|l| l.partition).collect()
+        let lanes = self.lanes.iter().enumerate();
+        let unread = lanes.filter(|(i, lane)| !lane.finished && !self.partitions.has_ended(*i));
+        unread.map(|(_, lane)| lane.partition).collect()
     }
 
     fn total_bytes(&self) -> Option<u64> {
@@ -133,15 +145,15 @@ impl Source for JsonlSource {
 mod tests {
     use super::*;
     use crate::source::conformance::{message, runtime};
-    use crate::source::input::{Format, Place};
+    use crate::source::input::{FileLocation, InputFormat};
     use crate::source::{CHUNK_BYTES, FromBeginning, Payload};
     use std::io::Write;
     use std::path::Path;
 
     fn source(path: &Path, max: usize, runtime: &tokio::runtime::Runtime) -> JsonlSource {
         let name = path.display().to_string();
-        let format = Format::of(&name).unwrap();
-        let file = InputFile::new(name, Place::Local(path.to_owned()), None, format);
+        let format = InputFormat::of(&name).unwrap();
+        let file = InputFile::new(name, FileLocation::Local(path.to_owned()), None, format);
         JsonlSource::new(vec![file], max, Arc::new(FromBeginning), runtime.handle().clone())
     }
 

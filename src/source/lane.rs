@@ -1,97 +1,96 @@
-//! Reading one lane: the lines of its files, one after the other, with offsets that count on over
-//! them.
+//! Reads one lane: the lines of its files in order, with offsets that continue across files.
 
-use super::bytes::{self, Counter};
-use super::input::{Format, InputFile};
-use super::lanes::{Lane, LaneFile};
-use super::{MessageBuffer, PartitionId, Positions, SourceError, sniff, times};
+use super::buffer::MessageBuffer;
+use super::bytes::{self, ByteCounter};
+use super::error::SourceError;
+use super::input_file::{InputFile, InputFormat};
+use super::interface::Positions;
+use super::lanes::{FileLane, LaneFile};
+use super::records::PartitionId;
+use super::{sniff, times};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Lines at a chunk's end whose times tell how far it came.
+/// Number of last lines of a chunk whose times give the lane's event time.
 const LAST: usize = 9;
 
 type Reader = BufReader<Box<dyn Read + Send>>;
 
-/// What all lanes read with.
-pub(super) struct Means {
-    pub counter: Arc<Counter>,
+/// What all lanes share.
+pub(super) struct ReadContext {
+    pub counter: Arc<ByteCounter>,
     pub handle: Handle,
     pub positions: Arc<dyn Positions>,
     pub max_message: usize,
-    /// Bytes read at once.
+    /// Bytes per read.
     pub block: usize,
 }
 
-/// How reading lines stopped.
+/// Why reading lines stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum ReadStop {
     Full,
-    /// Nothing more for now.
+    /// No more data for now.
     Later,
     EndOfFile,
 }
 
-/// A lane while it is read.
-pub(super) struct Reading {
+/// Reads a lane.
+pub(super) struct LaneReader {
     pub partition: PartitionId,
     files: VecDeque<LaneFile>,
-    open: Option<Open>,
-    /// A stream of which too little has come to tell what it holds.
-    begun: Option<Begun>,
+    open: Option<OpenLaneFile>,
+    /// A stream whose format is unknown until more of it arrives.
+    unidentified: Option<UnidentifiedStream>,
     /// Number of the next line.
     line: i64,
-    /// The first line wanted.
+    /// The first line to read.
     from: i64,
-    /// The line before that is yet to be compared with what was taken in.
+    /// The line before that must still be compared with the one that was processed.
     compare: bool,
-    /// The beginning of a line whose rest has not come yet.
+    /// The start of a line whose rest has not arrived.
     partial: Vec<u8>,
-    /// The line in hand was too long and is skipped up to its end.
+    /// The current line was too long; the rest of it is skipped.
     skipping: bool,
-    pub paused: bool,
-    pub ended: bool,
-    /// Nothing is left to read.
+    /// Everything is read.
     pub finished: bool,
-    /// How far it has come in event time; `None` before the first chunk.
+    /// The event time reached; `None` before the first chunk.
     pub time: Option<i64>,
 }
 
-struct Open {
+struct OpenLaneFile {
     file: InputFile,
     reader: Reader,
 }
 
-struct Begun {
+struct UnidentifiedStream {
     file: InputFile,
     stream: Box<dyn Read + Send>,
     head: Vec<u8>,
 }
 
-impl Reading {
-    pub fn new(lane: Lane) -> Self {
+impl LaneReader {
+    pub fn new(lane: FileLane) -> Self {
         Self {
             partition: lane.partition,
             files: if lane.finished { VecDeque::new() } else { lane.files.into() },
             open: None,
-            begun: None,
+            unidentified: None,
             line: 0,
             from: 0,
             compare: false,
             partial: Vec::new(),
             skipping: false,
-            paused: false,
-            ended: false,
             finished: lane.finished,
             time: None,
         }
     }
 
-    /// Asks where to go on, and leaves out the files that lie before.
-    pub fn start(&mut self, with: &Means) -> Result<(), SourceError> {
+    /// Asks for the position, and drops the files before it.
+    pub fn start(&mut self, with: &ReadContext) -> Result<(), SourceError> {
         let partition = self.partition;
         let asked = with.positions.position(partition);
         let asked = asked.map_err(|source| SourceError::Position { partition, source })?;
@@ -107,13 +106,13 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads until a chunk is full, a stream that waits has nothing more, or everything is read.
+    /// Reads until a chunk is full, a stream has no more data for now, or everything is read.
     pub fn fill(
         &mut self,
         buffer: &mut MessageBuffer,
-        with: &Means,
+        with: &ReadContext,
         timeout: Duration,
-    ) -> Result<Stop, SourceError> {
+    ) -> Result<ReadStop, SourceError> {
         loop {
             let mut open = match self.open.take() {
                 Some(open) => open,
@@ -123,7 +122,7 @@ impl Reading {
                 },
             };
             match self.lines(&mut open, buffer, with) {
-                Ok(Stop::EndOfFile) => {}
+                Ok(ReadStop::EndOfFile) => {}
                 Ok(stop) => {
                     self.open = Some(open);
                     return Ok(stop);
@@ -136,10 +135,14 @@ impl Reading {
         }
     }
 
-    /// Opens the next file; says why there is none.
-    fn next_file(&mut self, with: &Means, timeout: Duration) -> Result<Result<Open, Stop>, SourceError> {
-        let mut begun = match self.begun.take() {
-            Some(begun) => begun,
+    /// Opens the next file, or returns why there is none.
+    fn next_file(
+        &mut self,
+        with: &ReadContext,
+        timeout: Duration,
+    ) -> Result<Result<OpenLaneFile, ReadStop>, SourceError> {
+        let mut unidentified = match self.unidentified.take() {
+            Some(unidentified) => unidentified,
             None => match self.files.pop_front() {
                 None if self.compare => {
                     return Err(SourceError::OtherStream {
@@ -147,72 +150,75 @@ impl Reading {
                         line: self.from,
                     });
                 }
-                None => return Ok(Err(Stop::EndOfFile)),
+                None => return Ok(Err(ReadStop::EndOfFile)),
                 Some(LaneFile { mut file, .. }) => {
                     let is_stream = file.is_stream();
                     if is_stream {
-                        file.format = Format::Jsonl;
+                        file.format = InputFormat::Jsonl;
                     }
                     let stream = bytes::open(&file, &with.counter, &with.handle, timeout)?;
                     if !is_stream {
-                        return Ok(Ok(Open { reader: BufReader::with_capacity(with.block, stream), file }));
+                        return Ok(Ok(OpenLaneFile {
+                            reader: BufReader::with_capacity(with.block, stream),
+                            file,
+                        }));
                     }
-                    Begun { file, stream, head: Vec::new() }
+                    UnidentifiedStream { file, stream, head: Vec::new() }
                 }
             },
         };
-        // What a stream holds is told by its first line.
+        // The first line shows the format of a stream.
         let mut block = vec![0; sniff::HEAD];
         let whole = loop {
-            if begun.head.len() >= sniff::HEAD || begun.head.contains(&b'\n') {
+            if unidentified.head.len() >= sniff::HEAD || unidentified.head.contains(&b'\n') {
                 break false;
             }
-            match begun.stream.read(&mut block) {
+            match unidentified.stream.read(&mut block) {
                 Ok(0) => break true,
-                Ok(n) => begun.head.extend_from_slice(&block[..n]),
+                Ok(n) => unidentified.head.extend_from_slice(&block[..n]),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.begun = Some(begun);
-                    return Ok(Err(Stop::Later));
+                    self.unidentified = Some(unidentified);
+                    return Ok(Err(ReadStop::Later));
                 }
-                Err(e) => return Err(bytes::explain(&begun.file, e)),
+                Err(e) => return Err(bytes::explain(&unidentified.file, e)),
             }
         };
-        let Begun { mut file, stream, head } = begun;
+        let UnidentifiedStream { mut file, stream, head } = unidentified;
         let refused = match sniff::container(&head) {
             sniff::Container::Gzip => {
-                file.format = Format::JsonlGzip;
+                file.format = InputFormat::JsonlGzip;
                 None
             }
             sniff::Container::Zstd => {
-                file.format = Format::JsonlZstd;
+                file.format = InputFormat::JsonlZstd;
                 None
             }
             sniff::Container::Parquet | sniff::Container::Plain => sniff::other(&head, whole),
         };
-        if let Some(looks) = refused {
-            return Err(SourceError::Looks { name: file.name, looks, more: 0 });
+        if let Some(content) = refused {
+            return Err(SourceError::NotEvents { name: file.name, content, more: 0 });
         }
         let unpacked = bytes::unpack(Cursor::new(head).chain(stream), &file)?;
-        Ok(Ok(Open { reader: BufReader::with_capacity(with.block, unpacked), file }))
+        Ok(Ok(OpenLaneFile { reader: BufReader::with_capacity(with.block, unpacked), file }))
     }
 
     fn lines(
         &mut self,
-        open: &mut Open,
+        open: &mut OpenLaneFile,
         buffer: &mut MessageBuffer,
-        with: &Means,
-    ) -> Result<Stop, LineError> {
+        with: &ReadContext,
+    ) -> Result<ReadStop, LineError> {
         while !buffer.is_full() {
             let wanted = self.from - i64::from(self.compare);
             if self.skipping || self.line < wanted {
                 match open.reader.skip_until(b'\n') {
-                    Ok(0) if !self.skipping => return Ok(Stop::EndOfFile),
+                    Ok(0) if !self.skipping => return Ok(ReadStop::EndOfFile),
                     Ok(_) => {
-                        // The line that is skipped was counted when its beginning was handed out.
+                        // A skipped line was counted when its start was returned.
                         self.line += i64::from(!self.skipping);
                         self.skipping = false;
                     }
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Stop::Later),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(ReadStop::Later),
                     Err(e) => return Err(LineError::Read(e)),
                 }
                 continue;
@@ -225,18 +231,17 @@ impl Reading {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.partial.extend_from_slice(&buffer.bytes[start..]);
                     buffer.bytes.truncate(start);
-                    return Ok(Stop::Later);
+                    return Ok(ReadStop::Later);
                 }
                 Err(e) => return Err(LineError::Read(e)),
             }
             let line = &buffer.bytes[start..];
             if line.is_empty() {
-                return Ok(Stop::EndOfFile);
+                return Ok(ReadStop::EndOfFile);
             }
             self.skipping = line.len() > with.max_message && line.last() != Some(&b'\n');
             let message = sniff::message(line);
-            // A line that is cut stays as long as it was read: that it is too long is what is to be
-            // said of it.
+            // A cut line keeps its length, so that the decoder rejects it as too large.
             let (from, length) = if self.skipping {
                 (start, line.len())
             } else {
@@ -258,11 +263,11 @@ impl Reading {
             }
             self.line += 1;
         }
-        Ok(Stop::Full)
+        Ok(ReadStop::Full)
     }
 
-    /// Notes how far a chunk has come: where most of its last events stand, since one clock may be
-    /// wrong.
+    /// Records the event time that a chunk reached: the median of its last events, since single
+    /// clocks may be wrong.
     pub fn note(&mut self, buffer: &MessageBuffer) {
         let last = buffer.spans.iter().rev().take(LAST);
         let mut seen: Vec<i64> =
@@ -271,9 +276,9 @@ impl Reading {
     }
 }
 
-/// Why lines can't be read on.
+/// Why reading lines failed.
 enum LineError {
     Read(std::io::Error),
-    /// The line before the position is not the one that was taken in.
+    /// The line before the position is not the one that was processed.
     Other,
 }

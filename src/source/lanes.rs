@@ -1,10 +1,11 @@
-//! Which files follow each other in one partition: those of a lane don't overlap in time, and there
-//! are as many lanes as files overlap.
+//! Assigns files to lanes: the files of a lane don't overlap in time, and there are as many lanes
+//! as files overlap at most.
 
-use super::input::InputFile;
-use super::{PartitionId, SourceError};
+use super::error::SourceError;
+use super::input_file::InputFile;
+use super::records::PartitionId;
 
-/// Lanes that are read side by side at most: each has a file open.
+/// Maximum number of lanes, since each keeps a file open.
 pub const MOST: usize = 256;
 
 /// A file of a lane.
@@ -12,46 +13,45 @@ pub const MOST: usize = 256;
 pub struct LaneFile {
     /// The file.
     pub file: InputFile,
-    /// Offset of its first line, where it is known before the files before it are read.
+    /// Offset of its first line, if known before the earlier files are read.
     pub start: Option<i64>,
 }
 
-/// Files that are one partition, in their order.
+/// The files of one partition, in order.
 #[derive(Debug, Clone)]
-pub struct Lane {
+pub struct FileLane {
     /// The partition.
     pub partition: PartitionId,
-    /// Its files; those that were read to their end may be left out.
+    /// Its files; completely read ones may be missing.
     pub files: Vec<LaneFile>,
-    /// Nothing is left to read.
+    /// Everything is read.
     pub finished: bool,
 }
 
-/// Where the events of a file lie in time. A file without any fits everywhere; of one whose end is
-/// not known nothing can follow.
+/// The event times of a file. A file without events fits into any lane. Nothing can follow a file
+/// whose end is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
-    /// When they begin.
+pub struct FileTimes {
+    /// Time of the first event.
     pub first: Option<i64>,
-    /// When they end.
+    /// Time of the last event.
     pub last: Option<i64>,
-    /// A stream: nothing is known, and it has a lane of its own.
+    /// A stream: its times are unknown, and it gets its own lane.
     pub stream: bool,
 }
 
-/// Gives each file, in the order of their beginnings, the first lane that is over by then. `ends`
-/// is when each lane is over and grows by the lanes that are added; the number of each file's lane
-/// is returned.
+/// Assigns each file, in order of its first event, to the first lane that has ended by then. `ends`
+/// holds the end of each lane, and grows with new lanes. Returns the lane number of each file.
 ///
 /// # Errors
 /// When more than [`MOST`] files overlap.
-pub fn assign(ends: &mut Vec<i64>, files: &[Stretch]) -> Result<Vec<usize>, SourceError> {
+pub fn assign(ends: &mut Vec<i64>, files: &[FileTimes]) -> Result<Vec<usize>, SourceError> {
     let mut lanes = Vec::with_capacity(files.len());
     for file in files {
         let end = match file {
-            Stretch { stream: true, .. } => i64::MAX,
-            Stretch { first: None, .. } => i64::MIN,
-            Stretch { last, .. } => last.unwrap_or(i64::MAX),
+            FileTimes { stream: true, .. } => i64::MAX,
+            FileTimes { first: None, .. } => i64::MIN,
+            FileTimes { last, .. } => last.unwrap_or(i64::MAX),
         };
         let free = |e: &i64| !file.stream && *e != i64::MAX && file.first.is_none_or(|first| *e <= first);
         let lane = match ends.iter().position(free) {
@@ -74,14 +74,14 @@ pub fn assign(ends: &mut Vec<i64>, files: &[Stretch]) -> Result<Vec<usize>, Sour
 mod tests {
     use super::*;
 
-    fn file(first: i64, last: i64) -> Stretch {
-        Stretch { first: Some(first), last: Some(last), stream: false }
+    fn file(first: i64, last: i64) -> FileTimes {
+        FileTimes { first: Some(first), last: Some(last), stream: false }
     }
 
     #[test]
     fn files_that_follow_each_other_share_a_lane() {
         let mut ends = Vec::new();
-        let hours: Vec<Stretch> = (0..2_000).map(|h| file(h, h + 1)).collect();
+        let hours: Vec<FileTimes> = (0..2_000).map(|h| file(h, h + 1)).collect();
         assert!(assign(&mut ends, &hours).unwrap().iter().all(|l| *l == 0));
         assert_eq!(ends, [2_000]);
     }
@@ -101,17 +101,17 @@ mod tests {
     fn what_has_no_times_fits_everywhere_and_a_stream_nowhere() {
         let mut ends = Vec::new();
         let (none, stream) = (
-            Stretch { first: None, last: None, stream: false },
-            Stretch { first: None, last: None, stream: true },
+            FileTimes { first: None, last: None, stream: false },
+            FileTimes { first: None, last: None, stream: true },
         );
-        let open = Stretch { first: Some(5), last: None, stream: false };
+        let open = FileTimes { first: Some(5), last: None, stream: false };
         assert_eq!(assign(&mut ends, &[none, none, file(0, 5), stream, open]).unwrap(), [0, 0, 0, 1, 0]);
         assert_eq!(assign(&mut ends, &[none, file(9, 10)]).unwrap(), [2, 2], "both lanes may go on for ever");
     }
 
     #[test]
     fn too_many_at_once_are_counted() {
-        let files: Vec<Stretch> = (0..300).map(|n| file(n, 1_000)).collect();
+        let files: Vec<FileTimes> = (0..300).map(|n| file(n, 1_000)).collect();
         let error = assign(&mut Vec::new(), &files).unwrap_err().to_string();
         assert!(error.starts_with("300 of the input files overlap"), "{error}");
     }

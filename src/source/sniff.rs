@@ -1,24 +1,23 @@
-//! What a file holds, by its first bytes and not by its name: packed or not, JSON lines or what
+//! Recognises the format of a file by its first bytes: its compression, JSON lines, or something
 //! else.
 //!
-//! Only what is certain is refused here. Lines that are no events among lines that are stay counted
-//! rejects.
+//! Refuses only what is certainly wrong. Single lines that are not events become counted rejects.
 
 use serde::de::IgnoredAny;
 
-/// Bytes at a file's beginning that are looked at.
+/// Number of first bytes that are checked.
 pub const HEAD: usize = 64 << 10;
-/// Lines that are looked at.
+/// Number of lines that are checked.
 const LINES: usize = 50;
-/// UTF-8's mark of byte order, which some tools put before the first line.
+/// UTF-8 byte order mark, which some tools write before the first line.
 const BOM: &[u8] = b"\xef\xbb\xbf";
-/// What RFC 7464 puts before each JSON text.
+/// Separator before each JSON text in RFC 7464.
 const RECORD_SEPARATOR: u8 = 0x1e;
 
-/// How a file's bytes are packed.
+/// The container format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
-    /// Not at all, as far as its first bytes tell.
+    /// None, as far as the first bytes show.
     Plain,
     /// gzip.
     Gzip,
@@ -28,89 +27,91 @@ pub enum Container {
     Parquet,
 }
 
-/// What a file looks like that is not what is read here, and what to do about it.
+/// Content that can't be read, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looks {
+pub struct ForeignContent {
     /// As in "FILE looks like …".
     pub what: &'static str,
     /// What to do, with a command where one does it.
     pub todo: &'static str,
 }
 
-const fn looks(what: &'static str, todo: &'static str) -> Looks {
-    Looks { what, todo }
+const fn foreign(what: &'static str, todo: &'static str) -> ForeignContent {
+    ForeignContent { what, todo }
 }
 
-const UNPACK: &str = "unpack it, or pack it with gzip or zstd instead";
-const CONVERT: &str = "turn it into JSON lines, one event a line";
-const UTF16: Looks = looks("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16 -t UTF-8");
-const UTF16LE: Looks =
-    looks("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16LE -t UTF-8");
-const UTF16BE: Looks =
-    looks("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16BE -t UTF-8");
-const UTF32: Looks = looks("UTF-32 text", "turn it into UTF-8, for example with: iconv -f UTF-32 -t UTF-8");
-const TWICE: Looks = looks("a file that was packed twice", "unpack it once");
-const ARRAY: Looks = looks("one JSON array", "turn its elements into lines, for example with: jq -c '.[]'");
-const PRETTY: Looks =
-    looks("JSON over several lines", "put each event on a line of its own, for example with: jq -c .");
-const GLUED: Looks = looks(
+const UNPACK: &str = "unpack it, or use gzip or zstd instead";
+const CONVERT: &str = "convert it to JSON lines, one event per line";
+const UTF16: ForeignContent =
+    foreign("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16 -t UTF-8");
+const UTF16LE: ForeignContent =
+    foreign("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16LE -t UTF-8");
+const UTF16BE: ForeignContent =
+    foreign("UTF-16 text", "turn it into UTF-8, for example with: iconv -f UTF-16BE -t UTF-8");
+const UTF32: ForeignContent =
+    foreign("UTF-32 text", "turn it into UTF-8, for example with: iconv -f UTF-32 -t UTF-8");
+const TWICE: ForeignContent = foreign("a file that is compressed twice", "decompress it once");
+const ARRAY: ForeignContent =
+    foreign("one JSON array", "turn its elements into lines, for example with: jq -c '.[]'");
+const PRETTY: ForeignContent =
+    foreign("JSON over several lines", "put each event on its own line, for example with: jq -c .");
+const GLUED: ForeignContent = foreign(
     "JSON objects without line ends between them",
-    "put each event on a line of its own, for example with: jq -c .",
+    "put each event on its own line, for example with: jq -c .",
 );
-const CR_ONLY: Looks = looks(
+const CR_ONLY: ForeignContent = foreign(
     "lines that end in a carriage return alone",
     "give them line feeds, for example with: tr '\\r' '\\n'",
 );
-const COMMAS: Looks = looks(
+const COMMAS: ForeignContent = foreign(
     "JSON objects with commas between them",
-    "take the commas off the line ends, for example with: sed 's/,[[:space:]]*$//'",
+    "remove the commas at the line ends, for example with: sed 's/,[[:space:]]*$//'",
 );
-const DOUBLE: Looks =
-    looks("JSON strings that hold JSON", "unwrap each line, for example with: jq -c fromjson");
-const PYTHON: Looks =
-    looks("Python's way to print dictionaries", "write JSON instead, for example with json.dumps");
-const MARKUP: Looks =
-    looks("HTML or XML", "if it was fetched from a server, look at what the server answered");
-const TABLE: Looks = looks("a table of separated values (CSV)", CONVERT);
+const DOUBLE: ForeignContent =
+    foreign("JSON strings that hold JSON", "unwrap each line, for example with: jq -c fromjson");
+const PYTHON: ForeignContent =
+    foreign("printed Python dictionaries", "write JSON instead, for example with json.dumps");
+const MARKUP: ForeignContent = foreign("HTML or XML", "if it was downloaded, check the server's answer");
+const TABLE: ForeignContent = foreign("a table of separated values (CSV)", CONVERT);
 
-/// First bytes of other formats, where they stand, and what they are.
-const MAGIC: [(usize, &[u8], Looks); 20] = [
-    (0, b"PK\x03\x04", looks("a zip archive", UNPACK)),
-    (0, b"PK\x05\x06", looks("a zip archive", UNPACK)),
-    (257, b"ustar", looks("a tar archive", "unpack it and name the files in it")),
-    (0, b"BZh", looks("a bzip2 file", UNPACK)),
-    (0, b"\xfd7zXZ\0", looks("an xz file", UNPACK)),
-    (0, b"7z\xbc\xaf\x27\x1c", looks("a 7z archive", UNPACK)),
-    (0, b"\x04\x22\x4d\x18", looks("an lz4 file", UNPACK)),
-    (0, b"\xff\x06\0\0sNaPpY", looks("a snappy file", UNPACK)),
-    (0, b"\x1f\x9d", looks("a file of Unix compress", UNPACK)),
-    (0, b"SQLite format 3\0", looks("an SQLite database", CONVERT)),
-    (0, b"Obj\x01", looks("an Avro file", CONVERT)),
-    (0, b"ORC", looks("an ORC file", CONVERT)),
-    (0, b"ARROW1", looks("an Arrow file", CONVERT)),
-    (0, b"\xff\xff\xff\xff", looks("an Arrow stream", CONVERT)),
-    (0, b"%PDF", looks("a PDF file", CONVERT)),
-    (0, b"\x89PNG", looks("an image", CONVERT)),
-    (0, b"\xff\xd8\xff", looks("an image", CONVERT)),
-    (0, b"\x7fELF", looks("a program", CONVERT)),
-    (0, b"\x93NUMPY", looks("a NumPy array", CONVERT)),
-    (0, b"\x80\x04\x95", looks("a Python pickle", CONVERT)),
+/// Magic bytes of other formats: their position, the bytes, the format.
+const MAGIC: [(usize, &[u8], ForeignContent); 20] = [
+    (0, b"PK\x03\x04", foreign("a zip archive", UNPACK)),
+    (0, b"PK\x05\x06", foreign("a zip archive", UNPACK)),
+    (257, b"ustar", foreign("a tar archive", "unpack it and name the files in it")),
+    (0, b"BZh", foreign("a bzip2 file", UNPACK)),
+    (0, b"\xfd7zXZ\0", foreign("an xz file", UNPACK)),
+    (0, b"7z\xbc\xaf\x27\x1c", foreign("a 7z archive", UNPACK)),
+    (0, b"\x04\x22\x4d\x18", foreign("an lz4 file", UNPACK)),
+    (0, b"\xff\x06\0\0sNaPpY", foreign("a snappy file", UNPACK)),
+    (0, b"\x1f\x9d", foreign("a file of Unix compress", UNPACK)),
+    (0, b"SQLite format 3\0", foreign("an SQLite database", CONVERT)),
+    (0, b"Obj\x01", foreign("an Avro file", CONVERT)),
+    (0, b"ORC", foreign("an ORC file", CONVERT)),
+    (0, b"ARROW1", foreign("an Arrow file", CONVERT)),
+    (0, b"\xff\xff\xff\xff", foreign("an Arrow stream", CONVERT)),
+    (0, b"%PDF", foreign("a PDF file", CONVERT)),
+    (0, b"\x89PNG", foreign("an image", CONVERT)),
+    (0, b"\xff\xd8\xff", foreign("an image", CONVERT)),
+    (0, b"\x7fELF", foreign("a program", CONVERT)),
+    (0, b"\x93NUMPY", foreign("a NumPy array", CONVERT)),
+    (0, b"\x80\x04\x95", foreign("a Python pickle", CONVERT)),
 ];
 
-/// How a file is packed, by its first bytes.
+/// The container format, by the first bytes.
 #[must_use]
 pub fn container(head: &[u8]) -> Container {
     match head {
         [0x1f, 0x8b, ..] => Container::Gzip,
-        // A frame, or one of those to skip.
+        // A frame, or a skippable frame.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Container::Zstd,
         [b'P', b'A', b'R', b'1', ..] => Container::Parquet,
         _ => Container::Plain,
     }
 }
 
-/// A line without what is no part of its message: marks of byte order and separators before it,
-/// white space and zeros around it.
+/// The message of a line, without byte order marks and separators before it, and without white
+/// space and zeros around it.
 #[must_use]
 pub fn message(line: &[u8]) -> &[u8] {
     let mut at = line;
@@ -127,21 +128,23 @@ pub fn message(line: &[u8]) -> &[u8] {
     at
 }
 
-/// What unpacked bytes look like, where that is certainly not JSON lines; `whole` where there is
-/// nothing behind them.
+/// Recognises decompressed content that is certainly not JSON lines. `whole`: nothing follows
+/// `head`.
 #[must_use]
-pub fn other(head: &[u8], whole: bool) -> Option<Looks> {
+pub fn other(head: &[u8], whole: bool) -> Option<ForeignContent> {
     match container(head) {
         Container::Plain => {}
-        Container::Parquet => return Some(looks("a packed Parquet file", "unpack it and name it .parquet")),
+        Container::Parquet => {
+            return Some(foreign("a compressed Parquet file", "decompress it and name it .parquet"));
+        }
         Container::Gzip | Container::Zstd => return Some(TWICE),
     }
     let magic = MAGIC.iter().find(|(at, magic, _)| head.get(*at..).is_some_and(|h| h.starts_with(magic)));
     magic.map(|m| m.2).or_else(|| wide(head)).or_else(|| shape(head, whole))
 }
 
-/// Text of two or four bytes a character.
-fn wide(head: &[u8]) -> Option<Looks> {
+/// Text with two or four bytes per character.
+fn wide(head: &[u8]) -> Option<ForeignContent> {
     match head {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some(UTF32),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Some(UTF16),
@@ -150,8 +153,8 @@ fn wide(head: &[u8]) -> Option<Looks> {
     let some = &head[..head.len().min(4096)];
     let zeros = |odd: usize| some.iter().skip(odd).step_by(2).filter(|b| **b == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
-    // JSON's own signs are ASCII, so that most of every second byte is zero and hardly any of the
-    // others.
+    // JSON's punctuation is ASCII, so most bytes at every second position are zero, and hardly any
+    // at the others.
     let most = |n: usize, others: usize| n * 5 > some.len() && others * 20 < some.len();
     match some {
         [0, first, ..] if *first != 0 && most(even, odd) => Some(UTF16BE),
@@ -164,8 +167,8 @@ fn is_object(line: &[u8]) -> bool {
     line.first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 
-/// What text looks like that is not one object a line.
-fn shape(head: &[u8], whole: bool) -> Option<Looks> {
+/// Recognises text that is not one object per line.
+fn shape(head: &[u8], whole: bool) -> Option<ForeignContent> {
     let end = if whole { head.len() } else { head.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1) };
     let lines: Vec<&[u8]> =
         head[..end].split(|b| *b == b'\n').map(message).filter(|l| !l.is_empty()).take(LINES).collect();
@@ -185,36 +188,30 @@ fn shape(head: &[u8], whole: bool) -> Option<Looks> {
     }
 }
 
-/// What text that begins with an object looks like.
-fn object(text: &[u8]) -> Option<Looks> {
+/// Recognises text that starts with an object but is not one object per line.
+fn object(text: &[u8]) -> Option<ForeignContent> {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
     let first = values.next()?;
     let end = values.byte_offset();
     match first {
         Ok(_) if text[..end].contains(&b'\n') => Some(PRETTY),
-        Ok(_) => match text[end..].after_blanks() {
+        Ok(_) => match after_blanks(&text[end..]) {
             [b'{' | RECORD_SEPARATOR, ..] => Some(GLUED),
             [b',', ..] => Some(COMMAS),
             [b'\r', next, ..] if *next != b'\n' => Some(CR_ONLY),
             _ => None,
         },
-        // It goes on beyond what was read, and JSON has no line end within a text.
+        // It continues beyond the first bytes, and has a line end inside the object.
         Err(e) if e.is_eof() && text.contains(&b'\n') => Some(PRETTY),
         Err(_) => None,
     }
 }
 
-trait Line {
-    fn after_blanks(&self) -> &[u8];
+fn after_blanks(text: &[u8]) -> &[u8] {
+    &text[text.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(text.len())..]
 }
 
-impl Line for [u8] {
-    fn after_blanks(&self) -> &[u8] {
-        &self[self.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(self.len())..]
-    }
-}
-
-/// Whether all lines have the same separator equally often.
+/// Whether all lines have the same number of the same separator.
 fn separated(lines: &[&[u8]]) -> bool {
     let [first, _, ..] = lines else { return false };
     b",;\t|".iter().any(|separator| {

@@ -1,12 +1,13 @@
-//! What is known of an input before anything is read in earnest: its content's identity, when its
-//! events begin and end, its lines.
+//! Surveys inputs before they are read: the identity of the content, the times of the first and
+//! last events, the number of lines.
 //!
-//! A file on this machine is read once for it, several side by side; of an object the store's own
-//! word for its content is taken, and beginning and end are fetched.
+//! Reads a local file once, several in parallel. For an object it uses the store's version and
+//! fetches only the start and end.
 
-use super::bytes::{self, Counter};
-use super::input::{Format, InputFile, Place};
-use super::{SourceError, sniff, times};
+use super::bytes::{self, ByteCounter};
+use super::error::SourceError;
+use super::input_file::{FileHead, FileLocation, InputFile, InputFormat};
+use super::{sniff, times};
 use object_store::{GetOptions, GetRange};
 use rayon::prelude::*;
 use std::fs::File;
@@ -18,55 +19,37 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Bytes that are hashed as one. Part of what an identity means.
+/// Bytes per hashed block. Part of the definition of a content's identity.
 const BLOCK: usize = 2 << 20;
-/// Bytes at a file's end in which its last events are looked for; the second where the first hold
-/// no whole line.
+/// Bytes at the end of a file that are searched for its last events; the second if the first
+/// contain no whole line.
 const TAIL: [usize; 2] = [64 << 10, 4 << 20];
-/// Lines of a file's beginning or end whose times count.
+/// Number of lines at the start or end of a file whose times count.
 const LINES: usize = 64;
-/// Objects that are asked for at once.
+/// Maximum number of parallel requests.
 const AT_ONCE: usize = 32;
 
-/// What the beginning of a file tells.
-#[derive(Debug, Clone)]
-pub struct Head {
-    /// What it holds, by its content.
-    pub format: Format,
-    /// Times of its first events.
-    times: Vec<i64>,
-}
-
-impl Head {
-    /// When the events begin.
-    #[must_use]
-    pub fn first(&self) -> Option<i64> {
-        times::range(&self.times).map(|r| r.0)
-    }
-}
-
-/// What a survey found of an input.
+/// The result of surveying an input.
 #[derive(Debug, Clone)]
 pub struct Surveyed {
     /// The input.
     pub file: InputFile,
-    /// What its content is, whatever it is called; `None` for a stream.
+    /// Identity of the content, independent of the name; `None` for a stream.
     pub content: Option<String>,
-    /// When its events begin; `None` where none could be read.
+    /// Time of the first event; `None` if none could be read.
     pub first: Option<i64>,
-    /// When they end, where that was asked for.
+    /// Time of the last event, if it was asked for.
     pub last: Option<i64>,
-    /// Its lines, where they were counted.
+    /// Number of lines, if counted.
     pub lines: Option<i64>,
 }
 
-/// Looks at the beginning of every input, several at once, and puts its format right where name and
-/// content disagree.
+/// Reads the start of every input in parallel, and corrects its format if name and content differ.
 ///
 /// # Errors
-/// When one can't be read, or holds something else than events; it and how many others are named.
+/// When one can't be read or is not a file of events.
 pub fn heads(files: &mut [InputFile], handle: &Handle) -> Result<(), SourceError> {
-    let found: Vec<Result<Option<Head>, SourceError>> =
+    let found: Vec<Result<Option<FileHead>, SourceError>> =
         pool(|| files.par_iter().map(|file| head(file, handle)).collect())?;
     let mut refused = Vec::new();
     for (file, head) in files.iter_mut().zip(found) {
@@ -76,19 +59,21 @@ pub fn heads(files: &mut [InputFile], handle: &Handle) -> Result<(), SourceError
                 file.format = head.format;
                 file.head = Some(Arc::new(head));
             }
-            Err(e @ SourceError::Looks { .. }) => refused.push(e),
+            Err(e @ SourceError::NotEvents { .. }) => refused.push(e),
             Err(e) => return Err(e),
         }
     }
     let more = refused.len().saturating_sub(1);
     match refused.into_iter().next() {
-        Some(SourceError::Looks { name, looks, .. }) => Err(SourceError::Looks { name, looks, more }),
+        Some(SourceError::NotEvents { name, content, .. }) => {
+            Err(SourceError::NotEvents { name, content, more })
+        }
         _ => Ok(()),
     }
 }
 
-/// Surveys inputs, in the order given. When a file's events end is found out for those that `ends`
-/// names by their place.
+/// Surveys inputs in the given order. `ends` selects, by index, the inputs whose last event is
+/// needed.
 ///
 /// # Errors
 /// When one can't be read to its end.
@@ -100,7 +85,7 @@ pub fn survey(
     pool(|| files.into_par_iter().enumerate().map(|(i, file)| look(file, ends(i), handle)).collect())?
 }
 
-/// Reading waits for disks and networks as well: more threads than processors.
+/// More threads than processors, since reading also waits for disks and networks.
 fn pool<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, SourceError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads((4 * cores).min(AT_ONCE)).build();
@@ -113,8 +98,8 @@ fn failed(file: &InputFile) -> impl Fn(io::Error) -> SourceError + '_ {
     |e| bytes::explain(file, e)
 }
 
-/// The first events' times and the format of an input; `None` for a stream.
-fn head(file: &InputFile, handle: &Handle) -> Result<Option<Head>, SourceError> {
+/// The format of an input and the times of its first events; `None` for a stream.
+fn head(file: &InputFile, handle: &Handle) -> Result<Option<FileHead>, SourceError> {
     if file.is_stream() {
         return Ok(None);
     }
@@ -122,50 +107,50 @@ fn head(file: &InputFile, handle: &Handle) -> Result<Option<Head>, SourceError> 
         let raw = first_bytes(file, most, handle)?;
         let whole = raw.len() < most;
         let format = match sniff::container(&raw) {
-            sniff::Container::Gzip => Format::JsonlGzip,
-            sniff::Container::Zstd => Format::JsonlZstd,
-            sniff::Container::Parquet => Format::Archive,
-            // Nothing contradicts the name.
+            sniff::Container::Gzip => InputFormat::JsonlGzip,
+            sniff::Container::Zstd => InputFormat::JsonlZstd,
+            sniff::Container::Parquet => InputFormat::Archive,
+            // Empty: the name decides.
             sniff::Container::Plain if raw.is_empty() => file.format,
-            sniff::Container::Plain => Format::Jsonl,
+            sniff::Container::Plain => InputFormat::Jsonl,
         };
-        if matches!(format, Format::Archive) || raw.is_empty() {
-            return Ok(Some(Head { format, times: Vec::new() }));
+        if matches!(format, InputFormat::Archive) || raw.is_empty() {
+            return Ok(Some(FileHead { format, times: Vec::new() }));
         }
         let mut as_found = file.clone();
         as_found.format = format;
         let (text, whole) = unpacked(&raw, whole, &as_found, most)?;
-        if let Some(looks) = sniff::other(&text, whole) {
-            return Err(SourceError::Looks { name: file.name.clone(), looks, more: 0 });
+        if let Some(content) = sniff::other(&text, whole) {
+            return Err(SourceError::NotEvents { name: file.name.clone(), content, more: 0 });
         }
         let end =
             if whole { text.len() } else { text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1) };
         let times = text[..end].split(|b| *b == b'\n').take(LINES).filter_map(times::time_of).collect();
         if end > 0 || most == TAIL[1] {
-            return Ok(Some(Head { format, times }));
+            return Ok(Some(FileHead { format, times }));
         }
     }
     Ok(None)
 }
 
-/// Up to so many of an input's first bytes, as they are stored.
+/// Up to `most` of an input's first bytes, as stored.
 fn first_bytes(file: &InputFile, most: usize, handle: &Handle) -> Result<Vec<u8>, SourceError> {
     match &file.place {
-        Place::Stdin => Ok(Vec::new()),
-        Place::Local(path) => {
+        FileLocation::Stdin => Ok(Vec::new()),
+        FileLocation::Local(path) => {
             let mut raw = Vec::new();
             let read = File::open(path).and_then(|f| f.take(most as u64).read_to_end(&mut raw));
             read.map_err(failed(file))?;
             Ok(raw)
         }
-        Place::Object { .. } if file.size == Some(0) => Ok(Vec::new()),
-        Place::Object { .. } => object_bytes(file, 0..most as u64, handle),
+        FileLocation::Object { .. } if file.size == Some(0) => Ok(Vec::new()),
+        FileLocation::Object { .. } => object_bytes(file, 0..most as u64, handle),
     }
 }
 
-/// A range of an object; stores and servers that know no ranges are read from the beginning.
+/// A range of an object. Servers without support for ranges are read from the start.
 fn object_bytes(file: &InputFile, range: Range<u64>, handle: &Handle) -> Result<Vec<u8>, SourceError> {
-    let Place::Object { store, path } = &file.place else { return Ok(Vec::new()) };
+    let FileLocation::Object { store, path } = &file.place else { return Ok(Vec::new()) };
     let bounded = GetRange::Bounded(range.start..range.end.min(file.size.unwrap_or(range.end)));
     let options = GetOptions { range: Some(bounded), ..GetOptions::default() };
     let got = handle.block_on(async { store.get_opts(path, options).await?.bytes().await });
@@ -173,8 +158,8 @@ fn object_bytes(file: &InputFile, range: Range<u64>, handle: &Handle) -> Result<
         Ok(bytes) => Ok(bytes.to_vec()),
         Err(object_store::Error::NotSupported { .. }) => {
             let mut raw = file.clone();
-            raw.format = Format::Jsonl;
-            let mut reader = bytes::open(&raw, &Arc::new(Counter::default()), handle, Duration::ZERO)?;
+            raw.format = InputFormat::Jsonl;
+            let mut reader = bytes::open(&raw, &Arc::new(ByteCounter::default()), handle, Duration::ZERO)?;
             let mut some = Vec::new();
             io::copy(&mut reader.by_ref().take(range.start), &mut io::sink())
                 .and_then(|_| reader.take(range.end - range.start).read_to_end(&mut some))
@@ -185,9 +170,9 @@ fn object_bytes(file: &InputFile, range: Range<u64>, handle: &Handle) -> Result<
     }
 }
 
-/// What the first bytes of a file are unpacked, and whether that is all of it.
+/// Decompresses the first bytes of a file; also returns whether that is the whole file.
 fn unpacked(raw: &[u8], whole: bool, file: &InputFile, most: usize) -> Result<(Vec<u8>, bool), SourceError> {
-    if file.format == Format::Jsonl {
+    if file.format == InputFormat::Jsonl {
         return Ok((raw.to_vec(), whole));
     }
     let mut out = Vec::new();
@@ -198,7 +183,7 @@ fn unpacked(raw: &[u8], whole: bool, file: &InputFile, most: usize) -> Result<(V
             Ok(0) => return Ok((out, whole)),
             Ok(n) => out.extend_from_slice(&block[..n]),
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            // Cut off where reading stopped.
+            // Incomplete, since only the first bytes were read.
             Err(_) if !whole && !out.is_empty() => return Ok((out, false)),
             Err(e) if !whole && e.kind() == ErrorKind::UnexpectedEof => return Ok((out, false)),
             Err(e) => return Err(bytes::explain(file, e)),
@@ -209,22 +194,22 @@ fn unpacked(raw: &[u8], whole: bool, file: &InputFile, most: usize) -> Result<(V
 
 /// Surveys one input.
 fn look(file: InputFile, end: bool, handle: &Handle) -> Result<Surveyed, SourceError> {
-    let packed = matches!(file.format, Format::JsonlGzip | Format::JsonlZstd);
+    let packed = matches!(file.format, InputFormat::JsonlGzip | InputFormat::JsonlZstd);
     let (mut content, mut lines, mut tail) = (None, None, Vec::new());
     match &file.place {
         _ if file.is_stream() => {}
-        Place::Stdin => {}
-        Place::Local(path) if packed && end => {
+        FileLocation::Stdin => {}
+        FileLocation::Local(path) if packed && end => {
             content = Some(hash(path).map_err(failed(&file))?.0);
             let mut reader = bytes::unpack(File::open(path).map_err(failed(&file))?, &file)?;
-            let ending = Ending::read(&mut reader).map_err(failed(&file))?;
+            let ending = StreamEnd::read(&mut reader).map_err(failed(&file))?;
             (lines, tail) = (Some(ending.lines()), ending.times());
         }
-        Place::Local(path) => {
+        FileLocation::Local(path) => {
             let (hash, ends) = hash(path).map_err(failed(&file))?;
             content = Some(hash);
-            lines = (file.format == Format::Jsonl).then_some(ends);
-            if end && file.format == Format::Jsonl {
+            lines = (file.format == InputFormat::Jsonl).then_some(ends);
+            if end && file.format == InputFormat::Jsonl {
                 let open = File::open(path).map_err(failed(&file))?;
                 let read = |range: Range<u64>| {
                     let mut some = vec![0; (range.end - range.start) as usize];
@@ -233,13 +218,14 @@ fn look(file: InputFile, end: bool, handle: &Handle) -> Result<Surveyed, SourceE
                 tail = last_times(read, file.size.unwrap_or(0))?;
             }
         }
-        Place::Object { .. } => {
+        FileLocation::Object { .. } => {
             content.clone_from(&file.version);
             if end && packed {
-                let mut reader = bytes::open(&file, &Arc::new(Counter::default()), handle, Duration::ZERO)?;
-                let ending = Ending::read(&mut reader).map_err(failed(&file))?;
+                let mut reader =
+                    bytes::open(&file, &Arc::new(ByteCounter::default()), handle, Duration::ZERO)?;
+                let ending = StreamEnd::read(&mut reader).map_err(failed(&file))?;
                 (lines, tail) = (Some(ending.lines()), ending.times());
-            } else if end && file.format == Format::Jsonl {
+            } else if end && file.format == InputFormat::Jsonl {
                 tail = last_times(|range| object_bytes(&file, range, handle), file.size.unwrap_or(0))?;
             }
         }
@@ -255,9 +241,9 @@ fn look(file: InputFile, end: bool, handle: &Handle) -> Result<Surveyed, SourceE
     })
 }
 
-/// The hash of a file's content, and its lines.
+/// The hash of a file's content, and its number of lines.
 ///
-/// Blocks are hashed side by side, and then their hashes.
+/// Hashes blocks in parallel, and then their hashes.
 fn hash(path: &Path) -> io::Result<(String, i64)> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -280,7 +266,7 @@ fn hash(path: &Path) -> io::Result<(String, i64)> {
     Ok((format!("blake3:{}", all.finalize().to_hex()), (ends + usize::from(open_end)) as i64))
 }
 
-/// Times of the last events of so many bytes.
+/// Times of the last events of `size` bytes.
 fn last_times(
     read: impl Fn(Range<u64>) -> Result<Vec<u8>, SourceError>,
     size: u64,
@@ -298,22 +284,22 @@ fn last_times(
     Ok(Vec::new())
 }
 
-/// Times of the last lines; the first line may be the end of one that was cut.
+/// Times of the last lines. With `cut`, the first line is incomplete and skipped.
 fn times_at_end(text: &[u8], cut: bool) -> Vec<i64> {
     let from = if cut { text.iter().position(|b| *b == b'\n').map_or(text.len(), |at| at + 1) } else { 0 };
     text[from..].rsplit(|b| *b == b'\n').filter_map(times::time_of).take(LINES).collect()
 }
 
-/// What the end of a stream tells.
+/// The lines of a stream: how many, and the last ones.
 #[derive(Default)]
-struct Ending {
+struct StreamEnd {
     last: Vec<u8>,
     read: u64,
     ends: i64,
 }
 
-impl Ending {
-    /// Bytes that are kept.
+impl StreamEnd {
+    /// Number of last bytes that are kept.
     const KEPT: usize = 1 << 20;
 
     fn read(reader: &mut dyn Read) -> io::Result<Self> {
@@ -361,8 +347,13 @@ mod tests {
     fn local(dir: &Path, name: &str, bytes: &[u8]) -> InputFile {
         let path = dir.join(name);
         std::fs::write(&path, bytes).unwrap();
-        let format = Format::of(name).unwrap();
-        InputFile::new(path.display().to_string(), Place::Local(path), Some(bytes.len() as u64), format)
+        let format = InputFormat::of(name).unwrap();
+        InputFile::new(
+            path.display().to_string(),
+            FileLocation::Local(path),
+            Some(bytes.len() as u64),
+            format,
+        )
     }
 
     fn surveyed(mut files: Vec<InputFile>, runtime: &tokio::runtime::Runtime) -> Vec<Surveyed> {
@@ -386,7 +377,7 @@ mod tests {
         for (name, bytes) in packed {
             runtime.block_on(store.put(&name.into(), bytes.clone().into())).unwrap();
             let file = local(dir.path(), name, &bytes);
-            let place = Place::Object { store: Arc::clone(&store), path: name.into() };
+            let place = FileLocation::Object { store: Arc::clone(&store), path: name.into() };
             let version = Some("etag".to_owned());
             files.push(InputFile { place, version, ..file.clone() });
             files.push(file);
@@ -394,7 +385,7 @@ mod tests {
         for s in surveyed(files, &runtime) {
             let name = &s.file.name;
             assert_eq!((s.first, s.last), (Some(T), Some(T + 39_999 * SECOND)), "{name}");
-            let plain_object = s.content.as_deref() == Some("etag") && s.file.format == Format::Jsonl;
+            let plain_object = s.content.as_deref() == Some("etag") && s.file.format == InputFormat::Jsonl;
             assert_eq!(s.lines, (!plain_object).then_some(40_000), "{name}");
         }
     }

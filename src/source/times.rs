@@ -1,14 +1,12 @@
-//! Event times read off lines without decoding them, and the stretch of time that a sample of them
-//! tells.
+//! Reads event times from lines without decoding them, and the time range of a sample.
 
 use crate::event::time::{DAY, parse};
 
-/// Times fewer than this are all believed.
+/// With fewer times than this, all count.
 const FEW: usize = 5;
 
-/// The event time that a line carries; `None` where none is found. The first field of that name is
-/// taken for it, so this may be wrong where objects are nested: it decides in which order things
-/// are read, never what comes out.
+/// The event time of a line; `None` if none is found. Takes the first field of that name, so nested
+/// objects may mislead it: it affects only the order of reading, never the results.
 #[must_use]
 pub fn time_of(line: &[u8]) -> Option<i64> {
     const NAME: &[u8] = b"\"timestamp\"";
@@ -24,16 +22,16 @@ pub fn time_of(line: &[u8]) -> Option<i64> {
     None
 }
 
-/// The time in the middle.
+/// The median.
 #[must_use]
 pub fn median(times: &mut [i64]) -> Option<i64> {
     let middle = times.len() / 2;
     (!times.is_empty()).then(|| *times.select_nth_unstable(middle).1)
 }
 
-/// The first and last of some times. A few that are far from all others are left out, as clocks
-/// that are wrong: at most a quarter at either end, with a gap before the next that is longer than
-/// a day and than thrice the time which the middle half takes.
+/// The first and last of some times, without outliers of wrong clocks: at most a quarter of the
+/// times at either end, if the gap to the next is longer than a day and than three times the range
+/// of the middle half.
 #[must_use]
 pub fn range(times: &[i64]) -> Option<(i64, i64)> {
     let mut sorted = times.to_vec();

@@ -67,7 +67,7 @@ fn nothing_is_deleted_before_all_else_is_known_to_work() {
     refused(&["replay", "-c", text(&good), "-o", o, e, "--overwrite", "--from", "2026-02-30"], 2);
     let inside = wrote(&out, "rejects/mine.jsonl", std::fs::read(&events).unwrap());
     let said = refused(&["replay", "-c", text(&good), "-o", o, text(&inside), "--overwrite"], 2);
-    assert!(said.contains("--overwrite empties the output"), "{said}");
+    assert!(said.contains("--overwrite would delete the input"), "{said}");
     std::fs::remove_file(&inside).unwrap();
     // What the client of Kafka refuses, found by asking for the topic first.
     let kafka = "[input]\nkafka = { brokers = \"127.0.0.1:1\", topic = \"t\" }\n[kafka.properties]\n";
@@ -79,7 +79,7 @@ fn nothing_is_deleted_before_all_else_is_known_to_work() {
     let said = output(&["replay", "-c", text(&good), "-o", o, e, "--overwrite"]);
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains(&format!("output: {}", out.canonicalize().unwrap().display())), "{said}");
-    assert!(said.contains("emptied first"), "{said}");
+    assert!(said.contains("emptied by --overwrite"), "{said}");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn pins_segments_and_features_must_be_there() {
         assert!(said.contains(says), "{said}");
     }
     assert!(baseline(&["accept", "--feature", "latency"]).contains("did you mean \"latency_ms\"?"));
-    assert!(baseline(&["accept", "--at", "2027-01-01"]).contains("later than all"));
+    assert!(baseline(&["accept", "--at", "2027-01-01"]).contains("later than the newest data"));
     ok(&[&["baseline", "accept", "--segment", "tenant=zebra", "--force"], &end[..]].concat());
     ok(&[&["baseline", "accept", "--segment", "tenant=b*"], &end[..]].concat());
     ok(&[&["baseline", "accept"], &end[..]].concat());
@@ -254,7 +254,7 @@ fn pins_segments_and_features_must_be_there() {
     let wrong = on("spring");
     ok(&[&["baseline", "pin", "spring"], &range[..], &["-c", text(&wrong), "-o", o]].concat());
     let said = ok(&["baseline", "drop", "pinned:spring", "-c", text(&wrong), "-o", o]);
-    assert!(said.contains("no job starts before these rules name another: r"), "{said}");
+    assert!(said.contains("no job starts until these rules name another baseline: r"), "{said}");
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn sample_events_are_told_with_lines_unknown_fields_and_what_they_lack() {
     assert!(line("unknown sessionId").contains("line 3; did you mean session_id?"));
     assert!(line("unknown prompt.txt").contains("did you mean prompt.text?"));
     assert!(line("unknown (other names)").contains("line 6"));
-    assert!(line("absent session_id").contains("a session of its own"));
+    assert!(line("absent session_id").contains("as its own session"));
     assert!(line("absent tenant").contains("[tenant]"));
     assert!(!said.contains("secret"), "{said}");
     let json = output(&["check", "--events", text(&file), "--json"]);
@@ -304,7 +304,7 @@ fn sample_events_are_told_with_lines_unknown_fields_and_what_they_lack() {
 fn wrong_arguments_are_told_on_one_line() {
     for (args, says) in [
         (&["replay"][..], "<INPUT>"),
-        (&["replay", "x.jsonl", "--from", "2026-02-30"], "is no time"),
+        (&["replay", "x.jsonl", "--from", "2026-02-30"], "is not a time"),
         (&["replay", "x.jsonl", "--frm", "2026-02-03"], "--from"),
         (&["no-such-command"], "no-such-command"),
         (&["generate", "--incident", "prompt-shft:all:2026-01-12"], "prompt-shift"),

@@ -275,7 +275,7 @@ fn files_in_other_forms_are_read_or_named() {
         ("pretty.json", all.join("\n").replace(",\"", ",\n \"").into_bytes(), "jq -c"),
         ("glued.jsonl", all.concat().into_bytes(), "without line ends"),
         ("cr.jsonl", joined.replace('\n', "\r").into_bytes(), "tr '\\r' '\\n'"),
-        ("twice.jsonl.gz", gzip(&gzip(joined.as_bytes())), "packed twice"),
+        ("twice.jsonl.gz", gzip(&gzip(joined.as_bytes())), "compressed twice"),
         ("table.jsonl", b"a,b,c\n1,2,3\n".to_vec(), "CSV"),
     ];
     let good = write(&d.join("good.jsonl"), &all);
@@ -298,16 +298,17 @@ fn wholly_refused_input_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let config = config(d);
-    for (name, text_of, looks) in
-        [("words.jsonl", "some words\n", "not JSON"), ("other.jsonl", "{\"a\":1}\n", "not of the reference")]
-    {
+    for (name, text_of, looks) in [
+        ("words.jsonl", "some words\n", "not JSON"),
+        ("other.jsonl", "{\"a\":1}\n", "not in the form of the reference"),
+    ] {
         let path = d.join(name);
         std::fs::write(&path, text_of.repeat(20)).unwrap();
         for command in ["replay", "archive"] {
             let out = d.join(format!("out-{command}-{name}"));
             let said = refused(&[command, "-c", text(&config), "-o", text(&out), text(&path), "-q"], 3);
             assert!(
-                said.contains("no message of the input is an event (20 refused") && said.contains(looks),
+                said.contains("no message of the input is an event (20 rejected") && said.contains(looks),
                 "{said}"
             );
         }
@@ -364,7 +365,7 @@ fn a_stream_goes_on_only_if_it_is_the_same() {
         assert_eq!(piped(&all[..180], false).1, 0, "the same again");
         assert_eq!(piped(&all, false).1, 180, "it went on");
         let (code, _, said) = piped(&all[5..], false);
-        assert!(code == 3 && said.contains("standard input is not what"), "{said}");
+        assert!(code == 3 && said.contains("standard input is not the stream"), "{said}");
         assert_eq!(piped(&all[..300], false).0, 3, "shorter");
     }
 }

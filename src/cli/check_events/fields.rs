@@ -1,5 +1,5 @@
-//! The fields that an event may have, from its schema: which of a message's fields nobody reads,
-//! and which useful ones it lacks.
+//! The fields of the event schema: which fields of a message are unknown, and which useful ones are
+//! missing.
 
 use crate::config::Config;
 use crate::event::Text;
@@ -13,33 +13,36 @@ const MOST_DIGITS: usize = 4;
 /// How alike two names must be.
 const ALIKE: f64 = 0.88;
 
-/// Fields that much rests on (one of each line is enough), and what goes without them.
+/// Important fields (one per line is enough), and the consequence of their absence.
 const USEFUL: [(&[&str], &str); 7] = [
     (
         &["session_id"],
-        "each request counts as a session of its own: many requests of one person look like as many opinions, so alarms come too easily",
+        "each request counts as its own session: many requests of one person look like many people, so false alarms are likely",
     ),
-    (&["user_id_hash"], "words of prompts are never shown as text: nobody knows how many users share them"),
+    (
+        &["user_id_hash"],
+        "prompt tokens are never shown as text, since the number of users behind them is unknown",
+    ),
     (
         &["prompt.text", "prompt.token_ids"],
-        "prompts are not watched: no prompt_tokens, prompt_length, language",
+        "prompts are not watched: no prompt_tokens, prompt_length or language",
     ),
     (
         &["model.version"],
-        "speed and cost are not compared within versions: traffic that moves between versions looks like a change of speed",
+        "speed and cost can't be compared per version: a shift of traffic between versions looks like a change of speed",
     ),
     (&["metrics.latency_ms"], "speed is not watched"),
     (&["metrics.cost_usd"], "cost is not watched"),
-    (&["quality.aesthetic", "quality.clip_i", "outcome.accepted"], "nothing says how good the images are"),
+    (&["quality.aesthetic", "quality.clip_i", "outcome.accepted"], "image quality is not watched"),
 ];
 
 /// The names that an object of the event may have.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    fields: BTreeMap<String, Known>,
+pub(super) struct SchemaFields {
+    fields: BTreeMap<String, SchemaFields>,
 }
 
-impl Known {
+impl SchemaFields {
     /// The fields of a schema's object.
     pub(super) fn of(schema: &Value) -> Self {
         let properties = schema["properties"].as_object().into_iter().flatten();
@@ -69,7 +72,7 @@ impl Known {
                 None => field(&path, false),
                 Some(below) => {
                     field(&path, true);
-                    // A field without names below it holds a value, not a group.
+                    // A field without nested names has a value, not a group.
                     if let Some(group) = value.as_object().filter(|_| !below.fields.is_empty()) {
                         below.walk_below(&format!("{path}."), group, field);
                     }
@@ -78,7 +81,7 @@ impl Known {
         }
     }
 
-    /// The known field that an unknown one probably means.
+    /// The known field that an unknown name probably means.
     pub(super) fn nearest(&self, unknown: &str) -> Option<String> {
         let last = |p: &str| squashed(p.rsplit('.').next().unwrap_or(p));
         let (whole, name) = (squashed(unknown), last(unknown));
@@ -94,13 +97,13 @@ impl Known {
     }
 }
 
-/// A name without what spellings differ in: `latencyMs` and `latency_ms` are the same.
+/// A name reduced to what spellings have in common: `latencyMs` and `latency_ms` are the same.
 fn squashed(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether an unknown field's name may be shown. A map that is keyed by users or prompts has names
-/// too: what does not look like the name of a field stays here.
+/// Whether an unknown field's name may be shown. The keys of a map may be users or prompts, so only
+/// what looks like a field name is shown.
 pub(super) fn showable(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path);
     !name.is_empty()
@@ -126,7 +129,7 @@ pub(super) fn absent(config: &Config, carried: &BTreeMap<String, u64>) -> Vec<(S
         let by =
             groupings.all.iter().filter(|g| g.by.contains(d)).map(|g| format!("[{}]", g.columns.join(", ")));
         let without =
-            format!("segments by {} are all one, __missing__", by.collect::<Vec<_>>().join(" and "));
+            format!("segments by {} have the single value __missing__", by.collect::<Vec<_>>().join(" and "));
         match out.iter_mut().find(|(path, _)| path == d.path()) {
             Some((_, text)) => *text += &format!("; {without}"),
             None => out.push((d.path().to_owned(), without)),
@@ -139,8 +142,8 @@ pub(super) fn absent(config: &Config, carried: &BTreeMap<String, u64>) -> Vec<(S
 mod tests {
     use super::*;
 
-    fn known() -> Known {
-        Known::of(&serde_json::from_str(super::super::SCHEMA).unwrap())
+    fn known() -> SchemaFields {
+        SchemaFields::of(&serde_json::from_str(super::super::SCHEMA).unwrap())
     }
 
     #[test]
@@ -176,11 +179,9 @@ mod tests {
     fn useful_fields_that_nobody_sends_are_told_with_what_they_cost() {
         let said = absent(&Config::default(), &BTreeMap::new());
         let of = |path: &str| said.iter().find(|(p, _)| p == path).map(|(_, t)| t.clone()).unwrap();
-        assert!(of("session_id").contains("session of its own"));
+        assert!(of("session_id").contains("as its own session"));
         assert!(of("tenant").contains("[tenant] and [model_version, tenant]"));
-        assert!(
-            of("model.version").contains("within versions") && of("model.version").contains("__missing__")
-        );
+        assert!(of("model.version").contains("per version") && of("model.version").contains("__missing__"));
         let all = known().paths().into_iter().map(|p| (p, 1)).collect();
         assert!(absent(&Config::default(), &all).is_empty());
     }

@@ -228,7 +228,6 @@ impl<S: Source> Source for Ending<S> {
                 let gap = FlowError::Gap { partition: partition.0, expected: from.0, found: to.0 };
                 return Err(self.refuse(gap));
             }
-            Polled::Revoked(_) => return Err(self.refuse(FlowError::Revoked)),
             Polled::Log { .. } | Polled::Idle(_) | Polled::Ended(_) | Polled::Nothing | Polled::Finished => {}
         }
         Ok(polled)
@@ -269,7 +268,7 @@ impl<S: Source> Source for Ending<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Span;
+    use crate::source::MessageSpan;
 
     const KB: u64 = 1_000;
 
@@ -348,8 +347,8 @@ mod tests {
     }
 
     fn chunk(partition: i32, offsets: std::ops::Range<i64>) -> Polled {
-        let spans: Vec<Span> = offsets
-            .map(|offset| Span {
+        let spans: Vec<MessageSpan> = offsets
+            .map(|offset| MessageSpan {
                 offset,
                 start: 0,
                 end: 10,

@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn labels_are_read_as_the_generator_writes_them() {
         let incident = "prompt-shift:tenant=birch:2026-01-12..2026-01-13".parse().unwrap();
-        let settings = crate::generate::Settings { incidents: vec![incident], ..Default::default() };
+        let settings = crate::generate::GeneratorSettings { incidents: vec![incident], ..Default::default() };
         let all = Label::all(&crate::generate::labels(&settings)).unwrap();
         assert_eq!(all[0].segment_text(), "tenant=birch");
         assert_eq!(all[0].start_us(), parse("2026-01-12T00:00:00Z").unwrap());

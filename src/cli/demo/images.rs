@@ -4,7 +4,6 @@
 //! prepared, run through ONNX.
 
 use crate::cli::CliError;
-use crate::cli::style::classify;
 use crate::config::Embedding;
 use crate::embed::style::{StyleFile, save};
 use crate::embed::{Embedder, vector_plan};
@@ -63,15 +62,15 @@ pub fn prepare(dir: &Path, embedding: &Embedding, outputs: &[Storage]) -> Result
     }
     // Neither reference nor styles are there yet.
     let bare = Embedding { reference: None, ..embedding.clone() };
-    let plan = vector_plan(&bare, storage).map_err(classify)?;
-    let embedder = Embedder::new(&bare, &plan, storage).map_err(classify)?;
-    let found = embedder.encode_files(&files).map_err(classify)?;
+    let plan = vector_plan(&bare, storage).map_err(CliError::from)?;
+    let embedder = Embedder::new(&bare, &plan, storage).map_err(CliError::from)?;
+    let found = embedder.encode_files(&files).map_err(CliError::from)?;
     let vectors: Vec<Vec<f32>> = found.iter().flatten().map(|v| v.to_vec()).collect();
     for (style, of) in STYLES.iter().zip(found.chunks(IMAGES as usize)) {
         let vectors = of.iter().flatten().map(AsRef::as_ref);
         let style = StyleFile::of(style, &plan.model, vectors)
             .ok_or_else(|| CliError::failed("the demo's images have no vectors"))?;
-        outputs.iter().try_for_each(|to| save(to, &style)).map_err(classify)?;
+        outputs.iter().try_for_each(|to| save(to, &style)).map_err(CliError::from)?;
     }
     // Each image stands for many requests; a fit asks for more vectors than there are drawings.
     let many: Vec<Vec<f32>> = vectors.iter().cycle().take(4 * vectors.len()).cloned().collect();

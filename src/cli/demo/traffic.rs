@@ -3,7 +3,7 @@
 use super::flow::{Flow, FlowError};
 use crate::cli::CliError;
 use crate::cli::generate::{Producer, session_key};
-use crate::generate::{Generator, Incident, Settings as Traffic};
+use crate::generate::{Generator, GeneratorSettings as Traffic, Incident};
 use chrono::Duration as Span;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;

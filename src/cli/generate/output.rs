@@ -1,23 +1,20 @@
 //! Where generated messages go: JSON lines (plain, gzip, zstd), a redacted archive, or a topic.
 
-use super::producer::{ProduceError, Producer};
+use super::producer::Producer;
+use crate::cli::error::OutputError;
 use crate::enrich::{Enricher, IdHasher, Plan};
 use crate::event::decode;
 use crate::generate::Generated;
-use crate::store::event_rows::{ArchiveBuilder, Place, metadata, schema};
-use arrow::error::ArrowError;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Rows of an archive that are gathered before they are written.
 const ROWS: usize = 8_192;
@@ -25,70 +22,43 @@ const ROWS: usize = 8_192;
 const ROW_GROUP: usize = 1 << 17;
 /// Bytes gathered before a write.
 const BUFFER: usize = 1 << 20;
-/// What stands as the topic in an archive of generated events.
+/// The topic in an archive of generated events.
 const TOPIC: &str = "generated";
 
-/// Why messages can't be written.
-#[derive(Debug, Error)]
-pub enum OutputError {
-    /// A file or standard output.
-    #[error("can't write {name}: {source}")]
-    Write {
-        /// The file.
-        name: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The archive.
-    #[error("can't write {name}: {source}")]
-    Parquet {
-        /// The file.
-        name: String,
-        /// Why.
-        source: ParquetError,
-    },
-    /// Rows of the archive.
-    #[error("can't make rows of the archive: {0}")]
-    Rows(#[from] ArrowError),
-    /// The topic.
-    #[error(transparent)]
-    Produce(#[from] ProduceError),
-}
-
-/// What became of one message.
+/// What happened to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
-    /// It is on its way.
+pub enum WriteOutcome {
+    /// It was written.
     Written,
-    /// An archive holds events only; this message is none.
+    /// It is not an event, and an archive holds only events.
     Refused,
-    /// Whoever read standard output has gone: no more is wanted.
+    /// The reader of standard output has closed it.
     Closed,
 }
 
 /// One place to write to.
-pub enum Output {
+pub enum MessageOutput {
     /// JSON lines.
-    Lines(Box<Lines>),
+    Lines(Box<LineOutput>),
     /// A redacted archive.
-    Archive(Box<Archive>),
+    Archive(Box<ArchiveOutput>),
     /// A topic.
     Topic(Producer),
 }
 
 /// JSON lines, possibly compressed.
-pub struct Lines {
+pub struct LineOutput {
     name: String,
-    to: Encoder,
+    to: LineEncoder,
 }
 
-enum Encoder {
+enum LineEncoder {
     Plain(BufWriter<Box<dyn Write>>),
     Gzip(GzEncoder<BufWriter<File>>),
     Zstd(zstd::stream::write::Encoder<'static, BufWriter<File>>),
 }
 
-impl Encoder {
+impl LineEncoder {
     fn writer(&mut self) -> &mut dyn Write {
         match self {
             Self::Plain(w) => w,
@@ -107,7 +77,7 @@ impl Encoder {
 }
 
 /// An archive of events, as `driftglass archive` writes it.
-pub struct Archive {
+pub struct ArchiveOutput {
     name: String,
     writer: ArrowWriter<File>,
     builder: ArchiveBuilder,
@@ -116,16 +86,17 @@ pub struct Archive {
     offset: i64,
 }
 
-impl Output {
+impl MessageOutput {
     /// Standard output.
     #[must_use]
     pub fn stdout() -> Self {
         let to: Box<dyn Write> = Box::new(crate::stdout::stdout());
-        let to = Encoder::Plain(BufWriter::with_capacity(BUFFER, to));
-        Self::Lines(Box::new(Lines { name: "standard output".into(), to }))
+        let to = LineEncoder::Plain(BufWriter::with_capacity(BUFFER, to));
+        Self::Lines(Box::new(LineOutput { name: "standard output".into(), to }))
     }
 
-    /// A file, by its suffix: `.parquet` an archive hashed under `key`, `.gz` and `.zst` compressed JSON lines, else plain ones.
+    /// A file, by its suffix: `.parquet` an archive hashed under `key`, `.gz` and `.zst` compressed
+    /// JSON lines, else plain ones.
     ///
     /// # Errors
     /// When it can't be created.
@@ -135,30 +106,30 @@ impl Output {
         let file = File::create(path).map_err(failed)?;
         let suffix = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let to = match suffix {
-            "parquet" => return Ok(Self::Archive(Box::new(Archive::new(name, file, key)?))),
+            "parquet" => return Ok(Self::Archive(Box::new(ArchiveOutput::new(name, file, key)?))),
             "gz" => {
-                Encoder::Gzip(GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::fast()))
+                LineEncoder::Gzip(GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::fast()))
             }
             "zst" => {
                 let to = BufWriter::with_capacity(BUFFER, file);
-                Encoder::Zstd(zstd::stream::write::Encoder::new(to, 3).map_err(failed)?)
+                LineEncoder::Zstd(zstd::stream::write::Encoder::new(to, 3).map_err(failed)?)
             }
-            _ => Encoder::Plain(BufWriter::with_capacity(BUFFER, Box::new(file))),
+            _ => LineEncoder::Plain(BufWriter::with_capacity(BUFFER, Box::new(file))),
         };
-        Ok(Self::Lines(Box::new(Lines { name, to })))
+        Ok(Self::Lines(Box::new(LineOutput { name, to })))
     }
 
     /// Writes one message.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn put(&mut self, message: &[u8], about: &Generated) -> Result<Put, OutputError> {
+    pub fn put(&mut self, message: &[u8], about: &Generated) -> Result<WriteOutcome, OutputError> {
         match self {
             Self::Lines(lines) => {
                 let to = lines.to.writer();
                 match to.write_all(message).and_then(|()| to.write_all(b"\n")) {
-                    Ok(()) => Ok(Put::Written),
-                    Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Put::Closed),
+                    Ok(()) => Ok(WriteOutcome::Written),
+                    Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(WriteOutcome::Closed),
                     Err(source) => Err(OutputError::Write { name: lines.name.clone(), source }),
                 }
             }
@@ -166,19 +137,19 @@ impl Output {
             Self::Topic(producer) => {
                 let key = session_key(about.session);
                 producer.send(None, &key, message, about.time_us / 1_000)?;
-                Ok(Put::Written)
+                Ok(WriteOutcome::Written)
             }
         }
     }
 
-    /// Writes what is left and, for a topic, waits until all of it is delivered.
+    /// Writes the rest and, for a topic, waits until everything is delivered.
     ///
     /// # Errors
     /// When that fails.
     pub fn finish(self) -> Result<(), OutputError> {
         match self {
             Self::Lines(lines) => {
-                let Lines { name, to } = *lines;
+                let LineOutput { name, to } = *lines;
                 match to.finish() {
                     Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
                     done => done.map_err(|source| OutputError::Write { name, source }),
@@ -190,7 +161,7 @@ impl Output {
     }
 }
 
-impl Archive {
+impl ArchiveOutput {
     fn new(name: String, file: File, key: &str) -> Result<Self, OutputError> {
         let hasher = IdHasher::new(key);
         let pairs = metadata(hasher.key_id()).map(|(k, v)| KeyValue::new(k.to_owned(), v)).to_vec();
@@ -218,18 +189,18 @@ impl Archive {
         })
     }
 
-    fn put(&mut self, message: &[u8], about: &Generated) -> Result<Put, OutputError> {
+    fn put(&mut self, message: &[u8], about: &Generated) -> Result<WriteOutcome, OutputError> {
         let offset = self.offset;
         self.offset += 1;
         self.mistyped.clear();
-        let Ok(event) = decode(message, &mut self.mistyped) else { return Ok(Put::Refused) };
+        let Ok(event) = decode(message, &mut self.mistyped) else { return Ok(WriteOutcome::Refused) };
         let clean = self.enricher.clean(&event);
         let place = Place { topic: TOPIC, partition: 0, offset, record_time_us: Some(about.time_us) };
         self.builder.push(&event, &clean, place);
         if self.builder.len() >= ROWS {
             self.write()?;
         }
-        Ok(Put::Written)
+        Ok(WriteOutcome::Written)
     }
 
     fn write(&mut self) -> Result<(), OutputError> {
@@ -260,22 +231,23 @@ pub fn session_key(session: u64) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::{Generator, Settings};
     use crate::store::event_rows::KEY_ID;
+    use crate::generate::{Generator, GeneratorSettings};
     use chrono::Duration;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use std::io::Read;
 
     fn write(path: &Path, bad_share: f64) -> (u64, u64) {
-        let settings = Settings { duration: Duration::hours(2), bad_share, ..Settings::default() };
+        let settings =
+            GeneratorSettings { duration: Duration::hours(2), bad_share, ..GeneratorSettings::default() };
         let mut generator = Generator::new(settings).unwrap();
-        let mut output = Output::file(path, "a key").unwrap();
+        let mut output = MessageOutput::file(path, "a key").unwrap();
         let (mut message, mut written, mut refused) = (Vec::new(), 0, 0);
         while let Some(about) = generator.next_into(&mut message) {
             match output.put(&message, &about).unwrap() {
-                Put::Written => written += 1,
-                Put::Refused => refused += 1,
-                Put::Closed => panic!("nobody closed it"),
+                WriteOutcome::Written => written += 1,
+                WriteOutcome::Refused => refused += 1,
+                WriteOutcome::Closed => panic!("nobody closed it"),
             }
         }
         output.finish().unwrap();
@@ -313,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_key_is_the_session_as_the_event_writes_it() {
-        let mut generator = Generator::new(Settings::default()).unwrap();
+        let mut generator = Generator::new(GeneratorSettings::default()).unwrap();
         let mut message = Vec::new();
         let about = generator.next_into(&mut message).unwrap();
         let key = String::from_utf8(session_key(about.session).to_vec()).unwrap();

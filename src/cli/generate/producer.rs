@@ -1,5 +1,7 @@
-//! A Kafka producer that knows what was delivered: nothing counts as written until the broker has said so.
+//! A Kafka producer that counts deliveries: a message counts as written once the broker
+//! acknowledges it.
 
+use crate::cli::error::{PRODUCER_CONNECT_TIMEOUT, ProduceError};
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -9,57 +11,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use thiserror::Error;
 
-/// How long the brokers may take to answer at the start.
-const CONNECT: Duration = Duration::from_secs(15);
-/// Messages sent between two looks at what was delivered.
+/// Messages sent between two checks of delivery reports.
 const POLL_EVERY: u64 = 256;
-
-/// Why messages can't be produced.
-#[derive(Debug, Error)]
-pub enum ProduceError {
-    /// A setting of the client is wrong. The client's own text is left out: it may quote a secret.
-    #[error("kafka.properties: librdkafka refuses {0}")]
-    Property(String),
-    /// The client can't be made.
-    #[error("can't create the Kafka producer: {0}")]
-    Create(#[source] KafkaError),
-    /// No broker answers.
-    #[error("no broker of {brokers} answered within {} s: {source}; check --kafka and that the port is reachable", CONNECT.as_secs())]
-    Unreachable {
-        /// The bootstrap servers.
-        brokers: String,
-        /// What the client said.
-        source: KafkaError,
-    },
-    /// The topic is not there.
-    #[error("topic {topic} does not exist on {brokers}; create it first or mend --topic")]
-    NoTopic {
-        /// The topic.
-        topic: String,
-        /// The bootstrap servers.
-        brokers: String,
-    },
-    /// A message can't be handed to the client.
-    #[error("can't send to topic {topic}: {source}")]
-    Send {
-        /// The topic.
-        topic: String,
-        /// Why.
-        source: KafkaError,
-    },
-    /// The broker did not take some of the messages.
-    #[error("{failed} messages to topic {topic} were not delivered, the first because of: {reason}")]
-    Undelivered {
-        /// The topic.
-        topic: String,
-        /// How many.
-        failed: u64,
-        /// What the client said of the first.
-        reason: String,
-    },
-}
 
 /// Counts what the broker has acknowledged.
 #[derive(Debug, Default)]
@@ -107,16 +61,17 @@ impl Producer {
         let mut config = ClientConfig::new();
         config
             .set("client.id", "driftglass-generate")
-            // A batch that is sent again must not come behind those after it: its events would be late.
+            // A retried batch must not arrive after later ones: its events would be late.
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // Large batches: the topic is filled, nobody waits for a single message.
+            // Large batches: throughput matters here, latency doesn't.
             .set("linger.ms", "20")
             .set("batch.num.messages", "10000")
             .set("batch.size", "1000000")
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "262144")
-            // The Java client's choice of partition, so that a session stays where other producers put it.
+            // The Java client's choice of partition, so that a session stays where other producers
+            // put it.
             .set("partitioner", "murmur2_random");
         for (key, value) in properties {
             config.set(key, value);
@@ -127,10 +82,10 @@ impl Producer {
                 KafkaError::ClientConfig(_, _, key, _) => ProduceError::Property(key),
                 e => ProduceError::Create(e),
             })?;
-        // All topics are asked for, since asking for this one would create it where brokers allow that.
+        // Asks for all topics: asking for this one would create it where brokers allow that.
         let metadata = client
             .client()
-            .fetch_metadata(None, CONNECT)
+            .fetch_metadata(None, PRODUCER_CONNECT_TIMEOUT)
             .map_err(|source| ProduceError::Unreachable { brokers: brokers.to_owned(), source })?;
         if !metadata.topics().iter().any(|t| t.name() == topic && !t.partitions().is_empty()) {
             return Err(ProduceError::NoTopic { topic: topic.to_owned(), brokers: brokers.to_owned() });
@@ -138,7 +93,8 @@ impl Producer {
         Ok(Self { client, topic: topic.to_owned(), sent: 0 })
     }
 
-    /// Hands over a message; waits while the client's queue is full. Without a partition the key decides.
+    /// Sends a message; waits while the client's queue is full. Without a partition, the key
+    /// decides.
     ///
     /// # Errors
     /// When the client refuses it, or the broker has refused an earlier one.
@@ -173,7 +129,7 @@ impl Producer {
         self.client.context().delivered.load(Ordering::Relaxed)
     }
 
-    /// Takes in what was delivered meanwhile. For whoever waits before sending on.
+    /// Processes delivery reports, for a caller that waits before it sends more.
     ///
     /// # Errors
     /// When the broker has refused a message.

@@ -1,19 +1,19 @@
-//! The centre square of an image, resized as Pillow's bicubic does it: the same weights, sums and roundings.
+//! Resizes the centre square of an image exactly as Pillow's bicubic filter does.
 
-/// Binary places of a weight: Pillow's, so that sums are rounded alike. A sum stays below 2³¹: its weights
-/// add up to 1, and those of the negative lobes to a quarter at most.
+/// Binary places of a weight, as in Pillow, so that sums round equally. A sum stays below 2³¹:
+/// weights add up to 1, and negative ones to at most a quarter.
 const PLACES: u32 = 22;
-/// Where a sum begins, so that cutting the places off rounds it.
+/// Start of a sum, so that truncation rounds it.
 const HALF: i32 = 1 << (PLACES - 1);
 
-/// What an output pixel is made of: pixels from `start` on, with these weights.
-struct Window {
+/// The input pixels of an output pixel: from `start`, with these weights.
+struct PixelWeights {
     start: usize,
     weights: Vec<i32>,
 }
 
-/// The centre square of an image, `full` being its width and height, once its shortest side is `size` long.
-/// Only what the square needs is computed.
+/// The centre square of an image, `full` being its width and height, once its shortest side is
+/// `size` long. Only what the square needs is computed.
 pub(super) fn square(data: &[u8], full: (usize, usize), size: usize) -> Vec<u8> {
     let (full_width, full_height) = full;
     let short = full_width.min(full_height);
@@ -27,12 +27,12 @@ pub(super) fn square(data: &[u8], full: (usize, usize), size: usize) -> Vec<u8> 
     }
     let columns = windows(full_width, width, left, size);
     let mut rows = windows(full_height, height, top, size);
-    let (Some(&Window { start: first, .. }), Some(last)) = (rows.first(), rows.last()) else {
+    let (Some(&PixelWeights { start: first, .. }), Some(last)) = (rows.first(), rows.last()) else {
         return Vec::new();
     };
     let data = &data[3 * full_width * first..3 * full_width * (last.start + last.weights.len())];
     rows.iter_mut().for_each(|window| window.start -= first);
-    // The order shows, as bytes lie in between. Before version 13, Pillow always went across first.
+    // The order affects the rounding. Before version 13, Pillow always resized rows first.
     let shrinks = height < full_height;
     if shrinks && full_height - height > 2 * full_width.saturating_sub(width) {
         across(&down(data, 3 * full_width, &rows), full_width, &columns)
@@ -42,7 +42,7 @@ pub(super) fn square(data: &[u8], full: (usize, usize), size: usize) -> Vec<u8> 
 }
 
 /// Resamples every row, `width` pixels long.
-fn across(data: &[u8], width: usize, columns: &[Window]) -> Vec<u8> {
+fn across(data: &[u8], width: usize, columns: &[PixelWeights]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() / width * columns.len());
     for row in data.chunks_exact(3 * width) {
         let row = row.as_chunks::<3>().0;
@@ -60,7 +60,7 @@ fn across(data: &[u8], width: usize, columns: &[Window]) -> Vec<u8> {
 }
 
 /// Resamples every column, in rows of `stride` bytes.
-fn down(data: &[u8], stride: usize, rows: &[Window]) -> Vec<u8> {
+fn down(data: &[u8], stride: usize, rows: &[PixelWeights]) -> Vec<u8> {
     let mut out = Vec::with_capacity(stride * rows.len());
     for window in rows {
         let mut sums = vec![HALF; stride];
@@ -79,9 +79,9 @@ fn rounded(sum: i32) -> u8 {
 }
 
 /// The windows of `count` pixels from `skip` on, when `input` pixels become `output`.
-fn windows(input: usize, output: usize, skip: usize, count: usize) -> Vec<Window> {
+fn windows(input: usize, output: usize, skip: usize, count: usize) -> Vec<PixelWeights> {
     let scale = input as f64 / output as f64;
-    // When shrinking, the filter is stretched over all the pixels that fall into one.
+    // When shrinking, the filter covers all input pixels of an output pixel.
     let stretch = scale.max(1.0);
     let reach = 2.0 * stretch;
     let window = |at: usize| {
@@ -95,7 +95,7 @@ fn windows(input: usize, output: usize, skip: usize, count: usize) -> Vec<Window
             let weight = weight(x) / total * f64::from(1 << PLACES);
             (weight + 0.5_f64.copysign(weight)) as i32
         };
-        Window { start, weights: (start..end).map(fixed).collect() }
+        PixelWeights { start, weights: (start..end).map(fixed).collect() }
     };
     (skip..skip + count).map(window).collect()
 }

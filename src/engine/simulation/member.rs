@@ -7,7 +7,7 @@ use super::super::job::Job;
 use super::super::progress::Progress;
 use super::baton::{Baton, Verdict};
 use super::world::{Phase, World};
-use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
+use crate::source::{BufferPool, MessageBuffer, PartitionId, TimeRange};
 use crate::store::chain::ChainError;
 use crate::window::Reach;
 use rand::{Rng, SeedableRng};
@@ -175,7 +175,7 @@ impl Life<'_> {
         if gathered.is_empty() {
             return Ok(());
         }
-        let chunk = gathered.take(PartitionId(p), &mut Spare::default());
+        let chunk = gathered.take(PartitionId(p), &mut BufferPool::default());
         let mut decoded = Decoded::default();
         self.decoder.decode(&chunk, &mut decoded)?;
         owned.take(&mut decoded, &self.progress, &|| false)?;

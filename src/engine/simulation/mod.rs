@@ -15,7 +15,7 @@ use super::decoding::{Decoded, Decoder};
 use super::evaluator_task::EvaluatorTask;
 use super::ingest::Owned;
 use super::job::{Job, JobKind};
-use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
+use crate::source::{BufferPool, MessageBuffer, PartitionId, TimeRange};
 use crate::store::Storage;
 use crate::window::Reach;
 use baton::{Baton, Verdict};
@@ -71,7 +71,7 @@ fn undisturbed(job: &Job, logs: &Logs, runtime: &Handle) -> Record {
         let mut gathered = MessageBuffer::default();
         log.iter().enumerate().for_each(|(offset, m)| gathered.push(offset as i64, m, None));
         let mut decoded = Decoded::default();
-        decoder.decode(&gathered.take(id, &mut Spare::default()), &mut decoded).unwrap();
+        decoder.decode(&gathered.take(id, &mut BufferPool::default()), &mut decoded).unwrap();
         owned.take(&mut decoded, &Arc::default(), &|| false).unwrap();
         owned.commit(Some(Reach::Ended), &Arc::default()).unwrap();
     }

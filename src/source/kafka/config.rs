@@ -1,11 +1,11 @@
-//! Settings of the Kafka client: what this job needs, what makes it fast, and what users pass through.
+//! Properties of the Kafka client: fixed ones, defaults, and the user's own.
 
-use crate::source::SourceError;
+use crate::source::error::SourceError;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
 
-/// Properties that correctness rests on, with the reason why they can't be changed.
+/// Properties that correctness depends on, with the reason why they can't be changed.
 const FIXED: &[(&str, &str, &str)] = &[
     (
         "enable.auto.commit",
@@ -13,33 +13,33 @@ const FIXED: &[(&str, &str, &str)] = &[
         "positions are kept with the results, and Kafka's own offsets are written after them",
     ),
     ("enable.auto.offset.store", "false", "positions are kept with the results"),
-    ("enable.partition.eof", "true", "it tells that a partition is read to its end"),
+    ("enable.partition.eof", "true", "it reports the end of a partition"),
     ("auto.offset.reset", "error", "a reset would skip or repeat records silently"),
 ];
 
-/// Properties that the configuration's own keys stand for.
+/// Properties that have their own configuration keys.
 const NAMED: &[(&str, &str)] = &[
     ("bootstrap.servers", "input.kafka.brokers"),
     ("metadata.broker.list", "input.kafka.brokers"),
     ("group.id", "input.kafka.group"),
 ];
 
-/// Defaults that a property of the user's replaces.
+/// Defaults, which the user's properties override.
 const DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "driftglass"),
     ("partition.assignment.strategy", "range"),
-    // New partitions are noticed within this time; they start at their beginning.
+    // New partitions are found within this time, and read from their start.
     ("topic.metadata.refresh.interval.ms", "60000"),
     ("statistics.interval.ms", "5000"),
     ("socket.keepalive.enable", "true"),
-    // Large fetches when there is much, short waits when there is little.
+    // Large fetches under load, short waits otherwise.
     ("fetch.min.bytes", "65536"),
     ("fetch.wait.max.ms", "100"),
     ("fetch.max.bytes", "33554432"),
     ("max.partition.fetch.bytes", "4194304"),
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "65536"),
-    // A full queue is asked again soon; librdkafka's own second costs throughput.
+    // Retries a full queue soon; librdkafka's default of a second costs throughput.
     ("fetch.queue.backoff.ms", "20"),
 ];
 
@@ -67,7 +67,8 @@ pub fn client_config(
         }
         config.set(key, value);
     }
-    // `fetch.message.max.bytes` is the older name of the same property; whichever the user wrote must win.
+    // `fetch.message.max.bytes` is the older name of the same property; whichever the user wrote
+    // must win.
     if properties.contains_key("fetch.message.max.bytes") {
         config.remove("max.partition.fetch.bytes");
     }
@@ -78,11 +79,12 @@ pub fn client_config(
     Ok(config)
 }
 
-/// An error of creating the client, without any property's value.
+/// An error from creating the client, without the values of properties.
 pub fn creation_error(e: KafkaError) -> SourceError {
     match e {
         KafkaError::ClientConfig(_, message, key, _) => {
-            // The client's message may quote the value, as in `Invalid value "…" for configuration property …`.
+            // The client's message may quote the value, as in `Invalid value "…" for configuration
+            // property …`.
             let unknown = message.contains("No such configuration property");
             let message =
                 if unknown { "librdkafka has no such property" } else { "librdkafka refuses its value" };

@@ -1,8 +1,11 @@
-//! The client's callbacks: assignments start where [`Positions`] says, revocations are noted for the poller, troubles are logged.
+//! The client's callbacks: start assigned partitions at their positions, record revocations for the
+//! polling thread, and log errors.
 
 use super::options::KafkaOptions;
-use super::recreated::Told;
-use crate::source::{PartitionId, PositionError, Positions, SourceError};
+use super::topic_id::TopicIdAnswer;
+use crate::source::error::{PositionError, SourceError};
+use crate::source::interface::Positions;
+use crate::source::records::PartitionId;
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -15,98 +18,98 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a broker may take to tell a partition's first and last offset.
+/// Time limit of a request for a partition's first and last offset.
 pub const WATERMARK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a position beyond a partition's end is doubted. A broker that restarts may tell an end that lies behind its log's for a while,
-/// and believing it would read everything twice.
-const DOUBTED: Duration = Duration::from_secs(5);
-/// Time between two warnings of the same kind.
+/// How long a partition's end before the position is not believed. A restarting broker may report
+/// an end that is too low, and believing it would read everything twice.
+const DOUBT: Duration = Duration::from_secs(5);
+/// Time between two warnings.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// A partition as it was assigned.
+/// An assigned partition, and where reading starts.
 #[derive(Debug, Clone)]
-pub struct Assigned {
+pub struct PartitionStart {
     /// The partition.
     pub partition: i32,
-    /// The first record that will be read; `None` where the broker did not tell where the log begins.
+    /// The first offset to read; `None` if the start of the log is unknown.
     pub next: Option<i64>,
-    /// One past the last record, where the broker told it.
+    /// One past the last offset, if known.
     pub high: Option<i64>,
-    /// The position that is gone, where reading starts elsewhere.
-    pub gone: Option<i64>,
-    /// The id of the topic, where it is known.
+    /// The lost position, if reading starts elsewhere.
+    pub lost_position: Option<i64>,
+    /// The id of the topic, if known.
     pub log: Option<Arc<str>>,
-    /// Whether this is another topic of that name than the position is of.
+    /// Whether the topic was recreated since the position was stored.
     pub recreated: bool,
 }
 
 /// A change of the assignment.
 #[derive(Debug)]
-pub enum Change {
-    /// Partitions that are read here from now on.
-    Assigned(Vec<Assigned>),
-    /// Partitions that are not read here any more.
+pub enum AssignmentChange {
+    /// Partitions that this process now reads.
+    Assigned(Vec<PartitionStart>),
+    /// Partitions that this process no longer reads.
     Revoked(Vec<PartitionId>),
-    /// An assigned partition that is not read yet: where to start can't be told now.
-    Unplaced(PartitionId),
+    /// An assigned partition whose position is not known yet.
+    Waiting(PartitionId),
 }
 
-/// What callbacks tell the poller.
+/// What callbacks record for the polling thread.
 #[derive(Debug, Default)]
-pub struct Shared {
-    /// Changes in the order in which they came.
-    pub changes: VecDeque<Change>,
-    /// Why an assignment could not be taken on.
+pub struct CallbackState {
+    /// Changes in order.
+    pub changes: VecDeque<AssignmentChange>,
+    /// Why an assignment failed.
     pub failed: Option<SourceError>,
     /// All partitions of the topic.
     pub partitions: Vec<PartitionId>,
-    /// Partitions that the group assigns to this member and that the client was not told to read yet.
-    pub unplaced: BTreeSet<i32>,
-    /// Troubles so far.
+    /// Partitions of this member that the client does not read yet.
+    pub waiting: BTreeSet<i32>,
+    /// Number of transient errors.
     pub troubles: u64,
-    /// Since when a partition's position has been beyond its end.
+    /// When a partition's position was first beyond its end.
     beyond: HashMap<i32, Instant>,
     /// Partitions' ends by the latest statistics.
     pub highs: HashMap<i32, i64>,
-    /// The topic's id as it was last told, and when.
-    pub(super) log: Option<(Instant, Told)>,
+    /// When the topic's id was last asked for, and the answer.
+    pub(super) log: Option<(Instant, TopicIdAnswer)>,
     /// The broker that leads each partition by the latest statistics.
     leaders: HashMap<i32, i32>,
-    /// The client's last complaint.
+    /// The client's last error message.
     pub complaint: Option<String>,
     warned: Option<Instant>,
-    unsaid: u64,
+    suppressed: u64,
 }
 
 /// The callbacks.
-pub struct Context {
+pub struct ClientCallbacks {
     pub(super) topic: String,
     pub(super) options: KafkaOptions,
     pub(super) positions: Arc<dyn Positions>,
     /// What the poller reads.
-    pub shared: Mutex<Shared>,
+    pub shared: Mutex<CallbackState>,
 }
 
-impl Context {
+impl ClientCallbacks {
     /// Callbacks for one topic.
     pub fn new(options: &KafkaOptions, positions: Arc<dyn Positions>) -> Self {
         let (topic, options) = (options.topic.clone(), options.clone());
         Self { topic, options, positions, shared: Mutex::default() }
     }
 
-    /// Warns of a trouble that is expected to pass; the same stream of troubles is logged every ten seconds at most.
+    /// Logs and counts a transient error; logs at most one every ten seconds.
     pub fn warn(&self, what: &str) {
         let mut shared = self.shared.lock();
         shared.complaint = Some(what.to_owned());
         shared.troubles += 1;
         if shared.warned.is_some_and(|t| t.elapsed() < WARN_EVERY) {
-            shared.unsaid += 1;
+            shared.suppressed += 1;
             return;
         }
         shared.warned = Some(Instant::now());
-        let unsaid = std::mem::take(&mut shared.unsaid);
+        let suppressed = std::mem::take(&mut shared.suppressed);
         drop(shared);
-        tracing::warn!(topic = %self.topic, unsaid, "kafka: {what}");
+        tracing::warn!(topic = %self.topic, suppressed, "kafka: {what}");
     }
 
     /// Reads a partition's first offset and its end.
@@ -120,17 +123,17 @@ impl Context {
         }
     }
 
-    /// Decides where a partition starts; `None` when that can't be told now.
+    /// Finds where a partition starts; `None` if that is not known now.
     ///
     /// # Errors
-    /// When it can't be told at all.
+    /// When the position is permanently unknown.
     pub fn start(
         &self,
         consumer: &BaseConsumer<Self>,
         partition: i32,
-    ) -> Result<Option<Assigned>, SourceError> {
+    ) -> Result<Option<PartitionStart>, SourceError> {
         let id = PartitionId(partition);
-        // Before the partition is claimed: while no broker answers that would be in vain.
+        // Before the partition is claimed, which is useless while no broker answers.
         let log = match self.log(consumer) {
             Ok(log) => log,
             Err(e) => {
@@ -141,40 +144,47 @@ impl Context {
         let wanted = match self.positions.position(id) {
             Ok(offset) => offset.map(|o| o.0),
             Err(PositionError::NotNow(e)) => {
-                self.warn(&format!("partition {partition} waits, since where to go on can't be told: {e}"));
+                self.warn(&format!("partition {partition} waits for its position: {e}"));
                 return Ok(None);
             }
             Err(source) => return Err(SourceError::Position { partition: id, source }),
         };
         let marks = self.watermarks(consumer, partition);
         if let Some(wanted) = wanted.filter(|w| self.is_recreated(partition, *w, log.as_ref(), marks)) {
-            // Where it begins must be known: what is committed from here on stands for the new one.
-            return Ok(marks.map(|(low, high)| Assigned {
+            // The start must be known, since the next commits are about the new log.
+            return Ok(marks.map(|(low, high)| PartitionStart {
                 partition,
                 next: Some(low),
                 high: Some(high),
-                gone: Some(wanted),
+                lost_position: Some(wanted),
                 log,
                 recreated: true,
             }));
         }
         if self.is_doubtful(partition, wanted, marks) {
             self.warn(&format!(
-                "partition {partition} waits: its position lies beyond the end that the broker tells"
+                "partition {partition} waits: its position is beyond the end that the broker reports"
             ));
             return Ok(None);
         }
         let recreated = false;
-        let at = |next, high, gone| Assigned { partition, next, high, gone, log, recreated };
+        let at = |next, high, lost_position| PartitionStart {
+            partition,
+            next,
+            high,
+            lost_position,
+            log,
+            recreated,
+        };
         Ok(Some(match (wanted, marks) {
-            // Asked before the first fetch: the client's own error would not say which partition it is about.
+            // Checked before the first fetch, since the client's error doesn't name the partition.
             (Some(w), Some((low, high))) if w < low || w > high => at(Some(low), Some(high), Some(w)),
             (None, Some((low, high))) => at(Some(low), Some(high), None),
             (wanted, marks) => at(wanted, marks.map(|m| m.1), None),
         }))
     }
 
-    /// Whether a position beyond the partition's end is too young to be believed.
+    /// Whether the position has been beyond the partition's end for only a short time.
     fn is_doubtful(&self, partition: i32, wanted: Option<i64>, marks: Option<(i64, i64)>) -> bool {
         let beyond = matches!((wanted, marks), (Some(w), Some((_, high))) if w > high);
         let since = &mut self.shared.lock().beyond;
@@ -182,7 +192,7 @@ impl Context {
             since.remove(&partition);
             return false;
         }
-        since.entry(partition).or_insert_with(Instant::now).elapsed() < DOUBTED
+        since.entry(partition).or_insert_with(Instant::now).elapsed() < DOUBT
     }
 
     fn assign(
@@ -190,42 +200,44 @@ impl Context {
         consumer: &BaseConsumer<Self>,
         list: &mut TopicPartitionList,
     ) -> Result<(), SourceError> {
-        let (mut assigned, mut unplaced) = (Vec::new(), Vec::new());
+        let (mut assigned, mut waiting) = (Vec::new(), Vec::new());
         let mut placed = TopicPartitionList::new();
         for element in list.elements_for_topic(&self.topic) {
             let partition = element.partition();
             let Some(start) = self.start(consumer, partition)? else {
-                unplaced.push(partition);
+                waiting.push(partition);
                 continue;
             };
             let offset = start.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
             placed
                 .add_partition_offset(&self.topic, partition, offset)
-                .map_err(|e| kafka("can't set a partition's offset", e))?;
+                .map_err(|e| SourceError::kafka("can't set a partition's offset", e))?;
             assigned.push(start);
         }
-        take_on(consumer, &placed).map_err(|e| kafka("can't take on the assigned partitions", e))?;
+        assign_partitions(consumer, &placed).map_err(|e| SourceError::kafka("can't assign partitions", e))?;
         let mut shared = self.shared.lock();
-        shared.changes.push_back(Change::Assigned(assigned));
-        shared.changes.extend(unplaced.iter().map(|p| Change::Unplaced(PartitionId(*p))));
-        shared.unplaced.extend(unplaced);
+        shared.changes.push_back(AssignmentChange::Assigned(assigned));
+        shared.changes.extend(waiting.iter().map(|p| AssignmentChange::Waiting(PartitionId(*p))));
+        shared.waiting.extend(waiting);
         Ok(())
     }
 
-    /// Lets go of revoked partitions.
+    /// Releases revoked partitions.
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
-        let gone: Vec<i32> = list.elements_for_topic(&self.topic).iter().map(|e| e.partition()).collect();
-        // Noted before the partitions are let go: what is in flight must be dropped, and nothing waits for a commit here.
-        gone.iter().for_each(|p| self.positions.let_go(PartitionId(*p)));
+        let revoked: Vec<i32> = list.elements_for_topic(&self.topic).iter().map(|e| e.partition()).collect();
+        // Recorded first: data in flight must be dropped, and nothing waits for a commit here.
+        revoked.iter().for_each(|p| self.positions.release(PartitionId(*p)));
         let mut reading = TopicPartitionList::new();
         {
             let mut shared = self.shared.lock();
-            for p in &gone {
-                if !shared.unplaced.remove(p) {
+            for p in &revoked {
+                if !shared.waiting.remove(p) {
                     reading.add_partition(&self.topic, *p);
                 }
             }
-            shared.changes.push_back(Change::Revoked(gone.into_iter().map(PartitionId).collect()));
+            shared
+                .changes
+                .push_back(AssignmentChange::Revoked(revoked.into_iter().map(PartitionId).collect()));
         }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(&reading),
@@ -234,20 +246,15 @@ impl Context {
     }
 }
 
-/// Tells the client what it reads, in the words of the group's protocol.
-fn take_on(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> KafkaResult<()> {
+/// Assigns partitions to the client, according to the group's protocol.
+fn assign_partitions(consumer: &BaseConsumer<ClientCallbacks>, list: &TopicPartitionList) -> KafkaResult<()> {
     match consumer.rebalance_protocol() {
         RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
         RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
     }
 }
 
-/// An error of the client with what was being done.
-pub fn kafka(what: &str, source: KafkaError) -> SourceError {
-    SourceError::Kafka { what: what.to_owned(), source }
-}
-
-impl ClientContext for Context {
+impl ClientContext for ClientCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
@@ -270,7 +277,7 @@ impl ClientContext for Context {
                 moved.extend(was.filter(|was| *was != p.leader).map(|was| (*partition, was, p.leader)));
             }
         }
-        // The client follows by itself and without a word.
+        // The client follows a new leader by itself and logs nothing.
         for (partition, was, now) in moved {
             self.warn(&match (was, now) {
                 (_, ..0) => {
@@ -285,33 +292,33 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         use rdkafka::types::RDKafkaErrorCode::{AutoOffsetReset, PartitionEOF};
         if matches!(error.rdkafka_error_code(), Some(PartitionEOF | AutoOffsetReset)) {
-            // Not troubles: they come out of the poll as well, and are dealt with there.
+            // Not errors: the poll returns them too, and handles them.
             return;
         }
         self.warn(&format!("{error}: {reason}"));
     }
 }
 
-impl ConsumerContext for Context {
+impl ConsumerContext for ClientCallbacks {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             if let Err(e) = self.assign(consumer, list) {
                 self.shared.lock().failed = Some(e);
-                // The group protocol must be answered even so; nothing is read.
-                if let Err(e) = take_on(consumer, &TopicPartitionList::new()) {
+                // The group protocol needs an answer anyway; nothing is read.
+                if let Err(e) = assign_partitions(consumer, &TopicPartitionList::new()) {
                     self.warn(&format!("can't answer the group: {e}"));
                 }
             }
             return;
         }
         if let Err(e) = self.revoke(consumer, list) {
-            self.warn(&format!("can't let go of revoked partitions: {e}"));
+            self.warn(&format!("can't release revoked partitions: {e}"));
         }
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(e) = result {
-            tracing::debug!("kafka's own offsets were not written (they serve lag tools only): {e}");
+            tracing::debug!(error = %e, "can't write offsets to kafka; only lag tools use them");
         }
     }
 }

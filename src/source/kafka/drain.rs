@@ -1,43 +1,33 @@
-//! A bare consumer that reads a topic to its end and does nothing with it: the limit that a benchmark stands against.
+//! A consumer that reads a topic to its end and discards it: the upper limit for benchmarks.
 
 use super::config::{client_config, creation_error};
-use super::context::{WATERMARK_TIMEOUT, kafka};
-use super::partitions_of;
-use crate::source::SourceError;
+use super::context::WATERMARK_TIMEOUT;
+use super::metadata::partitions_of;
+use crate::source::error::SourceError;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Time without any message after which draining gives up.
+/// Time without messages after which draining gives up.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
-/// What was read.
+/// What [`drain`] read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DrainStats {
-    /// Messages.
+    /// Number of messages.
     pub events: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
     /// Seconds from the first message to the last.
     pub seconds: f64,
-    /// Seconds until the first message came.
-    pub first_after: f64,
 }
 
-impl DrainStats {
-    /// Messages per second.
-    #[must_use]
-    pub fn events_per_second(&self) -> f64 {
-        self.events as f64 / self.seconds.max(f64::MIN_POSITIVE)
-    }
-}
-
-/// Reads the topic from its beginning to where it ends now.
+/// Reads the topic from its start to its current end.
 ///
 /// # Errors
-/// When no broker answers, the topic does not exist, or nothing comes for a minute.
+/// When no broker answers, the topic does not exist, or nothing arrives for a minute.
 pub fn drain(
     brokers: &str,
     topic: &str,
@@ -49,10 +39,10 @@ pub fn drain(
     let mut list = TopicPartitionList::new();
     for p in &partitions {
         list.add_partition_offset(topic, p.0, Offset::Beginning)
-            .map_err(|e| kafka("can't set a partition's offset", e))?;
+            .map_err(|e| SourceError::kafka("can't set a partition's offset", e))?;
     }
     let started = Instant::now();
-    consumer.assign(&list).map_err(|e| kafka("can't assign partitions", e))?;
+    consumer.assign(&list).map_err(|e| SourceError::kafka("can't assign partitions", e))?;
     let mut open: BTreeSet<i32> = partitions.iter().map(|p| p.0).collect();
     let (mut events, mut bytes) = (0, 0);
     let (mut first, mut last) = (None, started);
@@ -68,11 +58,13 @@ pub fn drain(
                 last = Instant::now();
                 open.remove(&p);
             }
-            Some(Err(e @ KafkaError::MessageConsumptionFatal(_))) => return Err(kafka("can't read on", e)),
+            Some(Err(e @ KafkaError::MessageConsumptionFatal(_))) => {
+                return Err(SourceError::kafka("can't read on", e));
+            }
             Some(Err(e)) => tracing::debug!("kafka: {e}"),
             None if last.elapsed() > GIVE_UP => {
-                return Err(kafka(
-                    "nothing came for a minute",
+                return Err(SourceError::kafka(
+                    "no message for a minute",
                     KafkaError::MessageConsumption(rdkafka::types::RDKafkaErrorCode::OperationTimedOut),
                 ));
             }
@@ -80,10 +72,5 @@ pub fn drain(
         }
     }
     let first = first.unwrap_or(last);
-    Ok(DrainStats {
-        events,
-        bytes,
-        seconds: (last - first).as_secs_f64(),
-        first_after: (first - started).as_secs_f64(),
-    })
+    Ok(DrainStats { events, bytes, seconds: (last - first).as_secs_f64() })
 }

@@ -1,6 +1,6 @@
-//! How a topic is read: what the configuration says of it, and defaults.
+//! How a topic is read, with defaults.
 
-use crate::source::Clock;
+use crate::source::clock::MonotonicClock;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ pub struct KafkaOptions {
     pub topic: String,
     /// The consumer group.
     pub group: String,
-    /// librdkafka's properties, passed through. May hold secrets: never logged.
+    /// Properties of librdkafka. May contain secrets: never logged.
     pub properties: BTreeMap<String, String>,
-    /// Quiet time after which a partition that is read to its end is idle.
+    /// Time without records after which a fully read partition is idle.
     pub idle: Duration,
-    /// End at the offsets that the topic has now instead of waiting for more.
+    /// Stop at the offsets that the topic has at the start.
     pub until_caught_up: bool,
     /// Longer messages are cut to one byte more, which the decoder rejects as too large.
     pub max_message: usize,
-    /// How long messages are gathered before they are handed out together: a few at a time cost twice the CPU, as every one then finds
-    /// its segments' sketches gone from the caches.
+    /// How long messages are gathered into a chunk. Small chunks cost twice the CPU, since the
+    /// sketches of their segments are no longer in the CPU's caches.
     pub linger: Duration,
-    /// How long the brokers may take to answer at the start.
+    /// Time limit of requests to brokers at the start.
     pub connect_timeout: Duration,
-    /// The clock that idle time is measured by.
-    pub clock: Clock,
+    /// The clock that measures idle time.
+    pub clock: MonotonicClock,
 }
 
 impl KafkaOptions {
@@ -44,7 +44,7 @@ impl KafkaOptions {
             max_message: 1 << 20,
             linger: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(15),
-            clock: Clock::system(),
+            clock: MonotonicClock::system(),
         }
     }
 }

@@ -1,52 +1,45 @@
-//! One assigned partition: where it is read, what was gathered of it, and whether it has gone quiet. Decisions only, no I/O.
+//! The state of one assigned partition: its position, gathered messages, and whether it is idle. No
+//! I/O.
 
-use super::context::Assigned;
-use crate::source::{MessageBuffer, RecordTime};
+use super::context::PartitionStart;
+use crate::source::buffer::MessageBuffer;
+use crate::source::records::RecordTime;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Time before a look at a quiet partition's end is repeated.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// Whether a partition is idle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Idle {
-    /// Read to its end, and quiet.
-    Yes,
-    /// Not known, or there is more to read.
-    No,
-}
+/// Time between two requests for the end of a quiet partition.
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// An assigned partition.
 #[derive(Debug)]
-pub struct Part {
-    /// The next record wanted; `None` where the log's beginning was not told.
+pub struct AssignedPartition {
+    /// The next offset to read; `None` if the start of the log is unknown.
     pub next: Option<i64>,
-    /// One past the last record, as last seen.
+    /// One past the last offset, as last reported.
     pub high: Option<i64>,
-    /// The id of the topic, where it is known.
+    /// The id of the topic, if known.
     pub log: Option<Arc<str>>,
-    /// Messages that make the next chunk.
+    /// Messages of the next chunk.
     pub gathered: MessageBuffer,
-    /// When the first of them came.
+    /// When the first of them arrived.
     gathered_since: Instant,
-    /// Held back.
+    /// Whether it is paused.
     pub paused: bool,
-    /// The client has read to the end and found nothing since.
+    /// Whether the client is at the end of the partition.
     pub at_end: bool,
-    /// Its finite input is over.
+    /// Whether its finite input is read to its end.
     pub ended: bool,
-    /// Where a finite input ends.
+    /// The end of a finite input.
     end: Option<i64>,
     quiet_since: Instant,
-    idle_said: bool,
-    /// When to look at its end again, and the end that was seen ahead of the position.
-    look_again: Option<(Instant, Option<i64>)>,
+    idle_reported: bool,
+    /// When to ask for its end again, and the last end beyond the position.
+    recheck: Option<(Instant, Option<i64>)>,
 }
 
-impl Part {
+impl AssignedPartition {
     /// A partition that was just assigned.
-    pub fn new(a: &Assigned, until_caught_up: bool, now: Instant) -> Self {
+    pub fn new(a: &PartitionStart, until_caught_up: bool, now: Instant) -> Self {
         Self {
             next: a.next,
             high: a.high,
@@ -58,22 +51,23 @@ impl Part {
             ended: false,
             end: if until_caught_up { a.high } else { None },
             quiet_since: now,
-            idle_said: false,
-            look_again: None,
+            idle_reported: false,
+            recheck: None,
         }
     }
 
-    /// Another log has taken the place of this one: it is read from `low`.
-    pub fn begin_anew(&mut self, log: Option<Arc<str>>, (low, high): (i64, i64)) {
+    /// Continues with the new log of a recreated topic, from `low`.
+    pub fn restart_log(&mut self, log: Option<Arc<str>>, (low, high): (i64, i64)) {
         self.next = Some(low);
         self.high = Some(high);
         self.log = log;
         self.at_end = false;
-        self.look_again = None;
+        self.recheck = None;
         self.end = self.end.map(|_| high);
     }
 
-    /// Takes in a message. One that was read before (the client may repeat after a new assignment) or lies beyond the end is left out.
+    /// Adds a message. Skips one that was read before (the client may repeat some after an
+    /// assignment), and one beyond the end.
     pub fn take(&mut self, offset: i64, payload: Option<&[u8]>, time: RecordTime, now: Instant) {
         if self.ended || self.next.is_some_and(|n| offset < n) {
             return;
@@ -87,45 +81,51 @@ impl Part {
         }
         self.gathered.push_record(offset, payload, time);
         self.at_end = false;
-        self.idle_said = false;
-        self.look_again = None;
+        self.idle_reported = false;
+        self.recheck = None;
         self.quiet_since = now;
     }
 
-    /// Whether a finite input is read to its end. The last offsets may be marks of transactions, which never come as messages.
+    /// Whether a finite input is read to its end. The last offsets may be transaction markers,
+    /// which are not messages.
     pub fn is_caught_up(&self) -> bool {
         let passed = self.end.is_some_and(|end| self.next.is_some_and(|n| n >= end));
         !self.ended && self.gathered.is_empty() && (passed || self.at_end)
     }
 
-    /// Whether what was gathered has waited for more for long enough. A finite input waits for nothing.
+    /// Whether the gathered messages have waited long enough. A finite input doesn't wait.
     pub fn is_due(&self, now: Instant, linger: Duration) -> bool {
         self.end.is_some() || now.duration_since(self.gathered_since) >= linger
     }
 
-    /// Whether it is worth asking the broker if there is more to read.
+    /// Whether to ask the broker for the partition's end.
     pub fn may_be_idle(&self, now: Instant, idle: Duration) -> bool {
-        let due = self.look_again.is_none_or(|(at, _)| now >= at);
-        self.at_end && !self.idle_said && !self.paused && due && now.duration_since(self.quiet_since) >= idle
+        let due = self.recheck.is_none_or(|(at, _)| now >= at);
+        self.at_end
+            && !self.idle_reported
+            && !self.paused
+            && due
+            && now.duration_since(self.quiet_since) >= idle
     }
 
-    /// Decides with the partition's end as the broker tells it now. A position behind the end is believed at the second look at
-    /// the same end: what lies between are no messages, for a broker that answers would have sent them.
-    pub fn idle(&mut self, high: Option<i64>, now: Instant) -> Idle {
+    /// Whether the partition is idle, given its end by the broker. A position before the end counts
+    /// if the same end is reported twice: the offsets between are not messages, since the broker
+    /// would have sent them.
+    pub fn is_idle(&mut self, high: Option<i64>, now: Instant) -> bool {
         let Some(high) = high else {
-            self.look_again = Some((now + LOOK_AGAIN, None));
-            return Idle::No;
+            self.recheck = Some((now + RECHECK, None));
+            return false;
         };
         self.high = Some(high);
         let at_high = self.next.is_none_or(|n| n >= high);
-        let seen_before = self.look_again.is_some_and(|(_, seen)| seen == Some(high));
+        let seen_before = self.recheck.is_some_and(|(_, seen)| seen == Some(high));
         if at_high || seen_before {
-            self.idle_said = true;
-            self.look_again = None;
-            return Idle::Yes;
+            self.idle_reported = true;
+            self.recheck = None;
+            return true;
         }
-        self.look_again = Some((now + LOOK_AGAIN, Some(high)));
-        Idle::No
+        self.recheck = Some((now + RECHECK, Some(high)));
+        false
     }
 }
 
@@ -133,12 +133,19 @@ impl Part {
 mod tests {
     use super::*;
 
-    fn assigned() -> Assigned {
-        Assigned { partition: 0, next: Some(5), high: Some(7), gone: None, log: None, recreated: false }
+    fn assigned() -> PartitionStart {
+        PartitionStart {
+            partition: 0,
+            next: Some(5),
+            high: Some(7),
+            lost_position: None,
+            log: None,
+            recreated: false,
+        }
     }
 
-    fn part(now: Instant) -> Part {
-        Part::new(&assigned(), false, now)
+    fn part(now: Instant) -> AssignedPartition {
+        AssignedPartition::new(&assigned(), false, now)
     }
 
     #[test]
@@ -152,11 +159,11 @@ mod tests {
         p.at_end = true;
         assert!(!p.may_be_idle(t + minute / 2, minute), "not quiet for long enough");
         assert!(p.may_be_idle(t + minute, minute));
-        assert_eq!(p.idle(None, t + minute), Idle::No, "the broker doesn't answer");
+        assert!(!p.is_idle(None, t + minute), "the broker doesn't answer");
         assert!(!p.may_be_idle(t + minute, minute), "it is not asked again at once");
-        assert_eq!(p.idle(Some(8), t + minute), Idle::No, "there is more");
-        assert_eq!(p.idle(Some(9), t + minute * 2), Idle::No, "and still more");
-        assert_eq!(p.idle(Some(9), t + minute * 3), Idle::Yes, "marks of transactions");
+        assert!(!p.is_idle(Some(8), t + minute), "there is more");
+        assert!(!p.is_idle(Some(9), t + minute * 2), "and still more");
+        assert!(p.is_idle(Some(9), t + minute * 3), "marks of transactions");
         assert!(!p.may_be_idle(t + minute * 9, minute), "said once");
         p.take(9, Some(b"c"), RecordTime::default(), t + minute * 10);
         p.at_end = true;
@@ -166,7 +173,7 @@ mod tests {
     #[test]
     fn repeats_and_records_beyond_the_end_are_left_out() {
         let t = Instant::now();
-        let mut p = Part::new(&assigned(), true, t);
+        let mut p = AssignedPartition::new(&assigned(), true, t);
         for offset in [4, 5, 5, 6, 7, 8] {
             p.take(offset, Some(b"x"), RecordTime::default(), t);
         }

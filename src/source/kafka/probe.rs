@@ -1,26 +1,27 @@
-//! A look at a topic without joining its group: whether brokers answer, the topic is there and the group may be used.
+//! Checks a topic without joining a group: that brokers answer, the topic exists and the group may
+//! be used.
 
 use super::config::{client_config, creation_error};
-use super::context::{WATERMARK_TIMEOUT, kafka};
-use super::partitions_of;
-use crate::source::SourceError;
+use super::context::WATERMARK_TIMEOUT;
+use super::metadata::partitions_of;
+use crate::source::error::SourceError;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What was seen.
+/// The result of [`probe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probed {
-    /// Partitions of the topic.
+pub struct TopicProbe {
+    /// Number of partitions.
     pub partitions: usize,
-    /// Offsets between the beginnings and the ends of all partitions.
+    /// Number of offsets in all partitions.
     pub messages: u64,
-    /// Why the group's offsets could not be asked for, if so.
+    /// Why the group can't be used, if so.
     pub group_refused: Option<String>,
 }
 
-/// Asks for the topic's partitions, their first and last offsets, and the group's offsets.
+/// Requests the topic's partitions, their first and last offsets, and the group's offsets.
 ///
 /// # Errors
 /// When a property is wrong, no broker answers, the topic does not exist or can't be read.
@@ -30,7 +31,7 @@ pub fn probe(
     group: &str,
     properties: &BTreeMap<String, String>,
     timeout: Duration,
-) -> Result<Probed, SourceError> {
+) -> Result<TopicProbe, SourceError> {
     let consumer: BaseConsumer =
         client_config(brokers, group, properties)?.create().map_err(creation_error)?;
     let complaint = || {
@@ -41,12 +42,12 @@ pub fn probe(
     let mut messages = 0;
     let mut list = TopicPartitionList::new();
     for p in &partitions {
-        let (low, high) = consumer
-            .fetch_watermarks(topic, p.0, WATERMARK_TIMEOUT)
-            .map_err(|e| kafka(&format!("can't ask for the offsets of partition {p} of {topic}"), e))?;
+        let (low, high) = consumer.fetch_watermarks(topic, p.0, WATERMARK_TIMEOUT).map_err(|e| {
+            SourceError::kafka(format!("can't ask for the offsets of partition {p} of {topic}"), e)
+        })?;
         messages += u64::try_from(high - low).unwrap_or(0);
         list.add_partition(topic, p.0);
     }
     let group_refused = consumer.committed_offsets(list, timeout).err().map(|e| e.to_string());
-    Ok(Probed { partitions: partitions.len(), messages, group_refused })
+    Ok(TopicProbe { partitions: partitions.len(), messages, group_refused })
 }

@@ -1,47 +1,47 @@
-//! A topic that was deleted and created again: its offsets begin anew, and may have come beyond the
-//! position that is kept of the old one.
+//! Recognises a topic that was deleted and recreated. Its offsets start again, and may already be
+//! beyond the stored position of the old one.
 
 use super::config::client_config;
-use super::context::Context;
-use super::topic_id::{NoId, topic_id};
-use super::{KafkaError, KafkaOffset, KafkaSource, LOOK_AGAIN, Offset, PartitionId, Polled, gap};
-use crate::source::SourceError;
+use super::context::ClientCallbacks;
+use super::source::{KafkaSource, RECHECK};
+use super::topic_id::{TopicIdAnswer, TopicIdError, topic_id};
+use crate::source::error::SourceError;
+use crate::source::interface::Polled;
+use crate::source::records::{Offset, PartitionId};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long the brokers may take to tell the topic's id when a partition is taken on.
+/// Time limit of a request for the topic's id when a partition is assigned.
 const AT_START: Duration = Duration::from_secs(5);
-/// And while it is read: nothing else is polled meanwhile.
+/// The same while reading, where it blocks polling.
 const WHILE_READING: Duration = Duration::from_secs(1);
-/// Partitions that are taken on together ask once.
+/// Partitions that are assigned together share one request within this time.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long a record may take to come that tells whether the log is still the same one.
+/// Time limit for fetching the record that identifies the log.
 const LOOK_BACK: Duration = Duration::from_secs(5);
 
-/// What the brokers said of the topic's id; `None` from those that tell none.
-pub type Told = Result<Option<Arc<str>>, NoId>;
-
-impl Context {
-    /// The topic's id; `None` from brokers that tell none.
-    pub(super) fn log(&self, consumer: &BaseConsumer<Self>) -> Told {
+impl ClientCallbacks {
+    /// The topic's id; `None` if the brokers have none.
+    pub(super) fn log(&self, consumer: &BaseConsumer<Self>) -> TopicIdAnswer {
         let known = self.shared.lock().log.clone().filter(|(at, _)| at.elapsed() < FRESH);
-        if let Some((_, told)) = known {
-            return told;
+        if let Some((_, answer)) = known {
+            return answer;
         }
-        let told = match topic_id(consumer.client(), &self.topic, AT_START) {
+        let answer = match topic_id(consumer.client(), &self.topic, AT_START) {
             Ok(id) => Ok(Some(id)),
-            Err(NoId::Never) => Ok(None),
+            Err(TopicIdError::Never) => Ok(None),
             Err(e) => Err(e),
         };
-        self.shared.lock().log = Some((Instant::now(), told.clone()));
-        told
+        self.shared.lock().log = Some((Instant::now(), answer.clone()));
+        answer
     }
 
-    /// Whether the topic is another one than that which a position is of: by its id, or where that
-    /// is not known of both by the record before the position, should it still be there.
+    /// Whether the topic was recreated since the position was stored: by its id, or if one is
+    /// unknown by the record before the position, if that still exists.
     pub(super) fn is_recreated(
         &self,
         partition: i32,
@@ -59,7 +59,7 @@ impl Context {
         };
         tracing::warn!(
             topic = %self.topic, partition, position = wanted, by, was = before.as_deref(), is = log.map(|l| &**l),
-            "the topic was deleted and created again: reading begins at its first record"
+            "the topic was deleted and recreated: reading starts at its first record"
         );
         true
     }
@@ -71,19 +71,19 @@ impl Context {
         let mut look = || match self.value_at(partition, offset) {
             Ok(value) => value,
             Err(error) => {
-                tracing::debug!(partition, offset, %error, "can't look at the record before the position");
+                tracing::debug!(partition, offset, %error, "can't fetch the record before the position");
                 None
             }
         };
         !self.positions.is_last_read(PartitionId(partition), &mut look)
     }
 
-    /// The value of one record, as long as messages may be; `None` where it is not there any more,
-    /// or does not come in time.
+    /// The value of one record, up to the maximum length of messages; `None` if it no longer exists
+    /// or does not arrive in time.
     fn value_at(&self, partition: i32, offset: i64) -> Result<Option<Vec<u8>>, SourceError> {
         let o = &self.options;
-        let failed = |e| super::kafka("can't look at a record", e);
-        // A client of its own that joins no group: this one is being told what to read.
+        let failed = |e| SourceError::kafka("can't fetch a record", e);
+        // A separate client without a group, since this one is in the middle of an assignment.
         let consumer: BaseConsumer =
             client_config(&o.brokers, &o.group, &o.properties)?.create().map_err(failed)?;
         let mut list = TopicPartitionList::new();
@@ -105,24 +105,23 @@ impl Context {
 }
 
 impl KafkaSource {
-    /// Now and then, and soon after a trouble that may come of it, looks whether the topic is still
-    /// the one that is read.
-    pub(super) fn look_for_another_topic(&mut self) -> Result<(), SourceError> {
-        if self.options.clock.now() < self.look || self.parts.values().all(|p| p.log.is_none()) {
+    /// Checks whether the topic was recreated: periodically, and soon after a related error.
+    pub(super) fn check_for_recreated_topic(&mut self) -> Result<(), SourceError> {
+        if self.options.clock.now() < self.next_topic_check || self.parts.values().all(|p| p.log.is_none()) {
             return Ok(());
         }
-        self.look = self.options.clock.now() + LOOK_AGAIN;
+        self.next_topic_check = self.options.clock.now() + RECHECK;
         match topic_id(self.consumer.client(), &self.options.topic, WHILE_READING) {
             Ok(id) => self.follow(&id).map(|_| ()),
             Err(error) => {
-                tracing::debug!(%error, "the topic's id was not told");
+                tracing::debug!(%error, "can't get the topic's id");
                 Ok(())
             }
         }
     }
 
-    /// Goes on in the topic of this id with the partitions that were read in another one; whether
-    /// there were any.
+    /// Continues in the topic with this id with the partitions that were read in another one;
+    /// returns whether there were any.
     pub(super) fn follow(&mut self, id: &Arc<str>) -> Result<bool, SourceError> {
         let other = |log: &Option<Arc<str>>| log.as_ref().is_some_and(|l| l != id);
         let stale: Vec<i32> =
@@ -133,7 +132,7 @@ impl KafkaSource {
         let mut begins = Vec::new();
         for &partition in &stale {
             let Some(marks) = self.consumer.context().watermarks(&self.consumer, partition) else {
-                self.look_soon();
+                self.check_topic_soon();
                 return Ok(false);
             };
             begins.push((partition, marks));
@@ -145,30 +144,30 @@ impl KafkaSource {
             let from = part.next.unwrap_or(0);
             tracing::warn!(
                 topic = %self.options.topic, partition, position = from, was = part.log.as_deref(), is = &**id,
-                "the topic was deleted and created again: reading begins at its first record"
+                "the topic was deleted and recreated: reading starts at its first record"
             );
-            part.begin_anew(Some(Arc::clone(id)), marks);
+            part.restart_log(Some(Arc::clone(id)), marks);
             let (at, begins) = (PartitionId(partition), Some(Offset(marks.0)));
             if from != marks.0 {
-                self.ready.push_back(gap(partition, from, marks.0));
+                self.ready.push_back(Polled::gap(partition, from, marks.0));
             }
             self.ready.push_back(Polled::Log { partition: at, id: Some(Arc::clone(id)), begins });
         }
-        self.assign_anew()?;
+        self.reassign()?;
         Ok(true)
     }
 
-    /// Something happened that may mean that the topic is another one.
-    pub(super) fn look_soon(&mut self) {
-        self.look = self.look.min(self.options.clock.now() + FRESH);
+    /// Checks soon, after an error that a recreated topic may cause.
+    pub(super) fn check_topic_soon(&mut self) {
+        self.next_topic_check = self.next_topic_check.min(self.options.clock.now() + FRESH);
     }
 
-    /// Looks at once; whether it is another one, which is read now.
-    pub(super) fn is_another_topic(&mut self) -> Result<bool, SourceError> {
+    /// Checks now whether the topic was recreated, and then continues in the new one.
+    pub(super) fn follow_recreated_topic(&mut self) -> Result<bool, SourceError> {
         match topic_id(self.consumer.client(), &self.options.topic, WHILE_READING) {
             Ok(id) => self.follow(&id),
             Err(_) => {
-                self.look_soon();
+                self.check_topic_soon();
                 Ok(false)
             }
         }

@@ -1,19 +1,25 @@
-//! What goes wrong while a topic is read: what passes, what is a gap, what asks for a new assignment or membership, what is the end.
+//! Handles the client's errors: transient ones, gaps, those that need a new assignment or
+//! membership, and fatal ones.
 
-use super::context::kafka;
-use super::{Consumer, KafkaError, KafkaOffset, KafkaSource, RebalanceProtocol, about, gap};
-use crate::source::{PartitionId, Polled, Source, SourceError};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use super::source::KafkaSource;
+use crate::source::error::SourceError;
+use crate::source::interface::{Polled, Source};
+use crate::source::records::PartitionId;
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use std::time::Duration;
 
-/// How often a member joins anew that the brokers have shut out in favour of another one with its `group.instance.id`, and within what
-/// time: after a broker's restart that other one may have been itself.
-const JOIN_AGAIN: (usize, Duration) = (5, Duration::from_secs(600));
+/// How often, and within what time, a member rejoins after the brokers fenced it in favour of
+/// another one with its `group.instance.id`. After a broker's restart, the other one may have been
+/// itself.
+const REJOIN_LIMIT: (usize, Duration) = (5, Duration::from_secs(600));
+
 impl KafkaSource {
-    /// Decides what an error of the client comes to.
+    /// Handles an error of the client.
     pub(super) fn trouble(&mut self, e: KafkaError) -> Result<(), SourceError> {
-        let fatal = |e| Err(kafka("can't read on", e));
+        let fatal = |e| Err(SourceError::kafka("can't read on", e));
         match e {
             KafkaError::PartitionEOF(p) => {
                 if let Some(part) = self.parts.get_mut(&p) {
@@ -26,19 +32,19 @@ impl KafkaSource {
                 self.find_gaps()
             }
             KafkaError::MessageConsumption(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                // It was there at the start; a broker that restarts may not know it for a while. Or
-                // it was deleted.
-                self.look_soon();
-                self.consumer.context().warn(&format!("{e}: waiting for the topic to be back"));
+                // It existed at the start. A restarting broker may not know it for a while, or it
+                // was deleted.
+                self.check_topic_soon();
+                self.consumer.context().warn(&format!("{e}: waiting for the topic to return"));
                 Ok(())
             }
-            KafkaError::MessageConsumptionFatal(Code::FencedInstanceId) if self.may_join_anew() => {
+            KafkaError::MessageConsumptionFatal(Code::FencedInstanceId) if self.may_rejoin() => {
                 tracing::warn!(
                     topic = %self.options.topic,
-                    "kafka: another member with this group.instance.id was let in (a second process, or this one before the broker \
-                     restarted): joining anew"
+                    "kafka: fenced by another member with this group.instance.id (a second process, or this one before \
+                     the broker restarted): rejoining"
                 );
-                self.join_anew()
+                self.rejoin()
             }
             KafkaError::MessageConsumptionFatal(_)
             | KafkaError::MessageConsumption(
@@ -47,18 +53,18 @@ impl KafkaSource {
                 | Code::ClusterAuthorizationFailed
                 | Code::SaslAuthenticationFailed,
             ) => fatal(e),
-            // Expected to pass: the client tries again.
+            // Transient: the client retries.
             e => {
-                self.consumer.context().warn(&format!("{e}: reading goes on when it has passed"));
+                self.consumer.context().warn(&format!("{e}: the client retries"));
                 Ok(())
             }
         }
     }
 
-    /// A position is out of range; the client doesn't say whose. Every partition's position is checked, and reading starts anew
-    /// with those that are gone at the log's beginning.
+    /// Handles a position out of range. The client doesn't name the partition, so this checks all,
+    /// and restarts those with a lost position at the start of their log.
     fn find_gaps(&mut self) -> Result<(), SourceError> {
-        if self.is_another_topic()? {
+        if self.follow_recreated_topic()? {
             return Ok(());
         }
         let mut beyond = Vec::new();
@@ -73,25 +79,26 @@ impl KafkaSource {
                         self.ready.push_back(Polled::Chunk(chunk));
                     }
                     part.next = Some(low);
-                    self.ready.push_back(gap(partition, from, low));
+                    self.ready.push_back(Polled::gap(partition, from, low));
                 }
             }
         }
-        // Either the log is a new one or the broker does not know its end yet: what is committed and the broker's next answers tell.
+        // Either the log is new, or the broker doesn't know its end yet: the stored position and
+        // the broker's next answers will show which.
         for partition in beyond {
-            self.again(partition)?;
+            self.restart(partition)?;
         }
-        // A partition in this state can't be sought in; only assigning it again makes the client fetch from it.
-        self.assign_anew()
+        // Seeking fails in this state; only a new assignment makes the client fetch again.
+        self.reassign()
     }
 
-    /// Assigns all partitions that are read here again, each at its position; paused ones stay so.
-    pub(super) fn assign_anew(&self) -> Result<(), SourceError> {
+    /// Assigns all partitions again, each at its position; paused ones stay paused.
+    pub(super) fn reassign(&self) -> Result<(), SourceError> {
         let mut list = TopicPartitionList::new();
         for (&partition, part) in &self.parts {
             let offset = part.next.map_or(KafkaOffset::Beginning, KafkaOffset::Offset);
             list.add_partition_offset(&self.options.topic, partition, offset)
-                .map_err(|e| kafka("can't name a partition", e))?;
+                .map_err(|e| SourceError::kafka("can't name a partition", e))?;
         }
         let again = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self
@@ -100,23 +107,22 @@ impl KafkaSource {
                 .and_then(|()| self.consumer.incremental_assign(&list)),
             RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
         };
-        again.map_err(|e| kafka("can't assign partitions again", e))?;
+        again.map_err(|e| SourceError::kafka("can't assign partitions again", e))?;
         for (&partition, _) in self.parts.iter().filter(|(_, p)| p.paused || p.ended) {
-            let one = self.one(partition, KafkaOffset::Invalid)?;
-            self.consumer.pause(&one).map_err(|e| kafka("can't pause", e))?;
+            let one = self.partition_list(partition, KafkaOffset::Invalid)?;
+            self.consumer.pause(&one).map_err(|e| SourceError::kafka("can't pause", e))?;
         }
         Ok(())
     }
 
-    /// Joins the group as a new member, without the partitions that this one had.
-    fn join_anew(&mut self) -> Result<(), SourceError> {
-        let had: Vec<PartitionId> =
-            self.parts.keys().chain(self.unplaced.keys()).map(|p| PartitionId(*p)).collect();
-        had.iter().for_each(|p| self.positions.let_go(*p));
+    /// Joins the group as a new member, without partitions.
+    fn rejoin(&mut self) -> Result<(), SourceError> {
+        let released: Vec<PartitionId> =
+            self.parts.keys().chain(self.waiting.keys()).map(|p| PartitionId(*p)).collect();
+        released.iter().for_each(|p| self.positions.release(*p));
         self.parts.clear();
-        self.unplaced.clear();
-        self.ready.retain(|p| about(p).is_none());
-        self.ready.push_front(Polled::Revoked(had));
+        self.waiting.clear();
+        self.ready.retain(|p| p.partition().is_none());
         self.joined = false;
         let consumer = Self::consumer(&self.options, &self.positions)?;
         {
@@ -125,18 +131,18 @@ impl KafkaSource {
             shared.partitions.clone_from(&before.partitions);
             shared.troubles = before.troubles;
         }
-        consumer.subscribe(&[&self.options.topic]).map_err(|e| kafka("can't subscribe", e))?;
+        consumer.subscribe(&[&self.options.topic]).map_err(|e| SourceError::kafka("can't subscribe", e))?;
         self.consumer = consumer;
         Ok(())
     }
 
-    /// Whether a member that was shut out should try once more.
-    fn may_join_anew(&mut self) -> bool {
+    /// Whether a fenced member should rejoin.
+    fn may_rejoin(&mut self) -> bool {
         let now = self.options.clock.now();
-        self.shut_out.push_back(now);
-        while self.shut_out.front().is_some_and(|t| now.duration_since(*t) > JOIN_AGAIN.1) {
-            self.shut_out.pop_front();
+        self.fenced_at.push_back(now);
+        while self.fenced_at.front().is_some_and(|t| now.duration_since(*t) > REJOIN_LIMIT.1) {
+            self.fenced_at.pop_front();
         }
-        self.shut_out.len() <= JOIN_AGAIN.0
+        self.fenced_at.len() <= REJOIN_LIMIT.0
     }
 }

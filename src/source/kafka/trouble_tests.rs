@@ -1,14 +1,17 @@
-//! What a cluster of several brokers does to a reader: leaders that move or go down, fetches that fail. Nothing is lost or read twice, and
-//! each is told.
+//! What a cluster of several brokers does to a reader: leaders that move or go down, fetches that
+//! fail. Nothing is lost or read twice, and each is told.
 
 use super::tests::Cluster;
 use super::*;
-use crate::source::FromBeginning;
 use crate::source::conformance::{Record, records, reference};
+use crate::source::{FromBeginning, Polled, Source};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Reads until each of two partitions has been read up to offset `to`, adding to what was read before.
+/// Reads until each of two partitions has been read up to offset `to`, adding to what was read
+/// before.
 fn read(source: &mut KafkaSource, seen: &mut BTreeMap<i32, Vec<i64>>, to: i64) {
     for _ in 0..1_200 {
         match source.poll(Duration::from_millis(50)).unwrap() {

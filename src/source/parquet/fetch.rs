@@ -1,7 +1,7 @@
-//! A Parquet file in an object store (the local file system is one) as the Parquet reader wants it.
+//! Reads a Parquet file from an object store or the local file system.
 
-use crate::source::SourceError;
-use crate::source::input::{InputFile, Place};
+use crate::source::error::SourceError;
+use crate::source::input_file::{FileLocation, InputFile};
 use ::bytes::Bytes;
 use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use ::parquet::arrow::async_reader::AsyncFileReader;
@@ -15,18 +15,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Bytes at a file's end that are read at first: most archives' metadata lie in them.
+/// Bytes at the end of a file that are read first; they contain the metadata of most archives.
 const FOOTER: usize = 64 << 10;
 
 /// Reads ranges of one object.
 #[derive(Debug, Clone)]
-pub struct Fetch {
+pub struct RangeReader {
     store: Arc<dyn ObjectStore>,
     path: Path,
     size: u64,
 }
 
-impl AsyncFileReader for Fetch {
+impl AsyncFileReader for RangeReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
         self.store.get_range(&self.path, range).map_err(|e| ParquetError::External(Box::new(e))).boxed()
     }
@@ -47,32 +47,32 @@ impl AsyncFileReader for Fetch {
     }
 }
 
-/// An archive's file, opened: its metadata are read, its rows are not.
+/// An open archive file: its metadata is read, its rows are not.
 #[derive(Debug, Clone)]
-pub struct Opened {
-    /// As people know it.
+pub struct OpenArchive {
+    /// Its name in messages.
     pub name: String,
-    /// Reads it.
-    pub fetch: Fetch,
-    /// What it holds.
+    /// Reads its bytes.
+    pub fetch: RangeReader,
+    /// Its metadata.
     pub metadata: ArrowReaderMetadata,
 }
 
-impl Opened {
+impl OpenArchive {
     /// Reads a file's metadata.
     pub fn open(file: &InputFile, handle: &Handle) -> std::result::Result<Self, SourceError> {
         let name = file.name.clone();
         let stored = |source| SourceError::stored(&file.name, source);
         let (store, path): (Arc<dyn ObjectStore>, _) = match &file.place {
-            Place::Object { store, path } => (Arc::clone(store), path.clone()),
-            Place::Local(path) => {
-                // A path of an object store has no `..`, and takes links for what they are.
+            FileLocation::Object { store, path } => (Arc::clone(store), path.clone()),
+            FileLocation::Local(path) => {
+                // An object store's path has no `..` and follows no links.
                 let absolute =
                     path.canonicalize().map_err(|source| SourceError::Read { name: name.clone(), source })?;
                 let path = Path::from_absolute_path(absolute).map_err(|e| stored(e.into()))?;
                 (Arc::new(LocalFileSystem::new()), path)
             }
-            Place::Stdin => {
+            FileLocation::Stdin => {
                 let message = "an archive can't be read from standard input; name a file".to_owned();
                 return Err(SourceError::BadInput { input: name, message });
             }
@@ -81,7 +81,7 @@ impl Opened {
             Some(size) => size,
             None => handle.block_on(store.head(&path)).map_err(stored)?.size,
         };
-        let mut fetch = Fetch { store, path, size };
+        let mut fetch = RangeReader { store, path, size };
         let metadata =
             handle.block_on(ArrowReaderMetadata::load_async(&mut fetch, ArrowReaderOptions::new()));
         let metadata = metadata.map_err(|source| SourceError::Parquet { name: name.clone(), source })?;

@@ -1,9 +1,10 @@
-//! What lies where in a set of archive files: per partition its row groups in offset order, from statistics where there are any.
+//! Indexes archive files: per partition its row groups in offset order, from statistics if
+//! available.
 
-use super::fetch::Opened;
-use crate::source::SourceError;
+use super::fetch::OpenArchive;
 use crate::store::event_rows::{KEY_ID, REQUIRED, VERSION, VERSION_KEY};
 use crate::store::{check_types, conform};
+use crate::source::error::SourceError;
 use ::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::statistics::Statistics;
@@ -13,20 +14,20 @@ use futures::StreamExt;
 use std::collections::BTreeMap;
 use tokio::runtime::Handle;
 
-/// A row group's rows of one partition.
+/// The rows of one partition in a row group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub struct RowGroupPart {
     /// Number of the file.
     pub file: usize,
     /// Number of the row group within it.
     pub row_group: usize,
     /// First and last offset.
     pub offsets: (i64, i64),
-    /// Smallest and largest event time.
+    /// Earliest and latest event time.
     pub times: (i64, i64),
-    /// The row group holds no other partition.
+    /// The row group has no other partition.
     pub alone: bool,
-    /// Bytes of the row group as stored.
+    /// Stored size of the row group in bytes.
     pub bytes: u64,
     /// Rows of the row group.
     pub rows: u64,
@@ -34,23 +35,24 @@ pub struct Piece {
     pub before: u64,
 }
 
-/// What to do about rows that don't follow each other.
+/// What to do about rows in the wrong order.
 pub const ORDER: &str = "write it sorted by partition and offset, each row once";
 
 fn archive(name: &str, message: impl Into<String>) -> SourceError {
     SourceError::Archive { name: name.to_owned(), message: message.into() }
 }
 
-/// Lists the pieces of every partition, in offset order.
+/// Lists the row groups of every partition in offset order.
 ///
 /// # Errors
-/// When a file is no archive, was hashed under another key, holds another topic, or holds offsets that another file has too.
+/// When a file is not an archive, was hashed under another key, has another topic, or has offsets
+/// that another file has too.
 pub fn index(
-    files: &[Opened],
+    files: &[OpenArchive],
     key_id: Option<u64>,
     handle: &Handle,
-) -> Result<BTreeMap<i32, Vec<Piece>>, SourceError> {
-    let mut all: BTreeMap<i32, Vec<Piece>> = BTreeMap::new();
+) -> Result<BTreeMap<i32, Vec<RowGroupPart>>, SourceError> {
+    let mut all: BTreeMap<i32, Vec<RowGroupPart>> = BTreeMap::new();
     let mut topic: Option<(String, &str)> = None;
     for (number, file) in files.iter().enumerate() {
         check(file, key_id)?;
@@ -63,7 +65,7 @@ pub fn index(
                         return Err(archive(
                             &file.name,
                             format!(
-                                "holds topic {name}, but {other} holds topic {known}; read one topic at a time"
+                                "has topic {name}, but {other} has topic {known}; read one topic at a time"
                             ),
                         ));
                     }
@@ -94,7 +96,7 @@ pub fn index(
             return Err(archive(
                 b,
                 format!(
-                    "holds offsets of partition {partition} that {a} holds too ({}–{} and {}–{}); give each part of an archive once",
+                    "has offsets of partition {partition} that {a} has too ({}–{} and {}–{}); give each part of an archive once",
                     w[1].offsets.0, w[1].offsets.1, w[0].offsets.0, w[0].offsets.1
                 ),
             ));
@@ -103,7 +105,7 @@ pub fn index(
     Ok(all)
 }
 
-fn check(file: &Opened, key_id: Option<u64>) -> Result<(), SourceError> {
+fn check(file: &OpenArchive, key_id: Option<u64>) -> Result<(), SourceError> {
     let schema = file.metadata.schema();
     if let Some(missing) = REQUIRED.iter().find(|c| schema.field_with_name(c).is_err()) {
         return Err(archive(
@@ -136,9 +138,9 @@ fn check(file: &Opened, key_id: Option<u64>) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// Warns, once, of hashes that another program has rounded.
-pub fn warn_of_rounded_hashes(files: &[Opened]) {
-    let floating = |f: &&Opened| {
+/// Warns once of hashes that another program rounded.
+pub fn warn_of_rounded_hashes(files: &[OpenArchive]) {
+    let floating = |f: &&OpenArchive| {
         let schema = f.metadata.schema();
         let of = |c: &&str| schema.field_with_name(c).is_ok_and(|f| f.data_type().is_floating());
         ["request_hash", "session_hash", "user_hash"].iter().any(of)
@@ -157,7 +159,7 @@ fn statistics<'m>(meta: &'m RowGroupMetaData, column: &str) -> Option<&'m Statis
     meta.columns().iter().find(|c| c.column_path().parts() == [column])?.statistics()
 }
 
-/// The topics that statistics are certain of.
+/// The topics in exact statistics.
 fn topics(meta: &RowGroupMetaData) -> Vec<String> {
     let Some(Statistics::ByteArray(s)) = statistics(meta, "topic") else { return Vec::new() };
     let min = s.min_opt().filter(|_| s.min_is_exact());
@@ -165,9 +167,9 @@ fn topics(meta: &RowGroupMetaData) -> Vec<String> {
     [min, max].into_iter().flatten().map(|v| String::from_utf8_lossy(v.data()).into_owned()).collect()
 }
 
-/// The smallest and the largest value of a column of signed numbers, as they are stored. Of others
-/// statistics say something else.
-fn signed(file: &Opened, meta: &RowGroupMetaData, column: &str) -> Option<(i64, i64)> {
+/// The smallest and largest stored value of a column of signed numbers. For other types, statistics
+/// mean something else.
+fn signed(file: &OpenArchive, meta: &RowGroupMetaData, column: &str) -> Option<(i64, i64)> {
     let field = file.metadata.schema().field_with_name(column).ok()?;
     if !(field.data_type().is_signed_integer() || matches!(field.data_type(), DataType::Timestamp(..))) {
         return None;
@@ -179,8 +181,8 @@ fn signed(file: &Opened, meta: &RowGroupMetaData, column: &str) -> Option<(i64, 
     }
 }
 
-/// The earliest and the latest event time in microseconds, whatever unit the file has.
-fn times(file: &Opened, meta: &RowGroupMetaData) -> Option<(i64, i64)> {
+/// The earliest and latest event time in microseconds, for any unit of the file.
+fn times(file: &OpenArchive, meta: &RowGroupMetaData) -> Option<(i64, i64)> {
     let (min, max) = signed(file, meta, "timestamp")?;
     let field = file.metadata.schema().field_with_name("timestamp").ok()?;
     let us = |t: i64| match field.data_type() {
@@ -193,14 +195,14 @@ fn times(file: &Opened, meta: &RowGroupMetaData) -> Option<(i64, i64)> {
     Some((us(min)?, us(max)?))
 }
 
-/// The pieces of one row group. Where statistics don't tell, the three columns that do are read.
+/// The partitions of one row group. Without sufficient statistics, reads the three columns.
 fn pieces(
-    file: &Opened,
+    file: &OpenArchive,
     (number, row_group, before): (usize, usize, u64),
     handle: &Handle,
-) -> Result<Vec<(i32, Piece)>, SourceError> {
+) -> Result<Vec<(i32, RowGroupPart)>, SourceError> {
     let meta = file.metadata.metadata().row_group(row_group);
-    let piece = |offsets, times, alone| Piece {
+    let piece = |offsets, times, alone| RowGroupPart {
         file: number,
         row_group,
         offsets,
@@ -229,7 +231,7 @@ fn pieces(
             .with_projection(columns)
             .build()
             .map_err(parquet)?;
-    let mut found: BTreeMap<i32, Piece> = BTreeMap::new();
+    let mut found: BTreeMap<i32, RowGroupPart> = BTreeMap::new();
     while let Some(batch) = handle.block_on(stream.next()) {
         let batch = conform(&batch.map_err(parquet)?)
             .map_err(|source| SourceError::Columns { name: file.name.clone(), source })?;

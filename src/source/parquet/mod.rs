@@ -1,13 +1,19 @@
-//! Archives of events in Parquet, local or in an object store: each partition's rows in offset order, partitions interleaved by
-//! event time so that their watermarks advance together.
+//! Reads archives of events in Parquet, local or in an object store: each partition's rows in
+//! offset order, partitions interleaved by event time so that their watermarks advance together.
 
 mod fetch;
 mod index;
 #[cfg(test)]
 pub mod tests;
 
-use super::input::InputFile;
-use super::{CHUNK_MESSAGES, Chunk, PartitionId, Payload, Polled, Positions, Source, SourceError, TimeRange};
+use super::error::SourceError;
+use super::file_partitions::FilePartitions;
+use super::input_file::InputFile;
+use super::interface::{Polled, Positions, Source};
+use super::records::{CHUNK_MESSAGES, Chunk, PartitionId, Payload};
+use super::time_range::TimeRange;
+use crate::store::event_rows::{ArchiveError, ArchiveReader, REQUIRED, schema};
+use crate::store::conform;
 use crate::event::time::{EARLIEST, LATEST};
 use crate::store::conform;
 use crate::store::event_rows::{ArchiveError, ArchiveReader, REQUIRED, schema};
@@ -17,9 +23,9 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
-use fetch::{Fetch, Opened};
+use fetch::{OpenArchive, RangeReader};
 use futures::StreamExt;
-use index::{ORDER, Piece};
+use index::{ORDER, RowGroupPart};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,114 +34,121 @@ use tokio::runtime::Handle;
 /// How archives are read.
 #[derive(Debug, Clone, Default)]
 pub struct ArchiveOptions {
-    /// Event times that are wanted: row groups outside are not read, rows outside left out.
+    /// Event times to read: row groups and rows outside are skipped.
     pub range: TimeRange,
-    /// Columns that are wanted beside those in [`REQUIRED`]; all where absent.
+    /// Columns to read besides those in [`REQUIRED`]; `None`: all.
     pub columns: Option<Vec<String>>,
-    /// Id of the hashing key; an archive written under another one is refused.
+    /// Id of the hashing key; an archive with another key is refused.
     pub key_id: Option<u64>,
-    /// Partitions that earlier files held: they are over, unless these files have more of them.
+    /// Partitions of earlier files: they have ended, unless these files continue them.
     pub earlier: BTreeSet<i32>,
 }
 
-/// What a file holds.
+/// The contents of an archive file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
-    /// When its first and last events are.
+pub struct ArchiveContents {
+    /// Times of the first and last events.
     pub times: Option<(i64, i64)>,
     /// First offset by partition.
     pub offsets: BTreeMap<i32, i64>,
 }
 
-/// What each of some archives holds.
+/// The contents of each archive.
 ///
 /// # Errors
 /// As [`ParquetSource::open`].
-pub fn held(files: &[InputFile], handle: &Handle) -> Result<Vec<Held>, SourceError> {
-    let opened: Vec<_> = files.iter().map(|f| Opened::open(f, handle)).collect::<Result<_, _>>()?;
-    let mut all = vec![Held::default(); files.len()];
+pub fn contents(files: &[InputFile], handle: &Handle) -> Result<Vec<ArchiveContents>, SourceError> {
+    let opened: Vec<_> = files.iter().map(|f| OpenArchive::open(f, handle)).collect::<Result<_, _>>()?;
+    let mut all = vec![ArchiveContents::default(); files.len()];
     for (partition, pieces) in index::index(&opened, None, handle)? {
         for p in pieces {
-            let held = &mut all[p.file];
-            held.times = Some(held.times.map_or(p.times, |t| (t.0.min(p.times.0), t.1.max(p.times.1))));
-            held.offsets.entry(partition).and_modify(|o| *o = (*o).min(p.offsets.0)).or_insert(p.offsets.0);
+            let contents = &mut all[p.file];
+            contents.times =
+                Some(contents.times.map_or(p.times, |t| (t.0.min(p.times.0), t.1.max(p.times.1))));
+            contents
+                .offsets
+                .entry(partition)
+                .and_modify(|o| *o = (*o).min(p.offsets.0))
+                .or_insert(p.offsets.0);
         }
     }
     Ok(all)
 }
 
-/// Reads archives.
+/// Reads archives as one source.
 pub struct ParquetSource {
-    files: Vec<Opened>,
-    logs: Vec<Log>,
+    files: Vec<OpenArchive>,
+    logs: Vec<PartitionRows>,
+    partitions: FilePartitions,
     options: ArchiveOptions,
     positions: Arc<dyn Positions>,
     handle: Handle,
     started: bool,
-    /// The topic of the first rows.
+    /// The topic of the first rows that were read.
     topic: Option<String>,
     total: u64,
     read: u64,
 }
 
 /// A partition's rows.
-struct Log {
+struct PartitionRows {
     partition: i32,
-    pieces: VecDeque<Piece>,
-    open: Option<(Piece, ParquetRecordBatchStream<Fetch>)>,
-    /// Rows of the file before the next batch.
+    pieces: VecDeque<RowGroupPart>,
+    open: Option<(RowGroupPart, ParquetRecordBatchStream<RangeReader>)>,
+    /// Number of rows of the file before the next batch.
     row: u64,
-    /// The next rows and their smallest event time.
+    /// The next rows and their earliest event time.
     next: Option<(RecordBatch, i64)>,
-    /// Offsets below are left out.
+    /// Lower offsets are skipped.
     from: i64,
     /// The last offset that was read.
     last: i64,
-    paused: bool,
-    ended: bool,
 }
 
 impl ParquetSource {
-    /// Opens archives and finds out what they hold; rows are read by polling. `handle` is a multi-thread runtime's.
+    /// Opens archives and indexes their row groups; polling reads the rows. `handle` must be of a
+    /// multi-thread runtime.
     ///
     /// # Errors
-    /// When a file can't be read, is no archive, was hashed under another key, holds another topic than the others, or holds
-    /// offsets that another one holds too.
+    /// When a file can't be read, is not an archive, was hashed under another key, has another
+    /// topic than the others, or has offsets that another file has too.
     pub fn open(
         files: &[InputFile],
         options: ArchiveOptions,
         positions: Arc<dyn Positions>,
         handle: Handle,
     ) -> Result<Self, SourceError> {
-        let files: Vec<_> = files.iter().map(|f| Opened::open(f, &handle)).collect::<Result<_, _>>()?;
+        let files: Vec<_> = files.iter().map(|f| OpenArchive::open(f, &handle)).collect::<Result<_, _>>()?;
         let mut total = 0;
         let mut logs = Vec::new();
         index::warn_of_rounded_hashes(&files);
-        let mut held = index::index(&files, options.key_id, &handle)?;
+        let mut partitions = index::index(&files, options.key_id, &handle)?;
         options.earlier.iter().for_each(|p| {
-            held.entry(*p).or_default();
+            partitions.entry(*p).or_default();
         });
-        for (partition, mut pieces) in held {
+        for (partition, mut pieces) in partitions {
             pieces.retain(|p| options.range.touches(p.times.0, p.times.1));
             total += pieces.iter().map(|p| p.bytes).sum::<u64>();
             let pieces = pieces.into();
             let (from, last) = (i64::MIN, i64::MIN);
-            logs.push(Log {
-                partition,
-                pieces,
-                open: None,
-                row: 0,
-                next: None,
-                from,
-                last,
-                paused: false,
-                ended: false,
-            });
+            logs.push(PartitionRows { partition, pieces, open: None, row: 0, next: None, from, last });
         }
-        Ok(Self { files, logs, options, positions, handle, started: false, topic: None, total, read: 0 })
+        let partitions = FilePartitions::new(logs.iter().map(|l| PartitionId(l.partition)));
+        Ok(Self {
+            files,
+            logs,
+            partitions,
+            options,
+            positions,
+            handle,
+            started: false,
+            topic: None,
+            total,
+            read: 0,
+        })
     }
 
-    /// Asks where to go on and leaves out what lies before.
+    /// Asks for the positions, and drops the row groups before them.
     fn start(&mut self) -> Result<(), SourceError> {
         for log in &mut self.logs {
             let partition = PartitionId(log.partition);
@@ -154,7 +167,7 @@ impl ParquetSource {
         Ok(())
     }
 
-    /// Reads on in a partition until rows are there or its input is over.
+    /// Reads a partition until the next rows are available or its input ends.
     fn peek(&mut self, at: usize) -> Result<(), SourceError> {
         let Self { files, logs, options, handle, topic, read, .. } = self;
         let log = &mut logs[at];
@@ -178,7 +191,7 @@ impl ParquetSource {
             log.row += batch.num_rows() as u64;
             *read += piece.bytes * batch.num_rows() as u64 / piece.rows.max(1);
             let partition = (!piece.alone).then_some(log.partition);
-            let wanted = Wanted { partition, from: log.from, after: log.last, range: options.range, row };
+            let wanted = RowFilter { partition, from: log.from, after: log.last, range: options.range, row };
             if let Some((rows, time, last)) = wanted.filter(batch, name)? {
                 of_one_topic(&rows, topic, name)?;
                 log.last = last;
@@ -191,15 +204,15 @@ impl ParquetSource {
 
 /// Opens the rows of a row group.
 fn rows(
-    file: &Opened,
+    file: &OpenArchive,
     row_group: usize,
     options: &ArchiveOptions,
-) -> Result<ParquetRecordBatchStream<Fetch>, SourceError> {
+) -> Result<ParquetRecordBatchStream<RangeReader>, SourceError> {
     let mut builder =
         ParquetRecordBatchStreamBuilder::new_with_metadata(file.fetch.clone(), file.metadata.clone())
             .with_row_groups(vec![row_group])
             .with_batch_size(CHUNK_MESSAGES);
-    // What other programs have added is not read.
+    // Skips columns that other programs added.
     let own = schema();
     let wanted: Vec<&str> = match &options.columns {
         Some(columns) => columns.iter().map(String::as_str).chain(REQUIRED).collect(),
@@ -210,22 +223,22 @@ fn rows(
     builder.build().map_err(|source| SourceError::Parquet { name: file.name.clone(), source })
 }
 
-/// Which rows are wanted.
-struct Wanted {
-    /// Only this partition's, where the row group holds others too.
+/// Selects rows of a batch.
+struct RowFilter {
+    /// Only this partition, if the row group has several.
     partition: Option<i32>,
-    /// Only from this offset on.
+    /// Only offsets from this one.
     from: i64,
-    /// Rows must follow this offset.
+    /// Selected rows must have higher offsets than this.
     after: i64,
-    /// Only of these event times.
+    /// Only these event times.
     range: TimeRange,
     /// Rows of the file before the batch.
     row: u64,
 }
 
-impl Wanted {
-    /// The rows that are wanted, their smallest event time and the last offset; `None` where there are none.
+impl RowFilter {
+    /// The selected rows, their earliest event time and last offset; `None` if there are none.
     fn filter(&self, batch: RecordBatch, name: &str) -> Result<Option<(RecordBatch, i64, i64)>, SourceError> {
         let columns = |source| SourceError::Columns { name: name.to_owned(), source };
         let column = |n| batch.column_by_name(n).ok_or_else(|| columns(ArchiveError::Missing(n)));
@@ -239,7 +252,7 @@ impl Wanted {
         let times = column("timestamp")?
             .as_primitive_opt::<TimestampMicrosecondType>()
             .ok_or_else(|| mistyped("timestamp"))?;
-        // Rows are named as people count them, from 1.
+        // Messages count rows from 1.
         let at = |row: usize| self.row + row as u64 + 1;
         let wrong = |row: usize, message: &str| SourceError::Archive {
             name: name.to_owned(),
@@ -257,10 +270,7 @@ impl Wanted {
         for row in 0..batch.num_rows() {
             let (offset, time) = (offsets.value(row), times.value(row));
             if !(EARLIEST..LATEST).contains(&time) {
-                return Err(wrong(
-                    row,
-                    "has a timestamp that is not between 2000 and 2100: of another unit?",
-                ));
+                return Err(wrong(row, "has a timestamp outside 2000 to 2100; check its unit"));
             }
             let mine = self.partition.is_none_or(|p| partitions.value(row) == p);
             let wanted = mine && offset >= self.from && self.range.contains(time);
@@ -287,7 +297,7 @@ impl Wanted {
             filter_record_batch(&batch, &BooleanArray::from(mask))
                 .map_err(|e| SourceError::Archive { name: name.to_owned(), message: e.to_string() })?
         };
-        // What else an event must have is checked here, where the file has a name.
+        // Checks the rest of an event's columns here, where the file name is known.
         ArchiveReader::new(&rows).map_err(|e| match e {
             ArchiveError::Stage { row, .. } => {
                 let place = |name| rows.column_by_name(name).map_or_else(String::new, |c| value_of(c, row));
@@ -295,7 +305,7 @@ impl Wanted {
                 SourceError::Archive {
                     name: name.to_owned(),
                     message: format!(
-                        "the row of partition {partition} and offset {offset} has a pipeline_stage that is none"
+                        "the row of partition {partition} and offset {offset} has an unknown pipeline_stage"
                     ),
                 }
             }
@@ -309,8 +319,8 @@ fn value_of(column: &ArrayRef, row: usize) -> String {
     array_value_to_string(column, row).unwrap_or_default()
 }
 
-/// Checks that rows are of the topic that was read first. Statistics say so only where the writer
-/// vouches for them.
+/// Checks that rows are of the topic that was read first. Statistics show the topic only if the
+/// writer marks them as exact.
 fn of_one_topic(rows: &RecordBatch, topic: &mut Option<String>, name: &str) -> Result<(), SourceError> {
     let Some(topics) = rows.column_by_name("topic").and_then(|c| c.as_string_opt::<i32>()) else {
         return Ok(());
@@ -319,7 +329,7 @@ fn of_one_topic(rows: &RecordBatch, topic: &mut Option<String>, name: &str) -> R
         let known = topic.get_or_insert_with(|| found.to_owned());
         if known != found {
             let message = format!(
-                "holds topic {found}, but what was read before is of topic {known}; read one topic at a time"
+                "has topic {found}, but the rows before are of topic {known}; read one topic at a time"
             );
             return Err(SourceError::Archive { name: name.to_owned(), message });
         }
@@ -329,7 +339,7 @@ fn of_one_topic(rows: &RecordBatch, topic: &mut Option<String>, name: &str) -> R
 
 impl Source for ParquetSource {
     fn partitions(&self) -> Vec<PartitionId> {
-        self.logs.iter().map(|l| PartitionId(l.partition)).collect()
+        self.partitions.ids()
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<Polled, SourceError> {
@@ -338,20 +348,16 @@ impl Source for ParquetSource {
         }
         for at in 0..self.logs.len() {
             self.peek(at)?;
-            let log = &mut self.logs[at];
-            if log.next.is_none() && !log.ended {
-                log.ended = true;
-                return Ok(Polled::Ended(PartitionId(log.partition)));
+            if self.logs[at].next.is_none() && !self.partitions.has_ended(at) {
+                return Ok(self.partitions.end(at));
             }
         }
-        if self.logs.iter().all(|l| l.ended) {
-            return Ok(Polled::Finished);
-        }
-        let ready = self.logs.iter_mut().filter(|l| !l.paused && l.next.is_some());
-        let first = ready.min_by_key(|l| (l.next.as_ref().map(|n| n.1), l.partition));
+        let partitions = &self.partitions;
+        let ready = self.logs.iter_mut().enumerate();
+        let ready = ready.filter(|(i, log)| log.next.is_some() && !partitions.is_paused(*i));
+        let first = ready.map(|(_, log)| log).min_by_key(|l| (l.next.as_ref().map(|n| n.1), l.partition));
         let Some((log, (rows, _))) = first.and_then(|l| l.next.take().map(|n| (l, n))) else {
-            std::thread::sleep(timeout);
-            return Ok(Polled::Nothing);
+            return Ok(self.partitions.without_records(timeout));
         };
         let bytes = rows.get_array_memory_size();
         Ok(Polled::Chunk(Chunk {
@@ -362,12 +368,12 @@ impl Source for ParquetSource {
     }
 
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
-        self.logs.iter_mut().filter(|l| l.partition == partition.0).for_each(|l| l.paused = true);
+        self.partitions.set_paused(partition, true);
         Ok(())
     }
 
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
-        self.logs.iter_mut().filter(|l| l.partition == partition.0).for_each(|l| l.paused = false);
+        self.partitions.set_paused(partition, false);
         Ok(())
     }
 
