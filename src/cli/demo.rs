@@ -252,7 +252,7 @@ fn full(dir: &Path) -> Result<PathBuf, CliError> {
 /// How the configuration of a demo begins.
 const WRITTEN: &str = "# Written by driftglass demo.";
 
-/// The demo's configuration: defaults, but for what evaluates ten days of traffic in half a minute.
+/// The demo's configuration: defaults, but for what makes ten days of traffic cheap to evaluate.
 fn configuration(out: &str) -> String {
     format!(
         r#"{WRITTEN} `driftglass check --print-default` shows every key with its default.

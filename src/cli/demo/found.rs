@@ -123,6 +123,8 @@ pub struct Detection {
     pub p_value: Option<f64>,
     /// What moved most: key, share in the baseline, share now.
     pub top: Option<(String, f64, f64)>,
+    /// The feature's value in the baseline and now, where it has one.
+    pub values: Option<(f64, f64)>,
     /// The alert's own sentence.
     pub summary: String,
 }
@@ -208,6 +210,7 @@ fn detection(a: &AlertRow, start_us: i64) -> Detection {
         delay_seconds: (a.at - start_us) / 1_000_000,
         p_value: a.p_value,
         top: a.contributors.first().map(|c| (c.key.to_string(), c.baseline_share, c.share)),
+        values: a.baseline_value.zip(a.value),
         summary: a.summary.clone(),
     }
 }

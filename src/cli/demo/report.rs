@@ -25,7 +25,7 @@ pub fn text(p: &DemoOutcome, dir: &Path) -> String {
     let others = &p.found.others;
     let _ = writeln!(
         out,
-        "\n{told:>5} alerts tell of these incidents\n{:>5} of what follows from them (shared traffic, related features)\n\
+        "\n{told:>5} alerts tell of these incidents\n{:>5} of what follows (shared traffic, related features)\n\
          {:>5} of anything else",
         p.found.consequences,
         others.len()
@@ -82,7 +82,10 @@ pub fn moved(d: &Detection) -> String {
             let of = if key.starts_with(['≤', '>']) { format!("{} ", d.feature) } else { String::new() };
             format!("{of}{key}: {:.1} % to {:.1} %", 100.0 * then, 100.0 * now)
         }
-        None => d.feature.clone(),
+        None => match d.values {
+            Some((then, now)) => format!("{}: {then:.3} to {now:.3}", d.feature),
+            None => d.feature.clone(),
+        },
     }
 }
 
@@ -101,7 +104,7 @@ driftglass sql -c {config}
 DRIFTGLASS_OUT={out} jupyter lab notebooks/demo.ipynb
 # the same events from a file, replayed into another output
 sh {script}
-# the configuration that the demo wrote, and one for your topic
+# the configuration of the demo; one for your topic
 cat {config}
 driftglass check --print-default > driftglass.toml
 "
@@ -198,6 +201,7 @@ mod tests {
             delay_seconds: 4_800,
             p_value: Some(2.6e-12),
             top: Some(("anime".into(), 0.021, 0.313)),
+            values: None,
             summary: String::new(),
         };
         let other = UnexplainedAlert {
@@ -247,7 +251,7 @@ aesthetic-drop      17 Jan 14:00  NOT FOUND
   in model_version=sdxl-1.1
 
     4 alerts tell of these incidents
-    3 of what follows from them (shared traffic, related features)
+    3 of what follows (shared traffic, related features)
     7 of anything else
       18 Jan 01:00  cost-up (medium) in all traffic
 ";

@@ -229,6 +229,7 @@ mod tests {
             delay_seconds,
             p_value: Some(2.6e-12),
             top: Some(("style:illustration".into(), 0.94, 0.996)),
+            values: None,
             summary: String::new(),
         });
         IncidentFinding { incident, first, alerts: 1 }
