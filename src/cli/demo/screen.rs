@@ -148,15 +148,15 @@ pub fn block(label: &IncidentLabel, first: &Detection, ink: Ink) -> String {
     let head = format!("FOUND {} in {}", label.kind, label.segment_text());
     let sure = first
         .p_value
-        .map_or_else(String::new, |p| format!(", chance of this without a drift: {}", probability(p)));
+        .map_or_else(String::new, |p| format!("\n  chance of this without a drift: {}", probability(p)));
     format!(
-        "{}\n  began {}, found {} later\n  by {}: {}\n  severity {}{sure}",
+        "{}\n  began {}, found {} later\n  by {}, severity {}\n  {}{sure}",
         ink.strong(&head),
         day_minute(label.start_us()),
         delay(first.delay_seconds),
         first.rule,
-        moved(first),
         first.severity,
+        moved(first),
     )
 }
 
