@@ -2,7 +2,7 @@
 
 use super::common::{runtime, say, stop_signal, tell_output};
 use super::inputs::{SurveyedInputs, no_usable_events};
-use super::live::Shown;
+use super::live::ProgressDisplay;
 use super::show::refused_fields;
 use super::{CliError, ConfigFile, Global};
 use crate::config::units::Span;
@@ -168,7 +168,7 @@ impl Archive {
         let progress = Arc::new(Progress::default());
         let began = Instant::now();
         let limits = Limits { max_message, max_bad_share, every: self.every.duration() };
-        let shown = Shown::start(Arc::clone(&progress), global);
+        let shown = ProgressDisplay::start(Arc::clone(&progress), global);
         let wrote = archive(source.as_mut(), &claims, &job.plan, limits, &progress, &stop)
             .map_err(CliError::failed)?;
         drop(shown);

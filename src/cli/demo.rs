@@ -4,10 +4,12 @@ mod flow;
 mod found;
 mod images;
 mod report;
+mod screen;
 mod traffic;
+mod view;
 
 pub use flow::FlowError;
-pub use found::{Detection, Finding, Found, Label, Other};
+pub use found::{DemoFindings, Detection, IncidentFinding, IncidentLabel, UnexplainedAlert};
 
 use super::common::{self, runtime, stop_signal, storage, tell};
 use super::generate::{with_total, write_labels};
@@ -19,7 +21,7 @@ use crate::generate::{Generator, GeneratorSettings as Traffic, labels};
 use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
 use chrono::Duration;
 use clap::Args;
-use flow::{Ending, Flow};
+use flow::{EndingSource, Flow};
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tokio::runtime::Runtime;
 use traffic::{Broker, TOPIC};
+use view::{LiveView, Viewed};
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -36,10 +39,10 @@ pub struct Demo {
     #[arg(long, default_value = "./driftglass-demo")]
     dir: PathBuf,
     /// About so many events
-    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     events: u64,
     /// Simulated days
-    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(10..=365))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=365))]
     days: u32,
     /// Seeds the traffic
     #[arg(long, default_value_t = 1)]
@@ -48,7 +51,7 @@ pub struct Demo {
 
 /// What a demo is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct DemoSettings {
     /// Where configuration, labels and tables go.
     pub dir: PathBuf,
     /// About so many events.
@@ -63,15 +66,17 @@ pub struct Settings {
 
 /// What a demo did.
 #[derive(Debug, Clone, Serialize)]
-pub struct Played {
+pub struct DemoOutcome {
     /// Messages that the broker acknowledged.
     pub produced: u64,
     /// Messages that the engine took in; the same number.
     pub consumed: u64,
     /// Wall time, broker and first assignment included.
     pub seconds: f64,
+    /// Of these, the time until the first incident was shown as found; none where none was found.
+    pub first_found_seconds: Option<f64>,
     /// What was injected and what was found of it.
-    pub found: Found,
+    pub found: DemoFindings,
     /// The job's own counters.
     pub summary: Summary,
 }
@@ -83,7 +88,7 @@ impl Demo {
     /// When folder or broker can't be used, or the stream was not whole.
     pub fn run(self, global: &Global) -> Result<(), CliError> {
         let runtime = runtime()?;
-        let settings = Settings {
+        let settings = DemoSettings {
             dir: self.dir,
             events: self.events,
             days: self.days,
@@ -92,7 +97,8 @@ impl Demo {
         };
         if !global.quiet {
             tell(format_args!(
-                "{} days of traffic with four incidents, through an in-process broker and the streaming engine, into {}",
+                "driftglass demo: {} days of a made-up image service.\nFour incidents are hidden in its traffic. They go through an\n\
+                 in-process Kafka broker into the streaming engine.\nOutput: {}",
                 settings.days,
                 settings.dir.display()
             ));
@@ -102,7 +108,7 @@ impl Demo {
         let text = if global.json {
             serde_json::to_string(&played).map_err(CliError::failed)? + "\n"
         } else {
-            report::text(&played, &settings.dir, &arguments(&traffic(&settings)?, settings.events))
+            report::text(&played, &settings.dir)
         };
         out.write_all(text.as_bytes()).map_err(CliError::failed)
     }
@@ -112,10 +118,14 @@ impl Demo {
 ///
 /// # Errors
 /// When folder or broker can't be used, when it was stopped, or when what was consumed is not what was produced.
-pub fn play(settings: &Settings, runtime: &Runtime, stop: Arc<AtomicBool>) -> Result<Played, CliError> {
+pub fn play(
+    settings: &DemoSettings,
+    runtime: &Runtime,
+    stop: Arc<AtomicBool>,
+) -> Result<DemoOutcome, CliError> {
     let began = Instant::now();
     let traffic = traffic(settings)?;
-    let config = prepare(&settings.dir, &traffic)?;
+    let config = prepare(&settings.dir, &traffic, settings.events)?;
     let generator = Generator::new(traffic.clone()).map_err(CliError::usage)?;
     let expected = generator.expected_total();
     let storage = storage(&config, runtime)?;
@@ -147,10 +157,23 @@ pub fn play(settings: &Settings, runtime: &Runtime, stop: Arc<AtomicBool>) -> Re
     let (books, counters) = (Arc::clone(&flow), Arc::clone(&progress));
     let connect = |positions: Arc<dyn Positions>| -> Result<Box<dyn Source>, CliError> {
         let kafka = KafkaSource::connect(options, positions).map_err(CliError::failed)?;
-        Ok(Box::new(Ending::new(kafka, books, expected, counters)))
+        Ok(Box::new(EndingSource::new(kafka, books, expected, counters)))
     };
-    let global = Global { verbose: 0, json: false, quiet: settings.quiet };
+    let injected = IncidentLabel::all(&labels(&traffic)).map_err(CliError::failed)?;
+    let event_time =
+        (traffic.start.timestamp_micros(), (traffic.start + traffic.duration).timestamp_micros());
+    let viewed = Viewed {
+        labels: injected.clone(),
+        event_time,
+        progress: Arc::clone(&progress),
+        storage: storage.clone(),
+        started: began,
+    };
+    let view = LiveView::start(viewed, settings.quiet);
+    // The demo has a view of its own.
+    let global = Global { verbose: 0, json: false, quiet: true };
     let ran = execute(&job, TOPIC, TimeRange::ALL, stop, progress, &global, connect);
+    let first_found_seconds = view.finish();
     // The reason of the stream itself says more than the engine's error that came of it.
     if let Some(e) = flow.failure() {
         let _ = producing.join();
@@ -169,13 +192,13 @@ pub fn play(settings: &Settings, runtime: &Runtime, stop: Arc<AtomicBool>) -> Re
     if consumed != produced || summary.counts.gaps > 0 {
         return Err(CliError::failed(FlowError::Unequal { produced, consumed }));
     }
-    let injected = Label::all(&labels(&traffic)).map_err(CliError::failed)?;
     let found = found::sort(injected, &show::alerts(&storage)?);
-    Ok(Played { produced, consumed, seconds: began.elapsed().as_secs_f64(), found, summary })
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(DemoOutcome { produced, consumed, seconds, first_found_seconds, found, summary })
 }
 
 /// The demo's traffic.
-fn traffic(settings: &Settings) -> Result<Traffic, CliError> {
+fn traffic(settings: &DemoSettings) -> Result<Traffic, CliError> {
     if settings.days < 10 {
         return Err(CliError::usage(format!(
             "days is {}: the demo needs 10 at least, since its incidents come after a week of baseline",
@@ -189,8 +212,8 @@ fn traffic(settings: &Settings) -> Result<Traffic, CliError> {
     with_total(traffic, settings.events).map_err(CliError::usage)
 }
 
-/// Writes configuration and labels, and reads the configuration back.
-fn prepare(dir: &Path, traffic: &Traffic) -> Result<Config, CliError> {
+/// Writes configuration, labels and the script of the replay, and reads the configuration back.
+fn prepare(dir: &Path, traffic: &Traffic, events: u64) -> Result<Config, CliError> {
     std::fs::create_dir_all(dir)
         .map_err(|e| CliError::failed(format!("can't make folder {}: {e}", dir.display())))?;
     let file = dir.join("driftglass.toml");
@@ -208,20 +231,28 @@ fn prepare(dir: &Path, traffic: &Traffic) -> Result<Config, CliError> {
     let text = configuration(out) + &images::section(dir)?;
     std::fs::write(&file, text)
         .map_err(|e| CliError::failed(format!("can't write {}: {e}", file.display())))?;
+    let script = report::script_path(dir);
+    std::fs::write(&script, report::replay_script(&full(dir)?, &arguments(traffic, events)))
+        .map_err(|e| CliError::failed(format!("can't write {}: {e}", script.display())))?;
     load(&file).map_err(CliError::usage)
 }
 
 /// Where the replay that is suggested writes.
 fn replay_output(config: &Config, dir: &Path) -> Result<config::Output, CliError> {
-    let path = std::path::absolute(report::replayed(dir)).map_err(CliError::failed)?;
+    let path = report::replayed(&full(dir)?);
     let dir = path.to_string_lossy().into_owned();
     Ok(config::Output { dir, ..config.output.clone() })
+}
+
+/// A folder's absolute path.
+fn full(dir: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(dir).map_err(CliError::failed)
 }
 
 /// How the configuration of a demo begins.
 const WRITTEN: &str = "# Written by driftglass demo.";
 
-/// The demo's configuration: defaults, but for what keeps three weeks in two minutes.
+/// The demo's configuration: defaults, but for what makes ten days of traffic cheap to evaluate.
 fn configuration(out: &str) -> String {
     format!(
         r#"{WRITTEN} `driftglass check --print-default` shows every key with its default.
@@ -237,7 +268,7 @@ dir = {out}
 # Known to everybody, since the demo's events are made up; take a secret for real ones: "${{DRIFTGLASS_KEY}}"
 key = "driftglass demo"
 
-# The default has model_version with tenant too.
+# The default has model_version with tenant and with region too.
 [[segments]]
 by = []
 [[segments]]
@@ -246,18 +277,17 @@ by = ["tenant"]
 by = ["region"]
 [[segments]]
 by = ["model_version"]
-[[segments]]
-by = ["model_version", "region"]
 
 [windows]
 pane = "30m"                  # the default is 1m: much finer than so little traffic a minute needs
-rolling = [{{ length = "1h", slide = "30m" }}, "24h"]   # the default has 30m, 6h and 24h
+# The default has 30m, 6h and 24h. A day's window is moved less often here: that is most of the work.
+rolling = [{{ length = "1h", slide = "30m" }}, {{ length = "24h", slide = "4h" }}]
 
 [baselines]
 rolling_days = [7]            # the default has 7 and 28
 
 [engine]
-commit_every = "5s"           # the default is 1m; here a simulated day takes a few seconds
+commit_every = "2s"           # the default is 1m; here a simulated day takes a few seconds
 "#,
         out = toml::Value::String(out.to_owned()),
     )
@@ -278,8 +308,8 @@ mod tests {
     use super::*;
     use crate::config::parse;
 
-    fn settings() -> Settings {
-        Settings { dir: "d".into(), events: 50_000, days: 10, seed: 3, quiet: true }
+    fn settings() -> DemoSettings {
+        DemoSettings { dir: "d".into(), events: 50_000, days: 10, seed: 3, quiet: true }
     }
 
     #[test]
@@ -296,11 +326,11 @@ mod tests {
     fn a_configuration_that_is_not_a_demo_s_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let made = traffic(&settings()).unwrap();
-        prepare(dir.path(), &made).unwrap();
-        prepare(dir.path(), &made).unwrap();
+        prepare(dir.path(), &made, 50_000).unwrap();
+        prepare(dir.path(), &made, 50_000).unwrap();
         let file = dir.path().join("driftglass.toml");
         std::fs::write(&file, "[output]\ndir = \"mine\"\n").unwrap();
-        assert!(prepare(dir.path(), &made).unwrap_err().to_string().contains("is not a demo's"));
+        assert!(prepare(dir.path(), &made, 50_000).unwrap_err().to_string().contains("is not a demo's"));
         assert!(std::fs::read_to_string(&file).unwrap().contains("mine"));
     }
 
@@ -329,7 +359,7 @@ mod tests {
 
     #[test]
     fn too_few_days_are_refused() {
-        let e = traffic(&Settings { days: 9, ..settings() }).unwrap_err().to_string();
+        let e = traffic(&DemoSettings { days: 9, ..settings() }).unwrap_err().to_string();
         assert!(e.contains("days is 9"), "{e}");
     }
 }

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Shows a job's progress until it is dropped.
-pub struct Shown {
+pub struct ProgressDisplay {
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -24,7 +24,7 @@ const LINE: Duration = Duration::from_secs(60);
 /// Groupings of which a terminal says what can't be judged yet.
 const GROUPINGS: usize = 2;
 
-impl Shown {
+impl ProgressDisplay {
     /// Starts showing.
     #[must_use]
     pub fn start(progress: Arc<Progress>, global: &Global) -> Self {
@@ -39,7 +39,7 @@ impl Shown {
     }
 }
 
-impl Drop for Shown {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Relaxed);
         if let Some(t) = self.thread.take() {
@@ -85,10 +85,10 @@ fn show(progress: &Progress, done: &AtomicBool) {
 
 /// How fast it goes, smoothed.
 #[derive(Debug, Default)]
-struct Pace {
+pub(super) struct Pace {
     seconds: f64,
     events: u64,
-    per_second: f64,
+    pub(super) per_second: f64,
     share: Option<f64>,
     /// Share of the whole per second.
     speed: f64,
@@ -96,7 +96,7 @@ struct Pace {
 
 impl Pace {
     /// Takes what was reached so many seconds after the last time.
-    fn step(&mut self, seconds: f64, events: u64, share: Option<f64>) {
+    pub(super) fn step(&mut self, seconds: f64, events: u64, share: Option<f64>) {
         let seconds = seconds.max(1e-3);
         self.seconds += seconds;
         let now = events.saturating_sub(self.events) as f64 / seconds;
@@ -111,7 +111,7 @@ impl Pace {
     }
 
     /// Seconds that are left; none while that would be a guess.
-    fn left(&self) -> Option<f64> {
+    pub(super) fn left(&self) -> Option<f64> {
         let share = self.share?;
         let known = self.seconds >= 3.0 && share >= 0.01 && self.speed > 1e-9;
         known.then(|| (1.0 - share) / self.speed)

@@ -2,7 +2,7 @@
 
 use super::check::appendable;
 use super::common::{runtime, say, stop_signal, storage, tell_output};
-use super::live::Shown;
+use super::live::ProgressDisplay;
 use super::{CliError, ConfigFile, Global, show};
 use crate::alert::{Outbox, configured_sinks};
 use crate::config::Config;
@@ -123,7 +123,7 @@ pub fn execute(
     let outbox = if sinks.is_empty() { None } else { Some(Outbox::start(sinks).map_err(CliError::failed)?) };
     let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;
     let mut source = connect(positions)?;
-    let shown = Shown::start(Arc::clone(&progress), global);
+    let shown = ProgressDisplay::start(Arc::clone(&progress), global);
     let options = Options { topic, range, stop, progress, outbox };
     let summary = engine::run(job, source.as_mut(), &claims, options).map_err(CliError::failed)?;
     drop(shown);

@@ -1,6 +1,7 @@
 //! Exit codes, errors, and the commands around the engine.
 
 use crate::support::*;
+use std::io::BufRead;
 
 fn fails(args: &[&str], code: i32) -> String {
     let out = output(args);
@@ -105,16 +106,31 @@ fn a_baseline_is_pinned_listed_used_and_dropped() {
 }
 
 #[test]
-fn a_small_demo_finds_what_it_injected() {
+fn the_demo_finds_its_four_incidents_and_says_so_as_it_goes() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path().join("demo");
-    let said = ok(&["demo", "--dir", text(&d), "--events", "150000", "--days", "21", "-q", "--json"]);
-    let said: serde_json::Value = serde_json::from_str(said.trim().lines().last().unwrap()).unwrap();
+    // Both outputs go into one pipe, so that their lines have an order.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = driftglass();
+    command.args(["demo", "--dir", text(&d), "--json"]).stdin(std::process::Stdio::null());
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let lines: Vec<String> = std::io::BufReader::new(reader).lines().map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{lines:?}");
+    assert!(!lines.iter().any(|l| l.chars().any(char::is_control)), "plain lines: {lines:?}");
+    let found: Vec<usize> = (0..lines.len()).filter(|i| lines[*i].starts_with("found incident=")).collect();
+    assert_eq!(found.len(), 4, "{lines:?}");
+    let days: Vec<usize> = (0..lines.len()).filter(|i| lines[*i].starts_with("progress ")).collect();
+    assert!(found[0] < *days.last().unwrap(), "the first finding is told before the end: {lines:?}");
+    let said: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
     assert_eq!(said["produced"], said["consumed"], "{said}");
-    assert!(said["produced"].as_u64().unwrap() > 140_000, "{said}");
+    assert!(said["produced"].as_u64().unwrap() > 280_000, "{said}");
     for incident in said["found"]["incidents"].as_array().unwrap() {
         assert!(!incident["first"].is_null(), "missed: {incident}");
     }
+    let others = said["found"]["others"].as_array().unwrap();
+    assert!(others.iter().all(|o| o["severity"] != "high"), "nothing else is severe: {others:?}");
     assert!(d.join("incidents.json").exists() && d.join("driftglass.toml").exists());
     assert!(!table(&d.join("out"), "alerts").is_empty());
 }

@@ -52,7 +52,7 @@ pub enum FlowError {
 
 /// What one partition was sent and what was read of it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Lane {
+struct PartitionCount {
     sent: u64,
     sent_bytes: u64,
     read: u64,
@@ -62,7 +62,7 @@ struct Lane {
 /// The books of a stream: pure arithmetic.
 #[derive(Debug)]
 struct Books {
-    lanes: Vec<Lane>,
+    lanes: Vec<PartitionCount>,
     /// Everything is sent and acknowledged.
     done: bool,
     failed: Option<FlowError>,
@@ -70,7 +70,7 @@ struct Books {
 
 impl Books {
     fn new(partitions: usize) -> Self {
-        Self { lanes: vec![Lane::default(); partitions], done: false, failed: None }
+        Self { lanes: vec![PartitionCount::default(); partitions], done: false, failed: None }
     }
 
     fn unread(&self) -> u64 {
@@ -180,7 +180,7 @@ impl Flow {
 }
 
 /// A source that ends once the producer is done and every message was handed out.
-pub struct Ending<S> {
+pub struct EndingSource<S> {
     inner: S,
     flow: Arc<Flow>,
     /// Messages that are expected, for the progress bar.
@@ -190,7 +190,7 @@ pub struct Ending<S> {
     progress: Arc<Progress>,
 }
 
-impl<S: Source> Ending<S> {
+impl<S: Source> EndingSource<S> {
     /// A source over another one, whose messages `flow` books.
     #[must_use]
     pub fn new(inner: S, flow: Arc<Flow>, expected: u64, progress: Arc<Progress>) -> Self {
@@ -204,7 +204,7 @@ impl<S: Source> Ending<S> {
     }
 }
 
-impl<S: Source> Source for Ending<S> {
+impl<S: Source> Source for EndingSource<S> {
     fn partitions(&self) -> Vec<PartitionId> {
         self.inner.partitions()
     }
@@ -371,7 +371,7 @@ mod tests {
     fn the_source_ends_once_all_that_was_sent_is_handed_out() {
         let flow = sent(5);
         let given = Given([chunk(0, 0..3), Polled::Nothing, chunk(0, 3..5)].into());
-        let mut source = Ending::new(given, Arc::clone(&flow), 5, Arc::default());
+        let mut source = EndingSource::new(given, Arc::clone(&flow), 5, Arc::default());
         let mut poll = || source.poll(Duration::ZERO).unwrap();
         assert!(matches!(poll(), Polled::Chunk(_)));
         flow.done();
@@ -387,7 +387,7 @@ mod tests {
     fn lost_messages_end_the_job_with_an_error_and_stop_the_producer() {
         let flow = sent(5);
         let given = Given([chunk(0, 0..2), chunk(0, 4..5)].into());
-        let mut source = Ending::new(given, Arc::clone(&flow), 5, Arc::default());
+        let mut source = EndingSource::new(given, Arc::clone(&flow), 5, Arc::default());
         source.poll(Duration::ZERO).unwrap();
         let e = source.poll(Duration::ZERO).unwrap_err().to_string();
         assert!(e.contains("partition 0 goes on at offset 4 after 2"), "{e}");

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// An injected incident, as the labels tell it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Label {
+pub struct IncidentLabel {
     /// Its name: kind and number.
     pub id: String,
     /// What kind of incident it is.
@@ -42,7 +42,7 @@ enum Relation {
     None,
 }
 
-impl Label {
+impl IncidentLabel {
     /// Reads the incidents out of labels.
     ///
     /// # Errors
@@ -91,9 +91,9 @@ impl Label {
 
 /// An incident and what was found of it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Finding {
+pub struct IncidentFinding {
     /// What was injected.
-    pub incident: Label,
+    pub incident: IncidentLabel,
     /// The first alert that told of it; `None`: missed.
     pub first: Option<Detection>,
     /// Alerts that told of it, over all windows, segments and rules.
@@ -123,13 +123,15 @@ pub struct Detection {
     pub p_value: Option<f64>,
     /// What moved most: key, share in the baseline, share now.
     pub top: Option<(String, f64, f64)>,
+    /// The feature's value in the baseline and now, where it has one.
+    pub values: Option<(f64, f64)>,
     /// The alert's own sentence.
     pub summary: String,
 }
 
 /// An alert that no incident explains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Other {
+pub struct UnexplainedAlert {
     /// When it fired, RFC 3339.
     pub at: String,
     /// The rule.
@@ -138,23 +140,26 @@ pub struct Other {
     pub segment: String,
     /// The feature.
     pub feature: String,
+    /// The severity.
+    pub severity: &'static str,
 }
 
 /// Everything that fired, sorted by what it has to do with.
 #[derive(Debug, Clone, Serialize)]
-pub struct Found {
+pub struct DemoFindings {
     /// Per incident what was found.
-    pub incidents: Vec<Finding>,
+    pub incidents: Vec<IncidentFinding>,
     /// Alerts that tell of consequences: features that follow, segments that share the traffic.
     pub consequences: usize,
     /// Alerts on segments that no incident or consequence touches.
-    pub others: Vec<Other>,
+    pub others: Vec<UnexplainedAlert>,
 }
 
 /// Sorts the alerts that fired.
 #[must_use]
-pub fn sort(labels: Vec<Label>, alerts: &[AlertRow]) -> Found {
-    let mut findings: Vec<(Label, Vec<&AlertRow>)> = labels.into_iter().map(|l| (l, Vec::new())).collect();
+pub fn sort(labels: Vec<IncidentLabel>, alerts: &[AlertRow]) -> DemoFindings {
+    let mut findings: Vec<(IncidentLabel, Vec<&AlertRow>)> =
+        labels.into_iter().map(|l| (l, Vec::new())).collect();
     let (mut consequences, mut others) = (0, Vec::new());
     for alert in alerts.iter().filter(|a| a.state == AlertState::Firing) {
         let mut follows = false;
@@ -172,11 +177,12 @@ pub fn sort(labels: Vec<Label>, alerts: &[AlertRow]) -> Found {
         if !detects && follows {
             consequences += 1;
         } else if !detects {
-            others.push(Other {
+            others.push(UnexplainedAlert {
                 at: crate::event::time::text(alert.at),
                 rule: alert.rule.clone(),
                 segment: alert.segment.clone(),
                 feature: alert.feature.clone(),
+                severity: alert.severity.name(),
             });
         }
     }
@@ -186,10 +192,10 @@ pub fn sort(labels: Vec<Label>, alerts: &[AlertRow]) -> Found {
             // Of several at the same time the one about the widest segment says most, then the most severe.
             let key = |a: &&&AlertRow| (a.at, a.segment.len(), std::cmp::Reverse(a.severity), a.id.clone());
             let first = found.iter().min_by_key(key).map(|a| detection(a, incident.start_us()));
-            Finding { incident, first, alerts: found.len() }
+            IncidentFinding { incident, first, alerts: found.len() }
         })
         .collect();
-    Found { incidents, consequences, others }
+    DemoFindings { incidents, consequences, others }
 }
 
 fn detection(a: &AlertRow, start_us: i64) -> Detection {
@@ -204,6 +210,7 @@ fn detection(a: &AlertRow, start_us: i64) -> Detection {
         delay_seconds: (a.at - start_us) / 1_000_000,
         p_value: a.p_value,
         top: a.contributors.first().map(|c| (c.key.to_string(), c.baseline_share, c.share)),
+        values: a.baseline_value.zip(a.value),
         summary: a.summary.clone(),
     }
 }
@@ -215,8 +222,8 @@ mod tests {
 
     const MINUTE: i64 = 60_000_000;
 
-    fn label(segment: &[(&str, &str)], end: Option<&str>) -> Label {
-        Label {
+    fn label(segment: &[(&str, &str)], end: Option<&str>) -> IncidentLabel {
+        IncidentLabel {
             id: "latency-and-errors-1".into(),
             kind: "latency-and-errors".into(),
             segment: segment.iter().map(|(d, v)| ((*d).to_owned(), (*v).to_owned())).collect(),
@@ -266,7 +273,7 @@ mod tests {
         }
     }
 
-    fn relation(label: &Label, alert: &AlertRow) -> Relation {
+    fn relation(label: &IncidentLabel, alert: &AlertRow) -> Relation {
         label.relation(alert)
     }
 
@@ -328,7 +335,7 @@ mod tests {
     fn labels_are_read_as_the_generator_writes_them() {
         let incident = "prompt-shift:tenant=birch:2026-01-12..2026-01-13".parse().unwrap();
         let settings = crate::generate::GeneratorSettings { incidents: vec![incident], ..Default::default() };
-        let all = Label::all(&crate::generate::labels(&settings)).unwrap();
+        let all = IncidentLabel::all(&crate::generate::labels(&settings)).unwrap();
         assert_eq!(all[0].segment_text(), "tenant=birch");
         assert_eq!(all[0].start_us(), parse("2026-01-12T00:00:00Z").unwrap());
         assert_eq!(all[0].end_us(), parse("2026-01-13T00:00:00Z").unwrap());

@@ -21,7 +21,7 @@ const SIDE: usize = 64;
 /// Content clusters.
 const CLUSTERS: usize = 5;
 
-/// The `[embedding]` section of the demo's configuration. A tenth of the images is plenty to judge by.
+/// The `[embedding]` section of the demo's configuration. Half of the images are enough to judge by.
 pub fn section(dir: &Path) -> Result<String, CliError> {
     let path = |name: &str| -> Result<toml::Value, CliError> {
         let path = std::path::absolute(dir.join(name)).map_err(CliError::failed)?;
@@ -33,7 +33,7 @@ pub fn section(dir: &Path) -> Result<String, CliError> {
     Ok(format!(
         "\n[embedding]\nbase_uri = {}\nmodel = {}           # made for the demo's drawings; take CLIP for real images\nreference = {}\n\
          size = 32\nmean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\ndimension = 64\nprovider = \"tract\"\n\
-         rate = 0.1                    # the default looks at all images\n",
+         rate = 0.5                    # the default looks at all images\n",
         path("")?,
         path("encoder.onnx")?,
         path("reference.json")?,

@@ -1,7 +1,9 @@
 //! What the demo tells at its end: what was injected, what was found, and what to try next.
 
-use super::Played;
-use super::found::{Detection, Finding};
+use super::DemoOutcome;
+use super::found::{Detection, IncidentFinding};
+use crate::event::time::parse;
+use chrono::DateTime;
 use indicatif::HumanCount;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,78 +11,123 @@ use std::path::{Path, PathBuf};
 /// Alerts that no incident explains, shown by line.
 const OTHERS_SHOWN: usize = 5;
 
-/// The text for people.
+/// The text for people; the table has 60 columns at most.
 #[must_use]
-pub fn text(p: &Played, dir: &Path, generate: &str) -> String {
-    let mut out = String::new();
-    let mut injected = vec![row(["", "injected", "segment", "from", "to"])];
-    let mut found = vec![row(["", "first found by", "on", "after", "severity", "p", "moved most"])];
-    for (i, f) in p.found.incidents.iter().enumerate() {
-        let (l, n) = (&f.incident, (i + 1).to_string());
-        let end = l.end.as_deref().map_or_else(|| "lasts".to_owned(), minute);
-        injected.push(row([&n, &l.kind, &l.segment_text(), &minute(&l.start), &end]));
-        found.push(finding(&n, f));
+pub fn text(p: &DemoOutcome, dir: &Path) -> String {
+    let incidents = &p.found.incidents;
+    let found = incidents.iter().filter(|f| f.first.is_some()).count();
+    let mut out = format!("{found} of {} incidents found\n\n", incidents.len());
+    let _ = writeln!(out, "{:<18}  {:<12}  {:<12}  delay", "incident", "began", "found");
+    for f in incidents {
+        out += &rows(f);
     }
-    let _ = writeln!(out, "{}\n{}", table(&injected), table(&found));
-    let told: usize = p.found.incidents.iter().map(|f| f.alerts).sum();
+    let told: usize = incidents.iter().map(|f| f.alerts).sum();
     let others = &p.found.others;
     let _ = writeln!(
         out,
-        "{told} alerts tell of these incidents, {} of their consequences (features that follow, segments that share the traffic), \
-         {} of anything else",
+        "\n{told:>5} alerts tell of these incidents\n{:>5} of what follows (shared traffic, related features)\n\
+         {:>5} of anything else",
         p.found.consequences,
         others.len()
     );
     for o in others.iter().take(OTHERS_SHOWN) {
-        let segment = if o.segment.is_empty() { "everything" } else { &o.segment };
-        let _ = writeln!(out, "  {}  {} on {segment} ({})", minute(&o.at), o.rule, o.feature);
+        let segment = if o.segment.is_empty() { "all traffic" } else { &o.segment };
+        let _ = writeln!(out, "      {}  {} ({}) in {segment}", day_time(&o.at), o.rule, o.severity);
     }
     if others.len() > OTHERS_SHOWN {
-        let _ = writeln!(out, "  and {} more", others.len() - OTHERS_SHOWN);
+        let _ = writeln!(out, "      and {} more", others.len() - OTHERS_SHOWN);
     }
+    let first =
+        p.first_found_seconds.map_or_else(String::new, |s| format!("first incident found after {s:.0} s, "));
     let _ = writeln!(
         out,
-        "produced = consumed = {} messages, no offset missing; {} events/s from the producer to the last alert, {:.0} s in all\n",
+        "\n{} events produced and read, none missing\n{first}all done after {:.0} s\n",
         HumanCount(p.consumed),
-        HumanCount((p.consumed as f64 / p.seconds.max(1e-9)) as u64),
         p.seconds
     );
-    out + &next(dir, generate)
+    out + &next(dir)
 }
 
-fn finding(n: &str, f: &Finding) -> Vec<String> {
-    let Some(d) = &f.first else { return row([n, "NOT FOUND"]) };
-    let p = d.p_value.map_or_else(|| "-".to_owned(), probability);
-    row([n, &d.rule, &d.segment, &delay(d.delay_seconds), d.severity, &p, &moved(d)])
+/// One incident: the table's row, and below it what found it.
+fn rows(f: &IncidentFinding) -> String {
+    let l = &f.incident;
+    let began = day_time(&l.start);
+    let Some(d) = &f.first else {
+        return format!("{:<18}  {began:<12}  NOT FOUND\n  in {}\n", l.kind, l.segment_text());
+    };
+    let p = d.p_value.map_or_else(String::new, |p| format!(", p {}", probability(p)));
+    // An alert may fire for a part of the incident's segment.
+    format!(
+        "{:<18}  {began:<12}  {:<12}  {}\n  in {}, severity {}{p}\n  {}: {}\n",
+        l.kind,
+        day_time(&d.at),
+        delay(d.delay_seconds),
+        d.segment,
+        d.severity,
+        d.rule,
+        moved(d)
+    )
 }
 
-fn moved(d: &Detection) -> String {
+/// What moved most.
+#[must_use]
+pub fn moved(d: &Detection) -> String {
     match &d.top {
         // A style's share is a cosine, not a part of anything.
         Some((key, then, now)) if key.starts_with("style:") => {
             format!("towards {} (cosine {then:.3} to {now:.3})", &key["style:".len()..])
         }
-        Some((key, then, now)) => format!("{key}: {:.1} % to {:.1} %", 100.0 * then, 100.0 * now),
-        None => d.feature.clone(),
+        Some((key, then, now)) => {
+            // A range of numbers says nothing without its feature.
+            let of = if key.starts_with(['≤', '>']) { format!("{} ", d.feature) } else { String::new() };
+            format!("{of}{key}: {:.1} % to {:.1} %", 100.0 * then, 100.0 * now)
+        }
+        None => match d.values {
+            Some((then, now)) => format!("{}: {then:.3} to {now:.3}", d.feature),
+            None => d.feature.clone(),
+        },
     }
 }
 
-fn next(dir: &Path, generate: &str) -> String {
+fn next(dir: &Path) -> String {
     let config = quoted(&dir.join("driftglass.toml"));
-    let (events, again) = (quoted(&dir.join("events.jsonl.zst")), quoted(&replayed(dir)));
-    let (alerts, drifts) = (
-        "SELECT at, severity, rule, segment, summary FROM alerts WHERE state = 'firing' ORDER BY at",
-        "SELECT window_end, segment, feature, psi_excess, p_value FROM windows WHERE verdict = 'drift' ORDER BY p_value LIMIT 20",
-    );
-    let out = quoted(&dir.join("out"));
+    let alerts = "SELECT at, severity, rule, segment, summary FROM alerts WHERE state = 'firing' ORDER BY at";
+    let (out, script) = (quoted(&dir.join("out")), quoted(&script_path(dir)));
     format!(
-        "what to try next
-  the alerts          driftglass sql -c {config} -e \"{alerts}\"
-  what drifted most   driftglass sql -c {config} -e \"{drifts}\"
-  plots               DRIFTGLASS_OUT={out} jupyter lab notebooks/demo.ipynb
-  the same events     driftglass generate {generate} {events}
-  and a replay        driftglass replay -c {config} -o {again} --overwrite {events}
-  your own topic      driftglass check --print-default > driftglass.toml
+        "What to do next
+
+# the alerts
+driftglass sql -c {config} -e \"{alerts}\"
+# the SQL shell; try: SELECT * FROM drift_now;
+driftglass sql -c {config}
+# plots
+DRIFTGLASS_OUT={out} jupyter lab notebooks/demo.ipynb
+# the same events from a file, replayed into another output
+sh {script}
+# the configuration of the demo; one for your topic
+cat {config}
+driftglass check --print-default > driftglass.toml
+"
+    )
+}
+
+/// The script that replays the demo's events.
+#[must_use]
+pub fn script_path(dir: &Path) -> PathBuf {
+    dir.join("replay.sh")
+}
+
+/// What that script holds; `generate` are the arguments that make the same events.
+#[must_use]
+pub fn replay_script(dir: &Path, generate: &str) -> String {
+    let (config, events) = (quoted(&dir.join("driftglass.toml")), quoted(&dir.join("events.jsonl.zst")));
+    let again = quoted(&replayed(dir));
+    format!(
+        "#!/bin/sh
+# Written by driftglass demo: writes the demo's events to a file, and replays it into another output.
+set -e
+driftglass generate {generate} {events}
+driftglass replay -c {config} -o {again} --overwrite {events}
 "
     )
 }
@@ -103,13 +150,16 @@ pub fn quote(word: &str) -> String {
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-/// "2026-01-17 14:00" of an RFC 3339 time.
-fn minute(time: &str) -> String {
-    time.get(..16).unwrap_or(time).replace('T', " ")
+/// "17 Jan 14:00" of an RFC 3339 time.
+fn day_time(time: &str) -> String {
+    parse(time)
+        .and_then(DateTime::from_timestamp_micros)
+        .map_or_else(|| time.to_owned(), |t| t.format("%d %b %H:%M").to_string())
 }
 
 /// "1 h 20 min".
-fn delay(seconds: i64) -> String {
+#[must_use]
+pub fn delay(seconds: i64) -> String {
     match (seconds / 3600, seconds % 3600 / 60) {
         (0, m) => format!("{m} min"),
         (h, 0) => format!("{h} h"),
@@ -117,35 +167,20 @@ fn delay(seconds: i64) -> String {
     }
 }
 
-fn probability(p: f64) -> String {
+/// "3e-12".
+#[must_use]
+pub fn probability(p: f64) -> String {
     if p < 1e-300 { "< 1e-300".into() } else { format!("{p:.0e}") }
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).into()
-}
-
-/// Columns as wide as their widest cell, two blanks between them.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut out = String::new();
-    for r in rows {
-        let line: Vec<String> = r.iter().zip(&widths).map(|(cell, w)| format!("{cell:<w$}")).collect();
-        let _ = writeln!(out, "{}", line.join("  ").trim_end());
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::found::{Found, Label, Other};
+    use super::super::found::{DemoFindings, IncidentLabel, UnexplainedAlert};
     use super::*;
     use crate::engine::{Finish, Progress, Summary};
 
-    fn played() -> Played {
-        let label = |kind: &str, segment: (&str, &str), end: Option<&str>| Label {
+    fn played() -> DemoOutcome {
+        let label = |kind: &str, segment: (&str, &str), end: Option<&str>| IncidentLabel {
             id: format!("{kind}-1"),
             kind: kind.into(),
             segment: [(segment.0.to_owned(), segment.1.to_owned())].into(),
@@ -166,21 +201,23 @@ mod tests {
             delay_seconds: 4_800,
             p_value: Some(2.6e-12),
             top: Some(("anime".into(), 0.021, 0.313)),
+            values: None,
             summary: String::new(),
         };
-        let other = Other {
+        let other = UnexplainedAlert {
             at: "2026-01-18T01:00:00.000Z".into(),
             rule: "cost-up".into(),
             segment: String::new(),
             feature: "cost_usd".into(),
+            severity: "medium",
         };
         let (shift, drop) = (
             label("prompt-shift", ("tenant", "birch"), Some("2026-01-19T14:00:00Z")),
             label("aesthetic-drop", ("model_version", "sdxl-1.1"), None),
         );
         let incidents = vec![
-            Finding { incident: shift, first: Some(first), alerts: 4 },
-            Finding { incident: drop, first: None, alerts: 0 },
+            IncidentFinding { incident: shift, first: Some(first), alerts: 4 },
+            IncidentFinding { incident: drop, first: None, alerts: 0 },
         ];
         let summary = Summary {
             finish: Finish::InputEnded,
@@ -191,36 +228,55 @@ mod tests {
             undelivered_by: Default::default(),
             unjudged: None,
         };
-        Played {
+        DemoOutcome {
             produced: 2_000_000,
             consumed: 2_000_000,
             seconds: 40.0,
-            found: Found { incidents, consequences: 3, others: vec![other; 7] },
+            first_found_seconds: Some(17.2),
+            found: DemoFindings { incidents, consequences: 3, others: vec![other; 7] },
             summary,
         }
     }
 
     #[test]
     fn the_end_says_what_was_injected_what_was_found_and_what_was_missed() {
-        let text = text(&played(), Path::new("demo dir"), "--events 10");
+        let text = text(&played(), Path::new("demo dir"));
+        let table = "1 of 2 incidents found
+
+incident            began         found         delay
+prompt-shift        17 Jan 14:00  17 Jan 15:20  1 h 20 min
+  in tenant=birch, severity high, p 3e-12
+  prompt-drift: anime: 2.1 % to 31.3 %
+aesthetic-drop      17 Jan 14:00  NOT FOUND
+  in model_version=sdxl-1.1
+
+    4 alerts tell of these incidents
+    3 of what follows (shared traffic, related features)
+    7 of anything else
+      18 Jan 01:00  cost-up (medium) in all traffic
+";
+        assert!(text.starts_with(table), "{text}");
         for line in [
-            "   injected        segment                 from              to",
-            "1  prompt-shift    tenant=birch            2026-01-17 14:00  2026-01-19 14:00",
-            "2  aesthetic-drop  model_version=sdxl-1.1  2026-01-17 14:00  lasts",
-            "   first found by  on            after       severity  p      moved most",
-            "1  prompt-drift    tenant=birch  1 h 20 min  high      3e-12  anime: 2.1 % to 31.3 %",
-            "2  NOT FOUND",
-            "  2026-01-18 01:00  cost-up on everything (cost_usd)",
-            "  and 2 more",
-            "produced = consumed = 2,000,000 messages, no offset missing; 50,000 events/s from the producer to the last alert, 40 s in all",
+            "      and 2 more",
+            "2,000,000 events produced and read, none missing",
+            "first incident found after 17 s, all done after 40 s",
+            "sh 'demo dir/replay.sh'",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");
         }
+    }
+
+    #[test]
+    fn the_replay_is_a_script_of_two_commands() {
+        let text = replay_script(Path::new("/demo dir"), "--events 10");
         assert!(
-            text.contains("replay -c 'demo dir/driftglass.toml' -o 'demo dir/replayed' --overwrite "),
+            text.ends_with(
+                "driftglass generate --events 10 '/demo dir/events.jsonl.zst'\n\
+                 driftglass replay -c '/demo dir/driftglass.toml' -o '/demo dir/replayed' --overwrite \
+                 '/demo dir/events.jsonl.zst'\n"
+            ),
             "{text}"
         );
-        assert!(text.contains("generate --events 10 'demo dir/events.jsonl.zst'"), "{text}");
     }
 
     #[test]

@@ -39,8 +39,9 @@ impl Broker {
     }
 }
 
-/// What goes wrong in the demo, at times that scale with its length: of 21 days, two days of other prompts from the 13th on, a
-/// release on the 15th that stays, images in another style for one tenant on the 17th, and twelve slow hours on the 18th.
+/// What goes wrong in the demo, at times that scale with its length: of ten days, one of other prompts
+/// from the 6th on, a release on the 7th that stays, a day of images in another style for one tenant on the 8th, and twelve slow
+/// hours on the 9th.
 ///
 /// # Errors
 /// Never for the demo's own texts.
@@ -50,9 +51,9 @@ pub fn incidents(traffic: &Traffic) -> Result<Vec<Incident>, CliError> {
     let text = |share: f64| at(share).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let (slow, over) = (text(0.81), (at(0.81) + Span::hours(12)).to_rfc3339());
     [
-        format!("prompt-shift:tenant=birch:{}..{}", text(0.6), text(0.7)),
-        format!("aesthetic-drop:model_version=sdxl-1.1:{}", text(0.68)),
-        format!("style-shift:tenant=cobalt:{}..{}", text(0.76), text(0.86)),
+        format!("prompt-shift:tenant=birch:{}..{}", text(0.52), text(0.62)),
+        format!("aesthetic-drop:model_version=sdxl-1.1:{}", text(0.61)),
+        format!("style-shift:tenant=cobalt:{}..{}:share=0.8", text(0.72), text(0.82)),
         format!("latency-and-errors:region=ap-south:{slow}..{over}"),
     ]
     .iter()
