@@ -1,7 +1,8 @@
 //! A job: everything its configuration comes to, made once.
 
-use super::evaluation::{EvaluateError, Settings};
-use super::{history, pins};
+use super::evaluate::history;
+use super::evaluate::types::{EvaluateError, Settings};
+use super::pins;
 use crate::alert::{Known, Rules, default_rules_for};
 use crate::config::units::Span;
 use crate::config::{Config, ConfigError, plain_name};

@@ -1,8 +1,8 @@
 //! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline holds, accepting the present.
 
-use super::evaluation::{EvaluateError, History};
-pub use super::history::PinInfo;
-use super::history::{Days, PINS, excluded, exclusions, read_rows};
+pub use super::evaluate::history::PinInfo;
+use super::evaluate::history::{Days, PINS, excluded, exclusions, read_rows};
+use super::evaluate::types::{EvaluateError, History};
 use super::job::Job;
 use crate::baseline::{Accept, Excluded, accepted, leaves};
 use crate::config::near::near;

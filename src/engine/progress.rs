@@ -1,6 +1,6 @@
 //! What a job has done so far, shared between its threads and whoever shows it.
 
-use super::judging::{JudgedCounts, Nearest, Waiting};
+use super::evaluate::verdict_counts::{JudgedCounts, Nearest, Waiting};
 use crate::alert::Watch;
 use crate::event::{Reject, RejectReason};
 use crate::source::PartitionId;

@@ -1,14 +1,14 @@
 //! The running job: one thread polls the source, decoders decode, workers sketch, one thread evaluates; channels between them are bounded.
 
-use super::decoding::{Decoded, Decoder, Task, decode_all};
-use super::evaluating::{Alarm, Evaluating, Holding};
-use super::evaluator_task::TaskError;
-use super::feed::{Feed, Order, Queues, queue_length};
-use super::ingest::{Committed, IngestError, LastRead, Owned};
+use super::evaluate::commits::TaskError;
+use super::evaluate::thread::{Alarm, Evaluating, Holding};
+use super::evaluate::verdict_counts::Unjudged;
+use super::ingest::decoding::{Decoded, Decoder, Task, decode_all};
+use super::ingest::partition_writer::{Committed, IngestError, LastRead, Owned};
+use super::ingest::polling::{Feed, Order, Queues, queue_length};
+use super::ingest::worker::Worker;
 use super::job::Job;
-use super::judging::Unjudged;
 use super::progress::{Counts, Progress};
-use super::worker::Worker;
 use crate::alert::{Outbox, SinkStatus};
 use crate::enrich::hash::short_hash;
 use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange};

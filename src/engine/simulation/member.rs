@@ -1,12 +1,12 @@
 //! A member of the group: does what a process does, in steps and in an order that its seed decides.
 
-use super::super::decoding::{Decoded, Decoder};
-use super::super::evaluator_task::{EvaluatorTask, TaskError};
-use super::super::ingest::{Committed, IngestError, Owned};
-use super::super::job::Job;
-use super::super::progress::Progress;
 use super::baton::{Baton, Verdict};
 use super::world::{Phase, World};
+use crate::engine::evaluate::commits::{EvaluatorTask, TaskError};
+use crate::engine::ingest::decoding::{Decoded, Decoder};
+use crate::engine::ingest::partition_writer::{Committed, IngestError, Owned};
+use crate::engine::job::Job;
+use crate::engine::progress::Progress;
 use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
 use crate::store::chain::ChainError;
 use crate::window::Reach;

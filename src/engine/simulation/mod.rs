@@ -11,10 +11,10 @@ mod record;
 mod store;
 mod world;
 
-use super::decoding::{Decoded, Decoder};
-use super::evaluator_task::EvaluatorTask;
-use super::ingest::Owned;
-use super::job::{Job, JobKind};
+use crate::engine::evaluate::commits::EvaluatorTask;
+use crate::engine::ingest::decoding::{Decoded, Decoder};
+use crate::engine::ingest::partition_writer::Owned;
+use crate::engine::job::{Job, JobKind};
 use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
 use crate::store::Storage;
 use crate::window::Reach;

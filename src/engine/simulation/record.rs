@@ -1,8 +1,8 @@
 //! What a job left, read back and compared.
 
-use super::super::evaluator_task::EvaluatorCommit;
-use super::super::ingest::PartitionCommit;
 use crate::alert::alerts_from_batch;
+use crate::engine::evaluate::commits::EvaluatorCommit;
+use crate::engine::ingest::partition_writer::PartitionCommit;
 use crate::sketch::Sketch;
 use crate::store::Storage;
 use arrow::array::{AsArray, RecordBatch};

@@ -1,11 +1,11 @@
 //! The sketching side of a running job: a thread that owns some of the partitions, takes their chunks in and commits them.
 
 use super::decoding::{Decoded, Outcome};
-use super::feed::Order;
-use super::ingest::{Committed, IngestError, Owned, Taken};
-use super::job::Job;
-use super::progress::Progress;
-use super::run::EngineError;
+use super::partition_writer::{Committed, IngestError, Owned, Taken};
+use super::polling::Order;
+use crate::engine::job::Job;
+use crate::engine::progress::Progress;
+use crate::engine::run::EngineError;
 use crate::source::{Offset, PartitionId};
 use crate::store::chain::ChainError;
 use crate::window::Reach;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const MANY_BYTES: usize = 24 << 20;
 
 /// The sketching side: some of the partitions.
-pub(super) struct Worker {
+pub struct Worker {
     pub job: Arc<Job>,
     pub owned: FxHashMap<PartitionId, (Box<Owned>, Instant)>,
     pub progress: Arc<Progress>,

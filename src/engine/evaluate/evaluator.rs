@@ -4,19 +4,19 @@
 //! and threads are somebody else's. A row counts from the first tick at or after its closing time, so what a tick sees does not
 //! depend on when or from which partition rows came.
 
-use super::evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
 use super::judge::{Judge, Tick};
-use super::judging::Judging;
 use super::merging::Merging;
 use super::pending::{Pending, Place};
-use super::progress::EvaluatorBytes;
 use super::rolling::Rolled;
-use super::seen::Seen;
+use super::segment_users::Seen;
 use super::tick_rows::TickRows;
+use super::types::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
+use super::verdict_counts::Judging;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
 use crate::config::features::Kind;
 use crate::config::segments::{OTHER, write_name};
+use crate::engine::progress::EvaluatorBytes;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::sketch::MAX_STRETCH_VALUES;
 use crate::store::panes::{self, PackedRows};

@@ -1,6 +1,6 @@
 //! The rows of one tick: to Arrow in slices, and what rules say of them.
 
-use super::evaluation::{EvaluateError, Settings};
+use super::types::{EvaluateError, Settings};
 use crate::alert::{AlertBook, Judgement};
 use crate::store::rows::{WindowRow, windows_batch};
 use arrow::array::RecordBatch;

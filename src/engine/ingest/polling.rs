@@ -1,10 +1,10 @@
 //! The polling side of a running job: asks the source, passes on what it gives, holds it back where workers can't follow.
 
 use super::decoding::{Outcome, Task};
-use super::evaluating::Holding;
-use super::ingest::Owned;
-use super::progress::Progress;
-use super::run::{EngineError, Finish};
+use super::partition_writer::Owned;
+use crate::engine::evaluate::thread::Holding;
+use crate::engine::progress::Progress;
+use crate::engine::run::{EngineError, Finish};
 use crate::source::{Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, Source};
 use crate::store::chain::Epoch;
 use crate::window::Reach;
@@ -28,7 +28,7 @@ const MANY_WAITING: usize = 4;
 const HOLD: Duration = Duration::from_secs(1);
 
 /// Chunks of [`CHUNK_BYTES`] that wait for one worker, of those that `engine.queue` has room for.
-pub(super) fn queue_length(queue: u64, workers: usize) -> usize {
+pub fn queue_length(queue: u64, workers: usize) -> usize {
     let chunks = queue / CHUNK_BYTES as u64 / workers.max(1) as u64;
     usize::try_from(chunks).unwrap_or(usize::MAX).clamp(2, 1024)
 }
@@ -44,7 +44,7 @@ enum Work {
 }
 
 /// What a worker is told.
-pub(super) enum Order {
+pub enum Order {
     Assign(Box<Owned>),
     /// A chunk that is being decoded.
     Chunk(Receiver<Outcome>),
@@ -58,7 +58,7 @@ pub(super) enum Order {
 }
 
 /// The polling side.
-pub(super) struct Feed<'a> {
+pub struct Feed<'a> {
     pub claimed: &'a Claimed<Owned>,
     pub queues: Queues<'a>,
     pub assigned: &'a Sender<Holding>,
@@ -200,7 +200,7 @@ impl Feed<'_> {
 }
 
 /// The way to the workers, and to the decoders that work ahead of them.
-pub(super) struct Queues<'a> {
+pub struct Queues<'a> {
     pub workers: &'a [Sender<Order>],
     pub decode: &'a Sender<Task>,
 }

@@ -1,11 +1,11 @@
 //! The evaluating thread: takes the role, follows what partitions commit, evaluates, commits, and hands alerts to the outbox.
 
-use super::evaluator_task::{EvaluatorTask, TaskError};
-use super::ingest::Committed;
-use super::job::Job;
-use super::progress::{EvaluatorBytes, Progress};
-use super::run::writer;
+use super::commits::{EvaluatorTask, TaskError};
 use crate::alert::{AlertRow, Outbox};
+use crate::engine::ingest::partition_writer::Committed;
+use crate::engine::job::Job;
+use crate::engine::progress::{EvaluatorBytes, Progress};
+use crate::engine::run::writer;
 use crate::source::PartitionId;
 use crate::store::chain::{ChainError, Epoch};
 use crossbeam_channel::{Receiver, RecvTimeoutError};

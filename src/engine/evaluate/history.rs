@@ -1,6 +1,6 @@
 //! Earlier days and hours, read back from committed files.
 
-use super::evaluation::{DayBatch, EvaluateError, Exclusion, History};
+use super::types::{DayBatch, EvaluateError, Exclusion, History};
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
 use crate::store::panes::{Names, PaneFileError, PaneTable};
 use crate::store::{Storage, StorageError};
@@ -71,7 +71,7 @@ impl History for Days {
     }
 
     fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError> {
-        super::pins::accepts(&self.storage).map_err(|e| EvaluateError::History(e.to_string()))
+        crate::engine::pins::accepts(&self.storage).map_err(|e| EvaluateError::History(e.to_string()))
     }
 
     fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError> {
@@ -236,7 +236,7 @@ pub struct PinInfo {
 /// # Errors
 /// When one can't be read.
 pub fn pins(storage: &Storage, names: &Names) -> Result<Vec<(Pin, PinInfo)>, EvaluateError> {
-    let all = super::pins::pins(storage).map_err(|e| EvaluateError::History(e.to_string()))?;
+    let all = crate::engine::pins::pins(storage).map_err(|e| EvaluateError::History(e.to_string()))?;
     all.into_iter()
         .map(|(name, info)| {
             let rows = read_rows(storage, &format!("{PINS}/{name}.parquet"), names)?;

@@ -1,13 +1,13 @@
 //! The evaluator's side of the store: which commits it has read, its own chain, publishing, recovery.
 
-use super::evaluate::Evaluator;
-use super::evaluation::{EvaluateError, State};
+use super::evaluator::Evaluator;
 use super::history::{self, Days, day_file};
-use super::ingest::{Committed, PartitionCommit};
-use super::job::Job;
-use super::progress::{Fired, Progress};
-use super::sweep;
+use super::types::{EvaluateError, State};
 use crate::alert::{AlertRow, AlertState};
+use crate::engine::ingest::partition_writer::{Committed, PartitionCommit};
+use crate::engine::job::Job;
+use crate::engine::progress::{Fired, Progress};
+use crate::engine::sweep;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::source::PartitionId;
 use crate::steps::reached;
@@ -525,5 +525,5 @@ impl EvaluatorTask {
 }
 
 #[cfg(test)]
-#[path = "evaluator_task_tests.rs"]
+#[path = "commits_tests.rs"]
 mod tests;

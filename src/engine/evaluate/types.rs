@@ -1,7 +1,7 @@
 //! What an evaluation is given and what it gives: settings, history, state, outputs, errors.
 
-use super::judging::JudgedCounts;
-use super::seen::SeenState;
+use super::segment_users::SeenState;
+use super::verdict_counts::JudgedCounts;
 use crate::alert::{AlertBook, AlertRow, Rules};
 use crate::baseline::{Accept, DaySource, Pin};
 use crate::config::Config;

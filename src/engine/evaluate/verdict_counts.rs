@@ -1,6 +1,6 @@
 //! What an evaluation could judge and what it could not, in counts that cost next to nothing: for progress and the summary.
 
-use super::evaluation::Settings;
+use super::types::Settings;
 use crate::config::Baselines;
 use crate::config::features::Kind;
 use crate::event::time::{DAY, floor};

@@ -1,8 +1,8 @@
 use super::*;
 use crate::config::Config;
 use crate::engine::JobKind;
-use crate::engine::decoding::{Decoded, Decoder};
-use crate::engine::ingest::Owned;
+use crate::engine::ingest::decoding::{Decoded, Decoder};
+use crate::engine::ingest::partition_writer::Owned;
 use crate::source::{MessageBuffer, Spare, TimeRange};
 use crate::store::Storage;
 use crate::window::Reach;

@@ -55,7 +55,7 @@ fn pack_unless_handy(chunk: &mut Filling) {
 }
 
 /// Whether sessions fill so many buckets that a window of them is judged.
-pub(super) fn judged(buckets: u32) -> bool {
+pub fn judged(buckets: u32) -> bool {
     buckets.count_ones() >= MIN_WINDOW_BUCKETS as u32
 }
 

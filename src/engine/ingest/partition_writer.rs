@@ -1,11 +1,11 @@
 //! Ingest: one partition's records to committed panes.
 
 use super::decoding::Decoded;
-use super::job::Job;
-use super::progress::Progress;
 use super::sampling::{Sampled, Sampler, SamplerState};
-use super::sweep;
 use crate::embed::{Ask, EmbedError, Embedder, NOT_RECORDED, Wanted};
+use crate::engine::job::Job;
+use crate::engine::progress::Progress;
+use crate::engine::sweep;
 use crate::enrich::vectors::VectorPlan;
 use crate::enrich::{Batch, Source};
 use crate::event::{Reject, RejectReason};

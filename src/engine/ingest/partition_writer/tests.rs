@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Config;
 use crate::engine::JobKind;
-use crate::engine::decoding::Refused;
+use crate::engine::ingest::decoding::Refused;
 use crate::store::Storage;
 
 #[test]

@@ -1,8 +1,8 @@
 //! Judging a window: every segment and feature against its baselines, within the alarm budget.
 
-use super::evaluation::{EvaluateError, Settings};
 use super::rolling::{Parts, judged};
-use super::seen::Seen;
+use super::segment_users::Seen;
+use super::types::{EvaluateError, Settings};
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;

@@ -1,0 +1,11 @@
+//! The first stage: records of a partition to committed panes. It runs wherever the source puts a
+//! partition, and what it commits is a function of that partition's records in offset order.
+//!
+//! On the way of a message: [`polling`] asks the source, [`decoding`] makes batches of its chunks,
+//! [`worker`] hands these to the [`partition_writer`] in the order of offsets.
+
+pub mod decoding;
+pub mod partition_writer;
+pub mod polling;
+pub mod sampling;
+pub mod worker;
