@@ -8,7 +8,7 @@
 use driftglass::alert::{AlertRow, alerts_batch, alerts_from_batch};
 use driftglass::baseline::{Accept, DaySource, Excluded};
 use driftglass::engine::{
-    DayBatch, EvaluateError, Evaluator, EvaluatorCommit, History, PartitionCommit, Settings, State,
+    DayBatch, EvaluationError, Evaluator, EvaluatorCommit, History, PartitionCommit, Settings, State,
     compile_rules,
 };
 use driftglass::enrich::{Batch, Enricher};
@@ -124,16 +124,16 @@ fn restored(state: State) -> Evaluator {
 struct NoHistory;
 
 impl History for NoHistory {
-    fn days(&mut self, _: i64, _: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError> {
+    fn days(&mut self, _: i64, _: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluationError> {
         Ok(Vec::new())
     }
 
-    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError> {
+    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluationError> {
         Ok(Vec::new())
     }
 
-    fn pending(&self, _: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError> {
-        Err(EvaluateError::History("no day was written".to_owned()))
+    fn pending(&self, _: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluationError> {
+        Err(EvaluationError::History("no day was written".to_owned()))
     }
 }
 

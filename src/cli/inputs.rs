@@ -2,8 +2,8 @@
 //! of input that was refused.
 
 use super::CliError;
-use crate::engine::inputs::{self, Given, InputsError, Kind, Memory, Plan, Stands, State};
-use crate::engine::{Counts, EvaluatorCommit, Job, PartitionCommit};
+use crate::engine::inputs::{self, Given, Kind, Memory, Plan, Stands, State};
+use crate::engine::{Counts, EvaluatorCommit, InputsError, Job, PartitionCommit};
 use crate::event::time::text;
 use crate::source::lanes::{Stretch, assign};
 use crate::source::survey::{Surveyed, survey};

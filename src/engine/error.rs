@@ -1,9 +1,271 @@
-//! Why files can't be what a job goes on with: which file, and what to do.
+//! Why the engine fails: every error of this room, from a job that can't be set up to a partition or
+//! an evaluation that can't go on. Each says what failed, on what, and what to do.
 
-use crate::source::SourceError;
+use crate::config::ConfigError;
+use crate::embed::EmbedError;
+use crate::sketch::UnlikeSketches;
+use crate::source::{PartitionId, SourceError};
 use crate::store::StorageError;
-use crate::store::chain::ChainError;
+use crate::store::chain::{ChainError, Epoch};
+use crate::store::panes::PaneFileError;
+use crate::window::PackedError;
 use thiserror::Error;
+
+/// The file at an output's root that says whose it is.
+pub(super) const OWNER_FILE: &str = "_job.json";
+
+/// What names of other baselines than pins begin with.
+pub(super) const RESERVED_PREFIXES: [&str; 3] = ["rolling_", "pinned:", "release:"];
+
+/// Why a job stopped.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A partition failed.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The evaluator failed.
+    #[error(transparent)]
+    Evaluator(#[from] EvaluatorDriverError),
+    /// Another process writes to this output.
+    #[error(
+        "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
+    )]
+    Taken(PartitionId),
+    /// The system gives no more threads.
+    #[error("can't start a thread: {0}")]
+    NoThread(#[source] std::io::Error),
+    /// A thread is gone.
+    #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
+    Thread(&'static str),
+}
+
+/// Why a partition can't go on.
+#[derive(Debug, Error)]
+pub enum IngestError {
+    /// Its chain failed, or is somebody else's now.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A file failed.
+    #[error("partition {partition}: {source}")]
+    Files {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        source: PaneFileError,
+    },
+    /// Most of the input is bad.
+    #[error(
+        "partition {partition}: {bad} of the last {of} messages are bad ({reasons}), more than input.max_bad_share = {share} allows; \
+         see the rejects table, fix the producer or raise the share"
+    )]
+    MostlyBad {
+        /// The partition.
+        partition: PartitionId,
+        /// Bad messages.
+        bad: usize,
+        /// Of so many.
+        of: usize,
+        /// The reasons.
+        reasons: String,
+        /// The share allowed.
+        share: f64,
+    },
+    /// Vectors of images can't be had.
+    #[error("partition {partition}: {source}")]
+    Vectors {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        source: EmbedError,
+    },
+    /// Decoding crashed, and not because of one message.
+    #[error(
+        "partition {partition}: the decoder crashed, which is a bug; where it did stands above, please report it"
+    )]
+    Crashed {
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// An archive that does not fit.
+    #[error("partition {partition}: {message}")]
+    Archive {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        message: String,
+    },
+}
+
+impl IngestError {
+    /// Whether the same may succeed later: the store was away, or somebody else was claiming the partition too.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let storage = match self {
+            Self::Chain(ChainError::Lost { .. }) => return true,
+            Self::Chain(ChainError::Storage(e)) => e,
+            Self::Files { source: PaneFileError::Storage(e), .. } => e,
+            _ => return false,
+        };
+        matches!(storage, StorageError::Io { .. })
+    }
+}
+
+/// Why the evaluator can't go on.
+#[derive(Debug, Error)]
+pub enum EvaluatorDriverError {
+    /// The evaluation failed.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluationError),
+    /// A chain failed, or the evaluator's is somebody else's now.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A file failed.
+    #[error(transparent)]
+    Files(#[from] PaneFileError),
+    /// Rows that were let go of can't be had again.
+    #[error(
+        "commit {epoch} of partition {partition}, which the evaluation has yet to reach, is no longer in the output's _chain folder; restore it, or start again with --overwrite"
+    )]
+    Gone {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch of its chain.
+        epoch: Epoch,
+    },
+}
+
+/// Why an evaluation failed.
+#[derive(Debug, Error)]
+pub enum EvaluationError {
+    /// Panes made by unlike definitions met.
+    #[error(transparent)]
+    Unlike(#[from] UnlikeSketches),
+    /// A window's parts could not be merged.
+    #[error(transparent)]
+    Packed(#[from] PackedError),
+    /// Hours or days did not become rows of their table.
+    #[error("panes: {0}")]
+    Panes(#[from] PaneFileError),
+    /// A rule could not be evaluated.
+    #[error("rules: {0}")]
+    Rule(String),
+    /// Rows did not fit their schema.
+    #[error("windows: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Earlier days could not be read.
+    #[error("history: {0}")]
+    History(String),
+}
+
+/// Why a job can't be set up.
+#[derive(Debug, Error)]
+pub enum JobError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A rule is wrong.
+    #[error("{0}")]
+    Rule(String),
+    /// The output can't be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Earlier files can't be read.
+    #[error(transparent)]
+    History(#[from] EvaluationError),
+    /// Vectors of images can't be had.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// The output belongs to another job.
+    #[error(
+        "output {dir} holds the job {found:?}, this one is {wanted:?}: choose another output.dir, or start over with --overwrite"
+    )]
+    OtherJob {
+        /// The output.
+        dir: String,
+        /// The job that it holds.
+        found: String,
+        /// This job.
+        wanted: String,
+    },
+    /// The name of the job is no name.
+    #[error("engine.job: {0:?} is no name: use letters, digits and . _ : @ + -")]
+    Name(String),
+    /// What `--overwrite` would empty is no job's output.
+    #[error(
+        "{dir} has files in {folder}/ and no {OWNER_FILE}: it is no job's output, so --overwrite deletes nothing there; choose another \
+         output.dir, or remove the folder yourself"
+    )]
+    NoOutput {
+        /// The output.
+        dir: String,
+        /// The first folder that is not empty.
+        folder: &'static str,
+    },
+    /// What `--overwrite` would delete is also read.
+    #[error(
+        "embedding.recorded is this output, whose vectors --overwrite deletes: copy the table elsewhere and name the copy"
+    )]
+    ReadsItself,
+}
+
+/// Why a baseline can't be made, shown or dropped.
+#[derive(Debug, Error)]
+pub enum PinError {
+    /// Not a name.
+    #[error(
+        "{0:?} is no name for a baseline: use up to 64 letters (a to z), digits and . _ : @ + -, and none of {list} at its beginning",
+        list = RESERVED_PREFIXES.join(", ")
+    )]
+    Name(String),
+    /// The range is empty or cuts an hour.
+    #[error("from {from} to {to} is no range of whole hours; panes are kept by the hour")]
+    Range {
+        /// Its beginning.
+        from: String,
+        /// Its end.
+        to: String,
+    },
+    /// The name is taken.
+    #[error(
+        "baseline {0} exists already; choose another name, or drop it first: driftglass baseline drop {0}"
+    )]
+    Exists(String),
+    /// An earlier pinning was interrupted.
+    #[error(
+        "an unfinished baseline {0} is in the way; remove it and try again: driftglass baseline drop {0}"
+    )]
+    Unfinished(String),
+    /// Nothing was kept of the range.
+    #[error("no panes from {from} to {to}; {have}")]
+    NoData {
+        /// Its beginning.
+        from: String,
+        /// Its end.
+        to: String,
+        /// What there is.
+        have: String,
+    },
+    /// No such baseline.
+    #[error("no baseline {name:?}; {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The output failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Earlier files can't be read.
+    #[error(transparent)]
+    History(#[from] EvaluationError),
+    /// A file of panes can't be written.
+    #[error(transparent)]
+    Panes(#[from] PaneFileError),
+}
 
 /// Why inputs are refused. Nothing of the output has changed then.
 #[derive(Debug, Error)]

@@ -4,7 +4,7 @@
 //! `_inputs/JOB/version=N.json` is created if absent before anything is read of what it adds. Where
 //! reading stands is not in it: that is what partitions and evaluator have committed.
 
-pub use super::error::InputsError;
+use super::error::InputsError;
 use crate::event::time::text;
 use crate::source::lanes::{self, Lane, LaneFile, Stretch};
 use crate::source::survey::Surveyed;

@@ -1,12 +1,13 @@
 //! A job: everything its configuration comes to, made once.
 
+use super::error::{JobError, OWNER_FILE};
 use super::evaluate::history;
-use super::evaluate::types::{EvaluateError, Settings};
+use super::evaluate::types::Settings;
 use super::pins;
 use crate::alert::{Known, Rules, default_rules_for};
 use crate::config::units::Span;
-use crate::config::{Config, ConfigError, plain_name};
-use crate::embed::{EmbedError, Embedder, vector_plan};
+use crate::config::{Config, plain_name};
+use crate::embed::{Embedder, vector_plan};
 use crate::enrich::{DEFAULT_KEY, IdHasher, Plan, Shown};
 use crate::store::panes::Names;
 use crate::store::{Created, Storage, StorageError};
@@ -14,58 +15,6 @@ use crate::window::{Filler, Times};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Why a job can't be set up.
-#[derive(Debug, Error)]
-pub enum JobError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A rule is wrong.
-    #[error("{0}")]
-    Rule(String),
-    /// The output can't be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// Earlier files can't be read.
-    #[error(transparent)]
-    History(#[from] EvaluateError),
-    /// Vectors of images can't be had.
-    #[error(transparent)]
-    Embed(#[from] EmbedError),
-    /// The output belongs to another job.
-    #[error(
-        "output {dir} holds the job {found:?}, this one is {wanted:?}: choose another output.dir, or start over with --overwrite"
-    )]
-    OtherJob {
-        /// The output.
-        dir: String,
-        /// The job that it holds.
-        found: String,
-        /// This job.
-        wanted: String,
-    },
-    /// The name of the job is no name.
-    #[error("engine.job: {0:?} is no name: use letters, digits and . _ : @ + -")]
-    Name(String),
-    /// What `--overwrite` would empty is no job's output.
-    #[error(
-        "{dir} has files in {folder}/ and no {OWNER}: it is no job's output, so --overwrite deletes nothing there; choose another \
-         output.dir, or remove the folder yourself"
-    )]
-    NoOutput {
-        /// The output.
-        dir: String,
-        /// The first folder that is not empty.
-        folder: &'static str,
-    },
-    /// What `--overwrite` would delete is also read.
-    #[error(
-        "embedding.recorded is this output, whose vectors --overwrite deletes: copy the table elsewhere and name the copy"
-    )]
-    ReadsItself,
-}
 
 /// How a job gets its events; run and replay never share a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +51,6 @@ struct Owner {
     format: u32,
 }
 
-const OWNER: &str = "_job.json";
 const FORMAT: u32 = 1;
 /// Folders that `--overwrite` empties: all that a job writes, pins apart.
 const OWN: [&str; 12] = [
@@ -261,14 +209,14 @@ impl Prepared {
             files.push((folder, storage.list(folder)?));
         }
         if let Some((folder, _)) = files.iter().find(|f| !f.1.is_empty())
-            && storage.get(OWNER)?.is_none()
+            && storage.get(OWNER_FILE)?.is_none()
         {
             return Err(JobError::NoOutput { dir: storage.url().to_owned(), folder });
         }
         for file in files.iter().flat_map(|f| &f.1) {
             storage.delete(file)?;
         }
-        storage.delete(OWNER)?;
+        storage.delete(OWNER_FILE)?;
         Ok(())
     }
 }
@@ -309,12 +257,12 @@ pub fn compile_rules(config: &Config, names: &Names, pins: Option<&[String]>) ->
 }
 
 fn owner(storage: &Storage) -> Result<Option<Owner>, StorageError> {
-    Ok(storage.get(OWNER)?.and_then(|b| serde_json::from_slice(&b).ok()))
+    Ok(storage.get(OWNER_FILE)?.and_then(|b| serde_json::from_slice(&b).ok()))
 }
 
 fn take(storage: &Storage, name: &str) -> Result<(), JobError> {
     let mine = serde_json::to_vec(&Owner { job: name.to_owned(), format: FORMAT }).unwrap_or_default();
-    if storage.create(OWNER, mine)? == Created::Exists {
+    if storage.create(OWNER_FILE, mine)? == Created::Exists {
         let found = owner(storage)?.map(|o| o.job);
         if found.as_deref() != Some(name) {
             return Err(JobError::OtherJob {

@@ -13,11 +13,12 @@ mod run;
 mod simulation;
 mod sweep;
 
+pub use error::{EngineError, EvaluationError, InputsError, JobError, PinError};
 pub use evaluate::commits::EvaluatorCommit;
 pub use evaluate::evaluator::Evaluator;
-pub use evaluate::types::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
+pub use evaluate::types::{DayBatch, Exclusion, History, Outputs, Settings, State};
 pub use evaluate::verdict_counts::{JudgedCounts, Unjudged, Waiting};
 pub use ingest::partition_writer::{LastRead, PartitionCommit};
-pub use job::{Job, JobError, JobKind, Prepared, compile_rules};
+pub use job::{Job, JobKind, Prepared, compile_rules};
 pub use progress::{Counts, EvaluatorBytes, Fired, Progress, Standing};
-pub use run::{Claims, EngineError, Finish, Options, Summary, run};
+pub use run::{Claims, Finish, Options, Summary, run};

@@ -1,81 +1,22 @@
 //! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline holds, accepting the present.
 
+use super::error::{EvaluationError, PinError, RESERVED_PREFIXES};
 pub use super::evaluate::history::PinInfo;
 use super::evaluate::history::{Days, PINS, excluded, exclusions, read_rows};
-use super::evaluate::types::{EvaluateError, History};
+use super::evaluate::types::History;
 use super::job::Job;
 use crate::baseline::{Accept, Excluded, accepted, leaves};
 use crate::config::near::near;
 use crate::config::plain_name;
 use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
-use crate::store::panes::{self, Names, PaneFileError};
+use crate::store::panes::{self, Names};
 use crate::store::{Created, Storage, StorageError};
 use crate::window::{Contents, PaneRow, Segment};
 use std::collections::{BTreeMap, BTreeSet};
-use thiserror::Error;
 
 /// The folder of accepts.
 pub const ACCEPTS: &str = "_accepts";
-
-/// What names of other baselines begin with.
-const RESERVED: [&str; 3] = ["rolling_", "pinned:", "release:"];
-
-/// Why a baseline can't be made, shown or dropped.
-#[derive(Debug, Error)]
-pub enum PinError {
-    /// Not a name.
-    #[error(
-        "{0:?} is no name for a baseline: use up to 64 letters (a to z), digits and . _ : @ + -, and none of {list} at its beginning",
-        list = RESERVED.join(", ")
-    )]
-    Name(String),
-    /// The range is empty or cuts an hour.
-    #[error("from {from} to {to} is no range of whole hours; panes are kept by the hour")]
-    Range {
-        /// Its beginning.
-        from: String,
-        /// Its end.
-        to: String,
-    },
-    /// The name is taken.
-    #[error(
-        "baseline {0} exists already; choose another name, or drop it first: driftglass baseline drop {0}"
-    )]
-    Exists(String),
-    /// An earlier pinning was interrupted.
-    #[error(
-        "an unfinished baseline {0} is in the way; remove it and try again: driftglass baseline drop {0}"
-    )]
-    Unfinished(String),
-    /// Nothing was kept of the range.
-    #[error("no panes from {from} to {to}; {have}")]
-    NoData {
-        /// Its beginning.
-        from: String,
-        /// Its end.
-        to: String,
-        /// What there is.
-        have: String,
-    },
-    /// No such baseline.
-    #[error("no baseline {name:?}; {known}")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// The output failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// Earlier files can't be read.
-    #[error(transparent)]
-    History(#[from] EvaluateError),
-    /// A file of panes can't be written.
-    #[error(transparent)]
-    Panes(#[from] PaneFileError),
-}
 
 fn json_of(name: &str) -> String {
     format!("{PINS}/{name}.json")
@@ -87,7 +28,7 @@ fn rows_of(name: &str) -> String {
 
 /// Names of pins are parts of paths on every store.
 fn check_name(name: &str) -> Result<(), PinError> {
-    if plain_name(name) && name.is_ascii() && !RESERVED.iter().any(|p| name.starts_with(p)) {
+    if plain_name(name) && name.is_ascii() && !RESERVED_PREFIXES.iter().any(|p| name.starts_with(p)) {
         Ok(())
     } else {
         Err(PinError::Name(name.to_owned()))
@@ -141,7 +82,7 @@ pub fn pin(storage: &Storage, names: &Names, name: &str, from: i64, to: i64) -> 
             hours.insert(row.start);
             days.insert(floor(row.start, DAY));
             let merged = segments.entry(row.segment).or_default();
-            merged.merge(&row.contents).map_err(EvaluateError::from)?;
+            merged.merge(&row.contents).map_err(EvaluationError::from)?;
         }
     }
     if segments.is_empty() {
@@ -218,7 +159,7 @@ pub fn pins(storage: &Storage) -> Result<Vec<(String, PinInfo)>, PinError> {
         let Some(name) = path.rsplit('/').next().and_then(|n| n.strip_suffix(".json")) else { continue };
         let Some(bytes) = storage.get(&path)? else { continue };
         let info =
-            serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?;
+            serde_json::from_slice(&bytes).map_err(|e| EvaluationError::History(format!("{path}: {e}")))?;
         out.push((name.to_owned(), info));
     }
     Ok(out)
@@ -276,13 +217,13 @@ fn each_day(
     job: &Job,
     day: i64,
     days: u16,
-    mut f: impl FnMut(&PaneRow) -> Result<(), EvaluateError>,
+    mut f: impl FnMut(&PaneRow) -> Result<(), EvaluationError>,
 ) -> Result<(), PinError> {
     let from = day - i64::from(days) * DAY;
     let mut history = Days::new(job.storage.clone(), job.days_folder(), job.settings.names.clone());
     for table in history.days(from, day)? {
         for segment in table.segments() {
-            for row in table.rows_of(&segment).map_err(EvaluateError::History)? {
+            for row in table.rows_of(&segment).map_err(EvaluationError::History)? {
                 if row.start >= from && row.start < day && row.close_at <= day {
                     f(&row)?;
                 }
@@ -301,7 +242,7 @@ pub fn held(job: &Job, name: &str, wanted: &dyn Fn(&Segment, usize) -> bool) -> 
     let rolling =
         name.strip_prefix("rolling_").and_then(|r| r.strip_suffix('d')).and_then(|d| d.parse().ok());
     let mut sums: BTreeMap<(Segment, usize), (Sketch, BTreeSet<i64>)> = BTreeMap::new();
-    let mut add = |row: &PaneRow, leave: &dyn Fn(usize) -> bool| -> Result<(), EvaluateError> {
+    let mut add = |row: &PaneRow, leave: &dyn Fn(usize) -> bool| -> Result<(), EvaluationError> {
         for (f, sketch) in row.contents.sketches.iter().enumerate() {
             let Some(sketch) = sketch.as_deref().filter(|_| wanted(&row.segment, f) && !leave(f)) else {
                 continue;
@@ -405,7 +346,9 @@ pub fn accepts(storage: &Storage) -> Result<Vec<Accept>, PinError> {
     let mut out = Vec::new();
     for path in storage.list(ACCEPTS)? {
         let Some(bytes) = storage.get(&path)? else { continue };
-        out.push(serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?);
+        out.push(
+            serde_json::from_slice(&bytes).map_err(|e| EvaluationError::History(format!("{path}: {e}")))?,
+        );
     }
     Ok(out)
 }

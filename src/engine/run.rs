@@ -1,17 +1,17 @@
 //! The running job: one thread polls the source, decoders decode, workers sketch, one thread evaluates; channels between them are bounded.
 
-use super::evaluate::commits::TaskError;
+use super::error::EngineError;
 use super::evaluate::thread::{Alarm, Evaluating, Holding};
 use super::evaluate::verdict_counts::Unjudged;
 use super::ingest::decoding::{Decoded, Decoder, Task, decode_all};
-use super::ingest::partition_writer::{Committed, IngestError, LastRead, Owned};
+use super::ingest::partition_writer::{Committed, LastRead, Owned};
 use super::ingest::polling::{Feed, Order, Queues, queue_length};
 use super::ingest::worker::Worker;
 use super::job::Job;
 use super::progress::{Counts, Progress};
 use crate::alert::{Outbox, SinkStatus};
 use crate::enrich::hash::short_hash;
-use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange};
+use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, TimeRange};
 use crossbeam_channel::{bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -20,32 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
-use thiserror::Error;
-
-/// Why a job stopped.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// The source failed.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A partition failed.
-    #[error(transparent)]
-    Ingest(#[from] IngestError),
-    /// The evaluator failed.
-    #[error(transparent)]
-    Evaluator(#[from] TaskError),
-    /// Another process writes to this output.
-    #[error(
-        "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
-    )]
-    Taken(PartitionId),
-    /// The system gives no more threads.
-    #[error("can't start a thread: {0}")]
-    NoThread(#[source] std::io::Error),
-    /// A thread is gone.
-    #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
-    Thread(&'static str),
-}
 
 /// How a job came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -2,8 +2,9 @@
 
 use super::evaluator::Evaluator;
 use super::history::{self, Days, day_file};
-use super::types::{EvaluateError, State};
+use super::types::State;
 use crate::alert::{AlertRow, AlertState};
+use crate::engine::error::EvaluatorDriverError;
 use crate::engine::ingest::partition_writer::{Committed, PartitionCommit};
 use crate::engine::job::Job;
 use crate::engine::progress::{Fired, Progress};
@@ -19,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use thiserror::Error;
 
 /// Rows of windows and hours after which a commit is due, whatever the time.
 const MANY_ROWS: usize = 100_000;
@@ -33,30 +33,6 @@ const FAR: i64 = 6 * HOUR;
 const LITTLE: usize = 64 << 20;
 /// Ticks between two looks at what else has come.
 const TICKS: usize = 48;
-
-/// Why the evaluator can't go on.
-#[derive(Debug, Error)]
-pub enum TaskError {
-    /// The evaluation failed.
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
-    /// A chain failed, or the evaluator's is somebody else's now.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// A file failed.
-    #[error(transparent)]
-    Files(#[from] PaneFileError),
-    /// Rows that were let go of can't be had again.
-    #[error(
-        "commit {epoch} of partition {partition}, which the evaluation has yet to reach, is no longer in the output's _chain folder; restore it, or start again with --overwrite"
-    )]
-    Gone {
-        /// The partition.
-        partition: PartitionId,
-        /// The epoch of its chain.
-        epoch: Epoch,
-    },
-}
 
 /// What the evaluator has read of one partition.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -142,13 +118,13 @@ impl EvaluatorTask {
         unread: &[(PartitionId, Epoch)],
         writer: String,
         progress: Arc<Progress>,
-    ) -> Result<(Self, Vec<AlertRow>), TaskError> {
+    ) -> Result<(Self, Vec<AlertRow>), EvaluatorDriverError> {
         let (chain, last) = Chain::claim::<EvaluatorCommit>(&job.storage, &job.evaluator_chain(), &writer)?;
         reached("evaluator.claim.link");
         let (state, mut partitions, alerts) = match last {
             None => (State::default(), BTreeMap::new(), Vec::new()),
             Some(c) => {
-                let failed = |e| chain.or_lost(TaskError::from(PaneFileError::from(e)));
+                let failed = |e| chain.or_lost(EvaluatorDriverError::from(PaneFileError::from(e)));
                 publish(&job.storage, &c.files).map_err(failed)?;
                 (c.state, c.partitions, c.alerts)
             }
@@ -181,7 +157,7 @@ impl EvaluatorTask {
         Ok((task, alerts))
     }
 
-    fn restore(&mut self) -> Result<(), TaskError> {
+    fn restore(&mut self) -> Result<(), EvaluatorDriverError> {
         if let Some(at) = self.evaluator.at() {
             let hours = history::hours_since(
                 &self.job.storage,
@@ -218,7 +194,7 @@ impl EvaluatorTask {
         &self,
         partition: i32,
         epoch: u64,
-    ) -> Result<Option<(PartitionCommit, Vec<Pane>)>, TaskError> {
+    ) -> Result<Option<(PartitionCommit, Vec<Pane>)>, EvaluatorDriverError> {
         let folder = self.job.partition_chain(partition);
         let Some(Some(commit)) = read_commit::<PartitionCommit>(&self.job.storage, &folder, Epoch(epoch))?
         else {
@@ -235,11 +211,11 @@ impl EvaluatorTask {
     ///
     /// # Errors
     /// When its chain or files fail.
-    pub fn catch_up(&mut self, partition: PartitionId) -> Result<(), TaskError> {
+    pub fn catch_up(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
         self.read_on(partition).map_err(|e| self.chain.or_lost(e))
     }
 
-    fn read_on(&mut self, partition: PartitionId) -> Result<(), TaskError> {
+    fn read_on(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
         let folder = self.job.partition_chain(partition.0);
         let from = self.partitions.entry(partition.0).or_default().read_to + 1;
         // Known places are asked for by name, since listing a bucket is slow and costs money.
@@ -270,11 +246,11 @@ impl EvaluatorTask {
     ///
     /// # Errors
     /// When epochs between, that others wrote, can't be read.
-    pub fn committed(&mut self, c: Committed) -> Result<(), TaskError> {
+    pub fn committed(&mut self, c: Committed) -> Result<(), EvaluatorDriverError> {
         self.take_own(c).map_err(|e| self.chain.or_lost(e))
     }
 
-    fn take_own(&mut self, c: Committed) -> Result<(), TaskError> {
+    fn take_own(&mut self, c: Committed) -> Result<(), EvaluatorDriverError> {
         let read_to = self.partitions.entry(c.partition.0).or_default().read_to;
         if c.epoch.0 <= read_to {
             return Ok(());
@@ -297,7 +273,7 @@ impl EvaluatorTask {
         self.take(c)
     }
 
-    fn take(&mut self, c: Committed) -> Result<(), TaskError> {
+    fn take(&mut self, c: Committed) -> Result<(), EvaluatorDriverError> {
         let p = c.partition.0;
         let at = self.evaluator.at().unwrap_or(i64::MIN);
         let behind = c.rows.iter().any(|r| r.close_at <= at);
@@ -333,7 +309,7 @@ impl EvaluatorTask {
     }
 
     /// Reads what counts from `until` or earlier back in.
-    fn fetch(&mut self, until: i64) -> Result<(), TaskError> {
+    fn fetch(&mut self, until: i64) -> Result<(), EvaluatorDriverError> {
         while let Some(entry) = self.far.first_entry().filter(|e| *e.key() <= until) {
             for (p, epoch) in entry.remove() {
                 tracing::debug!(
@@ -342,7 +318,7 @@ impl EvaluatorTask {
                     "reading a commit back that was far ahead of the evaluation"
                 );
                 let Some((_, rows)) = self.commit_of(p, epoch.0)? else {
-                    return Err(TaskError::Gone { partition: PartitionId(p), epoch });
+                    return Err(EvaluatorDriverError::Gone { partition: PartitionId(p), epoch });
                 };
                 self.evaluator.offer(rows, None)?;
             }
@@ -364,11 +340,11 @@ impl EvaluatorTask {
     ///
     /// # Errors
     /// When the evaluation fails.
-    pub fn advance(&mut self) -> Result<Advanced, TaskError> {
+    pub fn advance(&mut self) -> Result<Advanced, EvaluatorDriverError> {
         self.evaluate().map_err(|e| self.chain.or_lost(e))
     }
 
-    fn evaluate(&mut self) -> Result<Advanced, TaskError> {
+    fn evaluate(&mut self) -> Result<Advanced, EvaluatorDriverError> {
         reached("evaluator.advance");
         let all_quiet = self.partitions.values().all(|p| p.quiet);
         self.fetch(match self.evaluator.at() {
@@ -416,7 +392,7 @@ impl EvaluatorTask {
     ///
     /// # Errors
     /// When the chain can't be looked at.
-    pub fn is_fenced(&self) -> Result<bool, TaskError> {
+    pub fn is_fenced(&self) -> Result<bool, EvaluatorDriverError> {
         match self.chain.check() {
             Ok(()) => Ok(false),
             Err(ChainError::Lost { .. }) => Ok(true),
@@ -441,7 +417,7 @@ impl EvaluatorTask {
     ///
     /// # Errors
     /// When the storage fails for good or another process evaluates now.
-    pub fn commit(&mut self, waiting: Vec<AlertRow>) -> Result<Vec<AlertRow>, TaskError> {
+    pub fn commit(&mut self, waiting: Vec<AlertRow>) -> Result<Vec<AlertRow>, EvaluatorDriverError> {
         if !self.dirty {
             return Ok(Vec::new());
         }

@@ -10,12 +10,13 @@ use super::pending::{Pending, Place};
 use super::rolling::Rolled;
 use super::segment_users::Seen;
 use super::tick_rows::TickRows;
-use super::types::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
+use super::types::{DayBatch, Exclusion, History, Outputs, Settings, State};
 use super::verdict_counts::Judging;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
 use crate::config::features::Kind;
 use crate::config::segments::{OTHER, write_name};
+use crate::engine::error::EvaluationError;
 use crate::engine::progress::EvaluatorBytes;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::sketch::MAX_STRETCH_VALUES;
@@ -256,7 +257,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
+    pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluationError> {
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
         Ok(self.pending.add(rows.into_iter().map(|row| (from(&row), row)))?)
     }
@@ -266,7 +267,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When sketches, rules or history fail.
-    pub fn advance(&mut self, mark: i64, complete: i64, most: usize) -> Result<bool, EvaluateError> {
+    pub fn advance(&mut self, mark: i64, complete: i64, most: usize) -> Result<bool, EvaluationError> {
         let mut left = most;
         loop {
             let next = match (self.at, self.pending.first()) {
@@ -289,7 +290,7 @@ impl Evaluator {
     }
 
     /// The tick to go on with: `next`, or where nothing at all happened for days the beginning of the day in which something does.
-    fn over_the_gap(&mut self, next: i64, mark: i64) -> Result<i64, EvaluateError> {
+    fn over_the_gap(&mut self, next: i64, mark: i64) -> Result<i64, EvaluationError> {
         let first = self.pending.first().map_or(next, |(from, _)| floor(from.min(mark), DAY));
         let still =
             self.rolled.is_empty() && self.hour.is_empty() && self.day.is_empty() && self.judged.is_empty();
@@ -301,7 +302,7 @@ impl Evaluator {
         Ok(first)
     }
 
-    fn step(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
+    fn step(&mut self, t: i64, complete: bool) -> Result<(), EvaluationError> {
         if self.at.is_none() {
             self.build_baselines(floor(t, DAY))?;
         }
@@ -328,7 +329,7 @@ impl Evaluator {
         mut rows: Vec<(Place, Filling)>,
         t: i64,
         into_hour: bool,
-    ) -> Result<(), EvaluateError> {
+    ) -> Result<(), EvaluationError> {
         let settings = Arc::clone(&self.settings);
         // Read back once: each is merged into several groupings.
         rows.par_iter_mut().try_for_each(|(_, filling)| filling.unpack())?;
@@ -395,7 +396,7 @@ impl Evaluator {
         other.into()
     }
 
-    fn close_hour(&mut self, t: i64) -> Result<(), EvaluateError> {
+    fn close_hour(&mut self, t: i64) -> Result<(), EvaluationError> {
         let settings = Arc::clone(&self.settings);
         for (hour, segments) in std::mem::take(&mut self.hour) {
             let mut segments = sorted(segments);
@@ -434,7 +435,7 @@ impl Evaluator {
         }
     }
 
-    fn windows_at(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
+    fn windows_at(&mut self, t: i64, complete: bool) -> Result<(), EvaluationError> {
         let settings = Arc::clone(&self.settings);
         let mut taken = TickRows::new(&settings, &self.book);
         let mut begun = false;
@@ -480,7 +481,7 @@ impl Evaluator {
         Ok(())
     }
 
-    fn close_day(&mut self, t: i64) -> Result<(), EvaluateError> {
+    fn close_day(&mut self, t: i64) -> Result<(), EvaluationError> {
         self.late_days.clear();
         let settings = Arc::clone(&self.settings);
         let mut rows = PackedRows::new(&settings.names);
@@ -528,7 +529,7 @@ impl Evaluator {
         Ok(())
     }
 
-    fn build_baselines(&mut self, day: i64) -> Result<(), EvaluateError> {
+    fn build_baselines(&mut self, day: i64) -> Result<(), EvaluationError> {
         let longest = self.settings.config.baselines.rolling_days.iter().copied().max().unwrap_or(0);
         let mut days = self.history.days(day - i64::from(longest) * DAY, day)?;
         if !self.outputs.days.is_empty() {

@@ -2,11 +2,12 @@
 
 use super::rolling::{Parts, judged};
 use super::segment_users::Seen;
-use super::types::{EvaluateError, Settings};
+use super::types::Settings;
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;
 use crate::drift::{Dimensions, Side, alpha};
+use crate::engine::error::EvaluationError;
 use crate::enrich::token_text;
 use crate::event::time::HOUR;
 use crate::sketch::{Body, Sketch};
@@ -83,8 +84,8 @@ impl Judge {
         parts: &[Parts<'_>],
         set: &BaselineSet,
         seen: &Seen,
-        mut take: impl FnMut(Vec<Judged>) -> Result<(), EvaluateError>,
-    ) -> Result<(), EvaluateError> {
+        mut take: impl FnMut(Vec<Judged>) -> Result<(), EvaluationError>,
+    ) -> Result<(), EvaluationError> {
         let s = &self.settings;
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
@@ -100,12 +101,12 @@ impl Judge {
                 .collect::<Result<_, _>>()?;
             self.full(tick, segment, own, finer, &sums.iter().collect::<Vec<_>>(), set)
         });
-        let all: Vec<OfSegment<'_>> = compared.collect::<Result<_, EvaluateError>>()?;
+        let all: Vec<OfSegment<'_>> = compared.collect::<Result<_, EvaluationError>>()?;
         let alphas = self.alphas(tick, &all);
         for slice in all.chunks(SLICE) {
             let finished =
                 slice.par_iter().map(|of| self.finish_segment(tick, of, seen.users(of.segment), alphas));
-            let rows: Vec<Vec<Judged>> = finished.collect::<Result<_, EvaluateError>>()?;
+            let rows: Vec<Vec<Judged>> = finished.collect::<Result<_, EvaluationError>>()?;
             take(rows.into_iter().flatten().collect())?;
         }
         Ok(())
@@ -117,7 +118,7 @@ impl Judge {
         of: &OfSegment<'_>,
         users: u64,
         alphas: [f64; 2],
-    ) -> Result<Vec<Judged>, EvaluateError> {
+    ) -> Result<Vec<Judged>, EvaluationError> {
         let names = &self.settings.names;
         let grouping = names.grouping(of.segment);
         let called = Called {
@@ -163,7 +164,7 @@ impl Judge {
         tick: &Tick,
         segment: &'r Segment,
         parts: &'r [&'r Filling],
-    ) -> Result<OfSegment<'r>, EvaluateError> {
+    ) -> Result<OfSegment<'r>, EvaluationError> {
         let volume = |f: usize| self.settings.features[f].kind == Kind::Volume;
         let contents = Filling::sum(parts, volume)?;
         let sketches = contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
@@ -180,9 +181,9 @@ impl Judge {
         finer: &[Child],
         sums: &[&Contents],
         set: &BaselineSet,
-    ) -> Result<OfSegment<'r>, EvaluateError> {
+    ) -> Result<OfSegment<'r>, EvaluationError> {
         let contents = Filling::sum(parts, |_| true)?;
-        let baselines = set.get(segment).map_err(EvaluateError::History)?;
+        let baselines = set.get(segment).map_err(EvaluationError::History)?;
         let mut rows = Vec::new();
         for (f, sketch) in contents.sketches.iter().enumerate() {
             let Some(sketch) = sketch.as_deref() else { continue };

@@ -1,7 +1,8 @@
 //! The evaluating thread: takes the role, follows what partitions commit, evaluates, commits, and hands alerts to the outbox.
 
-use super::commits::{EvaluatorTask, TaskError};
+use super::commits::EvaluatorTask;
 use crate::alert::{AlertRow, Outbox};
+use crate::engine::error::EvaluatorDriverError;
 use crate::engine::ingest::partition_writer::Committed;
 use crate::engine::job::Job;
 use crate::engine::progress::{EvaluatorBytes, Progress};
@@ -76,7 +77,7 @@ impl Evaluating<'_> {
     ///
     /// # Errors
     /// When the evaluation or its files fail.
-    pub fn run(&self) -> Result<(), TaskError> {
+    pub fn run(&self) -> Result<(), EvaluatorDriverError> {
         let mut part = Part::default();
         let mut looked = Instant::now();
         let mut more = false;
@@ -92,7 +93,7 @@ impl Evaluating<'_> {
             if matches!(received, Err(RecvTimeoutError::Disconnected)) {
                 break;
             }
-            let step = (|| -> Result<bool, TaskError> {
+            let step = (|| -> Result<bool, EvaluatorDriverError> {
                 self.take_role(&mut part)?;
                 let Some(r) = &mut part.role else { return Ok(false) };
                 let mut next = received.ok();
@@ -125,7 +126,7 @@ impl Evaluating<'_> {
 
     /// Takes the role when the first partition is assigned, unless this process has it, and again when it was lost to somebody who no
     /// longer owns that partition.
-    fn take_role(&self, part: &mut Part) -> Result<(), TaskError> {
+    fn take_role(&self, part: &mut Part) -> Result<(), EvaluatorDriverError> {
         let partitions = self.partitions.lock().clone();
         let mut anew = false;
         for holding in self.assigned.try_iter() {
@@ -159,7 +160,7 @@ impl Evaluating<'_> {
         Ok(())
     }
 
-    fn finish(&self, r: &mut Role) -> Result<(), TaskError> {
+    fn finish(&self, r: &mut Role) -> Result<(), EvaluatorDriverError> {
         // Asked to stop, it leaves the rest to the next start: the panes are committed.
         while !(self.stop)() {
             let advanced = r.task.advance()?;
@@ -173,7 +174,7 @@ impl Evaluating<'_> {
         self.commit(r)
     }
 
-    fn commit(&self, r: &mut Role) -> Result<(), TaskError> {
+    fn commit(&self, r: &mut Role) -> Result<(), EvaluatorDriverError> {
         let settled = self.outbox.lock().as_ref().map_or(u64::MAX, Outbox::settled);
         while r.unsettled.front().is_some_and(|u| u.0 <= settled) {
             r.unsettled.pop_front();
@@ -192,9 +193,13 @@ impl Evaluating<'_> {
         }
     }
 
-    fn or_lost<T>(&self, done: Result<T, TaskError>, part: &mut Part) -> Result<Option<T>, TaskError> {
+    fn or_lost<T>(
+        &self,
+        done: Result<T, EvaluatorDriverError>,
+        part: &mut Part,
+    ) -> Result<Option<T>, EvaluatorDriverError> {
         match done {
-            Err(TaskError::Chain(ChainError::Lost { chain, epoch })) => {
+            Err(EvaluatorDriverError::Chain(ChainError::Lost { chain, epoch })) => {
                 tracing::warn!(%chain, %epoch, "another process evaluates now; this one goes on reading its partitions");
                 Progress::add(&self.progress.evaluator_lost, 1);
                 self.progress.evaluates.store(0, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! The rows of one tick: to Arrow in slices, and what rules say of them.
 
-use super::types::{EvaluateError, Settings};
+use super::types::Settings;
 use crate::alert::{AlertBook, Judgement};
+use crate::engine::error::EvaluationError;
 use crate::store::rows::{WindowRow, windows_batch};
 use arrow::array::RecordBatch;
 
@@ -31,7 +32,7 @@ impl<'s> TickRows<'s> {
     ///
     /// # Errors
     /// When a rule's condition fails on data.
-    pub fn push(&mut self, row: WindowRow) -> Result<(), EvaluateError> {
+    pub fn push(&mut self, row: WindowRow) -> Result<(), EvaluationError> {
         self.waiting.push(row);
         if self.waiting.len() < SLICE { Ok(()) } else { self.slice() }
     }
@@ -40,18 +41,18 @@ impl<'s> TickRows<'s> {
     ///
     /// # Errors
     /// As [`TickRows::push`].
-    pub fn finish(mut self) -> Result<Judged, EvaluateError> {
+    pub fn finish(mut self) -> Result<Judged, EvaluationError> {
         if !self.waiting.is_empty() {
             self.slice()?;
         }
         Ok((self.batches, self.observed))
     }
 
-    fn slice(&mut self) -> Result<(), EvaluateError> {
+    fn slice(&mut self) -> Result<(), EvaluationError> {
         let rows = std::mem::take(&mut self.waiting);
         let rules = &self.settings.rules;
         let batch = windows_batch(&rows, &self.settings.names.dimensions)?;
-        let judged = rules.evaluate(&rows, &batch).map_err(|e| EvaluateError::Rule(e.to_string()))?;
+        let judged = rules.evaluate(&rows, &batch).map_err(|e| EvaluationError::Rule(e.to_string()))?;
         let concerns = |j: &Judgement| self.book.concerns(&rules.observation(j, &rows[j.row]));
         self.observed.extend(judged.into_iter().filter(concerns).map(|j| {
             let row = rows[j.row].clone();

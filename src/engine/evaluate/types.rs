@@ -7,37 +7,13 @@ use crate::baseline::{Accept, DaySource, Pin};
 use crate::config::Config;
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
-use crate::sketch::UnlikeSketches;
-use crate::store::panes::{Names, PaneFileError};
-use crate::window::{PackedError, Segment};
+use crate::engine::error::EvaluationError;
+use crate::store::panes::Names;
+use crate::window::Segment;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Why an evaluation failed.
-#[derive(Debug, Error)]
-pub enum EvaluateError {
-    /// Panes made by unlike definitions met.
-    #[error(transparent)]
-    Unlike(#[from] UnlikeSketches),
-    /// A window's parts could not be merged.
-    #[error(transparent)]
-    Packed(#[from] PackedError),
-    /// Hours or days did not become rows of their table.
-    #[error("panes: {0}")]
-    Panes(#[from] PaneFileError),
-    /// A rule could not be evaluated.
-    #[error("rules: {0}")]
-    Rule(String),
-    /// Rows did not fit their schema.
-    #[error("windows: {0}")]
-    Arrow(#[from] arrow::error::ArrowError),
-    /// Earlier days could not be read.
-    #[error("history: {0}")]
-    History(String),
-}
 
 /// Earlier days, as they were committed.
 pub trait History: Send {
@@ -45,19 +21,19 @@ pub trait History: Send {
     ///
     /// # Errors
     /// When they can't be read.
-    fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError>;
+    fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluationError>;
 
     /// What was accepted as the new normal so far.
     ///
     /// # Errors
     /// When it can't be read.
-    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError>;
+    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluationError>;
 
     /// Days that are written but not committed yet.
     ///
     /// # Errors
     /// When they don't have the columns of a table of panes.
-    fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError>;
+    fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluationError>;
 }
 
 /// One row of `exclusions`.

@@ -3,8 +3,8 @@
 //! It depends on nothing but the chunk and the settings, so it may run anywhere; what it gives is taken in by the partition's worker in
 //! the order of offsets. Batches circulate: a thread that has none to fill waits, so that decoding is never far ahead.
 
-use super::partition_writer::IngestError;
 use crate::config::features::ranges;
+use crate::engine::error::IngestError;
 use crate::engine::job::Job;
 use crate::enrich::hash::short_hash;
 use crate::enrich::{Batch, Enricher, Plan};

@@ -3,6 +3,7 @@
 use super::decoding::Decoded;
 use super::sampling::{Sampled, Sampler, SamplerState};
 use crate::embed::{Ask, EmbedError, Embedder, NOT_RECORDED, Wanted};
+use crate::engine::error::IngestError;
 use crate::engine::job::Job;
 use crate::engine::progress::Progress;
 use crate::engine::sweep;
@@ -23,10 +24,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-mod error;
 mod position;
 
-pub use error::IngestError;
 pub use position::LastRead;
 
 /// Recent messages whose share of bad ones is watched.

@@ -2,9 +2,10 @@
 
 use super::decoding::{Outcome, Task};
 use super::partition_writer::Owned;
+use crate::engine::error::EngineError;
 use crate::engine::evaluate::thread::Holding;
 use crate::engine::progress::Progress;
-use crate::engine::run::{EngineError, Finish};
+use crate::engine::run::Finish;
 use crate::source::{Again, CHUNK_BYTES, Chunk, Claimed, Offset, Owning, PartitionId, Polled, Source};
 use crate::store::chain::Epoch;
 use crate::window::Reach;

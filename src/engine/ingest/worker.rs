@@ -1,11 +1,11 @@
 //! The sketching side of a running job: a thread that owns some of the partitions, takes their chunks in and commits them.
 
 use super::decoding::{Decoded, Outcome};
-use super::partition_writer::{Committed, IngestError, Owned, Taken};
+use super::partition_writer::{Committed, Owned, Taken};
 use super::polling::Order;
+use crate::engine::error::{EngineError, IngestError};
 use crate::engine::job::Job;
 use crate::engine::progress::Progress;
-use crate::engine::run::EngineError;
 use crate::source::{Offset, PartitionId};
 use crate::store::chain::ChainError;
 use crate::window::Reach;

@@ -2,9 +2,10 @@
 
 use super::baton::{Baton, Verdict};
 use super::world::{Phase, World};
-use crate::engine::evaluate::commits::{EvaluatorTask, TaskError};
+use crate::engine::error::{EvaluatorDriverError, IngestError};
+use crate::engine::evaluate::commits::EvaluatorTask;
 use crate::engine::ingest::decoding::{Decoded, Decoder};
-use crate::engine::ingest::partition_writer::{Committed, IngestError, Owned};
+use crate::engine::ingest::partition_writer::{Committed, Owned};
 use crate::engine::job::Job;
 use crate::engine::progress::Progress;
 use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
@@ -52,10 +53,10 @@ impl From<IngestError> for Trouble {
     }
 }
 
-impl From<TaskError> for Trouble {
-    fn from(e: TaskError) -> Self {
+impl From<EvaluatorDriverError> for Trouble {
+    fn from(e: EvaluatorDriverError) -> Self {
         match &e {
-            TaskError::Chain(c) => Self::of_chain(c),
+            EvaluatorDriverError::Chain(c) => Self::of_chain(c),
             // Which of them it was matters only to a process that lives.
             _ => Self::Wrong(e.to_string()),
         }

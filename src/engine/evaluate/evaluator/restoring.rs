@@ -8,7 +8,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
+    pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return self.offer(rows, floor) };
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
         let (waiting, taken): (Vec<Pane>, Vec<Pane>) = rows.into_iter().partition(|row| from(row) > at);
@@ -21,7 +21,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When sketches were made by unlike definitions.
-    pub fn restored(&mut self) -> Result<(), EvaluateError> {
+    pub fn restored(&mut self) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         let hour = floor(at, HOUR);
         let mut again = std::mem::replace(&mut self.restored, Pending::new(self.tick));
@@ -36,7 +36,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluateError> {
+    pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         for row in rows {
             if row.close_at <= at {
@@ -50,7 +50,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When the days can't be read.
-    pub fn restore_baselines(&mut self) -> Result<(), EvaluateError> {
+    pub fn restore_baselines(&mut self) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         let longest = self.settings.config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
         let mut day = floor(at - longest, DAY);
