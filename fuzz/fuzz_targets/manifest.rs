@@ -8,8 +8,8 @@
 use driftglass::alert::{AlertRow, alerts_batch, alerts_from_batch};
 use driftglass::baseline::{Accept, DaySource, Excluded};
 use driftglass::engine::{
-    DayBatch, EvaluationError, Evaluator, EvaluatorCommit, History, PartitionCommit, Settings, State,
-    compile_rules,
+    DayBatch, EvaluationError, EvaluationSettings, Evaluator, EvaluatorCommit, EvaluatorState, History,
+    PartitionCommit, compile_rules,
 };
 use driftglass::enrich::{Batch, Enricher};
 use driftglass::event::decode;
@@ -37,8 +37,8 @@ static BATCH: LazyLock<Batch> = LazyLock::new(|| {
     batch
 });
 
-static SETTINGS: LazyLock<Arc<Settings>> = LazyLock::new(|| {
-    Arc::new(Settings {
+static SETTINGS: LazyLock<Arc<EvaluationSettings>> = LazyLock::new(|| {
+    Arc::new(EvaluationSettings {
         config: SAMPLE.config.clone(),
         features: SAMPLE.plan.features.clone(),
         groupings: Arc::clone(&SAMPLE.groupings),
@@ -116,7 +116,7 @@ fn evaluator(commit: EvaluatorCommit) {
     alerts(&evaluator.take_outputs().alerts);
 }
 
-fn restored(state: State) -> Evaluator {
+fn restored(state: EvaluatorState) -> Evaluator {
     Evaluator::new(Arc::clone(&SETTINGS), Box::new(NoHistory), state, Excluded::default())
 }
 

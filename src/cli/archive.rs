@@ -6,7 +6,7 @@ use super::live::Shown;
 use super::show::refused_fields;
 use super::{CliError, ConfigFile, Global};
 use crate::config::units::Span;
-use crate::engine::inputs::Kind;
+use crate::engine::inputs::InputKind;
 use crate::engine::{Job, JobKind, LastRead, Progress};
 use crate::enrich::hash::short_hash;
 use crate::enrich::{Enricher, Plan};
@@ -97,7 +97,7 @@ impl Archive {
         let looked = match self.inputs.as_slice() {
             [] => None,
             some => match Looked::at(some, true, runtime.handle()).map_err(CliError::failed)? {
-                Looked { kind: Kind::Archive, .. } => {
+                Looked { kind: InputKind::Archive, .. } => {
                     return Err(CliError::usage(ArchiveError::ArchiveInput));
                 }
                 looked => Some(looked),

@@ -9,7 +9,7 @@ use crate::config::near::near;
 use crate::config::segments::{parts, written_parts};
 use crate::engine::Job;
 use crate::engine::PinError;
-use crate::engine::pins::{self, Held};
+use crate::engine::pins::{self, BaselineFeature};
 use crate::enrich::token_text;
 use crate::event::time::{DAY, date, text};
 use crate::sketch::{Body, Sketch};
@@ -283,12 +283,12 @@ fn show(job: &Job, name: &str, pick: &Pick, global: &Global) -> Result<(), CliEr
     let is_volume = |f: usize| features[f].kind == Kind::Volume;
     let named = |s: &Segment| names.grouping(s).is_operators();
     let pick_out = |s: &Segment, f: usize| wanted.wants(s, f, names) || (!named(s) && is_volume(f));
-    let mut held = pins::held(job, name, &pick_out).map_err(classify)?;
+    let mut held = pins::baseline_features(job, name, &pick_out).map_err(classify)?;
     let users: FxHashMap<Segment, u64> =
         held.iter().filter_map(|h| Some((h.segment.clone(), users(&h.sketch)?))).collect();
     held.retain(|h| wanted.wants(&h.segment, h.feature, names));
     if held.is_empty() {
-        let any = pins::held(job, name, &|_, f| f == 0).map_err(classify)?;
+        let any = pins::baseline_features(job, name, &|_, f| f == 0).map_err(classify)?;
         let found = any.iter().any(|h| wanted.is_match(&h.segment, names));
         // Names that clients chose are told as their hashes.
         let any: Vec<Segment> = any.iter().map(|h| names.identity(&h.segment)).collect();
@@ -341,7 +341,7 @@ fn users(sketch: &Sketch) -> Option<u64> {
     }
 }
 
-fn line(h: &Held, feature: &Feature, names: &Names, seen: u64, min_users: u32) -> Value {
+fn line(h: &BaselineFeature, feature: &Feature, names: &Names, seen: u64, min_users: u32) -> Value {
     let mut s = side(&h.sketch);
     if feature.kind == Kind::Volume {
         s.value = Some(s.n as f64 / h.hours.max(1e-9));

@@ -4,7 +4,7 @@
 
 use super::Global;
 use super::common::tell;
-use crate::engine::{Counts, Fired, Progress, Waiting};
+use crate::engine::{Counts, FeaturesLackingDays, Fired, Progress};
 use crate::event::time;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -133,7 +133,7 @@ struct Look {
     from: i64,
     to: i64,
     taken: i64,
-    waiting: Vec<Waiting>,
+    waiting: Vec<FeaturesLackingDays>,
     fired: Option<Fired>,
 }
 
@@ -255,10 +255,10 @@ impl Look {
 }
 
 /// What can't be judged yet, the groupings with most of it first.
-fn waits(waiting: &[Waiting]) -> Option<String> {
-    let mut all: Vec<&Waiting> = waiting.iter().collect();
+fn waits(waiting: &[FeaturesLackingDays]) -> Option<String> {
+    let mut all: Vec<&FeaturesLackingDays> = waiting.iter().collect();
     all.sort_by_key(|w| std::cmp::Reverse(w.features));
-    let of = |w: &&Waiting| {
+    let of = |w: &&FeaturesLackingDays| {
         let days = if w.days == 1 { "1 more day".to_owned() } else { format!("{} more days", w.days) };
         let need = if w.features == 1 { "needs" } else { "need" };
         format!("{} of {} features in {} {need} {days} of baseline", w.features, w.of, all_or(&w.grouping))
@@ -351,8 +351,12 @@ mod tests {
             "evaluated to 2026-01-03 00:00 of 2026-01-21 00:00, 1,200,000 events, 9,000/s, 0 B, 500 windows, 3 alerts"
         );
         let fired = Fired { rule: "prompt-drift".into(), segment: "tenant=birch".into(), at: BEGIN + HOUR };
-        let waiting =
-            |grouping: &str, features, days| Waiting { grouping: grouping.into(), features, of: 40, days };
+        let waiting = |grouping: &str, features, days| FeaturesLackingDays {
+            grouping: grouping.into(),
+            features,
+            of: 40,
+            days,
+        };
         let run = Look {
             read: None,
             lag: 70,

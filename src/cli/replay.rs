@@ -4,7 +4,7 @@ use super::common::{runtime, say, stop_signal, storage, tell_output, time};
 use super::inputs::{Looked, nothing_taken, range};
 use super::run::{execute, try_ends};
 use super::{CliError, ConfigFile, Global, show};
-use crate::engine::inputs::{Kind, Plan};
+use crate::engine::inputs::{InputKind, InputPlan};
 use crate::engine::{Finish, Job, JobKind, PartitionCommit, Progress};
 use crate::source::input::Place;
 use crate::source::parquet::ArchiveOptions;
@@ -80,7 +80,7 @@ impl Replay {
 
 /// Whether inputs that were looked at can be read by this job, before anything is deleted for them.
 fn try_inputs(
-    kind: Kind,
+    kind: InputKind,
     files: &[InputFile],
     job: &Job,
     range: TimeRange,
@@ -92,7 +92,7 @@ fn try_inputs(
             "{name} lies where --overwrite empties the output: move it, or choose another output"
         )));
     }
-    if kind == Kind::Archive {
+    if kind == InputKind::Archive {
         // Of another hashing key, for example.
         let key_id = Some(job.plan.hasher.key_id());
         let options = ArchiveOptions { range, columns: None, key_id, ..ArchiveOptions::default() };
@@ -104,20 +104,20 @@ fn try_inputs(
 
 /// A source over inputs that were admitted.
 fn open(
-    kind: Kind,
+    kind: InputKind,
     files: Vec<InputFile>,
-    plan: Plan,
+    plan: InputPlan,
     job: &Job,
     range: TimeRange,
     positions: Arc<dyn Positions>,
     handle: Handle,
 ) -> Result<Box<dyn Source>, CliError> {
     Ok(match kind {
-        Kind::Jsonl => {
+        InputKind::Jsonl => {
             let max = usize::try_from(job.settings.config.input.max_message.0).unwrap_or(usize::MAX);
             Box::new(JsonlSource::over(plan.lanes, max, positions, handle))
         }
-        Kind::Archive => {
+        InputKind::Archive => {
             let key_id = Some(job.plan.hasher.key_id());
             let options = ArchiveOptions { range, columns: None, key_id, earlier: plan.partitions };
             Box::new(ParquetSource::open(&files, options, positions, handle).map_err(CliError::failed)?)

@@ -2,8 +2,8 @@
 
 use super::error::{JobError, OWNER_FILE};
 use super::evaluate::history;
-use super::evaluate::types::Settings;
-use super::pins;
+use super::evaluate::settings::EvaluationSettings;
+use super::pin_files;
 use crate::alert::{Known, Rules, default_rules_for};
 use crate::config::units::Span;
 use crate::config::{Config, plain_name};
@@ -41,12 +41,12 @@ pub struct Job {
     /// Pane length and lateness.
     pub times: Times,
     /// What evaluating needs.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<EvaluationSettings>,
 }
 
 /// What stands at the output's root: whose it is.
 #[derive(Debug, Serialize, Deserialize)]
-struct Owner {
+struct OutputOwner {
     job: String,
     format: u32,
 }
@@ -72,7 +72,7 @@ impl Job {
     /// Sets a job up in its output, which it makes its own.
     ///
     /// # Errors
-    /// As [`Job::prepare`] and [`Prepared::begin`].
+    /// As [`Job::prepare`] and [`PreparedJob::begin`].
     pub fn open(config: Config, kind: JobKind, storage: Storage, overwrite: bool) -> Result<Self, JobError> {
         Self::prepare(config, kind, storage)?.begin(overwrite)
     }
@@ -82,7 +82,7 @@ impl Job {
     ///
     /// # Errors
     /// When configuration, rules, models or earlier files are not as they must be.
-    pub fn prepare(config: Config, kind: JobKind, storage: Storage) -> Result<Prepared, JobError> {
+    pub fn prepare(config: Config, kind: JobKind, storage: Storage) -> Result<PreparedJob, JobError> {
         let default = match (&config.input.kafka, kind) {
             (Some(k), JobKind::Run) => format!("run-{}-{}", k.topic, k.group),
             (None, JobKind::Run) => "run".to_owned(),
@@ -101,7 +101,7 @@ impl Job {
                 "privacy.key is not set: ids are hashed with a key that everybody knows; set it from the environment"
             );
         }
-        Ok(Prepared { job })
+        Ok(PreparedJob { job })
     }
 
     /// Sets a job up for looking only: nothing is written.
@@ -118,7 +118,7 @@ impl Job {
         let features = config.feature_set()?;
         let groupings = Arc::new(config.groupings()?);
         let names = Names::new(Arc::clone(&groupings), &features);
-        let pinned = if judges { Some(pins::names(&storage)?) } else { None };
+        let pinned = if judges { Some(pin_files::names(&storage)?) } else { None };
         let rules = compile_rules(&config, &names, pinned.as_deref())?;
         let key = if config.privacy.key.is_empty() { DEFAULT_KEY } else { &config.privacy.key };
         let vectors = match &config.embedding {
@@ -139,7 +139,8 @@ impl Job {
         let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();
         let styles = plan.vectors.iter().flat_map(|v| &v.styles);
         let styles = styles.map(|s| (Arc::clone(&s.name), s.centroid.clone())).collect();
-        let settings = Arc::new(Settings { config, features, groupings, names, rules, pins, styles });
+        let settings =
+            Arc::new(EvaluationSettings { config, features, groupings, names, rules, pins, styles });
         Ok(Self { name, storage, plan, embedder: None, filler, times, settings })
     }
 
@@ -172,11 +173,11 @@ impl Job {
 
 /// A job that is set up and has written nothing yet.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedJob {
     job: Job,
 }
 
-impl Prepared {
+impl PreparedJob {
     /// The job, for whoever tries its inputs before it begins.
     #[must_use]
     pub fn job(&self) -> &Job {
@@ -191,7 +192,7 @@ impl Prepared {
         if overwrite {
             self.clear()?;
         }
-        take(&self.job.storage, &self.job.name)?;
+        claim_output(&self.job.storage, &self.job.name)?;
         Ok(self.job)
     }
 
@@ -256,12 +257,17 @@ pub fn compile_rules(config: &Config, names: &Names, pins: Option<&[String]>) ->
     })
 }
 
-fn owner(storage: &Storage) -> Result<Option<Owner>, StorageError> {
+/// A name unlike any other writer's.
+pub(super) fn writer_name() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+fn owner(storage: &Storage) -> Result<Option<OutputOwner>, StorageError> {
     Ok(storage.get(OWNER_FILE)?.and_then(|b| serde_json::from_slice(&b).ok()))
 }
 
-fn take(storage: &Storage, name: &str) -> Result<(), JobError> {
-    let mine = serde_json::to_vec(&Owner { job: name.to_owned(), format: FORMAT }).unwrap_or_default();
+fn claim_output(storage: &Storage, name: &str) -> Result<(), JobError> {
+    let mine = serde_json::to_vec(&OutputOwner { job: name.to_owned(), format: FORMAT }).unwrap_or_default();
     if storage.create(OWNER_FILE, mine)? == Created::Exists {
         let found = owner(storage)?.map(|o| o.job);
         if found.as_deref() != Some(name) {

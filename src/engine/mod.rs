@@ -6,19 +6,23 @@ mod evaluate;
 mod ingest;
 pub mod inputs;
 mod job;
+mod pin_files;
 pub mod pins;
 mod progress;
 mod run;
 #[cfg(test)]
 mod simulation;
 mod sweep;
+mod threads;
 
 pub use error::{EngineError, EvaluationError, InputsError, JobError, PinError};
 pub use evaluate::commits::EvaluatorCommit;
 pub use evaluate::evaluator::Evaluator;
-pub use evaluate::types::{DayBatch, Exclusion, History, Outputs, Settings, State};
-pub use evaluate::verdict_counts::{JudgedCounts, Unjudged, Waiting};
-pub use ingest::partition_writer::{LastRead, PartitionCommit};
-pub use job::{Job, JobKind, Prepared, compile_rules};
+pub use evaluate::settings::EvaluationSettings;
+pub use evaluate::types::{DayBatch, EvaluatorState, Exclusion, History, Outputs};
+pub use evaluate::verdict_counts::{FeaturesLackingDays, Unjudged, VerdictCounts};
+pub use ingest::commits::{LastRead, PartitionCommit};
+pub use ingest::polling::Finish;
+pub use job::{Job, JobKind, PreparedJob, compile_rules};
 pub use progress::{Counts, EvaluatorBytes, Fired, Progress, Standing};
-pub use run::{Claims, Finish, Options, Summary, run};
+pub use run::{Options, PartitionClaims, Summary, run};

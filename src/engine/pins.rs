@@ -1,22 +1,20 @@
 //! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline holds, accepting the present.
 
 use super::error::{EvaluationError, PinError, RESERVED_PREFIXES};
-pub use super::evaluate::history::PinInfo;
-use super::evaluate::history::{Days, PINS, excluded, exclusions, read_rows};
+use super::evaluate::history::{Days, excluded, exclusions, read_rows};
 use super::evaluate::types::History;
 use super::job::Job;
+use super::pin_files::{ACCEPTS, PINS};
+pub use super::pin_files::{PinInfo, accepts, names, pins};
 use crate::baseline::{Accept, Excluded, accepted, leaves};
 use crate::config::near::near;
 use crate::config::plain_name;
 use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
 use crate::store::panes::{self, Names};
-use crate::store::{Created, Storage, StorageError};
+use crate::store::{Created, Storage};
 use crate::window::{Contents, PaneRow, Segment};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The folder of accepts.
-pub const ACCEPTS: &str = "_accepts";
 
 fn json_of(name: &str) -> String {
     format!("{PINS}/{name}.json")
@@ -140,34 +138,9 @@ fn unknown(name: &str, pins: &[(String, PinInfo)], rolling: &[u16]) -> PinError 
     PinError::Unknown { name: name.to_owned(), known: near(name, "baselines", &valid) }
 }
 
-/// The names of all pins.
-///
-/// # Errors
-/// When they can't be listed.
-pub fn names(storage: &Storage) -> Result<Vec<String>, StorageError> {
-    let name = |path: String| Some(path.rsplit('/').next()?.strip_suffix(".json")?.to_owned());
-    Ok(storage.list(PINS)?.into_iter().filter_map(name).collect())
-}
-
-/// All pins by name, without their rows.
-///
-/// # Errors
-/// When one can't be read.
-pub fn pins(storage: &Storage) -> Result<Vec<(String, PinInfo)>, PinError> {
-    let mut out = Vec::new();
-    for path in storage.list(PINS)? {
-        let Some(name) = path.rsplit('/').next().and_then(|n| n.strip_suffix(".json")) else { continue };
-        let Some(bytes) = storage.get(&path)? else { continue };
-        let info =
-            serde_json::from_slice(&bytes).map_err(|e| EvaluationError::History(format!("{path}: {e}")))?;
-        out.push((name.to_owned(), info));
-    }
-    Ok(out)
-}
-
 /// One segment's feature in a baseline.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Held {
+pub struct BaselineFeature {
     /// The segment.
     pub segment: Segment,
     /// Index of the feature.
@@ -238,7 +211,11 @@ fn each_day(
 ///
 /// # Errors
 /// When there is no such baseline, or it can't be read.
-pub fn held(job: &Job, name: &str, wanted: &dyn Fn(&Segment, usize) -> bool) -> Result<Vec<Held>, PinError> {
+pub fn baseline_features(
+    job: &Job,
+    name: &str,
+    wanted: &dyn Fn(&Segment, usize) -> bool,
+) -> Result<Vec<BaselineFeature>, PinError> {
     let rolling =
         name.strip_prefix("rolling_").and_then(|r| r.strip_suffix('d')).and_then(|d| d.parse().ok());
     let mut sums: BTreeMap<(Segment, usize), (Sketch, BTreeSet<i64>)> = BTreeMap::new();
@@ -290,7 +267,7 @@ pub fn held(job: &Job, name: &str, wanted: &dyn Fn(&Segment, usize) -> bool) -> 
             Some(info) => (info.days, f64::from(info.hours)),
             None => (days.len() as u16, days.len() as f64 * 24.0),
         };
-        Held { segment, feature, days, hours, sketch }
+        BaselineFeature { segment, feature, days, hours, sketch }
     };
     Ok(sums.into_iter().map(held).collect())
 }
@@ -336,21 +313,6 @@ pub fn segments_seen(job: &Job) -> Result<BTreeSet<Segment>, PinError> {
     let excluded = excluded(&exclusions(&job.storage, &job.settings.names)?);
     seen.extend(excluded.into_keys().map(|(segment, _)| segment));
     Ok(seen)
-}
-
-/// All accepts, by time.
-///
-/// # Errors
-/// When one can't be read.
-pub fn accepts(storage: &Storage) -> Result<Vec<Accept>, PinError> {
-    let mut out = Vec::new();
-    for path in storage.list(ACCEPTS)? {
-        let Some(bytes) = storage.get(&path)? else { continue };
-        out.push(
-            serde_json::from_slice(&bytes).map_err(|e| EvaluationError::History(format!("{path}: {e}")))?,
-        );
-    }
-    Ok(out)
 }
 
 /// Records an accept; the same one twice is one. Returns how many excluded days count again because of it.

@@ -1,6 +1,6 @@
 //! What a job has done so far, shared between its threads and whoever shows it.
 
-use super::evaluate::verdict_counts::{JudgedCounts, Nearest, Waiting};
+use super::evaluate::verdict_counts::{FeaturesLackingDays, NearestBaseline, VerdictCounts};
 use crate::alert::Watch;
 use crate::event::{Reject, RejectReason};
 use crate::source::PartitionId;
@@ -36,11 +36,11 @@ pub struct Fired {
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
     /// Rows judged by this process, and rows that could not be.
-    pub counts: JudgedCounts,
+    pub counts: VerdictCounts,
     /// How near the newest windows that lack days are to a baseline.
-    pub nearest: Option<Nearest>,
+    pub nearest: Option<NearestBaseline>,
     /// What can't be judged yet.
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<FeaturesLackingDays>,
     /// The alert that fired last.
     pub fired: Option<Fired>,
 }

@@ -1,14 +1,17 @@
 //! The running job: one thread polls the source, decoders decode, workers sketch, one thread evaluates; channels between them are bounded.
 
 use super::error::EngineError;
-use super::evaluate::thread::{Alarm, Evaluating, Holding};
+use super::evaluate::thread::EvaluatorThread;
 use super::evaluate::verdict_counts::Unjudged;
-use super::ingest::decoding::{Decoded, Decoder, Task, decode_all};
-use super::ingest::partition_writer::{Committed, LastRead, Owned};
-use super::ingest::polling::{Feed, Order, Queues, queue_length};
-use super::ingest::worker::Worker;
-use super::job::Job;
+use super::ingest::commits::{CommittedPanes, LastRead, PartitionAssignment};
+use super::ingest::decoding::{DecodeTask, DecodedChunk, Decoder, decode_until_closed};
+use super::ingest::partition_writer::PartitionWriter;
+use super::ingest::polling::{Finish, Poller};
+use super::ingest::queues::{WorkerOrder, WorkerQueues, queue_length};
+use super::ingest::worker::IngestWorker;
+use super::job::{Job, writer_name};
 use super::progress::{Counts, Progress};
+use super::threads::{FailureFlag, spawn_named};
 use crate::alert::{Outbox, SinkStatus};
 use crate::enrich::hash::short_hash;
 use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, TimeRange};
@@ -18,18 +21,7 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
-
-/// How a job came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// All input was read.
-    InputEnded,
-    /// It was asked to stop; what it had is committed.
-    Stopped,
-}
 
 /// What a job did.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -68,17 +60,17 @@ pub struct Options {
 }
 
 /// Claims partitions as they are assigned. Called back by the source while it polls.
-pub struct Claims {
+pub struct PartitionClaims {
     job: Arc<Job>,
     /// The same job with a store that is not waited for: whoever polls must poll on.
     hasty: Arc<Job>,
     topic: Arc<str>,
-    claimed: Claimed<Owned>,
+    claimed: Claimed<PartitionWriter>,
     /// What tells the record before each position that was asked for.
     last_read: Mutex<BTreeMap<PartitionId, LastRead>>,
 }
 
-impl Claims {
+impl PartitionClaims {
     /// Claims for a job.
     #[must_use]
     pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
@@ -87,14 +79,15 @@ impl Claims {
     }
 }
 
-impl Positions for Claims {
+impl Positions for PartitionClaims {
     fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError> {
-        let writer = writer();
-        let owned = Owned::claim(&self.hasty, partition, Arc::clone(&self.topic), writer).map_err(|e| {
-            let waits = e.is_passing();
-            let e = Box::new(e);
-            if waits { PositionError::NotNow(e) } else { PositionError::Never(e) }
-        })?;
+        let writer = writer_name();
+        let owned =
+            PartitionWriter::claim(&self.hasty, partition, Arc::clone(&self.topic), writer).map_err(|e| {
+                let waits = e.is_passing();
+                let e = Box::new(e);
+                if waits { PositionError::NotNow(e) } else { PositionError::Never(e) }
+            })?;
         let position = owned.position();
         self.last_read.lock().insert(partition, owned.last_read());
         self.claimed.claim(owned.of(&self.job));
@@ -115,11 +108,6 @@ impl Positions for Claims {
     }
 }
 
-/// A name unlike any other writer's.
-pub(super) fn writer() -> String {
-    format!("{:016x}", rand::random::<u64>())
-}
-
 /// Runs a job to the end of its input or until it is told to stop. `claims` must be the source's [`Positions`].
 ///
 /// # Errors
@@ -127,7 +115,7 @@ pub(super) fn writer() -> String {
 pub fn run(
     job: &Arc<Job>,
     source: &mut dyn Source,
-    claims: &Claims,
+    claims: &PartitionClaims,
     mut options: Options,
 ) -> Result<Summary, EngineError> {
     let began = Instant::now();
@@ -146,12 +134,12 @@ pub fn run(
     *options.progress.sinks.lock() = sinks.clone();
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
-    let (assigned_to, assigned) = unbounded::<Holding>();
+    let (assigned_to, assigned) = unbounded::<PartitionAssignment>();
     let (lost_to, lost) = unbounded::<PartitionId>();
-    let (evaluate_to, evaluate) = bounded::<Committed>(4);
-    let (decode_to, to_decode) = unbounded::<Task>();
+    let (evaluate_to, evaluate) = bounded::<CommittedPanes>(4);
+    let (decode_to, to_decode) = unbounded::<DecodeTask>();
     // Decoding is this many chunks ahead at most.
-    let (spare_to, spare) = bounded::<Box<Decoded>>(2 * cores + 2 * workers);
+    let (spare_to, spare) = bounded::<Box<DecodedChunk>>(2 * cores + 2 * workers);
     while spare_to.try_send(Box::default()).is_ok() {}
     let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
         let mut queues = Vec::new();
@@ -159,13 +147,13 @@ pub fn run(
         for n in 0..cores {
             let decoder = Decoder::new(job, options.range);
             let (tasks, spare, recycle) = (to_decode.clone(), spare.clone(), recycle_to.clone());
-            let decode = move || decode_all(decoder, &tasks, &spare, &recycle);
-            decoders.push(named(scope, format!("decoder-{n}"), decode)?);
+            let decode = move || decode_until_closed(decoder, &tasks, &spare, &recycle);
+            decoders.push(spawn_named(scope, format!("decoder-{n}"), decode)?);
         }
         for n in 0..workers {
-            let (to, from) = bounded::<Order>(queue_length(config.engine.queue.0, workers));
+            let (to, from) = bounded::<WorkerOrder>(queue_length(config.engine.queue.0, workers));
             queues.push(to);
-            let worker = Worker {
+            let worker = IngestWorker {
                 job: Arc::clone(job),
                 owned: FxHashMap::default(),
                 progress: Arc::clone(&options.progress),
@@ -179,12 +167,12 @@ pub fn run(
             };
             let failed = Arc::clone(&failed);
             let work = move || {
-                let mut alarm = Alarm { failed: &failed, well: false };
+                let mut flag = FailureFlag { failed: &failed, succeeded: false };
                 let done = worker.work(&from);
-                alarm.well = done.is_ok();
+                flag.succeeded = done.is_ok();
                 done
             };
-            handles.push(named(scope, format!("worker-{n}"), work)?);
+            handles.push(spawn_named(scope, format!("worker-{n}"), work)?);
         }
         // What ends each side: the last of its senders.
         drop((hint_to, lost_to, recycle_to, spare_to, to_decode, spare));
@@ -194,8 +182,8 @@ pub fn run(
             let (outbox, stop) = (&outbox, Arc::clone(&options.stop));
             let (partitions, unread) = (&partitions, &unread);
             let evaluate = move || {
-                let mut alarm = Alarm { failed: &failed, well: false };
-                let evaluating = Evaluating {
+                let mut flag = FailureFlag { failed: &failed, succeeded: false };
+                let evaluating = EvaluatorThread {
                     job: &job,
                     partitions,
                     unread,
@@ -206,14 +194,14 @@ pub fn run(
                     stop: &|| stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed),
                 };
                 let done = evaluating.run();
-                alarm.well = done.is_ok();
+                flag.succeeded = done.is_ok();
                 done
             };
-            named(scope, "evaluator".to_owned(), evaluate)?
+            spawn_named(scope, "evaluator".to_owned(), evaluate)?
         };
-        let feed = Feed {
+        let poller = Poller {
             claimed: &claims.claimed,
-            queues: Queues { workers: &queues, decode: &decode_to },
+            queues: WorkerQueues { workers: &queues, decode: &decode_to },
             assigned: &assigned_to,
             lost: &lost,
             partitions: &partitions,
@@ -222,7 +210,7 @@ pub fn run(
             recycled: &recycled,
             progress: &options.progress,
         };
-        let polled = feed.poll_all(source, &options.stop, &failed);
+        let polled = poller.poll_all(source, &options.stop, &failed);
         let over = matches!(polled, Ok(Finish::InputEnded));
         drop((queues, decode_to));
         let mut result = polled;
@@ -281,13 +269,4 @@ fn unjudged(p: &Progress, finish: Finish) -> Option<Unjudged> {
     let from = (!p.goes_on.load(Ordering::Relaxed)).then(|| p.evaluated_from.load(Ordering::Relaxed));
     let evaluated = (from, p.evaluated_to.load(Ordering::Relaxed));
     Unjudged::of(&standing.counts, p.windows.load(Ordering::Relaxed), evaluated, standing.nearest)
-}
-
-/// A thread under a name, by which `top -H` and profilers show it.
-fn named<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: String,
-    run: impl FnOnce() -> T + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, T>, EngineError> {
-    std::thread::Builder::new().name(name).spawn_scoped(scope, run).map_err(EngineError::NoThread)
 }

@@ -2,10 +2,10 @@
 
 use super::evaluator::Evaluator;
 use super::history::{self, Days, day_file};
-use super::types::State;
+use super::types::EvaluatorState;
 use crate::alert::{AlertRow, AlertState};
 use crate::engine::error::EvaluatorDriverError;
-use crate::engine::ingest::partition_writer::{Committed, PartitionCommit};
+use crate::engine::ingest::commits::{CommittedPanes, PartitionCommit};
 use crate::engine::job::Job;
 use crate::engine::progress::{Fired, Progress};
 use crate::engine::sweep;
@@ -61,7 +61,7 @@ pub struct PartitionRead {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EvaluatorCommit {
     /// The evaluation's state.
-    pub state: State,
+    pub state: EvaluatorState,
     /// What it was made of.
     pub partitions: BTreeMap<i32, PartitionRead>,
     /// Files of public tables that this commit names.
@@ -70,20 +70,27 @@ pub struct EvaluatorCommit {
     pub alerts: Vec<AlertRow>,
 }
 
-/// Epochs whose rows may be needed again, with the last start of each and the time from which all of its rows count.
-type Kept = VecDeque<(u64, i64, i64)>;
+/// A commit of a partition whose rows a restart may need again.
+#[derive(Debug, Clone, Copy)]
+struct RetainedEpoch {
+    epoch: u64,
+    /// The latest start of its rows, event time.
+    last_start: i64,
+    /// The event time from which all of its rows count.
+    counts_from: i64,
+}
 
 /// What an advance came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Advanced {
+pub struct Advance {
     /// There is more to evaluate right now.
-    pub more: bool,
+    pub more_to_do: bool,
     /// So much waits that a commit is due whatever the time.
-    pub full: bool,
+    pub commit_due: bool,
 }
 
 /// The evaluator and its bookkeeping.
-pub struct EvaluatorTask {
+pub struct EvaluatorDriver {
     job: Arc<Job>,
     chain: Chain,
     writer: String,
@@ -91,7 +98,8 @@ pub struct EvaluatorTask {
     partitions: BTreeMap<i32, PartitionRead>,
     /// Partitions of which records are still to come, with the epoch at which each was claimed.
     unread: BTreeMap<i32, Epoch>,
-    kept: BTreeMap<i32, Kept>,
+    /// By partition, in the order of epochs.
+    retained: BTreeMap<i32, VecDeque<RetainedEpoch>>,
     progress: Arc<Progress>,
     dirty: bool,
     /// Commits whose rows all count later than [`FAR`] ahead: partition and epoch, by the time from which the first row counts.
@@ -102,7 +110,7 @@ pub struct EvaluatorTask {
     swept: i64,
 }
 
-impl EvaluatorTask {
+impl EvaluatorDriver {
     /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions have
     /// committed since. The alerts of the last commit are returned: they may not have been sent.
     ///
@@ -122,7 +130,7 @@ impl EvaluatorTask {
         let (chain, last) = Chain::claim::<EvaluatorCommit>(&job.storage, &job.evaluator_chain(), &writer)?;
         reached("evaluator.claim.link");
         let (state, mut partitions, alerts) = match last {
-            None => (State::default(), BTreeMap::new(), Vec::new()),
+            None => (EvaluatorState::default(), BTreeMap::new(), Vec::new()),
             Some(c) => {
                 let failed = |e| chain.or_lost(EvaluatorDriverError::from(PaneFileError::from(e)));
                 publish(&job.storage, &c.files).map_err(failed)?;
@@ -144,7 +152,7 @@ impl EvaluatorTask {
             evaluator,
             partitions,
             unread: unread.iter().map(|(p, claimed)| (p.0, *claimed)).collect(),
-            kept: BTreeMap::new(),
+            retained: BTreeMap::new(),
             far: BTreeMap::new(),
             progress,
             dirty: false,
@@ -172,7 +180,7 @@ impl EvaluatorTask {
             for epoch in read.keep_from.max(1)..=read.read_to {
                 if let Some((_, rows)) = self.commit_of(p, epoch)? {
                     let after = read.floors.get(&epoch).copied();
-                    self.keep(p, epoch, &rows, after);
+                    self.retain_epoch(p, epoch, &rows, after);
                     self.evaluator.restore(rows, after)?;
                 }
             }
@@ -185,7 +193,7 @@ impl EvaluatorTask {
             }
         }
         for p in self.partitions.keys().copied().collect::<Vec<_>>() {
-            self.read_on(PartitionId(p))?;
+            self.read_new_commits(PartitionId(p))?;
         }
         Ok(())
     }
@@ -212,10 +220,10 @@ impl EvaluatorTask {
     /// # Errors
     /// When its chain or files fail.
     pub fn catch_up(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
-        self.read_on(partition).map_err(|e| self.chain.or_lost(e))
+        self.read_new_commits(partition).map_err(|e| self.chain.or_lost(e))
     }
 
-    fn read_on(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
+    fn read_new_commits(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
         let folder = self.job.partition_chain(partition.0);
         let from = self.partitions.entry(partition.0).or_default().read_to + 1;
         // Known places are asked for by name, since listing a bucket is slow and costs money.
@@ -225,17 +233,9 @@ impl EvaluatorTask {
         let newest = head(&self.job.storage, &folder)?.map_or(0, |e| e.0);
         for epoch in from..=newest {
             match self.commit_of(partition.0, epoch)? {
-                Some((c, rows)) => self.take(Committed {
-                    partition,
-                    epoch: Epoch(epoch),
-                    watermark: c.watermark,
-                    quiet: c.quiet,
-                    likely: c.likely,
-                    unsettled: c.unsettled,
-                    ended: c.ended,
-                    empty: c.next_offset == 0,
-                    rows,
-                })?,
+                Some((commit, rows)) => {
+                    self.offer_commit(CommittedPanes::of(partition, Epoch(epoch), &commit, rows))?;
+                }
                 None => self.partitions.entry(partition.0).or_default().read_to = epoch,
             }
         }
@@ -246,34 +246,25 @@ impl EvaluatorTask {
     ///
     /// # Errors
     /// When epochs between, that others wrote, can't be read.
-    pub fn committed(&mut self, c: Committed) -> Result<(), EvaluatorDriverError> {
-        self.take_own(c).map_err(|e| self.chain.or_lost(e))
+    pub fn offer_own_commit(&mut self, c: CommittedPanes) -> Result<(), EvaluatorDriverError> {
+        self.offer_after_gap(c).map_err(|e| self.chain.or_lost(e))
     }
 
-    fn take_own(&mut self, c: Committed) -> Result<(), EvaluatorDriverError> {
+    fn offer_after_gap(&mut self, c: CommittedPanes) -> Result<(), EvaluatorDriverError> {
         let read_to = self.partitions.entry(c.partition.0).or_default().read_to;
         if c.epoch.0 <= read_to {
             return Ok(());
         }
         for epoch in read_to + 1..c.epoch.0 {
             if let Some((between, rows)) = self.commit_of(c.partition.0, epoch)? {
-                self.take(Committed {
-                    partition: c.partition,
-                    epoch: Epoch(epoch),
-                    watermark: between.watermark,
-                    quiet: between.quiet,
-                    likely: between.likely,
-                    unsettled: between.unsettled,
-                    ended: between.ended,
-                    empty: between.next_offset == 0,
-                    rows,
-                })?;
+                let epoch = Epoch(epoch);
+                self.offer_commit(CommittedPanes::of(c.partition, epoch, &between, rows))?;
             }
         }
-        self.take(c)
+        self.offer_commit(c)
     }
 
-    fn take(&mut self, c: Committed) -> Result<(), EvaluatorDriverError> {
+    fn offer_commit(&mut self, c: CommittedPanes) -> Result<(), EvaluatorDriverError> {
         let p = c.partition.0;
         let at = self.evaluator.at().unwrap_or(i64::MIN);
         let behind = c.rows.iter().any(|r| r.close_at <= at);
@@ -293,7 +284,7 @@ impl EvaluatorTask {
         if let Some(after) = after {
             read.floors.insert(c.epoch.0, after);
         }
-        self.keep(p, c.epoch.0, &c.rows, after);
+        self.retain_epoch(p, c.epoch.0, &c.rows, after);
         match c.rows.iter().map(|r| r.close_at).min() {
             Some(first)
                 if self.evaluator.at().is_some()
@@ -309,7 +300,7 @@ impl EvaluatorTask {
     }
 
     /// Reads what counts from `until` or earlier back in.
-    fn fetch(&mut self, until: i64) -> Result<(), EvaluatorDriverError> {
+    fn reload_far(&mut self, until: i64) -> Result<(), EvaluatorDriverError> {
         while let Some(entry) = self.far.first_entry().filter(|e| *e.key() <= until) {
             for (p, epoch) in entry.remove() {
                 tracing::debug!(
@@ -326,34 +317,35 @@ impl EvaluatorTask {
         Ok(())
     }
 
-    fn keep(&mut self, partition: i32, epoch: u64, rows: &[Pane], after: Option<i64>) {
+    fn retain_epoch(&mut self, partition: i32, epoch: u64, rows: &[Pane], after: Option<i64>) {
         if rows.is_empty() {
             return;
         }
-        let start = rows.iter().map(|r| r.start).max().unwrap_or(i64::MIN);
+        let last_start = rows.iter().map(|r| r.start).max().unwrap_or(i64::MIN);
         let counts_from =
             rows.iter().map(|r| r.close_at).max().unwrap_or(i64::MIN).max(after.unwrap_or(i64::MIN));
-        self.kept.entry(partition).or_default().push_back((epoch, start, counts_from));
+        let retained = RetainedEpoch { epoch, last_start, counts_from };
+        self.retained.entry(partition).or_default().push_back(retained);
     }
 
     /// Evaluates some ticks, as far as the partitions have come.
     ///
     /// # Errors
     /// When the evaluation fails.
-    pub fn advance(&mut self) -> Result<Advanced, EvaluatorDriverError> {
+    pub fn advance(&mut self) -> Result<Advance, EvaluatorDriverError> {
         self.evaluate().map_err(|e| self.chain.or_lost(e))
     }
 
-    fn evaluate(&mut self) -> Result<Advanced, EvaluatorDriverError> {
+    fn evaluate(&mut self) -> Result<Advance, EvaluatorDriverError> {
         reached("evaluator.advance");
         let all_quiet = self.partitions.values().all(|p| p.quiet);
-        self.fetch(match self.evaluator.at() {
+        self.reload_far(match self.evaluator.at() {
             Some(at) if !all_quiet => at + (TICKS as i64 + 1) * self.evaluator.tick_length(),
             _ => i64::MAX,
         })?;
         if self.evaluator.pending().is_empty() {
             // With no row at hand the next one decides whether there is a gap.
-            self.fetch(self.far.first_key_value().map_or(i64::MIN, |f| *f.0))?;
+            self.reload_far(self.far.first_key_value().map_or(i64::MIN, |f| *f.0))?;
         }
         let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
         let mark = if waited.is_empty() {
@@ -365,7 +357,7 @@ impl EvaluatorTask {
         let all_over = if self.partitions.values().any(|p| p.ended) { i64::MAX } else { i64::MIN };
         let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(all_over);
         let before = self.evaluator.at();
-        self.begins();
+        self.note_begin();
         // Never past what was not fetched.
         let next_far = self.far.first_key_value().map_or(i64::MAX, |f| *f.0);
         let done = self.evaluator.advance(mark.min(next_far.saturating_sub(1)), complete, TICKS)?;
@@ -375,11 +367,14 @@ impl EvaluatorTask {
             self.progress.folded.store(self.evaluator.folded(), Ordering::Relaxed);
             self.progress.folded_values.store(self.evaluator.folded_values(), Ordering::Relaxed);
         }
-        Ok(Advanced { more: !done || next_far <= mark, full: self.evaluator.waiting() >= MANY_ROWS })
+        Ok(Advance {
+            more_to_do: !done || next_far <= mark,
+            commit_due: self.evaluator.waiting() >= MANY_ROWS,
+        })
     }
 
     /// Notes from where this run evaluates, for progress.
-    fn begins(&self) {
+    fn note_begin(&self) {
         let from = &self.progress.evaluated_from;
         let Some(begins) = self.evaluator.begins() else { return };
         if from.load(Ordering::Relaxed) == 0 || self.progress.evaluated_to.load(Ordering::Relaxed) == 0 {
@@ -487,13 +482,13 @@ impl EvaluatorTask {
     fn forget(&mut self) {
         let Some(at) = self.evaluator.at() else { return };
         let (chunks, hour) = (at - self.evaluator.fine_length(), floor(at, HOUR));
-        for (p, kept) in &mut self.kept {
-            // Needed while a chunk of theirs is in a window's reach, while any row waits, and until the hour that took them up is written.
-            while kept.front().is_some_and(|&(_, start, counts_from)| start < chunks && counts_from <= hour) {
-                kept.pop_front();
-            }
+        for (p, retained) in &mut self.retained {
+            // Needed while a chunk of theirs is in a window's reach, while any row waits, and until
+            // the hour that took them up is written.
+            let outlived = |r: &mut RetainedEpoch| r.last_start < chunks && r.counts_from <= hour;
+            while retained.pop_front_if(outlived).is_some() {}
             let read = self.partitions.entry(*p).or_default();
-            read.keep_from = kept.front().map_or(read.read_to + 1, |k| k.0);
+            read.keep_from = retained.front().map_or(read.read_to + 1, |r| r.epoch);
             let keep_from = read.keep_from;
             read.floors.retain(|epoch, _| *epoch >= keep_from);
         }

@@ -4,14 +4,15 @@
 //! and threads are somebody else's. A row counts from the first tick at or after its closing time, so what a tick sees does not
 //! depend on when or from which partition rows came.
 
-use super::judge::{Judge, Tick};
-use super::merging::Merging;
-use super::pending::{Pending, Place};
-use super::rolling::Rolled;
-use super::segment_users::Seen;
+use super::judge::{Judge, WindowBounds};
+use super::merging::FillingMerger;
+use super::pending::{PendingPanes, StretchSegment};
+use super::rolling::WindowParts;
+use super::segment_users::SegmentUsers;
+use super::settings::EvaluationSettings;
 use super::tick_rows::TickRows;
-use super::types::{DayBatch, Exclusion, History, Outputs, Settings, State};
-use super::verdict_counts::Judging;
+use super::types::{DayBatch, EvaluatorState, Exclusion, History, Outputs};
+use super::verdict_counts::VerdictCounter;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
 use crate::config::features::Kind;
@@ -37,24 +38,24 @@ mod restoring;
 
 /// The evaluator.
 pub struct Evaluator {
-    settings: Arc<Settings>,
+    settings: Arc<EvaluationSettings>,
     judge: Judge,
-    judging: Judging,
+    judging: VerdictCounter,
     recipe: Recipe,
     history: Box<dyn History>,
     /// Ticks: the greatest common divisor of all slides and an hour.
     tick: i64,
     at: Option<i64>,
-    pending: Pending,
-    rolled: Rolled,
+    pending: PendingPanes,
+    rolled: WindowParts,
     /// Rows of the current hour, by the hour that they belong to.
     hour: BTreeMap<i64, FxHashMap<Segment, Filling>>,
     /// Hours of the current day, by the day that they belong to.
     day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Filling>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
-    seen: Seen,
+    seen: SegmentUsers,
     /// Rows that were taken up before a restart, until all of them are there.
-    restored: Pending,
+    restored: PendingPanes,
     folded: u64,
     folded_values: u64,
     judged: BTreeMap<(Segment, usize), (u32, u32)>,
@@ -77,7 +78,12 @@ fn gcd(a: i64, b: i64) -> i64 {
 impl Evaluator {
     /// An evaluator, at its start or where a checkpoint left it. `excluded` are the exclusions decided before.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, history: Box<dyn History>, state: State, excluded: Excluded) -> Self {
+    pub fn new(
+        settings: Arc<EvaluationSettings>,
+        history: Box<dyn History>,
+        state: EvaluatorState,
+        excluded: Excluded,
+    ) -> Self {
         let windows = &settings.config.windows;
         let tick = windows.rolling.iter().fold(HOUR, |g, r| gcd(g, r.slide()));
         let admitted = settings
@@ -107,18 +113,18 @@ impl Evaluator {
         };
         Self {
             judge: Judge::new(Arc::clone(&settings)),
-            judging: Judging::new(&settings),
+            judging: VerdictCounter::new(&settings),
             recipe,
             history,
             tick,
             at: state.at,
-            pending: Pending::new(tick),
-            rolled: Rolled::new(&windows.rolling),
+            pending: PendingPanes::new(tick),
+            rolled: WindowParts::new(&windows.rolling),
             hour: BTreeMap::new(),
             day: BTreeMap::new(),
             admitted,
-            seen: Seen::new(&settings.groupings, &state.seen),
-            restored: Pending::new(tick),
+            seen: SegmentUsers::new(&settings.groupings, &state.seen),
+            restored: PendingPanes::new(tick),
             folded: 0,
             folded_values: 0,
             judged,
@@ -135,7 +141,7 @@ impl Evaluator {
 
     /// What a checkpoint keeps.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> EvaluatorState {
         let sorted = |g: &FxHashSet<Arc<str>>| {
             let mut v: Vec<String> = g.iter().map(|s| s.to_string()).collect();
             v.sort();
@@ -144,7 +150,7 @@ impl Evaluator {
         let groupings = &self.settings.groupings.all;
         let by = |s: &Segment| groupings[s.grouping as usize].name.to_string();
         let feature = |f: usize| self.settings.names.features[f].to_string();
-        State {
+        EvaluatorState {
             at: self.at,
             book: self.book.clone(),
             admitted: groupings
@@ -172,13 +178,13 @@ impl Evaluator {
     /// Hands over what waits for a commit.
     pub fn take_outputs(&mut self) -> Outputs {
         self.waiting = 0;
-        self.outputs.judged = self.judging.take();
+        self.outputs.judged = self.judging.drain_counts();
         std::mem::take(&mut self.outputs)
     }
 
     /// What could be judged of late, and what not.
     #[must_use]
-    pub fn judging(&self) -> &Judging {
+    pub fn judging(&self) -> &VerdictCounter {
         &self.judging
     }
 
@@ -226,7 +232,7 @@ impl Evaluator {
 
     /// Rows that wait for their tick.
     #[must_use]
-    pub fn pending(&self) -> &Pending {
+    pub fn pending(&self) -> &PendingPanes {
         &self.pending
     }
 
@@ -308,8 +314,8 @@ impl Evaluator {
         }
         // One after the other, as a restart takes them up again.
         while let Some(due) = self.pending.first_tick().filter(|due| *due <= t) {
-            let rows = self.pending.take(due)?;
-            self.take_up(rows, t, true)?;
+            let rows = self.pending.drain_due(due)?;
+            self.merge_due(rows, t, true)?;
         }
         self.rolled.settle_chunks();
         if t % HOUR == 0 {
@@ -324,16 +330,16 @@ impl Evaluator {
     }
 
     /// Merges rows into every grouping that is made from their own, at tick `t`.
-    fn take_up(
+    fn merge_due(
         &mut self,
-        mut rows: Vec<(Place, Filling)>,
+        mut rows: Vec<(StretchSegment, Filling)>,
         t: i64,
         into_hour: bool,
     ) -> Result<(), EvaluationError> {
         let settings = Arc::clone(&self.settings);
         // Read back once: each is merged into several groupings.
         rows.par_iter_mut().try_for_each(|(_, filling)| filling.unpack())?;
-        let mut made_of: FxHashMap<Place, Vec<usize>> = FxHashMap::default();
+        let mut made_of: FxHashMap<StretchSegment, Vec<usize>> = FxHashMap::default();
         // The cap on segments admits them in the order of rows.
         for (i, ((start, from), _)) in rows.iter().enumerate() {
             if !into_hour && !self.rolled.reaches(*start, t) {
@@ -361,7 +367,7 @@ impl Evaluator {
         });
         let sums: Vec<_> = sums.collect::<Result<_, PackedError>>()?;
         drop(rows);
-        let mut hours = Merging::new();
+        let mut hours = FillingMerger::new();
         for (start, segment, users, folded, chunk, sum) in sums {
             self.folded_values += folded;
             self.seen.add(&segment, users);
@@ -454,7 +460,7 @@ impl Evaluator {
                 // A window that began before the first tick: nothing came before it.
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
-            let tick = Tick { start, end: t, length: rolling.length(), complete };
+            let tick = WindowBounds { start, end: t, length: rolling.length(), complete };
             if !std::mem::replace(&mut begun, true) {
                 self.judging.begin();
             }

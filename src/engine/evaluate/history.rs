@@ -3,6 +3,7 @@
 use super::types::{DayBatch, Exclusion, History};
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
 use crate::engine::error::EvaluationError;
+use crate::engine::pin_files::{self, PINS, PinInfo};
 use crate::store::panes::{Names, PaneFileError, PaneTable};
 use crate::store::{Storage, StorageError};
 use crate::window::{Filling, Pane, PaneRow, Segment};
@@ -72,7 +73,7 @@ impl History for Days {
     }
 
     fn accepts(&mut self) -> Result<Vec<Accept>, EvaluationError> {
-        crate::engine::pins::accepts(&self.storage).map_err(|e| EvaluationError::History(e.to_string()))
+        pin_files::accepts(&self.storage).map_err(|e| EvaluationError::History(e.to_string()))
     }
 
     fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluationError> {
@@ -216,28 +217,12 @@ pub fn excluded(all: &[Exclusion]) -> Excluded {
     out
 }
 
-/// The folder of pins.
-pub const PINS: &str = "_baselines";
-
-/// What is known of a pin beside its rows.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct PinInfo {
-    /// First hour, microseconds.
-    pub from: i64,
-    /// End, microseconds.
-    pub to: i64,
-    /// Hours with data.
-    pub hours: u32,
-    /// Days with data.
-    pub days: u16,
-}
-
 /// All pins of an output.
 ///
 /// # Errors
 /// When one can't be read.
 pub fn pins(storage: &Storage, names: &Names) -> Result<Vec<(Pin, PinInfo)>, EvaluationError> {
-    let all = crate::engine::pins::pins(storage).map_err(|e| EvaluationError::History(e.to_string()))?;
+    let all = pin_files::pins(storage).map_err(|e| EvaluationError::History(e.to_string()))?;
     all.into_iter()
         .map(|(name, info)| {
             let rows = read_rows(storage, &format!("{PINS}/{name}.parquet"), names)?;

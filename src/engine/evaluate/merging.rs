@@ -7,11 +7,11 @@ use std::hash::Hash;
 
 /// What is added to what, by place.
 #[derive(Debug)]
-pub struct Merging<K> {
+pub struct FillingMerger<K> {
     places: FxHashMap<K, Vec<Filling>>,
 }
 
-impl<K: Eq + Hash + Send> Merging<K> {
+impl<K: Eq + Hash + Send> FillingMerger<K> {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {

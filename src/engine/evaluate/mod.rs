@@ -13,6 +13,7 @@ pub mod merging;
 pub mod pending;
 pub mod rolling;
 pub mod segment_users;
+pub mod settings;
 pub mod thread;
 pub mod tick_rows;
 pub mod types;

@@ -43,7 +43,7 @@ const BLOCK: i64 = 4 * HOUR;
 const HANDY: usize = 64 << 10;
 
 /// A segment's parts of a window, in no particular order: a sum is the same in any.
-pub type Parts<'r> = (&'r Segment, Vec<&'r Filling>);
+pub type SegmentParts<'r> = (&'r Segment, Vec<&'r Filling>);
 
 /// Packs a segment's chunk where too few sessions fill it for any test, as in most of a wide grouping, or where it is large: reading it back
 /// for each window is little beside what filling it took.
@@ -61,7 +61,7 @@ pub fn judged(buckets: u32) -> bool {
 
 /// Recent chunks and hours.
 #[derive(Debug)]
-pub struct Rolled {
+pub struct WindowParts {
     fine: i64,
     long: i64,
     chunks: Slots<Filling>,
@@ -75,7 +75,7 @@ pub struct Rolled {
     unsettled: BTreeMap<i64, FxHashSet<Segment>>,
 }
 
-impl Rolled {
+impl WindowParts {
     /// For these windows.
     #[must_use]
     pub fn new(windows: &[Rolling]) -> Self {
@@ -199,7 +199,7 @@ impl Rolled {
 
     /// The parts of the window `[start, end)`, by segment, sorted.
     #[must_use]
-    pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<Parts<'_>> {
+    pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<SegmentParts<'_>> {
         let mut parts: FxHashMap<&Segment, Vec<&Filling>> = FxHashMap::default();
         if slide % HOUR != 0 {
             for (segment, chunk) in self.chunks.range(start..end).flat_map(|s| &s.1.segments) {
@@ -223,7 +223,7 @@ impl Rolled {
                 }
             }
         }
-        let mut parts: Vec<Parts<'_>> = parts.into_iter().collect();
+        let mut parts: Vec<SegmentParts<'_>> = parts.into_iter().collect();
         parts.sort_by(|a, b| a.0.cmp(b.0));
         parts
     }
@@ -251,12 +251,12 @@ mod tests {
         Contents { sketches: vec![Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }))] }
     }
 
-    fn rolled(length: i64, slide: i64) -> Rolled {
-        Rolled::new(&[Rolling::Full { length: Span(length), slide: Span(slide) }])
+    fn rolled(length: i64, slide: i64) -> WindowParts {
+        WindowParts::new(&[Rolling::Full { length: Span(length), slide: Span(slide) }])
     }
 
     /// The parts of a segment's window, summed, and how many they were.
-    fn sum(r: &Rolled, name: &str, start: i64, end: i64, slide: i64) -> (Contents, usize) {
+    fn sum(r: &WindowParts, name: &str, start: i64, end: i64, slide: i64) -> (Contents, usize) {
         let parts = r.window(start, end, slide);
         let own = parts.iter().find(|p| *p.0 == segment(name)).map_or(&[][..], |p| p.1.as_slice());
         (Filling::sum(own, |_| true).unwrap(), own.len())

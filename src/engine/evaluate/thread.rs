@@ -1,19 +1,18 @@
 //! The evaluating thread: takes the role, follows what partitions commit, evaluates, commits, and hands alerts to the outbox.
 
-use super::commits::EvaluatorTask;
+use super::commits::EvaluatorDriver;
 use crate::alert::{AlertRow, Outbox};
 use crate::engine::error::EvaluatorDriverError;
-use crate::engine::ingest::partition_writer::Committed;
-use crate::engine::job::Job;
+use crate::engine::ingest::commits::{CommittedPanes, PartitionAssignment};
+use crate::engine::job::{Job, writer_name};
 use crate::engine::progress::{EvaluatorBytes, Progress};
-use crate::engine::run::writer;
 use crate::source::PartitionId;
 use crate::store::chain::{ChainError, Epoch};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Time between commits while it catches up.
@@ -24,17 +23,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Time before the role is taken again that another process took, while the group still assigns the first partition to this one.
 const RECLAIM: Duration = Duration::from_secs(2);
 
-/// A change of what the group assigns to this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holding {
-    /// The partition is this process's.
-    Mine(PartitionId),
-    /// The partition is somebody else's.
-    NotMine(PartitionId),
-}
-
 /// What the thread works with.
-pub struct Evaluating<'a> {
+pub struct EvaluatorThread<'a> {
     /// The job.
     pub job: &'a Arc<Job>,
     /// All partitions that exist, of which there may be more later; the first one's owner has the role.
@@ -42,9 +32,9 @@ pub struct Evaluating<'a> {
     /// Partitions of which records are still to come, where the source knows.
     pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
     /// Which partitions this process has, as it changes.
-    pub assigned: &'a Receiver<Holding>,
+    pub assigned: &'a Receiver<PartitionAssignment>,
     /// Commits of this process.
-    pub committed: &'a Receiver<Committed>,
+    pub committed: &'a Receiver<CommittedPanes>,
     /// Counters.
     pub progress: &'a Arc<Progress>,
     /// Where alerts go.
@@ -55,37 +45,38 @@ pub struct Evaluating<'a> {
 
 /// Whether this process evaluates.
 #[derive(Default)]
-struct Part {
-    role: Option<Role>,
+struct RoleStatus {
+    active: Option<ActiveRole>,
     /// Whether the group assigns the first partition to this process.
-    first: bool,
-    /// When to take the role, should `first` hold and the role be somebody else's.
-    again: Option<Instant>,
+    first_assigned: bool,
+    /// When to claim the role again that another process took, while the first partition is assigned
+    /// to this one.
+    retry_at: Option<Instant>,
 }
 
 /// The role while this process has it.
-struct Role {
-    task: EvaluatorTask,
+struct ActiveRole {
+    driver: EvaluatorDriver,
     /// Alerts handed to the outbox and not known to be delivered: every commit carries them, so that a restart sends them again.
-    unsettled: VecDeque<(u64, Vec<AlertRow>)>,
-    since: Instant,
+    undelivered: VecDeque<(u64, Vec<AlertRow>)>,
+    committed_at: Instant,
 }
 
-impl Evaluating<'_> {
+impl EvaluatorThread<'_> {
     /// Runs until nobody commits any more, then evaluates and commits what is left. The process that owns the topic's first partition
     /// takes the role; losing the chain drops the role and not the process.
     ///
     /// # Errors
     /// When the evaluation or its files fail.
     pub fn run(&self) -> Result<(), EvaluatorDriverError> {
-        let mut part = Part::default();
+        let mut status = RoleStatus::default();
         let mut looked = Instant::now();
-        let mut more = false;
+        let mut more_to_do = false;
         loop {
             // While there is something to evaluate, what else was committed waits with its sender: memory stays bounded. With
             // nothing to do the next message may be the one that everything waits for. Asked to stop, it only listens.
             let stopping = (self.stop)();
-            let received = if more && !stopping {
+            let received = if more_to_do && !stopping {
                 Err(RecvTimeoutError::Timeout)
             } else {
                 self.committed.recv_timeout(Duration::from_millis(200))
@@ -94,109 +85,114 @@ impl Evaluating<'_> {
                 break;
             }
             let step = (|| -> Result<bool, EvaluatorDriverError> {
-                self.take_role(&mut part)?;
-                let Some(r) = &mut part.role else { return Ok(false) };
+                self.claim_role_if_due(&mut status)?;
+                let Some(r) = &mut status.active else { return Ok(false) };
                 let mut next = received.ok();
                 while let Some(c) = next {
-                    r.task.committed(c)?;
+                    r.driver.offer_own_commit(c)?;
                     next = self.committed.try_recv().ok();
                 }
                 if looked.elapsed() > LOOK {
                     looked = Instant::now();
                     let partitions = self.partitions.lock().clone();
-                    partitions.iter().try_for_each(|p| r.task.catch_up(*p))?;
+                    partitions.iter().try_for_each(|p| r.driver.catch_up(*p))?;
                 }
                 if stopping {
                     return Ok(false);
                 }
-                let advanced = r.task.advance()?;
-                let due = if advanced.more { COMMIT } else { COMMIT / 10 };
-                if advanced.full || r.since.elapsed() > due {
+                let advanced = r.driver.advance()?;
+                let due = if advanced.more_to_do { COMMIT } else { COMMIT / 10 };
+                if advanced.commit_due || r.committed_at.elapsed() > due {
                     self.commit(r)?;
                 }
-                Ok(advanced.more)
+                Ok(advanced.more_to_do)
             })();
-            more = self.or_lost(step, &mut part)?.unwrap_or(false);
+            more_to_do = self.or_lost(step, &mut status)?.unwrap_or(false);
         }
-        let last = self.take_role(&mut part);
-        self.or_lost(last, &mut part)?;
-        let last = part.role.as_mut().map_or(Ok(()), |r| self.finish(r));
-        self.or_lost(last, &mut part).map(|_| ())
+        let last = self.claim_role_if_due(&mut status);
+        self.or_lost(last, &mut status)?;
+        let last = status.active.as_mut().map_or(Ok(()), |r| self.finish(r));
+        self.or_lost(last, &mut status).map(|_| ())
     }
 
     /// Takes the role when the first partition is assigned, unless this process has it, and again when it was lost to somebody who no
     /// longer owns that partition.
-    fn take_role(&self, part: &mut Part) -> Result<(), EvaluatorDriverError> {
+    fn claim_role_if_due(&self, status: &mut RoleStatus) -> Result<(), EvaluatorDriverError> {
         let partitions = self.partitions.lock().clone();
-        let mut anew = false;
+        let mut newly_assigned = false;
         for holding in self.assigned.try_iter() {
-            let (Holding::Mine(p) | Holding::NotMine(p)) = holding;
+            let (PartitionAssignment::Assigned(p) | PartitionAssignment::Revoked(p)) = holding;
             if Some(&p) == partitions.first() {
-                part.first = matches!(holding, Holding::Mine(_));
-                anew |= part.first;
+                status.first_assigned = matches!(holding, PartitionAssignment::Assigned(_));
+                newly_assigned |= status.first_assigned;
             }
         }
-        let due = anew || part.again.is_some_and(|at| Instant::now() >= at);
-        if !part.first || !due {
+        let due = newly_assigned || status.retry_at.is_some_and(|at| Instant::now() >= at);
+        if !status.first_assigned || !due {
             return Ok(());
         }
         // Somebody else may have had the partition meanwhile, and the role with it.
-        let mine = match &part.role {
-            Some(r) => !r.task.is_fenced()?,
+        let mine = match &status.active {
+            Some(r) => !r.driver.is_fenced()?,
             None => false,
         };
         if !mine {
-            part.role = None;
+            status.active = None;
             let unread = self.unread.lock().clone();
-            let (task, alerts) =
-                EvaluatorTask::claim(self.job, &partitions, &unread, writer(), Arc::clone(self.progress))?;
-            let mut r = Role { task, unsettled: VecDeque::new(), since: Instant::now() };
+            let (driver, alerts) = EvaluatorDriver::claim(
+                self.job,
+                &partitions,
+                &unread,
+                writer_name(),
+                Arc::clone(self.progress),
+            )?;
+            let mut r = ActiveRole { driver, undelivered: VecDeque::new(), committed_at: Instant::now() };
             self.send(&mut r, alerts);
             tracing::info!("this process evaluates");
-            part.role = Some(r);
+            status.active = Some(r);
         }
-        part.again = None;
+        status.retry_at = None;
         self.progress.evaluates.store(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn finish(&self, r: &mut Role) -> Result<(), EvaluatorDriverError> {
+    fn finish(&self, r: &mut ActiveRole) -> Result<(), EvaluatorDriverError> {
         // Asked to stop, it leaves the rest to the next start: the panes are committed.
         while !(self.stop)() {
-            let advanced = r.task.advance()?;
-            if advanced.full {
+            let advanced = r.driver.advance()?;
+            if advanced.commit_due {
                 self.commit(r)?;
             }
-            if !advanced.more {
+            if !advanced.more_to_do {
                 break;
             }
         }
         self.commit(r)
     }
 
-    fn commit(&self, r: &mut Role) -> Result<(), EvaluatorDriverError> {
+    fn commit(&self, r: &mut ActiveRole) -> Result<(), EvaluatorDriverError> {
         let settled = self.outbox.lock().as_ref().map_or(u64::MAX, Outbox::settled);
-        while r.unsettled.front().is_some_and(|u| u.0 <= settled) {
-            r.unsettled.pop_front();
+        while r.undelivered.front().is_some_and(|u| u.0 <= settled) {
+            r.undelivered.pop_front();
         }
-        let waiting = r.unsettled.iter().flat_map(|u| u.1.iter().cloned()).collect();
-        let alerts = r.task.commit(waiting)?;
+        let waiting = r.undelivered.iter().flat_map(|u| u.1.iter().cloned()).collect();
+        let alerts = r.driver.commit(waiting)?;
         self.send(r, alerts);
-        r.since = Instant::now();
+        r.committed_at = Instant::now();
         Ok(())
     }
 
-    fn send(&self, r: &mut Role, alerts: Vec<AlertRow>) {
+    fn send(&self, r: &mut ActiveRole, alerts: Vec<AlertRow>) {
         if let Some(o) = self.outbox.lock().as_mut().filter(|_| !alerts.is_empty()) {
             let ticket = o.send(alerts.clone());
-            r.unsettled.push_back((ticket, alerts));
+            r.undelivered.push_back((ticket, alerts));
         }
     }
 
     fn or_lost<T>(
         &self,
         done: Result<T, EvaluatorDriverError>,
-        part: &mut Part,
+        status: &mut RoleStatus,
     ) -> Result<Option<T>, EvaluatorDriverError> {
         match done {
             Err(EvaluatorDriverError::Chain(ChainError::Lost { chain, epoch })) => {
@@ -204,27 +200,11 @@ impl Evaluating<'_> {
                 Progress::add(&self.progress.evaluator_lost, 1);
                 self.progress.evaluates.store(0, Ordering::Relaxed);
                 *self.progress.evaluator_bytes.lock() = EvaluatorBytes::default();
-                part.role = None;
-                part.again = Some(Instant::now() + RECLAIM);
+                status.active = None;
+                status.retry_at = Some(Instant::now() + RECLAIM);
                 Ok(None)
             }
             done => done.map(Some),
-        }
-    }
-}
-
-/// Raises a flag when it is dropped, also by a panic, unless the work went well.
-pub struct Alarm<'a> {
-    /// The flag.
-    pub failed: &'a AtomicBool,
-    /// Whether the work went well.
-    pub well: bool,
-}
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        if !self.well {
-            self.failed.store(true, Ordering::Relaxed);
         }
     }
 }

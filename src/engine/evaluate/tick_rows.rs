@@ -1,6 +1,6 @@
 //! The rows of one tick: to Arrow in slices, and what rules say of them.
 
-use super::types::Settings;
+use super::settings::EvaluationSettings;
 use crate::alert::{AlertBook, Judgement};
 use crate::engine::error::EvaluationError;
 use crate::store::rows::{WindowRow, windows_batch};
@@ -10,11 +10,11 @@ use arrow::array::RecordBatch;
 const SLICE: usize = 16 * 1024;
 
 /// What a tick's rows came to: batches, and of what rules found that which concerns an alert.
-pub type Judged = (Vec<RecordBatch>, Vec<(Judgement, WindowRow)>);
+pub type EvaluatedRows = (Vec<RecordBatch>, Vec<(Judgement, WindowRow)>);
 
 /// Takes the rows of a tick.
 pub struct TickRows<'s> {
-    settings: &'s Settings,
+    settings: &'s EvaluationSettings,
     book: &'s AlertBook,
     waiting: Vec<WindowRow>,
     batches: Vec<RecordBatch>,
@@ -24,7 +24,7 @@ pub struct TickRows<'s> {
 impl<'s> TickRows<'s> {
     /// No rows yet; `book` is as the tick before left it.
     #[must_use]
-    pub fn new(settings: &'s Settings, book: &'s AlertBook) -> Self {
+    pub fn new(settings: &'s EvaluationSettings, book: &'s AlertBook) -> Self {
         Self { settings, book, waiting: Vec::new(), batches: Vec::new(), observed: Vec::new() }
     }
 
@@ -41,7 +41,7 @@ impl<'s> TickRows<'s> {
     ///
     /// # Errors
     /// As [`TickRows::push`].
-    pub fn finish(mut self) -> Result<Judged, EvaluationError> {
+    pub fn finish(mut self) -> Result<EvaluatedRows, EvaluationError> {
         if !self.waiting.is_empty() {
             self.slice()?;
         }

@@ -1,14 +1,10 @@
-//! What an evaluation is given and what it gives: settings, history, state, outputs, errors.
+//! What an evaluation is given and what it gives: earlier days, its state, its outputs.
 
-use super::segment_users::SeenState;
-use super::verdict_counts::JudgedCounts;
-use crate::alert::{AlertBook, AlertRow, Rules};
-use crate::baseline::{Accept, DaySource, Pin};
-use crate::config::Config;
-use crate::config::features::Feature;
-use crate::config::segments::Groupings;
+use super::segment_users::SegmentUsersState;
+use super::verdict_counts::VerdictCounts;
+use crate::alert::{AlertBook, AlertRow};
+use crate::baseline::{Accept, DaySource};
 use crate::engine::error::EvaluationError;
-use crate::store::panes::Names;
 use crate::window::Segment;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -41,7 +37,7 @@ pub trait History: Send {
 pub struct Exclusion {
     /// Start of the day that leaves later baselines.
     pub day: i64,
-    /// The segment by its identity ([`Names::identity`]).
+    /// The segment by its identity ([`Names::identity`](crate::store::panes::Names::identity)).
     pub segment: Segment,
     /// The segment as it is shown.
     pub shown: Arc<str>,
@@ -78,12 +74,12 @@ pub struct Outputs {
     /// Exclusions.
     pub exclusions: Vec<Exclusion>,
     /// Windows' rows with and without a verdict.
-    pub judged: JudgedCounts,
+    pub judged: VerdictCounts,
 }
 
 /// What a checkpoint keeps; all else is rebuilt from panes and hours.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct State {
+pub struct EvaluatorState {
     /// The last tick evaluated; `None` before the first.
     pub at: Option<i64>,
     /// Alerts under way.
@@ -96,27 +92,8 @@ pub struct State {
     pub windows: u64,
     /// The users that were seen in segments with names that clients chose.
     #[serde(default)]
-    pub seen: SeenState,
+    pub seen: SegmentUsersState,
     /// Earlier days, by their starts, that hours of the current day were added to: a restart reads these too.
     #[serde(default)]
     pub late_days: Vec<i64>,
-}
-
-/// Settings of the evaluator.
-#[derive(Debug)]
-pub struct Settings {
-    /// The whole configuration.
-    pub config: Config,
-    /// The features.
-    pub features: Vec<Feature>,
-    /// The groupings.
-    pub groupings: Arc<Groupings>,
-    /// Names for tables.
-    pub names: Names,
-    /// The rules.
-    pub rules: Rules,
-    /// The pins.
-    pub pins: Vec<Pin>,
-    /// The named styles that a drift of embeddings is explained by, as unit vectors.
-    pub styles: Vec<(Arc<str>, Vec<f64>)>,
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// A message, or a field of one, that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejection {
     /// The record's time where it has one.
     pub record_time_us: Option<i64>,
     /// Its offset.
@@ -30,7 +30,7 @@ pub struct Refused {
 
 /// A chunk as its partition takes it in.
 #[derive(Debug)]
-pub struct Decoded {
+pub struct DecodedChunk {
     /// The partition.
     pub partition: PartitionId,
     /// The events within the range of times.
@@ -40,7 +40,7 @@ pub struct Decoded {
     /// When its broker took each, where the broker's clock says so; empty where none does.
     pub appended: Vec<Option<i64>>,
     /// What was refused, in order.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<Rejection>,
     /// Of every message whether it was an event, in order; empty for archives, whose rows all are.
     pub good: Vec<bool>,
     /// The offset behind the last message; `None` for a chunk without any.
@@ -55,7 +55,7 @@ pub struct Decoded {
     pub bytes: u64,
 }
 
-impl Default for Decoded {
+impl Default for DecodedChunk {
     fn default() -> Self {
         Self {
             partition: PartitionId(0),
@@ -73,7 +73,7 @@ impl Default for Decoded {
     }
 }
 
-impl Decoded {
+impl DecodedChunk {
     /// Empties it and keeps its buffers.
     fn begin(&mut self, chunk: &Chunk) {
         self.batch.clear();
@@ -97,7 +97,7 @@ impl Decoded {
         ranges: &Ranges,
         enricher: &mut Enricher,
     ) {
-        let refused = |reason, field: &'static str| Refused {
+        let refused = |reason, field: &'static str| Rejection {
             record_time_us,
             offset,
             reject: Reject::field(reason, field),
@@ -154,14 +154,14 @@ impl Decoder {
     ///
     /// # Errors
     /// When an archive lacks columns.
-    pub fn decode(&mut self, chunk: &Chunk, out: &mut Decoded) -> Result<(), IngestError> {
+    pub fn decode(&mut self, chunk: &Chunk, out: &mut DecodedChunk) -> Result<(), IngestError> {
         if let Some(done) = self.unharmed(|d| d.decode_but(chunk, &[], out)) {
             return done;
         }
         let Payload::Messages { spans, .. } = &chunk.payload else {
             return Err(IngestError::Crashed { partition: chunk.partition });
         };
-        let mut alone = Decoded::default();
+        let mut alone = DecodedChunk::default();
         let mut harmful = |d: &mut Self, offset: i64| {
             let others: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| *o != offset).collect();
             d.unharmed(|d| d.decode_but(chunk, &others, &mut alone)).is_none()
@@ -186,7 +186,7 @@ impl Decoder {
     }
 
     /// Decodes a chunk but for some offsets, which are refused.
-    fn decode_but(&mut self, chunk: &Chunk, but: &[i64], out: &mut Decoded) -> Result<(), IngestError> {
+    fn decode_but(&mut self, chunk: &Chunk, but: &[i64], out: &mut DecodedChunk) -> Result<(), IngestError> {
         out.begin(chunk);
         match &chunk.payload {
             Payload::Messages { buffer, spans } => {
@@ -200,7 +200,7 @@ impl Decoder {
                     if !but.is_empty() && but.contains(&s.offset) {
                         let reject = Reject { reason: RejectReason::Crashed, field: None };
                         let (record_time_us, offset) = (s.record_time_us, s.offset);
-                        out.refused.push(Refused { record_time_us, offset, reject, fatal: true });
+                        out.refused.push(Rejection { record_time_us, offset, reject, fatal: true });
                         out.good.push(false);
                         out.next_offset = Some(s.offset + 1);
                         continue;
@@ -213,7 +213,7 @@ impl Decoder {
                     );
                     self.mistyped.clear();
                     let decoded = decode_within(message, self.max_message, &mut self.mistyped);
-                    let refuse = |reject, fatal| Refused {
+                    let refuse = |reject, fatal| Rejection {
                         record_time_us: s.record_time_us,
                         offset: s.offset,
                         reject,
@@ -256,21 +256,21 @@ impl Decoder {
 }
 
 /// What becomes of a chunk.
-pub type Outcome = Result<Box<Decoded>, IngestError>;
+pub type DecodeResult = Result<Box<DecodedChunk>, IngestError>;
 
 /// A chunk to decode, and where the outcome is waited for.
-pub struct Task {
+pub struct DecodeTask {
     /// The chunk.
     pub chunk: Chunk,
     /// Takes one outcome.
-    pub to: Sender<Outcome>,
+    pub to: Sender<DecodeResult>,
 }
 
 /// Decodes until nobody asks any more, or nobody hands back what was decoded. Emptied buffers of messages go to `recycle`.
-pub fn decode_all(
+pub fn decode_until_closed(
     mut decoder: Decoder,
-    tasks: &Receiver<Task>,
-    spare: &Receiver<Box<Decoded>>,
+    tasks: &Receiver<DecodeTask>,
+    spare: &Receiver<Box<DecodedChunk>>,
     recycle: &Sender<Vec<u8>>,
 ) {
     while let Ok(mut into) = spare.recv() {
@@ -305,7 +305,7 @@ mod tests {
             gathered.push(n, message(0, n).as_bytes(), None);
         }
         let chunk = gathered.take(PartitionId(0), &mut crate::source::Spare::default());
-        let mut out = Decoded::default();
+        let mut out = DecodedChunk::default();
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
         let done = decoder.decode(&chunk, &mut out);

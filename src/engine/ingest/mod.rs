@@ -4,8 +4,10 @@
 //! On the way of a message: [`polling`] asks the source, [`decoding`] makes batches of its chunks,
 //! [`worker`] hands these to the [`partition_writer`] in the order of offsets.
 
+pub mod commits;
 pub mod decoding;
 pub mod partition_writer;
 pub mod polling;
+pub mod queues;
 pub mod sampling;
 pub mod worker;

@@ -1,7 +1,8 @@
 //! Ingest: one partition's records to committed panes.
 
-use super::decoding::Decoded;
-use super::sampling::{Sampled, Sampler, SamplerState};
+use super::commits::{CommittedPanes, LastRead, PartitionCommit};
+use super::decoding::DecodedChunk;
+use super::sampling::ImageSampler;
 use crate::embed::{Ask, EmbedError, Embedder, NOT_RECORDED, Wanted};
 use crate::engine::error::IngestError;
 use crate::engine::job::Job;
@@ -15,18 +16,13 @@ use crate::steps::reached;
 use crate::store::StorageError;
 use crate::store::chain::{Chain, Epoch};
 use crate::store::panes::{self, PaneFileError};
-use crate::store::tables::{RejectRow, Staged, Stager, publish};
+use crate::store::tables::{RejectRow, Stager, publish};
 use crate::store::vectors::VectorRow;
-use crate::window::{Counters, Origins, Pane, Partition, PartitionState, Reach};
+use crate::window::{Counters, Origins, Pane, Partition, Reach};
 use arrow::array::RecordBatch;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-mod position;
-
-pub use position::LastRead;
 
 /// Recent messages whose share of bad ones is watched.
 const RECENT: usize = 10_000;
@@ -48,77 +44,17 @@ fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl F
     (bytes >= MANY_BYTES && rows >= 2 * open_rows) || (bytes >= MOST_BYTES && bytes >= open_bytes())
 }
 
-/// What one commit of a partition says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PartitionCommit {
-    /// The offset to go on from.
-    pub next_offset: i64,
-    /// A hash of the last record, to tell a topic that was created again where its id does not.
-    pub fingerprint: u64,
-    /// The topic's id, where the brokers tell it.
-    #[serde(default)]
-    pub log: Option<String>,
-    /// Watermark and counters.
-    pub state: PartitionState,
-    /// The watermark, microseconds.
-    pub watermark: i64,
-    /// The file of the panes that closed, if any did.
-    pub panes: Option<String>,
-    /// The file of the panes that are open, if any are.
-    pub open: Option<String>,
-    /// Files of public tables that this commit names.
-    pub files: Vec<Staged>,
-    /// How many images were looked at in recent minutes.
-    #[serde(default)]
-    pub sampler: SamplerState,
-    /// Whether the partition was idle or at its end, with its open panes flushed.
-    pub quiet: bool,
-    /// Then, where the watermark would stand if records that are ahead of the others were believed,
-    /// as far as they may be.
-    #[serde(default)]
-    pub likely: Option<i64>,
-    /// Whether some records are too far ahead of the others to be believed yet.
-    #[serde(default)]
-    pub unsettled: bool,
-    /// Whether its input was read to its end, behind which nothing comes unless more input is given.
-    #[serde(default)]
-    pub ended: bool,
-}
-
-/// A commit, handed to the evaluator of this process.
-#[derive(Debug)]
-pub struct Committed {
-    /// The partition.
-    pub partition: PartitionId,
-    /// The commit's epoch.
-    pub epoch: Epoch,
-    /// Its watermark.
-    pub watermark: i64,
-    /// Whether the partition is idle or at its end.
-    pub quiet: bool,
-    /// As in [`PartitionCommit`].
-    pub likely: Option<i64>,
-    /// As in [`PartitionCommit`].
-    pub unsettled: bool,
-    /// Whether its input is over.
-    pub ended: bool,
-    /// Whether it ever held a record.
-    pub empty: bool,
-    /// The panes that closed.
-    pub rows: Vec<Pane>,
-}
-
 /// What became of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// It was taken in.
-    All,
+pub enum ChunkOutcome {
+    /// It was ingested.
+    Ingested,
     /// It was not: the job was told to stop while its images were looked at.
     Stopped,
 }
 
 /// A partition that this process owns.
-pub struct Owned {
+pub struct PartitionWriter {
     job: Arc<Job>,
     id: PartitionId,
     topic: Arc<str>,
@@ -134,7 +70,7 @@ pub struct Owned {
     rejects: Vec<RejectRow>,
     /// Rows of refused fields among these, by field and reason.
     field_rows: BTreeMap<(Option<&'static str>, RejectReason), usize>,
-    sampler: Sampler,
+    sampler: ImageSampler,
     vectors: Vec<VectorRow>,
     /// The open panes' file of the last commit, to be removed after the next.
     open_file: Option<String>,
@@ -145,10 +81,10 @@ pub struct Owned {
     /// Whether its input is over.
     ended: bool,
     /// Whether this owner has committed yet.
-    told: bool,
+    has_committed: bool,
 }
 
-impl Owned {
+impl PartitionWriter {
     /// Takes a partition over and goes on from its last commit.
     ///
     /// # Errors
@@ -177,14 +113,14 @@ impl Owned {
             closed_bytes: 0,
             rejects: Vec::new(),
             field_rows: BTreeMap::new(),
-            sampler: Sampler::default(),
+            sampler: ImageSampler::default(),
             vectors: Vec::new(),
             open_file: None,
             recent: VecDeque::new(),
             bad: 0,
             dirty: false,
             ended: false,
-            told: false,
+            has_committed: false,
         };
         if let Some(c) = last {
             publish(&job.storage, &c.files).map_err(|e| owned.chain.or_lost(files(e.into())))?;
@@ -202,7 +138,7 @@ impl Owned {
             };
             owned.state = Partition::restore(Arc::clone(&job.filler), job.times, &c.state, open);
             owned.state.pack_others();
-            owned.sampler = Sampler::restore(&c.sampler);
+            owned.sampler = ImageSampler::restore(&c.sampler);
             owned.next_offset = c.next_offset;
             owned.fingerprint = c.fingerprint;
             owned.log = c.log.map(Arc::from);
@@ -225,39 +161,39 @@ impl Owned {
     ///
     /// # Errors
     /// When most of the recent input is bad, or vectors can't be had.
-    pub fn take(
+    pub fn ingest_chunk(
         &mut self,
-        decoded: &mut Decoded,
+        decoded: &mut DecodedChunk,
         progress: &Progress,
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Taken, IngestError> {
+    ) -> Result<ChunkOutcome, IngestError> {
         let job = Arc::clone(&self.job);
         if let (Some(plan), Some(embedder)) = (&job.plan.vectors, &job.embedder) {
             let found = self.embed(decoded, plan, embedder, stop);
             let found = found.map_err(|source| IngestError::Vectors { partition: self.id, source })?;
-            let Some(rows) = found else { return Ok(Taken::Stopped) };
+            let Some(rows) = found else { return Ok(ChunkOutcome::Stopped) };
             progress.count_vectors(&rows);
             self.vectors.extend(rows);
         }
-        self.take_in(decoded, progress)?;
-        Ok(Taken::All)
+        self.ingest_decoded(decoded, progress)?;
+        Ok(ChunkOutcome::Ingested)
     }
 
     /// Finds the vectors of the images that are looked at and takes them into the batch; `None` when it was told to stop.
     fn embed(
         &mut self,
-        decoded: &mut Decoded,
+        decoded: &mut DecodedChunk,
         plan: &VectorPlan,
         embedder: &Embedder,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Vec<VectorRow>>, EmbedError> {
-        let Decoded { batch, offsets, .. } = decoded;
+        let DecodedChunk { batch, offsets, .. } = decoded;
         let dimensions = self.job.plan.dimensions.len();
         let before = self.sampler.clone();
         let mut candidates = std::mem::take(&mut batch.candidates);
         candidates.retain(|c| match c.source {
             Source::Recorded => true,
-            _ => self.sampler.take(batch, c.row as usize, dimensions, plan.per_minute) == Sampled::Yes,
+            _ => self.sampler.admits(batch, c.row as usize, dimensions, plan.per_minute),
         });
         let asks: Vec<Ask<'_>> = candidates
             .iter()
@@ -304,7 +240,7 @@ impl Owned {
         Ok(Some(rows))
     }
 
-    fn take_in(&mut self, decoded: &Decoded, progress: &Progress) -> Result<(), IngestError> {
+    fn ingest_decoded(&mut self, decoded: &DecodedChunk, progress: &Progress) -> Result<(), IngestError> {
         progress.count_fields(decoded.refused.iter().filter(|r| !r.fatal).map(|r| r.reject));
         decoded.good.iter().for_each(|good| self.note(*good));
         self.next_offset = decoded.next_offset.unwrap_or(self.next_offset);
@@ -406,7 +342,7 @@ impl Owned {
 
     /// About how many bytes of memory the open panes take.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn open_bytes(&self) -> usize {
         self.state.held()
     }
 
@@ -418,14 +354,36 @@ impl Owned {
 
     /// Whether this owner has yet to tell how far the partition has come.
     #[must_use]
-    pub fn is_untold(&self) -> bool {
-        !self.told
+    pub fn has_yet_to_commit(&self) -> bool {
+        !self.has_committed
     }
 
     /// About how many bytes of memory the closed panes take that wait for a commit.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub fn closed_bytes(&self) -> usize {
         self.closed_bytes
+    }
+
+    /// Where to go on; `None` before the first record.
+    #[must_use]
+    pub fn position(&self) -> Option<Offset> {
+        (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
+    }
+
+    /// What tells the last record.
+    #[must_use]
+    pub fn last_read(&self) -> LastRead {
+        (self.log.clone(), self.fingerprint)
+    }
+
+    /// What comes next is in the log of this id; where that is another one, it begins at `begins`.
+    pub fn follow(&mut self, log: Option<Arc<str>>, begins: Option<Offset>) {
+        if let Some(begins) = begins {
+            self.next_offset = begins.0;
+            self.fingerprint = 0;
+            self.dirty = true;
+        }
+        self.log = log.or_else(|| self.log.take().filter(|_| begins.is_none()));
     }
 
     /// Notes that the input is over.
@@ -455,7 +413,11 @@ impl Owned {
     ///
     /// # Errors
     /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
-    pub fn commit(&mut self, quiet: Option<Reach>, progress: &Progress) -> Result<Committed, IngestError> {
+    pub fn commit(
+        &mut self,
+        quiet: Option<Reach>,
+        progress: &Progress,
+    ) -> Result<CommittedPanes, IngestError> {
         reached("partition.commit.begin");
         let id = self.id;
         let files = |source: PaneFileError| IngestError::Files { partition: id, source };
@@ -518,9 +480,9 @@ impl Owned {
         self.vectors.clear();
         self.closed_bytes = 0;
         self.dirty = false;
-        self.told = true;
+        self.has_committed = true;
         reached("partition.commit.done");
-        Ok(Committed {
+        Ok(CommittedPanes {
             partition: id,
             epoch,
             watermark: self.state.watermark(),

@@ -1,8 +1,9 @@
 //! The sketching side of a running job: a thread that owns some of the partitions, takes their chunks in and commits them.
 
-use super::decoding::{Decoded, Outcome};
-use super::partition_writer::{Committed, Owned, Taken};
-use super::polling::Order;
+use super::commits::CommittedPanes;
+use super::decoding::{DecodeResult, DecodedChunk};
+use super::partition_writer::{ChunkOutcome, PartitionWriter};
+use super::queues::WorkerOrder;
 use crate::engine::error::{EngineError, IngestError};
 use crate::engine::job::Job;
 use crate::engine::progress::Progress;
@@ -20,14 +21,14 @@ use std::time::{Duration, Instant};
 const MANY_BYTES: usize = 24 << 20;
 
 /// The sketching side: some of the partitions.
-pub struct Worker {
+pub struct IngestWorker {
     pub job: Arc<Job>,
-    pub owned: FxHashMap<PartitionId, (Box<Owned>, Instant)>,
+    pub owned: FxHashMap<PartitionId, (Box<PartitionWriter>, Instant)>,
     pub progress: Arc<Progress>,
-    pub evaluator: Sender<Committed>,
+    pub evaluator: Sender<CommittedPanes>,
     pub hints: Sender<(PartitionId, Offset)>,
     pub lost: Sender<PartitionId>,
-    pub spare: Sender<Box<Decoded>>,
+    pub spare: Sender<Box<DecodedChunk>>,
     pub failed: Arc<AtomicBool>,
     pub stop: Arc<AtomicBool>,
     /// Whether partitions are read side by side from their beginnings: each then tells at once
@@ -35,29 +36,29 @@ pub struct Worker {
     pub side_by_side: bool,
 }
 
-impl Worker {
-    pub fn work(mut self, from: &Receiver<Order>) -> Result<(), EngineError> {
+impl IngestWorker {
+    pub fn work(mut self, from: &Receiver<WorkerOrder>) -> Result<(), EngineError> {
         let every = self.job.settings.config.engine.commit_every.duration();
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
-                Ok(Order::Assign(owned)) => {
-                    self.progress.open_panes.lock().insert(owned.id(), owned.held());
+                Ok(WorkerOrder::Assign(owned)) => {
+                    self.progress.open_panes.lock().insert(owned.id(), owned.open_bytes());
                     if self.owned.insert(owned.id(), (owned, Instant::now())).is_none() {
                         self.progress.owned.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                Ok(Order::Drop(p)) => self.drop(p),
-                Ok(Order::Quiet(p, reach)) => self.commit(p, Some(reach))?,
-                Ok(Order::End(p)) => {
+                Ok(WorkerOrder::Drop(p)) => self.drop(p),
+                Ok(WorkerOrder::Quiet(p, reach)) => self.commit(p, Some(reach))?,
+                Ok(WorkerOrder::End(p)) => {
                     self.owned.get_mut(&p).into_iter().for_each(|(owned, _)| owned.end());
                     self.commit(p, Some(Reach::Ended))?;
                 }
-                Ok(Order::Log(p, id, begins)) => {
+                Ok(WorkerOrder::Log(p, id, begins)) => {
                     if let Some((owned, _)) = self.owned.get_mut(&p) {
                         owned.follow(id, begins);
                     }
                 }
-                Ok(Order::Chunk(decoded)) => match self.decoded(&decoded)? {
+                Ok(WorkerOrder::Chunk(decoded)) => match self.decoded(&decoded)? {
                     Some(decoded) => self.chunk(decoded)?,
                     None => break,
                 },
@@ -65,9 +66,9 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let crowded = self.side_by_side
-                && self.owned.values().map(|(o, _)| o.waiting()).sum::<usize>() >= MANY_BYTES;
-            let is_due = |o: &Owned, since: &Instant| {
-                let begins = self.side_by_side && o.is_untold();
+                && self.owned.values().map(|(o, _)| o.closed_bytes()).sum::<usize>() >= MANY_BYTES;
+            let is_due = |o: &PartitionWriter, since: &Instant| {
+                let begins = self.side_by_side && o.has_yet_to_commit();
                 o.is_full() || (o.is_dirty() && (crowded || begins || since.elapsed() >= every))
             };
             let due = self.owned.iter().filter(|(_, (o, since))| is_due(o, since)).map(|(p, _)| *p);
@@ -82,7 +83,7 @@ impl Worker {
     }
 
     /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it waits for may never come then.
-    fn decoded(&self, from: &Receiver<Outcome>) -> Result<Option<Box<Decoded>>, EngineError> {
+    fn decoded(&self, from: &Receiver<DecodeResult>) -> Result<Option<Box<DecodedChunk>>, EngineError> {
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
                 Ok(outcome) => return Ok(Some(outcome?)),
@@ -93,16 +94,16 @@ impl Worker {
         }
     }
 
-    fn chunk(&mut self, mut decoded: Box<Decoded>) -> Result<(), EngineError> {
+    fn chunk(&mut self, mut decoded: Box<DecodedChunk>) -> Result<(), EngineError> {
         let taken = match self.owned.get_mut(&decoded.partition) {
-            Some((owned, _)) => owned.take(&mut decoded, &self.progress, &|| {
+            Some((owned, _)) => owned.ingest_chunk(&mut decoded, &self.progress, &|| {
                 self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
             }),
-            None => Ok(Taken::All),
+            None => Ok(ChunkOutcome::Ingested),
         };
         match taken {
-            Ok(Taken::All) => {}
-            Ok(Taken::Stopped) => {
+            Ok(ChunkOutcome::Ingested) => {}
+            Ok(ChunkOutcome::Stopped) => {
                 // Nothing behind a chunk that was not taken in may be: the partition is left as it is, committed as far as it came.
                 self.commit(decoded.partition, None)?;
                 self.drop(decoded.partition);
@@ -130,7 +131,7 @@ impl Worker {
         match owned.commit(quiet, &self.progress) {
             Ok(committed) => {
                 *since = Instant::now();
-                self.progress.open_panes.lock().insert(p, owned.held());
+                self.progress.open_panes.lock().insert(p, owned.open_bytes());
                 let _ = self.hints.send((p, owned.next_offset()));
                 let _ = self.evaluator.send(committed);
                 Ok(())

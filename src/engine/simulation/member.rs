@@ -3,9 +3,10 @@
 use super::baton::{Baton, Verdict};
 use super::world::{Phase, World};
 use crate::engine::error::{EvaluatorDriverError, IngestError};
-use crate::engine::evaluate::commits::EvaluatorTask;
-use crate::engine::ingest::decoding::{Decoded, Decoder};
-use crate::engine::ingest::partition_writer::{Committed, Owned};
+use crate::engine::evaluate::commits::EvaluatorDriver;
+use crate::engine::ingest::commits::CommittedPanes;
+use crate::engine::ingest::decoding::{DecodedChunk, Decoder};
+use crate::engine::ingest::partition_writer::PartitionWriter;
 use crate::engine::job::Job;
 use crate::engine::progress::Progress;
 use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
@@ -81,9 +82,9 @@ struct Life<'a> {
     decoder: Decoder,
     /// The group's assignment as it was last told.
     view: BTreeMap<i32, u64>,
-    owned: BTreeMap<i32, (u64, Owned)>,
-    role: Option<EvaluatorTask>,
-    inbox: VecDeque<Committed>,
+    owned: BTreeMap<i32, (u64, PartitionWriter)>,
+    role: Option<EvaluatorDriver>,
+    inbox: VecDeque<CommittedPanes>,
     progress: Arc<Progress>,
 }
 
@@ -151,7 +152,7 @@ impl Life<'_> {
                 continue;
             }
             let writer = self.writer();
-            let owned = Owned::claim(&self.member.job, PartitionId(p), "topic".into(), writer)?;
+            let owned = PartitionWriter::claim(&self.member.job, PartitionId(p), "topic".into(), writer)?;
             self.owned.insert(p, (generation, owned));
         }
         Ok(())
@@ -177,9 +178,9 @@ impl Life<'_> {
             return Ok(());
         }
         let chunk = gathered.take(PartitionId(p), &mut Spare::default());
-        let mut decoded = Decoded::default();
+        let mut decoded = DecodedChunk::default();
         self.decoder.decode(&chunk, &mut decoded)?;
-        owned.take(&mut decoded, &self.progress, &|| false)?;
+        owned.ingest_chunk(&mut decoded, &self.progress, &|| false)?;
         Ok(())
     }
 
@@ -230,23 +231,23 @@ impl Life<'_> {
             let writer = self.writer();
             let all: Vec<PartitionId> = (0..world.logs.len() as i32).map(PartitionId).collect();
             let (task, alerts) =
-                EvaluatorTask::claim(&self.member.job, &all, &[], writer, Arc::clone(&self.progress))?;
+                EvaluatorDriver::claim(&self.member.job, &all, &[], writer, Arc::clone(&self.progress))?;
             self.member.world.sent(&alerts);
             self.role = Some(task);
         }
         let Some(task) = &mut self.role else { return Ok(()) };
         while let Some(c) = self.inbox.pop_front() {
-            task.committed(c)?;
+            task.offer_own_commit(c)?;
         }
         let all_read = world.all_quiet();
         if all_read || self.rng.random_bool(0.5) {
             (0..world.logs.len() as i32).try_for_each(|p| task.catch_up(PartitionId(p)))?;
         }
         let advanced = task.advance()?;
-        if !advanced.more || self.rng.random_bool(0.5) {
+        if !advanced.more_to_do || self.rng.random_bool(0.5) {
             let alerts = task.commit(Vec::new())?;
             world.sent(&alerts);
-            if all_read && !advanced.more {
+            if all_read && !advanced.more_to_do {
                 world.set_evaluated();
             }
         }

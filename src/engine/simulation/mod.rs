@@ -1,7 +1,7 @@
 //! Many members over partitions in memory: every interleaving of their operations on the store that a seed picks, with members that
 //! die in the middle of anything, hang and wake up late, lose answers, and take partitions from each other.
 //!
-//! What runs is the real thing, [`Owned`], [`EvaluatorTask`], [`Chain`](crate::store::chain::Chain) and the tables; only threads, Kafka
+//! What runs is the real thing, [`PartitionWriter`], [`EvaluatorDriver`], [`Chain`](crate::store::chain::Chain) and the tables; only threads, Kafka
 //! and the disk are replaced. After each schedule the record must equal that of an uninterrupted one. Seeds: `DRIFTGLASS_SEEDS`
 //! (so many, or `FIRST..LAST`); a violation names its seed, and the same seed gives the same schedule.
 
@@ -11,9 +11,9 @@ mod record;
 mod store;
 mod world;
 
-use crate::engine::evaluate::commits::EvaluatorTask;
-use crate::engine::ingest::decoding::{Decoded, Decoder};
-use crate::engine::ingest::partition_writer::Owned;
+use crate::engine::evaluate::commits::EvaluatorDriver;
+use crate::engine::ingest::decoding::{DecodedChunk, Decoder};
+use crate::engine::ingest::partition_writer::PartitionWriter;
 use crate::engine::job::{Job, JobKind};
 use crate::source::{MessageBuffer, PartitionId, Spare, TimeRange};
 use crate::store::Storage;
@@ -67,17 +67,17 @@ fn undisturbed(job: &Job, logs: &Logs, runtime: &Handle) -> Record {
     let mut decoder = Decoder::new(&job, TimeRange::ALL);
     for (p, log) in logs.iter().enumerate() {
         let id = PartitionId(p as i32);
-        let mut owned = Owned::claim(&job, id, "topic".into(), "a".into()).unwrap();
+        let mut owned = PartitionWriter::claim(&job, id, "topic".into(), "a".into()).unwrap();
         let mut gathered = MessageBuffer::default();
         log.iter().enumerate().for_each(|(offset, m)| gathered.push(offset as i64, m, None));
-        let mut decoded = Decoded::default();
+        let mut decoded = DecodedChunk::default();
         decoder.decode(&gathered.take(id, &mut Spare::default()), &mut decoded).unwrap();
-        owned.take(&mut decoded, &Arc::default(), &|| false).unwrap();
+        owned.ingest_chunk(&mut decoded, &Arc::default(), &|| false).unwrap();
         owned.commit(Some(Reach::Ended), &Arc::default()).unwrap();
     }
     let all: Vec<PartitionId> = (0..logs.len() as i32).map(PartitionId).collect();
-    let mut task = EvaluatorTask::claim(&job, &all, &[], "e".into(), Arc::default()).unwrap().0;
-    while task.advance().unwrap().more {}
+    let mut task = EvaluatorDriver::claim(&job, &all, &[], "e".into(), Arc::default()).unwrap().0;
+    while task.advance().unwrap().more_to_do {}
     task.commit(Vec::new()).unwrap();
     Record::read(&job.storage)
 }

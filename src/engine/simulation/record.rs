@@ -2,7 +2,7 @@
 
 use crate::alert::alerts_from_batch;
 use crate::engine::evaluate::commits::EvaluatorCommit;
-use crate::engine::ingest::partition_writer::PartitionCommit;
+use crate::engine::ingest::commits::PartitionCommit;
 use crate::sketch::Sketch;
 use crate::store::Storage;
 use arrow::array::{AsArray, RecordBatch};

@@ -24,9 +24,9 @@ impl Evaluator {
     pub fn restored(&mut self) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         let hour = floor(at, HOUR);
-        let mut again = std::mem::replace(&mut self.restored, Pending::new(self.tick));
+        let mut again = std::mem::replace(&mut self.restored, PendingPanes::new(self.tick));
         while let Some(tick) = again.first_tick() {
-            self.take_up(again.take(tick)?, at, tick > hour)?;
+            self.merge_due(again.drain_due(tick)?, at, tick > hour)?;
         }
         self.folded_values = 0;
         Ok(())
