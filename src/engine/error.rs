@@ -4,8 +4,9 @@
 use crate::config::ConfigError;
 use crate::embed::EmbedError;
 use crate::sketch::UnlikeSketches;
-use crate::source::{PartitionId, SourceError};
+use crate::source::{Offset, PartitionId, SourceError};
 use crate::store::StorageError;
+use crate::store::archive_writer::ArchiveWriteError;
 use crate::store::chain::{ChainError, Epoch};
 use crate::store::panes::PaneFileError;
 use crate::window::PackedError;
@@ -34,6 +35,19 @@ pub enum EngineError {
         "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
     )]
     Taken(PartitionId),
+    /// The topic was recreated, and what is made of it can't go on with another.
+    #[error(
+        "partition {partition}: its offsets begin again at {to} (they had come to {from}): the topic was created again; archive it into \
+         another --output"
+    )]
+    Recreated {
+        /// The partition.
+        partition: PartitionId,
+        /// The offset wanted.
+        from: Offset,
+        /// The offset at which it begins.
+        to: Offset,
+    },
     /// The system gives no more threads.
     #[error("can't start a thread: {0}")]
     NoThread(#[source] std::io::Error),
@@ -73,6 +87,34 @@ pub enum IngestError {
         /// The share allowed.
         share: f64,
     },
+    /// Most of the input of an archive is bad.
+    #[error(
+        "partition {partition}: {bad} of the last {of} messages are bad ({reasons}), more than input.max_bad_share = {share} \
+         allows; fix the producer, check input.kafka.topic, or raise the share"
+    )]
+    ArchiveMostlyBad {
+        /// The partition.
+        partition: PartitionId,
+        /// Bad messages.
+        bad: u64,
+        /// Of so many.
+        of: u64,
+        /// The reasons.
+        reasons: String,
+        /// The share allowed.
+        share: f64,
+    },
+    /// A partition's archive can't be written.
+    #[error(transparent)]
+    ArchiveWrite(ArchiveWriteError),
+    /// What is to be archived is an archive.
+    #[error(
+        "partition {partition}: an archive can't be archived again; give JSON lines, or no INPUT for the topic"
+    )]
+    ArchiveOfArchive {
+        /// The partition.
+        partition: PartitionId,
+    },
     /// Vectors of images can't be had.
     #[error("partition {partition}: {source}")]
     Vectors {
@@ -99,6 +141,15 @@ pub enum IngestError {
     },
 }
 
+impl From<ArchiveWriteError> for IngestError {
+    fn from(e: ArchiveWriteError) -> Self {
+        match e {
+            ArchiveWriteError::Chain(e) => Self::Chain(e),
+            e => Self::ArchiveWrite(e),
+        }
+    }
+}
+
 impl IngestError {
     /// Whether the same may succeed later: the store was away, or somebody else was claiming the partition too.
     #[must_use]
@@ -106,7 +157,8 @@ impl IngestError {
         let storage = match self {
             Self::Chain(ChainError::Lost { .. }) => return true,
             Self::Chain(ChainError::Storage(e)) => e,
-            Self::Files { source: PaneFileError::Storage(e), .. } => e,
+            Self::Files { source: PaneFileError::Storage(e), .. }
+            | Self::ArchiveWrite(ArchiveWriteError::Files { source: PaneFileError::Storage(e), .. }) => e,
             _ => return false,
         };
         matches!(storage, StorageError::Io { .. })

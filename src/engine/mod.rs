@@ -1,6 +1,7 @@
 //! The engine: wires source, panes, evaluation and store; threads, commits, recovery. Live, replay
 //! and the demo are this one engine.
 
+mod archive;
 mod error;
 mod evaluate;
 mod ingest;
@@ -15,14 +16,17 @@ mod simulation;
 mod sweep;
 mod threads;
 
+pub use archive::archive;
 pub use error::{EngineError, EvaluationError, InputsError, JobError, PinError};
 pub use evaluate::commits::EvaluatorCommit;
 pub use evaluate::evaluator::Evaluator;
 pub use evaluate::settings::EvaluationSettings;
 pub use evaluate::types::{DayBatch, EvaluatorState, Exclusion, History, Outputs};
 pub use evaluate::verdict_counts::{FeaturesLackingDays, Unjudged, VerdictCounts};
+pub use ingest::archive::{ArchiveDriver, ArchiveJob};
+pub use ingest::claims::PartitionClaims;
 pub use ingest::commits::{LastRead, PartitionCommit};
 pub use ingest::polling::Finish;
 pub use job::{Job, JobKind, PreparedJob, compile_rules};
 pub use progress::{Counts, EvaluatorBytes, Fired, Progress, Standing};
-pub use run::{Options, PartitionClaims, Summary, run};
+pub use run::{Options, Summary, run};

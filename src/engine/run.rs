@@ -3,19 +3,19 @@
 use super::error::EngineError;
 use super::evaluate::thread::EvaluatorThread;
 use super::evaluate::verdict_counts::Unjudged;
-use super::ingest::commits::{CommittedPanes, LastRead, PartitionAssignment};
-use super::ingest::decoding::{DecodeTask, DecodedChunk, Decoder, decode_until_closed};
+use super::ingest::claims::PartitionClaims;
+use super::ingest::commits::{CommittedPanes, PartitionAssignment};
+use super::ingest::decoding::{DecodeResult, DecodeTask, DecodedChunk, Decoder, decode_until_closed};
 use super::ingest::partition_writer::PartitionWriter;
 use super::ingest::polling::{Finish, Poller};
 use super::ingest::queues::{WorkerOrder, WorkerQueues, queue_length};
 use super::ingest::worker::IngestWorker;
-use super::job::{Job, writer_name};
+use super::job::Job;
 use super::progress::{Counts, Progress};
 use super::threads::{FailureFlag, spawn_named};
 use crate::alert::{Outbox, SinkStatus};
-use crate::enrich::hash::short_hash;
-use crate::source::{Claimed, Offset, PartitionId, PositionError, Positions, Source, TimeRange};
-use crossbeam_channel::{bounded, unbounded};
+use crate::source::{Chunk, Offset, PartitionId, Source, TimeRange};
+use crossbeam_channel::{Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -59,63 +59,15 @@ pub struct Options {
     pub outbox: Option<Outbox>,
 }
 
-/// Claims partitions as they are assigned. Called back by the source while it polls.
-pub struct PartitionClaims {
-    job: Arc<Job>,
-    /// The same job with a store that is not waited for: whoever polls must poll on.
-    hasty: Arc<Job>,
-    topic: Arc<str>,
-    claimed: Claimed<PartitionWriter>,
-    /// What tells the record before each position that was asked for.
-    last_read: Mutex<BTreeMap<PartitionId, LastRead>>,
-}
-
-impl PartitionClaims {
-    /// Claims for a job.
-    #[must_use]
-    pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
-        let hasty = Arc::new(Job { storage: job.storage.hasty(), ..Job::clone(&job) });
-        Self { job, hasty, topic, claimed: Claimed::default(), last_read: Mutex::default() }
-    }
-}
-
-impl Positions for PartitionClaims {
-    fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError> {
-        let writer = writer_name();
-        let owned =
-            PartitionWriter::claim(&self.hasty, partition, Arc::clone(&self.topic), writer).map_err(|e| {
-                let waits = e.is_passing();
-                let e = Box::new(e);
-                if waits { PositionError::NotNow(e) } else { PositionError::Never(e) }
-            })?;
-        let position = owned.position();
-        self.last_read.lock().insert(partition, owned.last_read());
-        self.claimed.claim(owned.of(&self.job));
-        Ok(position)
-    }
-
-    fn log(&self, partition: PartitionId) -> Option<Arc<str>> {
-        self.last_read.lock().get(&partition)?.0.clone()
-    }
-
-    fn is_last_read(&self, partition: PartitionId, look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
-        let last = self.last_read.lock().get(&partition).map_or(0, |l| l.1);
-        last == 0 || look().is_none_or(|value| last == short_hash(&value))
-    }
-
-    fn let_go(&self, partition: PartitionId) {
-        self.claimed.let_go(partition);
-    }
-}
-
-/// Runs a job to the end of its input or until it is told to stop. `claims` must be the source's [`Positions`].
+/// Runs a job to the end of its input or until it is told to stop. `claims` must be the source's
+/// [`Positions`](crate::source::Positions).
 ///
 /// # Errors
 /// When the source, a partition or the evaluation can't go on.
 pub fn run(
     job: &Arc<Job>,
     source: &mut dyn Source,
-    claims: &PartitionClaims,
+    claims: &PartitionClaims<PartitionWriter>,
     mut options: Options,
 ) -> Result<Summary, EngineError> {
     let began = Instant::now();
@@ -151,16 +103,20 @@ pub fn run(
             decoders.push(spawn_named(scope, format!("decoder-{n}"), decode)?);
         }
         for n in 0..workers {
-            let (to, from) = bounded::<WorkerOrder>(queue_length(config.engine.queue.0, workers));
+            let (to, from) =
+                bounded::<WorkerOrder<PartitionWriter>>(queue_length(config.engine.queue.0, workers));
             queues.push(to);
+            let spare_back = spare_to.clone();
             let worker = IngestWorker {
-                job: Arc::clone(job),
                 owned: FxHashMap::default(),
+                commit_every: config.engine.commit_every.duration(),
                 progress: Arc::clone(&options.progress),
-                evaluator: evaluate_to.clone(),
+                evaluator: Some(evaluate_to.clone()),
                 hints: hint_to.clone(),
                 lost: lost_to.clone(),
-                spare: spare_to.clone(),
+                give_back: Box::new(move |decoded| {
+                    let _ = spare_back.try_send(decoded);
+                }),
                 failed: Arc::clone(&failed),
                 stop: Arc::clone(&options.stop),
                 side_by_side,
@@ -199,9 +155,12 @@ pub fn run(
             };
             spawn_named(scope, "evaluator".to_owned(), evaluate)?
         };
+        let decode = |chunk: Chunk, to: Sender<DecodeResult>| {
+            let _ = decode_to.send(DecodeTask { chunk, to });
+        };
         let poller = Poller {
-            claimed: &claims.claimed,
-            queues: WorkerQueues { workers: &queues, decode: &decode_to },
+            claimed: claims.claimed(),
+            queues: WorkerQueues { workers: &queues, decode: &decode },
             assigned: &assigned_to,
             lost: &lost,
             partitions: &partitions,

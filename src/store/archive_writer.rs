@@ -3,7 +3,7 @@
 //! A file is staged, named in a commit together with the offset to go on from, and only then given its final name, so that after any
 //! crash every record stands in exactly one file that readers see.
 
-use super::chain::{Chain, ChainError};
+use super::chain::{Chain, ChainError, Epoch};
 use super::panes::{PaneFileError, to_parquet, writer_properties};
 use super::tables::{RejectRow, Staged, publish, rejects_batch};
 use super::{Storage, StorageError};
@@ -184,6 +184,20 @@ impl ArchivePartition {
             out.log = c.log.map(Arc::from);
         }
         Ok(out)
+    }
+
+    /// The same with the storage of another target of this archive.
+    #[must_use]
+    pub fn of(mut self, target: &Arc<ArchiveTarget>) -> Self {
+        self.target = Arc::clone(target);
+        self.chain.store_in(&target.storage);
+        self
+    }
+
+    /// The newest epoch of its chain.
+    #[must_use]
+    pub fn head(&self) -> Epoch {
+        self.chain.head()
     }
 
     fn failed(&self, source: impl Into<PaneFileError>) -> ArchiveWriteError {

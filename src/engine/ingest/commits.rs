@@ -98,3 +98,14 @@ pub enum PartitionAssignment {
     /// The partition is assigned to another process now.
     Revoked(PartitionId),
 }
+
+/// What became of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkOutcome {
+    /// It was ingested.
+    Ingested,
+    /// It was ingested, and on the way something of it was committed.
+    Committed,
+    /// It was not: the job was told to stop while its images were looked at.
+    Stopped,
+}

@@ -4,8 +4,11 @@
 //! On the way of a message: [`polling`] asks the source, [`decoding`] makes batches of its chunks,
 //! [`worker`] hands these to the [`partition_writer`] in the order of offsets.
 
+pub mod archive;
+pub mod claims;
 pub mod commits;
 pub mod decoding;
+pub mod driver;
 pub mod partition_writer;
 pub mod polling;
 pub mod queues;

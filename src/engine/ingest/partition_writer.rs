@@ -1,6 +1,6 @@
 //! Ingest: one partition's records to committed panes.
 
-use super::commits::{CommittedPanes, LastRead, PartitionCommit};
+use super::commits::{ChunkOutcome, CommittedPanes, LastRead, PartitionCommit};
 use super::decoding::DecodedChunk;
 use super::sampling::ImageSampler;
 use crate::embed::{Ask, EmbedError, Embedder, NOT_RECORDED, Wanted};
@@ -42,15 +42,6 @@ const FIELD_ROWS: usize = 1_000;
 /// depends on them.
 fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl FnOnce() -> usize) -> bool {
     (bytes >= MANY_BYTES && rows >= 2 * open_rows) || (bytes >= MOST_BYTES && bytes >= open_bytes())
-}
-
-/// What became of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChunkOutcome {
-    /// It was ingested.
-    Ingested,
-    /// It was not: the job was told to stop while its images were looked at.
-    Stopped,
 }
 
 /// A partition that this process owns.

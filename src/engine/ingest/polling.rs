@@ -1,13 +1,12 @@
 //! The polling side of a running job: asks the source, passes on what it gives, holds it back where workers can't follow.
 
 use super::commits::PartitionAssignment;
-use super::partition_writer::PartitionWriter;
+use super::driver::PartitionDriver;
 use super::queues::{PolledWork, WorkerQueues};
 use crate::engine::error::EngineError;
 use crate::engine::progress::Progress;
 use crate::source::{Again, Claimed, Offset, Owning, PartitionId, Polled, Source};
 use crate::store::chain::Epoch;
-use crate::window::Reach;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
@@ -37,9 +36,9 @@ pub enum Finish {
 }
 
 /// The polling side.
-pub struct Poller<'a> {
-    pub claimed: &'a Claimed<PartitionWriter>,
-    pub queues: WorkerQueues<'a>,
+pub struct Poller<'a, P: PartitionDriver> {
+    pub claimed: &'a Claimed<P>,
+    pub queues: WorkerQueues<'a, P>,
     pub assigned: &'a Sender<PartitionAssignment>,
     /// Partitions whose chain another process has taken.
     pub lost: &'a Receiver<PartitionId>,
@@ -52,7 +51,7 @@ pub struct Poller<'a> {
     pub progress: &'a Progress,
 }
 
-impl Poller<'_> {
+impl<P: PartitionDriver> Poller<'_, P> {
     /// Polls until the input ends or it is asked to stop.
     ///
     /// # Errors
@@ -64,7 +63,7 @@ impl Poller<'_> {
         failed: &AtomicBool,
     ) -> Result<Finish, EngineError> {
         // Work that a full queue did not take, in order, and since when so much of a worker's waits that no more is asked for.
-        let mut waiting: VecDeque<(PartitionId, PolledWork)> = VecDeque::new();
+        let mut waiting: VecDeque<(PartitionId, PolledWork<P>)> = VecDeque::new();
         let mut crowded_since: Vec<Option<Instant>> = vec![None; self.queues.workers.len()];
         let mut paused: BTreeSet<PartitionId> = BTreeSet::new();
         let mut again: VecDeque<(Instant, PartitionId)> = VecDeque::new();
@@ -156,18 +155,24 @@ impl Poller<'_> {
                     waiting.push_back((c.partition, PolledWork::Chunk(c)));
                 }
                 Polled::Ended(p) if !source.goes_on() => waiting.push_back((p, PolledWork::End(p))),
-                Polled::Idle(p) | Polled::Ended(p) => {
-                    waiting.push_back((p, PolledWork::Quiet(p, Reach::Idle)));
+                Polled::Idle(partition) => {
+                    waiting.push_back((partition, PolledWork::Quiet { partition, caught_up: false }));
+                }
+                Polled::Ended(partition) => {
+                    waiting.push_back((partition, PolledWork::Quiet { partition, caught_up: true }));
                 }
                 // Said in order by the claims.
                 Polled::Revoked(_) => {}
+                Polled::Gap { partition, from, to } if to < from && !P::FOLLOWS_NEW_LOGS => {
+                    return Err(EngineError::Recreated { partition, from, to });
+                }
                 Polled::Gap { partition, from, to } => {
                     let lost = to.0.saturating_sub(from.0).unsigned_abs();
                     Progress::add(&self.progress.gaps, lost);
                     tracing::warn!(%partition, from = from.0, to = to.0, "records are gone (retention, or a topic that was created again): counted as a gap");
                 }
                 Polled::Log { partition, id, begins } => {
-                    waiting.push_back((partition, PolledWork::Log(partition, id, begins)));
+                    waiting.push_back((partition, PolledWork::Log { partition, id, begins }));
                 }
                 Polled::Finished => {
                     self.queues.send_all(waiting);
@@ -180,6 +185,7 @@ impl Poller<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::partition_writer::PartitionWriter;
     use super::super::queues::WorkerOrder;
     use super::*;
     use crate::source::SourceError;
@@ -223,7 +229,6 @@ mod tests {
     #[test]
     fn a_worker_that_stands_still_holds_back_its_partitions_after_a_while_and_no_others() {
         let (to, from): (Vec<_>, Vec<_>) = [1, MUCH].map(bounded).into_iter().unzip();
-        let (decode, _decoder) = bounded(1);
         let (assigned, _assigned) = unbounded();
         let ((_lost, lost), (_hint, hints), (_recycle, recycled)) = (unbounded(), unbounded(), unbounded());
         let (claimed, partitions, progress) = (Claimed::default(), Mutex::default(), Progress::default());
@@ -231,7 +236,7 @@ mod tests {
         let (stop, failed) = (AtomicBool::new(false), AtomicBool::new(false));
         let feed = Poller {
             claimed: &claimed,
-            queues: WorkerQueues { workers: &to, decode: &decode },
+            queues: WorkerQueues::<PartitionWriter> { workers: &to, decode: &|_, _| () },
             assigned: &assigned,
             lost: &lost,
             partitions: &partitions,
@@ -245,7 +250,7 @@ mod tests {
             scope.spawn(|| feed.poll_all(&mut source, &stop, &failed).map(|_| ()).unwrap());
             let quiet = |worker: usize| {
                 let told = from[worker].recv_timeout(Duration::from_secs(20));
-                matches!(told, Ok(WorkerOrder::Quiet(p, _)) if p.0 == worker as i32)
+                matches!(told, Ok(WorkerOrder::Quiet { partition, .. }) if partition.0 == worker as i32)
             };
             let second = (0..MUCH).filter(|_| quiet(1)).count();
             // The first one goes on, and all comes that waited.

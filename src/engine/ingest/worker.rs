@@ -1,14 +1,13 @@
-//! The sketching side of a running job: a thread that owns some of the partitions, takes their chunks in and commits them.
+//! The ingesting side of a running job: a thread that owns some of the partitions, ingests their
+//! chunks and commits them.
 
-use super::commits::CommittedPanes;
-use super::decoding::{DecodeResult, DecodedChunk};
-use super::partition_writer::{ChunkOutcome, PartitionWriter};
+use super::commits::{ChunkOutcome, CommittedPanes};
+use super::driver::PartitionDriver;
 use super::queues::WorkerOrder;
 use crate::engine::error::{EngineError, IngestError};
-use crate::engine::job::Job;
 use crate::engine::progress::Progress;
 use crate::source::{Offset, PartitionId};
-use crate::store::chain::ChainError;
+use crate::store::chain::{ChainError, Epoch};
 use crate::window::Reach;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustc_hash::FxHashMap;
@@ -20,15 +19,20 @@ use std::time::{Duration, Instant};
 /// committed: each alone may be far from full.
 const MANY_BYTES: usize = 24 << 20;
 
-/// The sketching side: some of the partitions.
-pub struct IngestWorker {
-    pub job: Arc<Job>,
-    pub owned: FxHashMap<PartitionId, (Box<PartitionWriter>, Instant)>,
+/// The ingesting side: some of the partitions.
+pub struct IngestWorker<P: PartitionDriver> {
+    /// Its partitions, each with the time of its last commit.
+    pub owned: FxHashMap<PartitionId, (Box<P>, Instant)>,
+    /// Time after which what came is committed.
+    pub commit_every: Duration,
     pub progress: Arc<Progress>,
-    pub evaluator: Sender<CommittedPanes>,
+    /// Where commits of panes are told; `None` where nobody evaluates.
+    pub evaluator: Option<Sender<CommittedPanes>>,
     pub hints: Sender<(PartitionId, Offset)>,
+    /// Partitions that another process has taken.
     pub lost: Sender<PartitionId>,
-    pub spare: Sender<Box<DecodedChunk>>,
+    /// Takes chunks that were ingested, whose memory is used again.
+    pub give_back: Box<dyn Fn(P::Chunk) + Send>,
     pub failed: Arc<AtomicBool>,
     pub stop: Arc<AtomicBool>,
     /// Whether partitions are read side by side from their beginnings: each then tells at once
@@ -36,9 +40,12 @@ pub struct IngestWorker {
     pub side_by_side: bool,
 }
 
-impl IngestWorker {
-    pub fn work(mut self, from: &Receiver<WorkerOrder>) -> Result<(), EngineError> {
-        let every = self.job.settings.config.engine.commit_every.duration();
+impl<P: PartitionDriver> IngestWorker<P> {
+    /// Works until nobody gives orders any more, then commits what is left.
+    ///
+    /// # Errors
+    /// When a partition can't go on; losing one to another process only drops it.
+    pub fn work(mut self, from: &Receiver<WorkerOrder<P>>) -> Result<(), EngineError> {
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
                 Ok(WorkerOrder::Assign(owned)) => {
@@ -48,18 +55,23 @@ impl IngestWorker {
                     }
                 }
                 Ok(WorkerOrder::Drop(p)) => self.drop(p),
-                Ok(WorkerOrder::Quiet(p, reach)) => self.commit(p, Some(reach))?,
+                Ok(WorkerOrder::Quiet { partition, caught_up }) => {
+                    let owned = self.owned.get_mut(&partition);
+                    if owned.is_some_and(|(o, _)| o.commits_when_quiet(caught_up)) {
+                        self.commit(partition, Some(Reach::Idle))?;
+                    }
+                }
                 Ok(WorkerOrder::End(p)) => {
                     self.owned.get_mut(&p).into_iter().for_each(|(owned, _)| owned.end());
                     self.commit(p, Some(Reach::Ended))?;
                 }
-                Ok(WorkerOrder::Log(p, id, begins)) => {
-                    if let Some((owned, _)) = self.owned.get_mut(&p) {
+                Ok(WorkerOrder::Log { partition, id, begins }) => {
+                    if let Some((owned, _)) = self.owned.get_mut(&partition) {
                         owned.follow(id, begins);
                     }
                 }
-                Ok(WorkerOrder::Chunk(decoded)) => match self.decoded(&decoded)? {
-                    Some(decoded) => self.chunk(decoded)?,
+                Ok(WorkerOrder::Chunk { partition, decoded }) => match self.decoded(&decoded)? {
+                    Some(chunk) => self.ingest(partition, chunk)?,
                     None => break,
                 },
                 Err(RecvTimeoutError::Timeout) => {}
@@ -67,11 +79,12 @@ impl IngestWorker {
             }
             let crowded = self.side_by_side
                 && self.owned.values().map(|(o, _)| o.closed_bytes()).sum::<usize>() >= MANY_BYTES;
-            let is_due = |o: &PartitionWriter, since: &Instant| {
+            let is_due = |o: &P, committed_at: &Instant| {
                 let begins = self.side_by_side && o.has_yet_to_commit();
-                o.is_full() || (o.is_dirty() && (crowded || begins || since.elapsed() >= every))
+                let aged = || o.age(*committed_at) >= self.commit_every;
+                o.is_full() || (o.is_dirty() && (crowded || begins || aged()))
             };
-            let due = self.owned.iter().filter(|(_, (o, since))| is_due(o, since)).map(|(p, _)| *p);
+            let due = self.owned.iter().filter(|(_, (o, at))| is_due(o, at)).map(|(p, _)| *p);
             let due: Vec<PartitionId> = due.collect();
             for p in due {
                 self.commit(p, None)?;
@@ -82,8 +95,12 @@ impl IngestWorker {
         dirty.into_iter().try_for_each(|p| self.commit(p, None))
     }
 
-    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it waits for may never come then.
-    fn decoded(&self, from: &Receiver<DecodeResult>) -> Result<Option<Box<DecodedChunk>>, EngineError> {
+    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it waits
+    /// for may never come then.
+    fn decoded(
+        &self,
+        from: &Receiver<Result<P::Chunk, IngestError>>,
+    ) -> Result<Option<P::Chunk>, EngineError> {
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
                 Ok(outcome) => return Ok(Some(outcome?)),
@@ -94,27 +111,31 @@ impl IngestWorker {
         }
     }
 
-    fn chunk(&mut self, mut decoded: Box<DecodedChunk>) -> Result<(), EngineError> {
-        let taken = match self.owned.get_mut(&decoded.partition) {
-            Some((owned, _)) => owned.ingest_chunk(&mut decoded, &self.progress, &|| {
+    fn ingest(&mut self, p: PartitionId, mut chunk: P::Chunk) -> Result<(), EngineError> {
+        let outcome = match self.owned.get_mut(&p) {
+            Some((owned, _)) => owned.ingest_chunk(&mut chunk, &self.progress, &|| {
                 self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
             }),
             None => Ok(ChunkOutcome::Ingested),
         };
-        match taken {
+        match outcome {
             Ok(ChunkOutcome::Ingested) => {}
+            Ok(ChunkOutcome::Committed) => self.hint(p),
             Ok(ChunkOutcome::Stopped) => {
-                // Nothing behind a chunk that was not taken in may be: the partition is left as it is, committed as far as it came.
-                self.commit(decoded.partition, None)?;
-                self.drop(decoded.partition);
+                // Nothing behind a chunk that was not ingested may be: the partition is left as it is,
+                // committed as far as it came.
+                self.commit(p, None)?;
+                self.drop(p);
             }
+            Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => self.lose(p, &chain, epoch),
             Err(e) => {
-                // What was rejected is committed first, so that the table can show what the error speaks of.
-                self.commit(decoded.partition, None)?;
+                // What was rejected is committed first, so that the table can show what the error
+                // speaks of.
+                self.commit(p, None)?;
                 return Err(e.into());
             }
         }
-        let _ = self.spare.try_send(decoded);
+        (self.give_back)(chunk);
         Ok(())
     }
 
@@ -126,21 +147,35 @@ impl IngestWorker {
         }
     }
 
+    /// Drops a partition whose chain another process has taken, and says so to the polling thread.
+    fn lose(&mut self, p: PartitionId, chain: &str, epoch: Epoch) {
+        tracing::warn!(partition = %p, %chain, %epoch, "another process owns this partition now; dropping it here");
+        Progress::add(&self.progress.partitions_lost, 1);
+        self.drop(p);
+        let _ = self.lost.send(p);
+    }
+
+    /// Tells the polling thread how far a partition is committed, for lag tools.
+    fn hint(&self, p: PartitionId) {
+        if let Some((owned, _)) = self.owned.get(&p) {
+            let _ = self.hints.send((p, owned.committed_offset()));
+        }
+    }
+
     fn commit(&mut self, p: PartitionId, quiet: Option<Reach>) -> Result<(), EngineError> {
-        let Some((owned, since)) = self.owned.get_mut(&p) else { return Ok(()) };
+        let Some((owned, committed_at)) = self.owned.get_mut(&p) else { return Ok(()) };
         match owned.commit(quiet, &self.progress) {
-            Ok(committed) => {
-                *since = Instant::now();
+            Ok(panes) => {
+                *committed_at = Instant::now();
                 self.progress.open_panes.lock().insert(p, owned.open_bytes());
-                let _ = self.hints.send((p, owned.next_offset()));
-                let _ = self.evaluator.send(committed);
+                self.hint(p);
+                if let (Some(evaluator), Some(panes)) = (&self.evaluator, panes) {
+                    let _ = evaluator.send(panes);
+                }
                 Ok(())
             }
             Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => {
-                tracing::warn!(partition = %p, %chain, %epoch, "another process owns this partition now; dropping it here");
-                Progress::add(&self.progress.partitions_lost, 1);
-                self.drop(p);
-                let _ = self.lost.send(p);
+                self.lose(p, &chain, epoch);
                 Ok(())
             }
             Err(e) => Err(e.into()),
