@@ -106,14 +106,14 @@ fn evaluator(commit: EvaluatorCommit) {
     let once = restored(commit.state).state();
     let mut evaluator = restored(once.clone());
     assert!(json(&evaluator.state()) == json(&once), "a state changed by a second restart");
-    black_box((evaluator.waiting(), evaluator.needs_hours_from()));
+    black_box((evaluator.rows_to_commit(), evaluator.needs_hours_from()));
     // Only times that an event can have: from there a tick is a step, and not a walk through all of time.
     let Some(at) = evaluator.at().filter(|at| (EARLIEST..LATEST).contains(at)) else { return };
     let mark = at + TICKS * evaluator.tick_length();
     let done = evaluator.advance(mark, mark, 2 * TICKS as usize);
     assert!(done.is_ok_and(|done| done), "ticks without panes failed");
     assert!(evaluator.at() == Some(mark));
-    alerts(&evaluator.take_outputs().alerts);
+    alerts(&evaluator.drain_outputs().alerts);
 }
 
 fn restored(state: EvaluatorState) -> Evaluator {

@@ -22,11 +22,11 @@ const NAME: &str = "archive";
 
 /// Arguments.
 #[derive(Debug, Args)]
-pub struct Archive {
+pub struct ArchiveCommand {
     #[command(flatten)]
     config: ConfigFile,
-    /// JSONL files, folders or globs (plain, .gz, .zst), local or URLs; without any, the topic of the configuration, read as the
-    /// consumer group of the configuration with "-archive" behind it
+    /// JSONL files, folders or globs (plain, .gz, .zst), local or URLs; without any, the topic of
+    /// the configuration, read as the consumer group of the configuration with "-archive" behind it
     #[arg(value_name = "INPUT")]
     inputs: Vec<String>,
     /// Stop once everything that the topic holds now is archived
@@ -45,7 +45,7 @@ fn some_time(text: &str) -> Result<Span, String> {
     if span.0 > 0 { Ok(span) } else { Err("must be above 0, for example 10m".to_owned()) }
 }
 
-impl Archive {
+impl ArchiveCommand {
     /// Archives until the input ends or it is told to stop.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ enum Command {
     /// The same engine over Parquet archives or JSONL, local or object store
     Replay(replay::Replay),
     /// Kafka or JSONL to a redacted Parquet archive of events
-    Archive(archive::Archive),
+    Archive(archive::ArchiveCommand),
     /// SQL over this job's tables: the DataFusion CLI with driftglass's functions
     Sql(sql::Sql),
     /// Baselines: list, show, pin, drop, accept

@@ -1,5 +1,5 @@
-//! Archiving: one thread polls the source, workers append to the archives of their partitions. It is
-//! the first stage of a job with another driver, and has no second one.
+//! Archiving: one thread polls the source, workers append to the archives of their partitions. It
+//! is the first stage of a job with another driver, and has no second one.
 
 use super::error::{EngineError, IngestError};
 use super::ingest::archive::{ArchiveDriver, ArchiveJob};

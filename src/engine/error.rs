@@ -1,5 +1,5 @@
-//! Why the engine fails: every error of this room, from a job that can't be set up to a partition or
-//! an evaluation that can't go on. Each says what failed, on what, and what to do.
+//! Why the engine fails: every error of this room, from a job that can't be set up to a partition
+//! or an evaluation that can't go on. Each says what failed, on what, and what to do.
 
 use crate::config::ConfigError;
 use crate::embed::EmbedError;
@@ -51,7 +51,7 @@ pub enum EngineError {
     /// The system gives no more threads.
     #[error("can't start a thread: {0}")]
     NoThread(#[source] std::io::Error),
-    /// A thread is gone.
+    /// A thread has panicked.
     #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
     Thread(&'static str),
 }
@@ -59,7 +59,7 @@ pub enum EngineError {
 /// Why a partition can't go on.
 #[derive(Debug, Error)]
 pub enum IngestError {
-    /// Its chain failed, or is somebody else's now.
+    /// Its chain failed, or is another process's now.
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// A file failed.
@@ -115,7 +115,7 @@ pub enum IngestError {
         /// The partition.
         partition: PartitionId,
     },
-    /// Vectors of images can't be had.
+    /// Vectors of images are unavailable.
     #[error("partition {partition}: {source}")]
     Vectors {
         /// The partition.
@@ -151,7 +151,8 @@ impl From<ArchiveWriteError> for IngestError {
 }
 
 impl IngestError {
-    /// Whether the same may succeed later: the store was away, or somebody else was claiming the partition too.
+    /// Whether the same may succeed later: the store was unavailable, or another process was
+    /// claiming the partition too.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         let storage = match self {
@@ -171,13 +172,13 @@ pub enum EvaluatorDriverError {
     /// The evaluation failed.
     #[error(transparent)]
     Evaluate(#[from] EvaluationError),
-    /// A chain failed, or the evaluator's is somebody else's now.
+    /// A chain failed, or the evaluator's is another process's now.
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// A file failed.
     #[error(transparent)]
     Files(#[from] PaneFileError),
-    /// Rows that were let go of can't be had again.
+    /// Rows that were dropped from memory can't be read again.
     #[error(
         "commit {epoch} of partition {partition}, which the evaluation has yet to reach, is no longer in the output's _chain folder; restore it, or start again with --overwrite"
     )]
@@ -227,7 +228,7 @@ pub enum JobError {
     /// Earlier files can't be read.
     #[error(transparent)]
     History(#[from] EvaluationError),
-    /// Vectors of images can't be had.
+    /// Vectors of images are unavailable.
     #[error(transparent)]
     Embed(#[from] EmbedError),
     /// The output belongs to another job.
@@ -357,24 +358,24 @@ pub enum InputsError {
         dir: String,
     },
     /// The other kind of files.
-    #[error("{dir} was filled from {held}, and {given} is not that. Give another --output{OVERWRITE}")]
+    #[error("{dir} was filled from {stored}, and {given} is not that. Give another --output{OVERWRITE}")]
     OtherKind {
         /// The output.
         dir: String,
         /// What it was filled from.
-        held: &'static str,
+        stored: &'static str,
         /// A file that was given.
         given: String,
     },
     /// Another range of times.
     #[error(
-        "{dir} was filled with {held}, and now {given} is asked for. Give the same, another --output{OVERWRITE}"
+        "{dir} was filled with {stored}, and now {given} is asked for. Give the same, another --output{OVERWRITE}"
     )]
     OtherRange {
         /// The output.
         dir: String,
         /// Its range.
-        held: String,
+        stored: String,
         /// The range given.
         given: String,
     },

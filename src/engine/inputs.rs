@@ -2,7 +2,7 @@
 //! continue it, interrupted ones are resumed, and changed ones are refused.
 //!
 //! `_inputs/JOB/version=N.json` is created if absent before anything is read of what it adds. Where
-//! reading stands is not in it: that is what partitions and evaluator have committed.
+//! reading has come to is not in it: that is what partitions and evaluator have committed.
 
 use super::error::InputsError;
 use crate::event::time::text;
@@ -84,7 +84,7 @@ pub struct GivenInput {
     pub offsets: BTreeMap<i32, i64>,
 }
 
-/// Where a partition's chain stands.
+/// How far a partition's chain has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChainPosition {
     /// The newest epoch.
@@ -193,14 +193,14 @@ pub fn plan(
         Some(m) => m,
     };
     if memory.kind != kind {
-        let held = if memory.kind == InputKind::Jsonl { "JSON lines" } else { "an archive" };
+        let stored = if memory.kind == InputKind::Jsonl { "JSON lines" } else { "an archive" };
         let given = given.first().map(|g| g.surveyed.file.name.clone()).unwrap_or_default();
-        return Err(InputsError::OtherKind { dir: dir(), held, given });
+        return Err(InputsError::OtherKind { dir: dir(), stored, given });
     }
-    let held = (memory.from.clone(), memory.to.clone());
-    if held != (from.clone(), to.clone()) {
-        let (held, given) = (range_text(&held), range_text(&(from, to)));
-        return Err(InputsError::OtherRange { dir: dir(), held, given });
+    let stored = (memory.from.clone(), memory.to.clone());
+    if stored != (from.clone(), to.clone()) {
+        let (stored, given) = (range_text(&stored), range_text(&(from, to)));
+        return Err(InputsError::OtherRange { dir: dir(), stored, given });
     }
     let (mut files, new) = matched(&mut memory, given, state)?;
     let old = memory.files.len();
@@ -271,8 +271,8 @@ fn matched(
     let unfound = remembered.iter().enumerate().filter(|(i, _)| !found.contains_key(i));
     let by_name: BTreeMap<&str, &RememberedInput> = unfound.map(|(_, f)| (f.canonical.as_str(), f)).collect();
     for g in &new {
-        if let Some(held) = by_name.get(g.surveyed.file.canonical.as_str()) {
-            let how = match (held.size, g.surveyed.file.size) {
+        if let Some(before) = by_name.get(g.surveyed.file.canonical.as_str()) {
+            let how = match (before.size, g.surveyed.file.size) {
                 (Some(was), Some(is)) if is < was => format!("shorter: it had {was} bytes and has {is}"),
                 (Some(was), Some(is)) if is > was => format!("longer: it had {was} bytes and has {is}"),
                 _ => "as long, with other bytes".to_owned(),

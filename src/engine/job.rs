@@ -34,7 +34,8 @@ pub struct Job {
     pub storage: Storage,
     /// What enriching needs.
     pub plan: Arc<Plan>,
-    /// What finds vectors of images; `None` where they are not looked at, and for a job set up for looking only.
+    /// What finds vectors of images; `None` where they are not looked at, and for a job set up for
+    /// looking only.
     pub embedder: Option<Arc<Embedder>>,
     /// What filling panes needs.
     pub filler: Arc<Filler>,
@@ -44,7 +45,7 @@ pub struct Job {
     pub settings: Arc<EvaluationSettings>,
 }
 
-/// What stands at the output's root: whose it is.
+/// The file at the output's root that says whose it is.
 #[derive(Debug, Serialize, Deserialize)]
 struct OutputOwner {
     job: String,
@@ -77,8 +78,8 @@ impl Job {
         Self::prepare(config, kind, storage)?.begin(overwrite)
     }
 
-    /// Sets a job up without writing anything: whatever can be wrong with it should be known before its
-    /// output is touched.
+    /// Sets a job up without writing anything: whatever can be wrong with it should be known before
+    /// its output is touched.
     ///
     /// # Errors
     /// When configuration, rules, models or earlier files are not as they must be.

@@ -1,4 +1,5 @@
-//! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline holds, accepting the present.
+//! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline
+//! holds, accepting the present.
 
 use super::error::{EvaluationError, PinError, RESERVED_PREFIXES};
 use super::evaluate::history::{Days, excluded, exclusions, read_rows};
@@ -54,7 +55,8 @@ pub struct Pinned {
     pub segments: usize,
 }
 
-/// Merges the committed hours of `from..to` (microseconds, whole hours) into a baseline of this name.
+/// Merges the committed hours of `from..to` (microseconds, whole hours) into a baseline of this
+/// name.
 ///
 /// # Errors
 /// When the name is taken or none, the range holds no data, or the output fails.
@@ -153,7 +155,8 @@ pub struct BaselineFeature {
     pub sketch: Sketch,
 }
 
-/// End of the newest day that a job has closed: rolling baselines of the windows that start on that day end here.
+/// End of the newest day that a job has closed: rolling baselines of the windows that start on that
+/// day end here.
 ///
 /// # Errors
 /// When the output fails.
@@ -206,8 +209,8 @@ fn each_day(
     Ok(())
 }
 
-/// What a baseline holds: `rolling_Nd` for windows that start on the newest closed day's end, or a pin (`pinned:NAME` or NAME).
-/// `wanted` picks segments and features.
+/// What a baseline holds: `rolling_Nd` for windows that start on the newest closed day's end, or a
+/// pin (`pinned:NAME` or NAME). `wanted` picks segments and features.
 ///
 /// # Errors
 /// When there is no such baseline, or it can't be read.
@@ -262,14 +265,14 @@ pub fn baseline_features(
             Some(info.clone())
         }
     };
-    let held = |((segment, feature), (sketch, days)): ((Segment, usize), (Sketch, BTreeSet<i64>))| {
+    let of_feature = |((segment, feature), (sketch, days)): ((Segment, usize), (Sketch, BTreeSet<i64>))| {
         let (days, hours) = match &pinned {
             Some(info) => (info.days, f64::from(info.hours)),
             None => (days.len() as u16, days.len() as f64 * 24.0),
         };
         BaselineFeature { segment, feature, days, hours, sketch }
     };
-    Ok(sums.into_iter().map(held).collect())
+    Ok(sums.into_iter().map(of_feature).collect())
 }
 
 /// End of the newest hour that is committed: the event time that "now" is.
@@ -315,7 +318,8 @@ pub fn segments_seen(job: &Job) -> Result<BTreeSet<Segment>, PinError> {
     Ok(seen)
 }
 
-/// Records an accept; the same one twice is one. Returns how many excluded days count again because of it.
+/// Records an accept; the same one twice is one. Returns how many excluded days count again because
+/// of it.
 ///
 /// # Errors
 /// When the output fails.

@@ -1,4 +1,5 @@
-//! The running job: one thread polls the source, decoders decode, workers sketch, one thread evaluates; channels between them are bounded.
+//! The running job: one thread polls the source, decoders decode, workers sketch, one thread
+//! evaluates; channels between them are bounded.
 
 use super::error::EngineError;
 use super::evaluate::thread::EvaluatorThread;
@@ -59,7 +60,7 @@ pub struct Options {
     pub outbox: Option<Outbox>,
 }
 
-/// Runs a job to the end of its input or until it is told to stop. `claims` must be the source's
+/// Runs a job to the end of its input or until it is asked to stop. `claims` must be the source's
 /// [`Positions`](crate::source::Positions).
 ///
 /// # Errors
@@ -179,7 +180,7 @@ pub fn run(
                 result = Err(e);
             }
         }
-        // What was polled is taken in by now.
+        // What was polled is ingested by now.
         options.progress.all_read.store(over, Ordering::Relaxed);
         drop(evaluate_to);
         match evaluating.join() {
@@ -187,7 +188,7 @@ pub fn run(
             Ok(Err(e)) => result = result.and(Err(e.into())),
             Err(_) => return Err(EngineError::Thread("evaluator")),
         }
-        // Last, as a decoder that is gone is why its worker is.
+        // Last, as a decoder that ended is why its worker did.
         decoders
             .into_iter()
             .try_for_each(|d| d.join().map_err(|_| EngineError::Thread("decoding")))
@@ -217,7 +218,8 @@ fn undelivered_by(sinks: &[SinkStatus]) -> BTreeMap<String, BTreeMap<&'static st
     sinks.iter().map(of).filter(|(_, by)| !by.is_empty()).collect()
 }
 
-/// Why a run over all of its input could judge nothing, where it read events, evaluated them and could not.
+/// Why a run over all of its input could judge nothing, where it read events, evaluated them and
+/// could not.
 fn unjudged(p: &Progress, finish: Finish) -> Option<Unjudged> {
     let evaluates = p.evaluates.load(Ordering::Relaxed) == 1;
     let events = p.events.load(Ordering::Relaxed);

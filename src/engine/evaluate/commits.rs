@@ -1,4 +1,5 @@
-//! The evaluator's side of the store: which commits it has read, its own chain, publishing, recovery.
+//! The evaluator's side of the store: which commits it has read, its own chain, publishing,
+//! recovery.
 
 use super::evaluator::Evaluator;
 use super::history::{self, Days, day_file};
@@ -23,11 +24,13 @@ use std::sync::atomic::Ordering;
 
 /// Rows of windows and hours after which a commit is due, whatever the time.
 const MANY_ROWS: usize = 100_000;
-/// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with a clock that is years ahead must
-/// not drag it to their time, behind which every later event would be late.
+/// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with
+/// a clock that is years ahead must not drag it to their time, behind which every later event would
+/// be late.
 const QUIET_REACH: i64 = 2 * HOUR;
-/// How far ahead of the evaluation rows are kept in memory. What a partition has committed beyond, while others lag, is read again from
-/// its file when the evaluation comes near, unless little waits so far.
+/// How far ahead of the evaluation rows are kept in memory. What a partition has committed beyond,
+/// while others lag, is read again from its file when the evaluation comes near, unless little
+/// waits so far.
 const FAR: i64 = 6 * HOUR;
 /// Bytes of rows that may wait in memory however far ahead they are.
 const LITTLE: usize = 64 << 20;
@@ -66,7 +69,8 @@ pub struct EvaluatorCommit {
     pub partitions: BTreeMap<i32, PartitionRead>,
     /// Files of public tables that this commit names.
     pub files: Vec<Staged>,
-    /// Alerts that leave after this commit, or had not been delivered before it; a restart sends the last commit's again.
+    /// Alerts that are sent after this commit, or had not been delivered before it; a restart sends
+    /// the last commit's again.
     pub alerts: Vec<AlertRow>,
 }
 
@@ -102,7 +106,8 @@ pub struct EvaluatorDriver {
     retained: BTreeMap<i32, VecDeque<RetainedEpoch>>,
     progress: Arc<Progress>,
     dirty: bool,
-    /// Commits whose rows all count later than [`FAR`] ahead: partition and epoch, by the time from which the first row counts.
+    /// Commits whose rows all count later than [`FAR`] ahead: partition and epoch, by the time from
+    /// which the first row counts.
     far: BTreeMap<i64, Vec<(i32, Epoch)>>,
     /// The newest commit read of each partition; its state must stay.
     last_commit: BTreeMap<i32, u64>,
@@ -111,8 +116,9 @@ pub struct EvaluatorDriver {
 }
 
 impl EvaluatorDriver {
-    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions have
-    /// committed since. The alerts of the last commit are returned: they may not have been sent.
+    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions
+    /// have committed since. The alerts of the last commit are returned: they may not have been
+    /// sent.
     ///
     /// `unread` are partitions of which records are still to come, with the epoch at which each was
     /// claimed. They are waited for, though they were at their end before that epoch: files that
@@ -160,7 +166,7 @@ impl EvaluatorDriver {
             swept: 0,
         };
         task.restore().map_err(|e| task.chain.or_lost(e))?;
-        *task.progress.evaluator_bytes.lock() = task.evaluator.held();
+        *task.progress.evaluator_bytes.lock() = task.evaluator.memory();
         reached("evaluator.claim.restored");
         Ok((task, alerts))
     }
@@ -185,7 +191,7 @@ impl EvaluatorDriver {
                 }
             }
         }
-        self.evaluator.restored()?;
+        self.evaluator.merge_restored()?;
         for (p, claimed) in &self.unread {
             let read = self.partitions.entry(*p).or_default();
             if read.read_to <= claimed.0 {
@@ -242,7 +248,7 @@ impl EvaluatorDriver {
         Ok(())
     }
 
-    /// Takes a commit of this process.
+    /// Offers a commit of this process.
     ///
     /// # Errors
     /// When epochs between, that others wrote, can't be read.
@@ -289,7 +295,7 @@ impl EvaluatorDriver {
             Some(first)
                 if self.evaluator.at().is_some()
                     && first > at.saturating_add(FAR)
-                    && self.evaluator.pending().held() > LITTLE =>
+                    && self.evaluator.pending().memory() > LITTLE =>
             {
                 self.far.entry(first).or_default().push((p, c.epoch));
             }
@@ -369,7 +375,7 @@ impl EvaluatorDriver {
         }
         Ok(Advance {
             more_to_do: !done || next_far <= mark,
-            commit_due: self.evaluator.waiting() >= MANY_ROWS,
+            commit_due: self.evaluator.rows_to_commit() >= MANY_ROWS,
         })
     }
 
@@ -395,7 +401,8 @@ impl EvaluatorDriver {
         }
     }
 
-    /// The tick to evaluate to when no partition is waited for: the last that any row counts from, within reach of the watermark.
+    /// The tick to evaluate to when no partition is waited for: the last that any row counts from,
+    /// within reach of the watermark.
     fn quiet_mark(&self) -> i64 {
         let reached = self
             .partitions
@@ -407,8 +414,8 @@ impl EvaluatorDriver {
         self.evaluator.pending().last(reached.saturating_add(QUIET_REACH)).unwrap_or(i64::MIN)
     }
 
-    /// Commits what was evaluated, publishes it, and returns the alerts that may leave now. `waiting` are alerts of earlier commits that
-    /// are not known to be delivered.
+    /// Commits what was evaluated, publishes it, and returns the alerts that may be sent now.
+    /// `waiting` are alerts of earlier commits that are not known to be delivered.
     ///
     /// # Errors
     /// When the storage fails for good or another process evaluates now.
@@ -416,7 +423,7 @@ impl EvaluatorDriver {
         if !self.dirty {
             return Ok(Vec::new());
         }
-        let outputs = self.evaluator.take_outputs();
+        let outputs = self.evaluator.drain_outputs();
         let windows = outputs.windows.iter().map(|w| w.1.num_rows() as u64).sum();
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
@@ -427,7 +434,8 @@ impl EvaluatorDriver {
         stager.alerts(&outputs.alerts)?;
         stager.exclusions(&outputs.exclusions, names)?;
         if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
-            // Staged like a public table: earlier days are found by listing their folder, so it may hold committed ones only.
+            // Staged like a public table: earlier days are found by listing their folder, so it may
+            // hold committed ones only.
             let days: Vec<_> = outputs.days.iter().map(|d| &d.rows).collect();
             stager.file(day_file(&job.days_folder(), first.close_at, last.close_at, &stem), &days)?;
         }
@@ -451,15 +459,15 @@ impl EvaluatorDriver {
         let firing = outputs.alerts.iter().filter(|a| a.state == AlertState::Firing);
         Progress::add(&self.progress.firing, firing.clone().count() as u64);
         let mut standing = self.progress.standing.lock();
-        standing.counts.add(&outputs.judged);
-        standing.nearest = self.evaluator.judging().nearest();
-        standing.waiting = self.evaluator.judging().waiting();
+        standing.counts.add(&outputs.verdicts);
+        standing.nearest = self.evaluator.verdict_counts().nearest();
+        standing.waiting = self.evaluator.verdict_counts().waiting();
         if let Some(a) = firing.max_by_key(|a| a.at) {
             let (rule, segment) = (Arc::from(&*a.rule), Arc::from(&*a.segment));
             standing.fired = Some(Fired { rule, segment, at: a.at });
         }
         drop(standing);
-        *self.progress.evaluator_bytes.lock() = self.evaluator.held();
+        *self.progress.evaluator_bytes.lock() = self.evaluator.memory();
         reached("evaluator.commit.done");
         Ok(outputs.alerts)
     }

@@ -114,7 +114,8 @@ fn read_table(storage: &Storage, path: &str, names: &Names) -> Result<PaneTable,
 /// Files of hours that are held in memory at once while they are read.
 const FILES_AT_ONCE: usize = 8;
 
-/// Hours of the public `panes` that start at or after `from`, packed; of the days of `late` also those that were written after its time.
+/// Hours of the public `panes` that start at or after `from`, packed; of the days of `late` also
+/// those that were written after its time.
 ///
 /// # Errors
 /// When they can't be read.

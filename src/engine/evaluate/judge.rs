@@ -1,6 +1,6 @@
 //! Judging a window: every segment and feature against its baselines, within the alarm budget.
 
-use super::rolling::{SegmentParts, judged};
+use super::rolling::{SegmentParts, is_judged};
 use super::segment_users::SegmentUsers;
 use super::settings::EvaluationSettings;
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
@@ -54,10 +54,12 @@ struct Comparison {
     baseline: Option<(Arc<Prepared>, Compared)>,
 }
 
-/// Segments whose rows are made at once, so that those of ten thousand never stand in memory together.
+/// Segments whose rows are made at once, so that those of ten thousand are never in memory
+/// together.
 const SLICE: usize = 512;
 
-/// A segment's window, compared. What was merged for it is gone again: of ten thousand segments it would be most of the job's memory.
+/// A segment's window, compared. What was merged for it is dropped again: of ten thousand segments
+/// it would be most of the job's memory.
 struct SegmentWindow<'r> {
     segment: &'r Segment,
     parts: &'r [&'r Filling],
@@ -73,11 +75,13 @@ impl Judge {
         Self { settings }
     }
 
-    /// All rows of one window, in the order of segments, features and baselines, handed over in slices. A segment whose sessions fill
-    /// fewer buckets than any test asks for gets one row, of its volume. `seen` says which users were seen in a segment.
+    /// All rows of one window, in the order of segments, features and baselines, handed over in
+    /// slices. A segment whose sessions fill fewer buckets than any test asks for gets one row, of
+    /// its volume. `seen` says which users were seen in a segment.
     ///
     /// # Errors
-    /// When days can't be read, or a window's sketches and a baseline's were made by unlike definitions; and what `take` returns.
+    /// When days can't be read, or a window's sketches and a baseline's were made by unlike
+    /// definitions; and what `take` returns.
     pub fn window(
         &self,
         tick: &WindowBounds,
@@ -90,7 +94,7 @@ impl Judge {
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
         let compared = parts.par_iter().map(|(segment, own)| {
-            if !judged(Filling::buckets_of(own)) {
+            if !is_judged(Filling::buckets_of(own)) {
                 return self.small(tick, segment, own);
             }
             let finer = children.get(segment);
@@ -195,7 +199,8 @@ impl Judge {
             }
             let strata = strata(feature, f, finer, sums);
             for b in &baselines[f] {
-                // A baseline that lacks days can't judge: the row says how much it has, and no statistic is worth computing.
+                // A baseline that lacks days can't judge: the row says how much it has, and no
+                // statistic is worth computing.
                 let compared = if b.about.enough_days {
                     b.compare(feature, sketch, strata.as_deref())?
                 } else {

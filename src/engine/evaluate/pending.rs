@@ -1,5 +1,5 @@
-//! Panes that wait for the tick from which they count, merged as they come: what a tick will sum up is summed up by then, and takes a
-//! segment's room instead of that of every minute and partition.
+//! Panes that wait for the tick from which they count, merged as they come: what a tick will sum up
+//! is summed up by then, and takes a segment's room instead of that of every minute and partition.
 
 use super::merging::FillingMerger;
 use crate::event::time::floor;
@@ -15,7 +15,7 @@ pub type StretchSegment = (i64, Segment);
 pub struct PendingPanes {
     tick: i64,
     ticks: BTreeMap<i64, PanesOfTick>,
-    held: usize,
+    memory: usize,
 }
 
 /// What waits for one tick.
@@ -26,13 +26,13 @@ struct PanesOfTick {
     /// The earliest start of a row.
     start: i64,
     rows: usize,
-    held: usize,
+    memory: usize,
     fillings: FxHashMap<StretchSegment, Filling>,
 }
 
 impl PanesOfTick {
     fn new(from: i64, start: i64) -> Self {
-        Self { from, start, rows: 0, held: 0, fillings: FxHashMap::default() }
+        Self { from, start, rows: 0, memory: 0, fillings: FxHashMap::default() }
     }
 }
 
@@ -40,7 +40,7 @@ impl PendingPanes {
     /// Nothing waits yet; ticks are `tick` apart.
     #[must_use]
     pub fn new(tick: i64) -> Self {
-        Self { tick, ticks: BTreeMap::new(), held: 0 }
+        Self { tick, ticks: BTreeMap::new(), memory: 0 }
     }
 
     /// Adds panes, each with the time that it counts from.
@@ -58,15 +58,15 @@ impl PendingPanes {
             let place = (floor(row.start, self.tick), row.segment);
             merging.add((tick, place), row.contents, |(_, place)| {
                 let present = waiting.fillings.remove(place)?;
-                waiting.held = waiting.held.saturating_sub(present.held());
-                self.held = self.held.saturating_sub(present.held());
+                waiting.memory = waiting.memory.saturating_sub(present.held());
+                self.memory = self.memory.saturating_sub(present.held());
                 Some(present)
             });
         }
         for ((tick, place), sum) in merging.sums()? {
             let Some(waiting) = self.ticks.get_mut(&tick) else { continue };
-            waiting.held += sum.held();
-            self.held += sum.held();
+            waiting.memory += sum.held();
+            self.memory += sum.held();
             waiting.fillings.insert(place, sum);
         }
         Ok(())
@@ -78,7 +78,8 @@ impl PendingPanes {
         floor(time.saturating_add(self.tick - 1), self.tick)
     }
 
-    /// What the ticks up to `t` see, in order of time and segment, whatever the order in which partitions brought it.
+    /// What the ticks up to `t` see, in order of time and segment, whatever the order in which
+    /// partitions brought it.
     ///
     /// # Errors
     /// When sketches were made by unlike definitions.
@@ -86,7 +87,7 @@ impl PendingPanes {
         let later = self.ticks.split_off(&(t + 1));
         let mut merging = FillingMerger::new();
         for due in std::mem::replace(&mut self.ticks, later).into_values() {
-            self.held = self.held.saturating_sub(due.held);
+            self.memory = self.memory.saturating_sub(due.memory);
             due.fillings.into_iter().for_each(|(place, filling)| merging.add(place, filling, |_| None));
         }
         let mut sorted = merging.sums()?;
@@ -102,8 +103,8 @@ impl PendingPanes {
 
     /// About how many bytes of memory it holds.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
+    pub fn memory(&self) -> usize {
+        self.memory
     }
 
     /// The first tick that has rows.
@@ -112,7 +113,8 @@ impl PendingPanes {
         self.ticks.keys().next().copied()
     }
 
-    /// Of the first tick that has rows: the time from which the first of them counts, and the earliest start.
+    /// Of the first tick that has rows: the time from which the first of them counts, and the
+    /// earliest start.
     #[must_use]
     pub fn first(&self) -> Option<(i64, i64)> {
         self.ticks.first_key_value().map(|(_, w)| (w.from, w.start))
@@ -182,7 +184,7 @@ mod tests {
                 seen += got;
             }
             prop_assert_eq!(seen, rows.len() as u64);
-            prop_assert!(orders.iter().all(|o| o.is_empty() && o.held() == 0));
+            prop_assert!(orders.iter().all(|o| o.is_empty() && o.memory() == 0));
         }
     }
 

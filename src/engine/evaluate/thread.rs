@@ -1,4 +1,5 @@
-//! The evaluating thread: takes the role, follows what partitions commit, evaluates, commits, and hands alerts to the outbox.
+//! The evaluating thread: takes the role, follows what partitions commit, evaluates, commits, and
+//! hands alerts to the outbox.
 
 use super::commits::EvaluatorDriver;
 use crate::alert::{AlertRow, Outbox};
@@ -20,14 +21,16 @@ const COMMIT: Duration = Duration::from_secs(5);
 /// Time between two looks at what other processes committed.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Time before the role is taken again that another process took, while the group still assigns the first partition to this one.
+/// Time before the role is taken again that another process took, while the group still assigns the
+/// first partition to this one.
 const RECLAIM: Duration = Duration::from_secs(2);
 
 /// What the thread works with.
 pub struct EvaluatorThread<'a> {
     /// The job.
     pub job: &'a Arc<Job>,
-    /// All partitions that exist, of which there may be more later; the first one's owner has the role.
+    /// All partitions that exist, of which there may be more later; the first one's owner has the
+    /// role.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
     /// Partitions of which records are still to come, where the source knows.
     pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
@@ -49,22 +52,24 @@ struct RoleStatus {
     active: Option<ActiveRole>,
     /// Whether the group assigns the first partition to this process.
     first_assigned: bool,
-    /// When to claim the role again that another process took, while the first partition is assigned
-    /// to this one.
+    /// When to claim the role again that another process took, while the first partition is
+    /// assigned to this one.
     retry_at: Option<Instant>,
 }
 
 /// The role while this process has it.
 struct ActiveRole {
     driver: EvaluatorDriver,
-    /// Alerts handed to the outbox and not known to be delivered: every commit carries them, so that a restart sends them again.
+    /// Alerts handed to the outbox and not known to be delivered: every commit carries them, so
+    /// that a restart sends them again.
     undelivered: VecDeque<(u64, Vec<AlertRow>)>,
     committed_at: Instant,
 }
 
 impl EvaluatorThread<'_> {
-    /// Runs until nobody commits any more, then evaluates and commits what is left. The process that owns the topic's first partition
-    /// takes the role; losing the chain drops the role and not the process.
+    /// Runs until nobody commits any more, then evaluates and commits what is left. The process
+    /// that owns the topic's first partition takes the role; losing the chain drops the role and
+    /// not the process.
     ///
     /// # Errors
     /// When the evaluation or its files fail.
@@ -73,8 +78,9 @@ impl EvaluatorThread<'_> {
         let mut looked = Instant::now();
         let mut more_to_do = false;
         loop {
-            // While there is something to evaluate, what else was committed waits with its sender: memory stays bounded. With
-            // nothing to do the next message may be the one that everything waits for. Asked to stop, it only listens.
+            // While there is something to evaluate, what else was committed waits with its sender:
+            // memory stays bounded. With nothing to do the next message may be the one that
+            // everything waits for. Asked to stop, it only listens.
             let stopping = (self.stop)();
             let received = if more_to_do && !stopping {
                 Err(RecvTimeoutError::Timeout)
@@ -115,8 +121,8 @@ impl EvaluatorThread<'_> {
         self.or_lost(last, &mut status).map(|_| ())
     }
 
-    /// Takes the role when the first partition is assigned, unless this process has it, and again when it was lost to somebody who no
-    /// longer owns that partition.
+    /// Takes the role when the first partition is assigned, unless this process has it, and again
+    /// when it was lost to a process that no longer owns that partition.
     fn claim_role_if_due(&self, status: &mut RoleStatus) -> Result<(), EvaluatorDriverError> {
         let partitions = self.partitions.lock().clone();
         let mut newly_assigned = false;
@@ -131,7 +137,7 @@ impl EvaluatorThread<'_> {
         if !status.first_assigned || !due {
             return Ok(());
         }
-        // Somebody else may have had the partition meanwhile, and the role with it.
+        // Another process may have had the partition meanwhile, and the role with it.
         let mine = match &status.active {
             Some(r) => !r.driver.is_fenced()?,
             None => false,

@@ -6,7 +6,8 @@ use crate::engine::error::EvaluationError;
 use crate::store::rows::{WindowRow, windows_batch};
 use arrow::array::RecordBatch;
 
-/// Rows that are turned into Arrow at once: those of ten thousand segments never stand in memory together.
+/// Rows that are turned into Arrow at once: those of ten thousand segments are never in memory
+/// together.
 const SLICE: usize = 16 * 1024;
 
 /// What a tick's rows came to: batches, and of what rules found that which concerns an alert.

@@ -35,7 +35,7 @@ pub trait History: Send {
 /// One row of `exclusions`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exclusion {
-    /// Start of the day that leaves later baselines.
+    /// Start of the day that later baselines leave out.
     pub day: i64,
     /// The segment by its identity ([`Names::identity`](crate::store::panes::Names::identity)).
     pub segment: Segment,
@@ -74,7 +74,7 @@ pub struct Outputs {
     /// Exclusions.
     pub exclusions: Vec<Exclusion>,
     /// Windows' rows with and without a verdict.
-    pub judged: VerdictCounts,
+    pub verdicts: VerdictCounts,
 }
 
 /// What a checkpoint keeps; all else is rebuilt from panes and hours.
@@ -86,14 +86,16 @@ pub struct EvaluatorState {
     pub book: AlertBook,
     /// Segments admitted, per grouping, by its name.
     pub admitted: BTreeMap<String, Vec<String>>,
-    /// Windows judged and drifted in the current day, per grouping, segment and feature, by their names.
+    /// Windows judged and drifted in the current day, per grouping, segment and feature, by their
+    /// names.
     pub judged: Vec<(String, String, String, u32, u32)>,
     /// Windows written.
     pub windows: u64,
     /// The users that were seen in segments with names that clients chose.
     #[serde(default)]
     pub seen: SegmentUsersState,
-    /// Earlier days, by their starts, that hours of the current day were added to: a restart reads these too.
+    /// Earlier days, by their starts, that hours of the current day were added to: a restart reads
+    /// these too.
     #[serde(default)]
     pub late_days: Vec<i64>,
 }

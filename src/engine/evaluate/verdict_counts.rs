@@ -1,4 +1,5 @@
-//! What an evaluation could judge and what it could not, in counts that cost next to nothing: for progress and the summary.
+//! What an evaluation could judge and what it could not, in counts that cost next to nothing: for
+//! progress and the summary.
 
 use super::settings::EvaluationSettings;
 use crate::config::Baselines;
@@ -62,7 +63,7 @@ pub struct VerdictCounter {
     groupings: Vec<Arc<str>>,
     counts: VerdictCounts,
     /// Per grouping and feature.
-    seen: Vec<Vec<FeatureCoverage>>,
+    coverage: Vec<Vec<FeatureCoverage>>,
     nearest: Option<NearestBaseline>,
 }
 
@@ -88,7 +89,7 @@ impl VerdictCounter {
         let groupings: Vec<Arc<str>> = settings.groupings.all.iter().map(|g| Arc::clone(&g.name)).collect();
         Self {
             needs: needs(&settings.config.baselines),
-            seen: vec![vec![FeatureCoverage::default(); settings.features.len()]; groupings.len()],
+            coverage: vec![vec![FeatureCoverage::default(); settings.features.len()]; groupings.len()],
             groupings,
             ..Self::default()
         }
@@ -96,13 +97,13 @@ impl VerdictCounter {
 
     /// A tick's rows follow.
     pub fn begin(&mut self) {
-        self.seen.iter_mut().flatten().for_each(|s| *s = FeatureCoverage::default());
+        self.coverage.iter_mut().flatten().for_each(|s| *s = FeatureCoverage::default());
     }
 
     /// Counts a row of a grouping and feature, by their places.
     pub fn count(&mut self, row: &WindowRow, grouping: usize, feature: usize, kind: Kind) {
         let Some(verdict) = row.verdict else { return };
-        let Some(seen) = self.seen.get_mut(grouping).and_then(|g| g.get_mut(feature)) else { return };
+        let Some(seen) = self.coverage.get_mut(grouping).and_then(|g| g.get_mut(feature)) else { return };
         // A small segment has a row of its volume alone, which says nothing of features.
         if kind == Kind::Volume {
             self.counts.insufficient += 1;
@@ -153,7 +154,7 @@ impl VerdictCounter {
                 days: lacking.map(|s| s.lacks).min()?,
             })
         };
-        self.groupings.iter().zip(&self.seen).filter_map(of).collect()
+        self.groupings.iter().zip(&self.coverage).filter_map(of).collect()
     }
 }
 
@@ -167,7 +168,8 @@ pub enum Unjudged {
         needs_days: u16,
         /// Days that there were.
         days: u16,
-        /// The first and the last day with events; the first is unknown where the run went on from an earlier one.
+        /// The first and the last day with events; the first is unknown where the run went on from
+        /// an earlier one.
         from: Option<String>,
         /// See `from`.
         to: String,
@@ -187,8 +189,9 @@ fn day(t: i64) -> String {
 }
 
 impl Unjudged {
-    /// Why nothing was judged, if nothing was: from the counts of a whole run, the event times that it evaluated (from where,
-    /// unless it went on from an earlier run, and to where), and how near the newest windows were to a baseline.
+    /// Why nothing was judged, if nothing was: from the counts of a whole run, the event times that
+    /// it evaluated (from where, unless it went on from an earlier run, and to where), and how near
+    /// the newest windows were to a baseline.
     #[must_use]
     pub fn of(
         counts: &VerdictCounts,
@@ -274,7 +277,7 @@ mod tests {
         VerdictCounter {
             needs: needs(&Baselines { rolling_days: vec![7, 28], ..Baselines::default() }),
             groupings: vec!["".into(), "tenant".into()],
-            seen: vec![vec![FeatureCoverage::default(); 3]; 2],
+            coverage: vec![vec![FeatureCoverage::default(); 3]; 2],
             ..VerdictCounter::default()
         }
     }

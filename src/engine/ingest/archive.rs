@@ -1,5 +1,5 @@
-//! A partition's archive as a worker drives it: messages are decoded, redacted and appended to files
-//! of Parquet, each of which is a commit of the partition's chain.
+//! A partition's archive as a worker drives it: messages are decoded, redacted and appended to
+//! files of Parquet, each of which is a commit of the partition's chain.
 
 use super::claims::PartitionClaims;
 use super::commits::{ChunkOutcome, CommittedPanes, LastRead};
@@ -35,7 +35,7 @@ pub struct ArchiveJob {
     pub commit_every: Duration,
     /// Bytes of chunks that may wait for workers.
     pub queue_bytes: u64,
-    /// Enrichers that nobody uses now: there is one for each worker, since they hold caches.
+    /// Enrichers that no worker uses now: there is one for each worker, since they hold caches.
     enrichers: Mutex<Vec<Enricher>>,
     wrote: Mutex<Wrote>,
 }
@@ -65,7 +65,8 @@ impl ArchiveJob {
 }
 
 impl PartitionClaims<ArchiveDriver> {
-    /// Claims for an archive, with a store that is not waited for: whoever polls must poll on.
+    /// Claims for an archive, with a store that is not waited for: the polling thread must not
+    /// block.
     #[must_use]
     pub fn of_archive(job: Arc<ArchiveJob>) -> Self {
         let storage = job.target.storage.hasty();

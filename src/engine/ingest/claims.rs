@@ -23,7 +23,7 @@ pub struct PartitionClaims<P> {
 }
 
 impl PartitionClaims<PartitionWriter> {
-    /// Claims for a job, with a store that is not waited for: whoever polls must poll on.
+    /// Claims for a job, with a store that is not waited for: the polling thread must not block.
     #[must_use]
     pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
         let hasty = Arc::new(Job { storage: job.storage.hasty(), ..Job::clone(&job) });
@@ -43,7 +43,7 @@ impl<P> PartitionClaims<P> {
         Self { claim: Box::new(claim), claimed: Claimed::default(), last_read: Mutex::default() }
     }
 
-    /// What was claimed and let go, for whoever polls.
+    /// What was claimed and let go, for the polling thread.
     pub fn claimed(&self) -> &Claimed<P> {
         &self.claimed
     }

@@ -28,7 +28,7 @@ pub struct PartitionCommit {
     pub open: Option<String>,
     /// Files of public tables that this commit names.
     pub files: Vec<Staged>,
-    /// How many images were looked at in recent minutes.
+    /// How many images were sampled in recent minutes.
     #[serde(default)]
     pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
@@ -40,7 +40,8 @@ pub struct PartitionCommit {
     /// Whether some records are too far ahead of the others to be believed yet.
     #[serde(default)]
     pub unsettled: bool,
-    /// Whether its input was read to its end, behind which nothing comes unless more input is given.
+    /// Whether its input was read to its end, behind which nothing comes unless more input is
+    /// given.
     #[serde(default)]
     pub ended: bool,
 }
@@ -106,6 +107,6 @@ pub enum ChunkOutcome {
     Ingested,
     /// It was ingested, and on the way something of it was committed.
     Committed,
-    /// It was not: the job was told to stop while its images were looked at.
+    /// It was not: the job was asked to stop while it waited for its images.
     Stopped,
 }

@@ -1,7 +1,9 @@
-//! Decoding: chunks of messages to batches, on several threads and ahead of the partition that they belong to.
+//! Decoding: chunks of messages to batches, on several threads and ahead of the partition that they
+//! belong to.
 //!
-//! It depends on nothing but the chunk and the settings, so it may run anywhere; what it gives is taken in by the partition's worker in
-//! the order of offsets. Batches circulate: a thread that has none to fill waits, so that decoding is never far ahead.
+//! It depends on nothing but the chunk and the settings, so it may run anywhere; its result is
+//! ingested by the partition's worker in the order of offsets. Batches circulate: a thread that has
+//! none to fill waits, so that decoding is never far ahead.
 
 use crate::config::features::ranges;
 use crate::engine::error::IngestError;
@@ -149,13 +151,13 @@ impl Decoder {
         }
     }
 
-    /// Decodes a chunk. A message on which the decoder crashes is rejected like any other bad one, so that it can't take the job down
-    /// again and again.
+    /// Decodes a chunk. A message on which the decoder crashes is rejected like any other bad one,
+    /// so that it can't take the job down again and again.
     ///
     /// # Errors
     /// When an archive lacks columns.
     pub fn decode(&mut self, chunk: &Chunk, out: &mut DecodedChunk) -> Result<(), IngestError> {
-        if let Some(done) = self.unharmed(|d| d.decode_but(chunk, &[], out)) {
+        if let Some(done) = self.catching_panics(|d| d.decode_except(chunk, &[], out)) {
             return done;
         }
         let Payload::Messages { spans, .. } = &chunk.payload else {
@@ -164,19 +166,19 @@ impl Decoder {
         let mut alone = DecodedChunk::default();
         let mut harmful = |d: &mut Self, offset: i64| {
             let others: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| *o != offset).collect();
-            d.unharmed(|d| d.decode_but(chunk, &others, &mut alone)).is_none()
+            d.catching_panics(|d| d.decode_except(chunk, &others, &mut alone)).is_none()
         };
         let crashing: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| harmful(self, *o)).collect();
         tracing::error!(partition = %chunk.partition, offsets = ?crashing, "messages crash the decoder, which is a bug: rejected");
         // A crash that no message alone brings about would come again.
-        match self.unharmed(|d| d.decode_but(chunk, &crashing, out)) {
+        match self.catching_panics(|d| d.decode_except(chunk, &crashing, out)) {
             Some(done) if !crashing.is_empty() => done,
             _ => Err(IngestError::Crashed { partition: chunk.partition }),
         }
     }
 
     /// Runs a step; `None` if it panicked, after which the caches are new.
-    fn unharmed<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    fn catching_panics<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(|| step(self))).ok();
         if done.is_none() {
             self.enricher = Enricher::new(Arc::clone(&self.plan));
@@ -185,8 +187,13 @@ impl Decoder {
         done
     }
 
-    /// Decodes a chunk but for some offsets, which are refused.
-    fn decode_but(&mut self, chunk: &Chunk, but: &[i64], out: &mut DecodedChunk) -> Result<(), IngestError> {
+    /// Decodes a chunk except some offsets, which are refused.
+    fn decode_except(
+        &mut self,
+        chunk: &Chunk,
+        except: &[i64],
+        out: &mut DecodedChunk,
+    ) -> Result<(), IngestError> {
         out.begin(chunk);
         match &chunk.payload {
             Payload::Messages { buffer, spans } => {
@@ -197,7 +204,7 @@ impl Decoder {
                         out.next_offset = Some(s.offset + 1);
                         continue;
                     }
-                    if !but.is_empty() && but.contains(&s.offset) {
+                    if !except.is_empty() && except.contains(&s.offset) {
                         let reject = Reject { reason: RejectReason::Crashed, field: None };
                         let (record_time_us, offset) = (s.record_time_us, s.offset);
                         out.refused.push(Rejection { record_time_us, offset, reject, fatal: true });
@@ -266,7 +273,8 @@ pub struct DecodeTask {
     pub to: Sender<DecodeResult>,
 }
 
-/// Decodes until nobody asks any more, or nobody hands back what was decoded. Emptied buffers of messages go to `recycle`.
+/// Decodes until no task can come any more, or no emptied batch. Emptied buffers of messages go to
+/// `recycle`.
 pub fn decode_until_closed(
     mut decoder: Decoder,
     tasks: &Receiver<DecodeTask>,
@@ -279,7 +287,7 @@ pub fn decode_until_closed(
         if let Payload::Messages { buffer, .. } = task.chunk.payload {
             let _ = recycle.try_send(buffer);
         }
-        // A worker that is gone has said why.
+        // A worker that has ended has said why.
         let _ = task.to.send(done.map(|()| into));
     }
 }

@@ -52,8 +52,8 @@ pub trait PartitionDriver: Send + Sized {
     /// Notes that the input is over.
     fn end(&mut self);
 
-    /// Whether a commit is due since nothing more is expected for now; `caught_up` where the input is
-    /// read to its end, and not only silent.
+    /// Whether a commit is due since nothing more is expected for now; `caught_up` where the input
+    /// is read to its end, and not only silent.
     fn commits_when_quiet(&mut self, caught_up: bool) -> bool;
 
     /// Whether a commit is due whatever the time: memory fills.
@@ -86,8 +86,8 @@ pub trait PartitionDriver: Send + Sized {
     /// evaluator is told is returned, if it is told anything.
     ///
     /// # Errors
-    /// When the storage fails for good, or the partition is another process's now; then nothing of it
-    /// counts.
+    /// When the storage fails for good, or the partition is another process's now; then nothing of
+    /// it counts.
     fn commit(
         &mut self,
         quiet: Option<Reach>,

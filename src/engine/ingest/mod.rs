@@ -9,6 +9,7 @@ pub mod claims;
 pub mod commits;
 pub mod decoding;
 pub mod driver;
+pub mod images;
 pub mod partition_writer;
 pub mod polling;
 pub mod queues;

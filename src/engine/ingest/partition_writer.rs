@@ -2,14 +2,12 @@
 
 use super::commits::{ChunkOutcome, CommittedPanes, LastRead, PartitionCommit};
 use super::decoding::DecodedChunk;
+use super::images::Images;
 use super::sampling::ImageSampler;
-use crate::embed::{Ask, EmbedError, Embedder, NOT_RECORDED, Wanted};
 use crate::engine::error::IngestError;
 use crate::engine::job::Job;
 use crate::engine::progress::Progress;
 use crate::engine::sweep;
-use crate::enrich::vectors::VectorPlan;
-use crate::enrich::{Batch, Source};
 use crate::event::{Reject, RejectReason};
 use crate::source::{Offset, PartitionId};
 use crate::steps::reached;
@@ -28,18 +26,20 @@ use std::sync::atomic::Ordering;
 const RECENT: usize = 10_000;
 /// Recent messages before the share says anything.
 const ENOUGH: usize = 1_000;
-/// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are still in the processor's caches, and
-/// that the evaluation of what closed begins early. But a commit writes the open panes too, and should not be mostly these.
+/// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are
+/// still in the processor's caches, and that the evaluation of what closed begins early. But a
+/// commit writes the open panes too, and should not be mostly these.
 const MANY_BYTES: usize = 3 << 20;
-/// Bytes of closed panes that wait only if the open ones take more: a minute of dense traffic takes megabytes.
+/// Bytes of closed panes that wait only if the open ones take more: a minute of dense traffic takes
+/// megabytes.
 const MOST_BYTES: usize = 32 << 20;
 /// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
 /// Rows of one refused field and reason that a commit holds; further ones are counted only.
 const FIELD_ROWS: usize = 1_000;
 
-/// Whether panes that closed, so many rows and bytes of them, should be committed before their time; `open_bytes` are looked up where it
-/// depends on them.
+/// Whether panes that closed, so many rows and bytes of them, should be committed before their
+/// time; `open_bytes` are looked up where it depends on them.
 fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl FnOnce() -> usize) -> bool {
     (bytes >= MANY_BYTES && rows >= 2 * open_rows) || (bytes >= MOST_BYTES && bytes >= open_bytes())
 }
@@ -151,7 +151,7 @@ impl PartitionWriter {
     /// Takes in a decoded chunk, once the vectors of its images are there.
     ///
     /// # Errors
-    /// When most of the recent input is bad, or vectors can't be had.
+    /// When most of the recent input is bad, or vectors are unavailable.
     pub fn ingest_chunk(
         &mut self,
         decoded: &mut DecodedChunk,
@@ -160,7 +160,8 @@ impl PartitionWriter {
     ) -> Result<ChunkOutcome, IngestError> {
         let job = Arc::clone(&self.job);
         if let (Some(plan), Some(embedder)) = (&job.plan.vectors, &job.embedder) {
-            let found = self.embed(decoded, plan, embedder, stop);
+            let images = Images { job: &job, plan, embedder, topic: &self.topic, partition: self.id };
+            let found = images.resolve(decoded, &mut self.sampler, stop);
             let found = found.map_err(|source| IngestError::Vectors { partition: self.id, source })?;
             let Some(rows) = found else { return Ok(ChunkOutcome::Stopped) };
             progress.count_vectors(&rows);
@@ -170,70 +171,9 @@ impl PartitionWriter {
         Ok(ChunkOutcome::Ingested)
     }
 
-    /// Finds the vectors of the images that are looked at and takes them into the batch; `None` when it was told to stop.
-    fn embed(
-        &mut self,
-        decoded: &mut DecodedChunk,
-        plan: &VectorPlan,
-        embedder: &Embedder,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Vec<VectorRow>>, EmbedError> {
-        let DecodedChunk { batch, offsets, .. } = decoded;
-        let dimensions = self.job.plan.dimensions.len();
-        let before = self.sampler.clone();
-        let mut candidates = std::mem::take(&mut batch.candidates);
-        candidates.retain(|c| match c.source {
-            Source::Recorded => true,
-            _ => self.sampler.admits(batch, c.row as usize, dimensions, plan.per_minute),
-        });
-        let asks: Vec<Ask<'_>> = candidates
-            .iter()
-            .map(|c| {
-                let text = |r| &batch.addresses[Batch::range(r)];
-                let wanted = match &c.source {
-                    Source::Inline(r) => Wanted::Inline(text(r)),
-                    Source::VectorFile(r) => Wanted::VectorFile(text(r)),
-                    Source::Image(r) => Wanted::Image(text(r)),
-                    Source::Recorded => Wanted::Recorded,
-                    Source::Unreadable => Wanted::Unreadable,
-                };
-                let row = &batch.rows[c.row as usize];
-                Ask { request: row.request, time: row.time_us, wanted }
-            })
-            .collect();
-        let Some(found) = embedder.resolve(&asks, stop)? else {
-            // Not taken in, so not counted: it is read again.
-            self.sampler = before;
-            return Ok(None);
-        };
-        let mut rows = Vec::with_capacity(candidates.len());
-        for (c, found) in candidates.into_iter().zip(found) {
-            let outcome = found.and_then(|v| {
-                plan.place(&self.job.plan.features, batch, &c, &v).map_err(Arc::from).map(|()| v)
-            });
-            let row = &batch.rows[c.row as usize];
-            if matches!(&outcome, Err(reason) if **reason == *NOT_RECORDED) {
-                continue;
-            }
-            rows.push(VectorRow {
-                time: row.time_us,
-                topic: Arc::clone(&self.topic),
-                partition: self.id.0,
-                offset: offsets[c.row as usize],
-                request: row.request,
-                request_id: Arc::from(&batch.ids[Batch::range(&row.request_id)]),
-                source: c.source.name(),
-                model: Arc::clone(&plan.model),
-                outcome,
-            });
-        }
-        batch.addresses.clear();
-        Ok(Some(rows))
-    }
-
     fn ingest_decoded(&mut self, decoded: &DecodedChunk, progress: &Progress) -> Result<(), IngestError> {
         progress.count_fields(decoded.refused.iter().filter(|r| !r.fatal).map(|r| r.reject));
-        decoded.good.iter().for_each(|good| self.note(*good));
+        decoded.good.iter().for_each(|good| self.count_recent(*good));
         self.next_offset = decoded.next_offset.unwrap_or(self.next_offset);
         self.fingerprint = decoded.fingerprint.unwrap_or(self.fingerprint);
         Progress::add(&progress.messages, decoded.messages);
@@ -241,21 +181,21 @@ impl PartitionWriter {
         Progress::add(&progress.bytes, decoded.bytes);
         let before = self.state.counters();
         // A message that says no time of its own lies in that of the events around it.
-        let asked: Vec<i64> =
+        let without_time: Vec<i64> =
             decoded.refused.iter().filter(|r| r.record_time_us.is_none()).map(|r| r.offset).collect();
         let mut too_far = Vec::new();
         let origins = Origins { offsets: &decoded.offsets, appended: &decoded.appended };
         let refuse = &mut |offset, time, reject| too_far.push((offset, time, reject));
-        let told = self.state.ingest_asked(&decoded.batch, origins, &asked, refuse);
-        let mut told =
-            told.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?.into_iter();
+        let times = self.state.ingest_asked(&decoded.batch, origins, &without_time, refuse);
+        let mut times =
+            times.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?.into_iter();
         for r in &decoded.refused {
-            let time = r.record_time_us.or_else(|| told.next()).unwrap_or_default();
+            let time = r.record_time_us.or_else(|| times.next()).unwrap_or_default();
             self.reject(time, r.offset, r.reject, r.fatal, progress);
         }
         for (offset, time, reject) in too_far {
             // It was noted as good when it came.
-            self.note(false);
+            self.count_recent(false);
             self.reject(time, offset, reject, true, progress);
         }
         self.count(before, progress);
@@ -265,7 +205,7 @@ impl PartitionWriter {
         self.closed.extend(closed);
         self.dirty = true;
         self.ended = false;
-        self.mostly_bad()
+        self.check_bad_share()
     }
 
     /// Counts what came in since the counters stood at `before`.
@@ -301,7 +241,7 @@ impl PartitionWriter {
         });
     }
 
-    fn note(&mut self, good: bool) {
+    fn count_recent(&mut self, good: bool) {
         self.recent.push_back(good);
         self.bad += usize::from(!good);
         if self.recent.len() > RECENT && self.recent.pop_front() == Some(false) {
@@ -309,7 +249,7 @@ impl PartitionWriter {
         }
     }
 
-    fn mostly_bad(&self) -> Result<(), IngestError> {
+    fn check_bad_share(&self) -> Result<(), IngestError> {
         let (bad, of, share) = (self.bad, self.recent.len(), self.job.settings.config.input.max_bad_share);
         if of < ENOUGH || bad as f64 <= share * of as f64 {
             return Ok(());
@@ -325,8 +265,8 @@ impl PartitionWriter {
     #[must_use]
     pub fn is_full(&self) -> bool {
         panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.held())
-            // Those of fields are bounded by themselves: a field that is always wrong must not cost a commit for
-            // every thousand events.
+            // Those of fields are bounded by themselves: a field that is always wrong must not cost
+            // a commit for every thousand events.
             || self.rejects.len() - self.field_rows.values().sum::<usize>() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
     }
@@ -403,7 +343,8 @@ impl PartitionWriter {
     /// Commits what closed; with `quiet` what is open too, since nothing more is expected for now.
     ///
     /// # Errors
-    /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
+    /// When the storage fails for good, or the partition is another process's now; then nothing of
+    /// it counts.
     pub fn commit(
         &mut self,
         quiet: Option<Reach>,

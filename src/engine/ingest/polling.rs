@@ -1,4 +1,5 @@
-//! The polling side of a running job: asks the source, passes on what it gives, holds it back where workers can't follow.
+//! The polling side of a running job: asks the source, passes on what it gives, holds it back where
+//! workers can't follow.
 
 use super::commits::PartitionAssignment;
 use super::driver::PartitionDriver;
@@ -13,16 +14,18 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Time before a partition that was lost to another process, and that the group still assigns to this one, is claimed again: where both
-/// believe to own it, one of them learns better within a few heartbeats.
+/// Time before a partition that was lost to another process, and that the group still assigns to
+/// this one, is claimed again: where both believe to own it, one of them is corrected within a few
+/// heartbeats.
 const RECLAIM: Duration = Duration::from_secs(2);
 
 /// Pieces of work that may wait for a worker's full queue before no more is asked for.
 const MANY_WAITING: usize = 4;
 
-/// Time that full queues keep the source from being asked before their partitions are paused. A client that pauses a partition throws
-/// away what it has fetched of it ahead, so that a worker which only writes its commit would cost a fetch; on the other hand it learns
-/// of a rebalance only when it is asked.
+/// Time that full queues keep the source from being asked before their partitions are paused. A
+/// client that pauses a partition throws away what it has fetched of it ahead, so that a worker
+/// which only writes its commit would cost a fetch; on the other hand it learns of a rebalance only
+/// when it is asked.
 const HOLD: Duration = Duration::from_secs(1);
 
 /// How a job came to its end.
@@ -62,7 +65,8 @@ impl<P: PartitionDriver> Poller<'_, P> {
         stop: &AtomicBool,
         failed: &AtomicBool,
     ) -> Result<Finish, EngineError> {
-        // Work that a full queue did not take, in order, and since when so much of a worker's waits that no more is asked for.
+        // Work that a full queue did not take, in order, and since when so much of a worker's waits
+        // that no more is asked for.
         let mut waiting: VecDeque<(PartitionId, PolledWork<P>)> = VecDeque::new();
         let mut crowded_since: Vec<Option<Instant>> = vec![None; self.queues.workers.len()];
         let mut paused: BTreeSet<PartitionId> = BTreeSet::new();
@@ -110,7 +114,7 @@ impl<P: PartitionDriver> Poller<'_, P> {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            // Their workers stand still; polling goes on, so that the group keeps this member.
+            // Their workers make no progress; polling goes on, so that the group keeps this member.
             for (p, _) in waiting.iter().filter(|(p, _)| crowded_since[self.queues.worker(*p)].is_some()) {
                 if paused.insert(*p) {
                     source.pause(*p)?;
@@ -191,7 +195,8 @@ mod tests {
     use crate::source::SourceError;
     use crossbeam_channel::{bounded, unbounded};
 
-    /// A source with much to say of partition 0 and then as much of 1, which it says also while 0 is paused.
+    /// A source with much to say of partition 0 and then as much of 1, which it says also while 0
+    /// is paused.
     #[derive(Default)]
     struct Talking {
         said: [usize; 2],

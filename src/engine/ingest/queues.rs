@@ -69,8 +69,8 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
         &self.workers[self.worker(p)]
     }
 
-    /// Passes on what waits; what comes back waits on, in the same order. A full queue keeps back the
-    /// work of its own worker only.
+    /// Passes on what waits; what comes back waits on, in the same order. A full queue keeps back
+    /// the work of its own worker only.
     pub fn offer_all(
         &self,
         waiting: VecDeque<(PartitionId, PolledWork<P>)>,

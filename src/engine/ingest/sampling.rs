@@ -1,7 +1,8 @@
-//! Which images are looked at: at most so many a minute from each combination of segment values, the first in the log's order.
+//! Which images are sampled: at most so many a minute from each combination of segment values, the
+//! first in the log's order.
 //!
-//! A function of one partition's records, so that live and replay look at the same ones; the counts of recent minutes are part of a
-//! commit.
+//! A function of one partition's records, so that live and replay look at the same ones; the counts
+//! of recent minutes are part of a commit.
 
 use crate::enrich::Batch;
 use crate::enrich::hash::short_hash;
@@ -9,10 +10,11 @@ use crate::event::time::{MINUTE, floor};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
-/// Minutes of event time whose counts are kept. A request of an earlier one is not looked at.
+/// Minutes of event time whose counts are kept. A request of an earlier one is not sampled.
 const MINUTES: usize = 16;
 
-/// Counts of recent minutes, as a commit keeps them: a minute's start with the counts of its strata.
+/// Counts of recent minutes, as a commit keeps them: a minute's start with the counts of its
+/// strata.
 pub type SamplerState = Vec<(i64, Vec<(u64, u32)>)>;
 
 /// The sampler of one partition.
@@ -41,7 +43,7 @@ impl ImageSampler {
         self.minutes.iter().map(|(m, strata)| (*m, sorted(strata))).collect()
     }
 
-    /// Whether the image of a row is looked at; each row of the batch has `dimensions` dimensions.
+    /// Whether the image of a row is sampled; each row of the batch has `dimensions` dimensions.
     /// It is not when its minute is full, or too long ago.
     pub fn admits(&mut self, batch: &Batch, row: usize, dimensions: usize, per_minute: u32) -> bool {
         let minute = floor(batch.rows[row].time_us, MINUTE);

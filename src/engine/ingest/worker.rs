@@ -95,8 +95,8 @@ impl<P: PartitionDriver> IngestWorker<P> {
         dirty.into_iter().try_for_each(|p| self.commit(p, None))
     }
 
-    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it waits
-    /// for may never come then.
+    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it
+    /// waits for may never come then.
     fn decoded(
         &self,
         from: &Receiver<Result<P::Chunk, IngestError>>,
@@ -122,8 +122,8 @@ impl<P: PartitionDriver> IngestWorker<P> {
             Ok(ChunkOutcome::Ingested) => {}
             Ok(ChunkOutcome::Committed) => self.hint(p),
             Ok(ChunkOutcome::Stopped) => {
-                // Nothing behind a chunk that was not ingested may be: the partition is left as it is,
-                // committed as far as it came.
+                // Nothing behind a chunk that was not ingested may be: the partition is left as it
+                // is, committed as far as it came.
                 self.commit(p, None)?;
                 self.drop(p);
             }

@@ -124,7 +124,7 @@ impl Life<'_> {
             }
             let trouble = match self.rng.random_range(0..10) {
                 0..=1 => self.poll(),
-                2..=5 => self.take(),
+                2..=5 => self.read_messages(),
                 6..=7 => self.commit(),
                 _ => self.evaluate(),
             };
@@ -164,7 +164,7 @@ impl Life<'_> {
     }
 
     /// Reads some messages of a partition.
-    fn take(&mut self) -> Result<(), Trouble> {
+    fn read_messages(&mut self) -> Result<(), Trouble> {
         let Some(p) = self.any() else { return Ok(()) };
         let most = self.rng.random_range(1..12);
         let Some((_, owned)) = self.owned.get_mut(&p) else { return Ok(()) };
@@ -203,7 +203,8 @@ impl Life<'_> {
                 Ok(())
             }
             Err(e) => {
-                // What the engine does: drop it, and claim it again at a later poll if the group still assigns it here.
+                // What the engine does: drop it, and claim it again at a later poll if the group
+                // still assigns it here.
                 if matches!(e, IngestError::Chain(ChainError::Lost { .. })) {
                     world.fenced();
                 }

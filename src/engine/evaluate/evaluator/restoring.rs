@@ -1,9 +1,9 @@
-//! Going on after a restart: what was taken up before it is taken up again, and comes to the same.
+//! Going on after a restart: what was merged before it is merged again, with the same result.
 
 use super::*;
 
 impl Evaluator {
-    /// Puts rows back that were taken up before a restart; [`Evaluator::restored`] takes them up
+    /// Puts rows back that were merged before a restart; [`Evaluator::merge_restored`] merges them
     /// again.
     ///
     /// # Errors
@@ -16,12 +16,12 @@ impl Evaluator {
         Ok(self.restored.add(taken.into_iter().map(|row| (from(&row), row)))?)
     }
 
-    /// Takes up what was put back, tick by tick as it was: what a tick folds depends on what it
+    /// Merges what was put back, tick by tick as it was: what a tick folds depends on what it
     /// saw.
     ///
     /// # Errors
     /// When sketches were made by unlike definitions.
-    pub fn restored(&mut self) -> Result<(), EvaluationError> {
+    pub fn merge_restored(&mut self) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         let hour = floor(at, HOUR);
         let mut again = std::mem::replace(&mut self.restored, PendingPanes::new(self.tick));
