@@ -8,8 +8,8 @@
 use driftglass::alert::{AlertRow, alerts_batch, alerts_from_batch};
 use driftglass::baseline::{Accept, DaySource, Excluded};
 use driftglass::engine::{
-    DayBatch, EvaluateError, Evaluator, EvaluatorCommit, History, PartitionCommit, Settings, State,
-    compile_rules,
+    DayBatch, EvaluationError, EvaluationSettings, Evaluator, EvaluatorCommit, EvaluatorState, History,
+    PartitionCommit, compile_rules,
 };
 use driftglass::enrich::{Batch, Enricher};
 use driftglass::event::decode;
@@ -37,8 +37,8 @@ static BATCH: LazyLock<Batch> = LazyLock::new(|| {
     batch
 });
 
-static SETTINGS: LazyLock<Arc<Settings>> = LazyLock::new(|| {
-    Arc::new(Settings {
+static SETTINGS: LazyLock<Arc<EvaluationSettings>> = LazyLock::new(|| {
+    Arc::new(EvaluationSettings {
         config: SAMPLE.config.clone(),
         features: SAMPLE.plan.features.clone(),
         groupings: Arc::clone(&SAMPLE.groupings),
@@ -106,17 +106,17 @@ fn evaluator(commit: EvaluatorCommit) {
     let once = restored(commit.state).state();
     let mut evaluator = restored(once.clone());
     assert!(json(&evaluator.state()) == json(&once), "a state changed by a second restart");
-    black_box((evaluator.waiting(), evaluator.needs_hours_from()));
+    black_box((evaluator.rows_to_commit(), evaluator.needs_hours_from()));
     // Only times that an event can have: from there a tick is a step, and not a walk through all of time.
     let Some(at) = evaluator.at().filter(|at| (EARLIEST..LATEST).contains(at)) else { return };
     let mark = at + TICKS * evaluator.tick_length();
     let done = evaluator.advance(mark, mark, 2 * TICKS as usize);
     assert!(done.is_ok_and(|done| done), "ticks without panes failed");
     assert!(evaluator.at() == Some(mark));
-    alerts(&evaluator.take_outputs().alerts);
+    alerts(&evaluator.drain_outputs().alerts);
 }
 
-fn restored(state: State) -> Evaluator {
+fn restored(state: EvaluatorState) -> Evaluator {
     Evaluator::new(Arc::clone(&SETTINGS), Box::new(NoHistory), state, Excluded::default())
 }
 
@@ -124,16 +124,16 @@ fn restored(state: State) -> Evaluator {
 struct NoHistory;
 
 impl History for NoHistory {
-    fn days(&mut self, _: i64, _: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError> {
+    fn days(&mut self, _: i64, _: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluationError> {
         Ok(Vec::new())
     }
 
-    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError> {
+    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluationError> {
         Ok(Vec::new())
     }
 
-    fn pending(&self, _: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError> {
-        Err(EvaluateError::History("no day was written".to_owned()))
+    fn pending(&self, _: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluationError> {
+        Err(EvaluationError::History("no day was written".to_owned()))
     }
 }
 

@@ -88,8 +88,8 @@ fn look(sketch: &Sketch) {
         Body::Tokens(s) => {
             black_box((s.total(), s.tokens().count(), s.presence().count()));
         }
-        Body::Category(s) => s.values().for_each(|(value, _)| {
-            black_box(s.count(value));
+        Body::Category(s) => s.values().iter().for_each(|value| {
+            black_box(s.count(value.name));
         }),
         Body::Numeric(s) => numbers(s),
         Body::Rate(s) => {

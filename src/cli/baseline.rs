@@ -8,7 +8,8 @@ use crate::config::features::{Feature, Kind};
 use crate::config::near::near;
 use crate::config::segments::{parts, written_parts};
 use crate::engine::Job;
-use crate::engine::pins::{self, Held, PinError};
+use crate::engine::PinError;
+use crate::engine::pins::{self, BaselineFeature};
 use crate::enrich::token_text;
 use crate::event::time::{DAY, date, text};
 use crate::sketch::{Body, Sketch};
@@ -287,12 +288,12 @@ fn show(job: &Job, name: &str, pick: &SelectionArgs, global: &Global) -> Result<
     let is_volume = |f: usize| features[f].kind == Kind::Volume;
     let named = |s: &Segment| names.grouping(s).is_operators();
     let pick_out = |s: &Segment, f: usize| wanted.wants(s, f, names) || (!named(s) && is_volume(f));
-    let mut values = pins::held(job, name, &pick_out).map_err(classify)?;
+    let mut values = pins::baseline_features(job, name, &pick_out).map_err(classify)?;
     let users: FxHashMap<Segment, u64> =
         values.iter().filter_map(|h| Some((h.segment.clone(), users(&h.sketch)?))).collect();
     values.retain(|h| wanted.wants(&h.segment, h.feature, names));
     if values.is_empty() {
-        let any = pins::held(job, name, &|_, f| f == 0).map_err(classify)?;
+        let any = pins::baseline_features(job, name, &|_, f| f == 0).map_err(classify)?;
         let found = any.iter().any(|h| wanted.is_match(&h.segment, names));
         // TableNames that clients chose are shown as hashes.
         let any: Vec<Segment> = any.iter().map(|h| names.identity(&h.segment)).collect();
@@ -345,7 +346,7 @@ fn users(sketch: &Sketch) -> Option<u64> {
     }
 }
 
-fn line(h: &Held, feature: &Feature, names: &TableNames, seen: u64, min_users: u32) -> Value {
+fn line(h: &BaselineFeature, feature: &Feature, names: &TableNames, seen: u64, min_users: u32) -> Value {
     let mut s = side(&h.sketch);
     if feature.kind == Kind::Volume {
         s.value = Some(s.n as f64 / h.hours.max(1e-9));

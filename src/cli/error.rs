@@ -52,9 +52,9 @@ impl CliError {
     }
 }
 
-impl From<crate::engine::inputs::InputsError> for CliError {
-    fn from(e: crate::engine::inputs::InputsError) -> Self {
-        use crate::engine::inputs::InputsError as I;
+impl From<crate::engine::InputsError> for CliError {
+    fn from(e: crate::engine::InputsError) -> Self {
+        use crate::engine::InputsError as I;
         match e {
             I::Storage(_) | I::Chain(_) | I::Source(_) | I::Damaged { .. } | I::Taken { .. } => {
                 Self::failed(e)

@@ -2,8 +2,10 @@
 //! usable events.
 
 use super::CliError;
-use crate::engine::inputs::{self, Given, InputsError, Kind, Memory, Plan, Stands, State};
-use crate::engine::{EvaluatorCommit, Job, JobCounts, PartitionCommit};
+use crate::engine::inputs::{
+    self, ChainPosition, GivenInput, InputKind, InputMemory, InputPlan, OutputState,
+};
+use crate::engine::{EvaluatorCommit, InputsError, Job, JobCounts, PartitionCommit};
 use crate::event::time::text;
 use crate::source::lanes::{FileTimes, assign};
 use crate::source::survey::{Surveyed, survey};
@@ -19,8 +21,8 @@ use tokio::runtime::Handle;
 #[derive(Debug)]
 pub struct SurveyedInputs {
     /// What they are.
-    pub kind: Kind,
-    given: Vec<Given>,
+    pub kind: InputKind,
+    given: Vec<GivenInput>,
 }
 
 /// The committed progress of a partition.
@@ -57,35 +59,36 @@ impl SurveyedInputs {
     /// When one can't be read, or is not a file of events.
     pub fn survey(arguments: &[String], all_ends: bool, handle: &Handle) -> Result<Self, SourceError> {
         let (kind, files) = match resolve(arguments, handle)? {
-            Inputs::Jsonl(files) => (Kind::Jsonl, files),
-            Inputs::Archive(files) => (Kind::Archive, files),
+            Inputs::Jsonl(files) => (InputKind::Jsonl, files),
+            Inputs::Archive(files) => (InputKind::Archive, files),
         };
         let begins: Vec<Option<i64>> = files.iter().map(InputFile::first).collect();
         let last = (0..files.len()).max_by_key(|i| begins[*i]);
         let surveyed = survey(files, &|i| all_ends || Some(i) != last, handle)?;
         warn_of_copies(&surveyed);
-        let given: Vec<Given> = match kind {
-            Kind::Jsonl => {
-                surveyed.into_iter().map(|surveyed| Given { surveyed, offsets: BTreeMap::new() }).collect()
-            }
-            Kind::Archive => {
+        let given: Vec<GivenInput> = match kind {
+            InputKind::Jsonl => surveyed
+                .into_iter()
+                .map(|surveyed| GivenInput { surveyed, offsets: BTreeMap::new() })
+                .collect(),
+            InputKind::Archive => {
                 let files: Vec<InputFile> = surveyed.iter().map(|s| s.file.clone()).collect();
                 let contents = parquet::contents(&files, handle)?;
                 let with = |(s, contents): (Surveyed, parquet::ArchiveContents)| {
                     let (first, last) = (contents.times.map(|t| t.0), contents.times.map(|t| t.1));
-                    Given { surveyed: Surveyed { first, last, ..s }, offsets: contents.offsets }
+                    GivenInput { surveyed: Surveyed { first, last, ..s }, offsets: contents.offsets }
                 };
                 surveyed.into_iter().zip(contents).map(with).collect()
             }
         };
         // They may include remembered files, but never without the files that overlap those.
-        let overlap = |g: &Given| {
+        let overlap = |g: &GivenInput| {
             let s = &g.surveyed;
             FileTimes { first: s.first, last: s.last, stream: s.file.is_stream() }
         };
         let mut stretches: Vec<FileTimes> = given.iter().map(overlap).collect();
         stretches.sort_by_key(|s| s.first);
-        if kind == Kind::Jsonl {
+        if kind == InputKind::Jsonl {
             assign(&mut Vec::new(), &stretches)?;
         }
         Ok(Self { kind, given })
@@ -137,7 +140,7 @@ impl SurveyedInputs {
         job: &Job,
         range: TimeRange,
         evaluates: bool,
-    ) -> Result<Plan, InputsError> {
+    ) -> Result<InputPlan, InputsError> {
         let (version, memory) = inputs::recall(&job.storage, &job.name)?;
         let state = self.state::<C>(job, memory.as_ref(), evaluates)?;
         let plan = inputs::plan(memory, self.kind, range, self.given, &state)?;
@@ -154,11 +157,11 @@ impl SurveyedInputs {
     fn state<C: PartitionProgress>(
         &self,
         job: &Job,
-        memory: Option<&Memory>,
+        memory: Option<&InputMemory>,
         evaluates: bool,
-    ) -> Result<State, InputsError> {
+    ) -> Result<OutputState, InputsError> {
         let storage = &job.storage;
-        let mut state = State { dir: storage.url().to_owned(), ..State::default() };
+        let mut state = OutputState { dir: storage.url().to_owned(), ..OutputState::default() };
         let Some(memory) = memory else {
             state.filled = !storage.list(&format!("_chain/{}", job.name))?.is_empty();
             return Ok(state);
@@ -173,7 +176,7 @@ impl SurveyedInputs {
             let chain = job.partition_chain(p);
             let Some(head) = head(storage, &chain)? else { continue };
             let commit = newest::<C>(storage, &chain)?;
-            let stands = Stands {
+            let stands = ChainPosition {
                 head: head.0,
                 committed: commit.as_ref().map(|c| c.0.0),
                 next_offset: commit.as_ref().map_or(0, |c| c.1.next_offset()),

@@ -4,7 +4,7 @@
 
 use super::Global;
 use super::common::tell;
-use crate::engine::{FiredAlert, JobCounts, Progress, Waiting};
+use crate::engine::{FeaturesLackingDays, FiredAlert, JobCounts, Progress};
 use crate::event::time;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -133,7 +133,7 @@ struct Look {
     from: i64,
     to: i64,
     taken: i64,
-    waiting: Vec<Waiting>,
+    waiting: Vec<FeaturesLackingDays>,
     fired: Option<FiredAlert>,
 }
 
@@ -255,10 +255,10 @@ impl Look {
 }
 
 /// What can't be judged yet, the groupings with most of it first.
-fn waits(waiting: &[Waiting]) -> Option<String> {
-    let mut all: Vec<&Waiting> = waiting.iter().collect();
+fn waits(waiting: &[FeaturesLackingDays]) -> Option<String> {
+    let mut all: Vec<&FeaturesLackingDays> = waiting.iter().collect();
     all.sort_by_key(|w| std::cmp::Reverse(w.features));
-    let of = |w: &&Waiting| {
+    let of = |w: &&FeaturesLackingDays| {
         let days = if w.days == 1 { "1 more day".to_owned() } else { format!("{} more days", w.days) };
         let need = if w.features == 1 { "needs" } else { "need" };
         format!("{} of {} features in {} {need} {days} of baseline", w.features, w.of, all_or(&w.grouping))
@@ -357,8 +357,12 @@ mod tests {
         );
         let fired =
             FiredAlert { rule: "prompt-drift".into(), segment: "tenant=birch".into(), at: BEGIN + HOUR };
-        let waiting =
-            |grouping: &str, features, days| Waiting { grouping: grouping.into(), features, of: 40, days };
+        let waiting = |grouping: &str, features, days| FeaturesLackingDays {
+            grouping: grouping.into(),
+            features,
+            of: 40,
+            days,
+        };
         let run = Look {
             read: None,
             lag: 70,

@@ -4,7 +4,7 @@ use super::common::{runtime, say, stop_signal, storage, tell_output, time};
 use super::inputs::{SurveyedInputs, no_usable_events, range};
 use super::run::{execute, try_sinks};
 use super::{CliError, ConfigFile, Global, show};
-use crate::engine::inputs::{Kind, Plan};
+use crate::engine::inputs::{InputKind, InputPlan};
 use crate::engine::{Finish, Job, JobKind, PartitionCommit, Progress};
 use crate::source::input::FileLocation;
 use crate::source::parquet::ArchiveOptions;
@@ -81,7 +81,7 @@ impl ReplayCommand {
 
 /// Checks that this job can read the surveyed inputs, before anything is deleted.
 fn try_inputs(
-    kind: Kind,
+    kind: InputKind,
     files: &[InputFile],
     job: &Job,
     range: TimeRange,
@@ -95,7 +95,7 @@ fn try_inputs(
             "--overwrite would delete the input {name}: move it, or choose another output"
         )));
     }
-    if kind == Kind::Archive {
+    if kind == InputKind::Archive {
         // Fails if it was written under another hashing key, for example.
         let key_id = Some(job.plan.hasher.key_id());
         let options = ArchiveOptions { range, columns: None, key_id, ..ArchiveOptions::default() };
@@ -107,20 +107,20 @@ fn try_inputs(
 
 /// A source over the admitted inputs.
 fn open(
-    kind: Kind,
+    kind: InputKind,
     files: Vec<InputFile>,
-    plan: Plan,
+    plan: InputPlan,
     job: &Job,
     range: TimeRange,
     positions: Arc<dyn Positions>,
     handle: Handle,
 ) -> Result<Box<dyn Source>, CliError> {
     Ok(match kind {
-        Kind::Jsonl => {
+        InputKind::Jsonl => {
             let max = usize::try_from(job.settings.config.input.max_message.0).unwrap_or(usize::MAX);
             Box::new(JsonlSource::from_lanes(plan.lanes, max, positions, handle))
         }
-        Kind::Archive => {
+        InputKind::Archive => {
             let key_id = Some(job.plan.hasher.key_id());
             let options = ArchiveOptions { range, columns: None, key_id, earlier: plan.partitions };
             Box::new(ParquetSource::open(&files, options, positions, handle).map_err(CliError::failed)?)

@@ -6,7 +6,7 @@ use super::live::ProgressDisplay;
 use super::{CliError, ConfigFile, Global, show};
 use crate::alert::{Outbox, configured_sinks};
 use crate::config::Config;
-use crate::engine::{self, Claims, Job, JobKind, Options, Progress, Summary};
+use crate::engine::{self, Job, JobKind, Options, PartitionClaims, Progress, Summary};
 use crate::serve::{self, JobMetrics};
 use crate::source::kafka::probe;
 use crate::source::{KafkaOptions, KafkaSource, Positions, Source, SourceError, TimeRange};
@@ -118,7 +118,7 @@ pub fn execute(
     connect: impl FnOnce(Arc<dyn Positions>) -> Result<Box<dyn Source>, CliError>,
 ) -> Result<Summary, CliError> {
     let topic: Arc<str> = topic.into();
-    let claims = Arc::new(Claims::new(Arc::clone(job), Arc::clone(&topic)));
+    let claims = Arc::new(PartitionClaims::new(Arc::clone(job), Arc::clone(&topic)));
     let sinks = configured_sinks(&job.settings.config.alerts).map_err(CliError::usage)?;
     let outbox = if sinks.is_empty() { None } else { Some(Outbox::start(sinks).map_err(CliError::failed)?) };
     let positions: Arc<dyn Positions> = Arc::clone(&claims) as Arc<dyn Positions>;

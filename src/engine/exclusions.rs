@@ -1,6 +1,6 @@
 //! Exclusions as rows of their table.
 
-use super::evaluation::Exclusion;
+use super::evaluate::types::Exclusion;
 use crate::store::exclusions::{ExclusionRow, exclusions_batch};
 use crate::store::panes::{PaneFileError, TableNames};
 use crate::store::tables::batches_by_date;

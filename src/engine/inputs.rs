@@ -2,9 +2,9 @@
 //! continue it, interrupted ones are resumed, and changed ones are refused.
 //!
 //! `_inputs/JOB/version=N.json` is created if absent before anything is read of what it adds. Where
-//! reading stands is not in it: that is what partitions and evaluator have committed.
+//! reading has come to is not in it: that is what partitions and evaluator have committed.
 
-pub use super::inputs_error::InputsError;
+use super::error::InputsError;
 use crate::event::time::text;
 use crate::source::lanes::{self, FileLane, FileTimes, LaneFile};
 use crate::source::survey::Surveyed;
@@ -20,7 +20,7 @@ const FORMAT: u32 = 1;
 /// What kind of files an output was filled from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum InputKind {
     /// JSON lines.
     Jsonl,
     /// Archives.
@@ -29,7 +29,7 @@ pub enum Kind {
 
 /// An input as it is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Remembered {
+struct RememberedInput {
     /// As it was given.
     name: String,
     /// Its name with links and `..` resolved.
@@ -50,7 +50,7 @@ struct Remembered {
     partitions: Vec<i32>,
 }
 
-impl Remembered {
+impl RememberedInput {
     /// The offset behind its last line.
     fn end(&self) -> Option<i64> {
         Some(self.start? + self.lines?)
@@ -64,12 +64,12 @@ impl Remembered {
 
 /// All inputs of a job, in the order in which they are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct InputMemory {
     format: u32,
-    kind: Kind,
+    kind: InputKind,
     from: Option<String>,
     to: Option<String>,
-    files: Vec<Remembered>,
+    files: Vec<RememberedInput>,
     /// By partition: the epoch of its chain when files were last added, after which it may say that
     /// it has ended.
     since: BTreeMap<i32, u64>,
@@ -77,16 +77,16 @@ pub struct Memory {
 
 /// An input that is given now.
 #[derive(Debug, Clone)]
-pub struct Given {
+pub struct GivenInput {
     /// What was found of it.
     pub surveyed: Surveyed,
     /// Archives: first offset by partition.
     pub offsets: BTreeMap<i32, i64>,
 }
 
-/// Where a partition's chain stands.
+/// How far a partition's chain has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stands {
+pub struct ChainPosition {
     /// The newest epoch.
     pub head: u64,
     /// The epoch of the newest commit.
@@ -99,27 +99,27 @@ pub struct Stands {
 
 /// What is committed so far.
 #[derive(Debug, Clone, Default)]
-pub struct State {
+pub struct OutputState {
     /// The output, for messages.
     pub dir: String,
     /// The last tick evaluated; nothing that begins before can be read any more. `None` where
     /// nothing is evaluated, or never will be.
     pub evaluated_to: Option<i64>,
     /// By partition.
-    pub partitions: BTreeMap<i32, Stands>,
+    pub partitions: BTreeMap<i32, ChainPosition>,
     /// Something was committed, whatever is remembered.
     pub filled: bool,
 }
 
 /// What is to be done.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct InputPlan {
     /// What to read, of JSON lines.
     pub lanes: Vec<FileLane>,
     /// Partitions that were read before, of archives.
     pub partitions: BTreeSet<i32>,
     /// What is to be remembered, where that is more than before.
-    pub memory: Option<Memory>,
+    pub memory: Option<InputMemory>,
     /// How far an earlier run came, to be said.
     pub resuming: Option<String>,
     /// Nothing was remembered before.
@@ -139,7 +139,7 @@ fn range_text((from, to): &(Option<String>, Option<String>)) -> String {
     }
 }
 
-impl Memory {
+impl InputMemory {
     /// All partitions that the inputs are read in.
     #[must_use]
     pub fn partitions(&self) -> BTreeSet<i32> {
@@ -147,13 +147,13 @@ impl Memory {
     }
 
     /// Whether all of a partition's files were read to their end.
-    fn is_done(&self, partition: i32, state: &State) -> bool {
+    fn is_done(&self, partition: i32, state: &OutputState) -> bool {
         let since = self.since.get(&partition).copied().unwrap_or(0);
         state.partitions.get(&partition).is_some_and(|s| s.ended && s.committed.is_some_and(|e| e > since))
     }
 
     /// Whether a file was read to its end.
-    fn is_read(&self, at: usize, state: &State) -> bool {
+    fn is_read(&self, at: usize, state: &OutputState) -> bool {
         let file = &self.files[at];
         let Some(lane) = file.lane else {
             return file.partitions.iter().all(|p| self.is_done(*p, state));
@@ -171,18 +171,18 @@ impl Memory {
 /// # Errors
 /// When they can't continue what is there; the error names the file and what to do.
 pub fn plan(
-    memory: Option<Memory>,
-    kind: Kind,
+    memory: Option<InputMemory>,
+    kind: InputKind,
     range: TimeRange,
-    given: Vec<Given>,
-    state: &State,
-) -> Result<Plan, InputsError> {
+    given: Vec<GivenInput>,
+    state: &OutputState,
+) -> Result<InputPlan, InputsError> {
     let dir = || state.dir.clone();
     let (from, to) = shown(range);
     let before = memory.clone();
     let mut memory = match memory {
         None if state.filled => return Err(InputsError::Unknown { dir: dir() }),
-        None => Memory {
+        None => InputMemory {
             format: FORMAT,
             kind,
             from: from.clone(),
@@ -193,14 +193,14 @@ pub fn plan(
         Some(m) => m,
     };
     if memory.kind != kind {
-        let held = if memory.kind == Kind::Jsonl { "JSON lines" } else { "an archive" };
+        let stored = if memory.kind == InputKind::Jsonl { "JSON lines" } else { "an archive" };
         let given = given.first().map(|g| g.surveyed.file.name.clone()).unwrap_or_default();
-        return Err(InputsError::OtherKind { dir: dir(), held, given });
+        return Err(InputsError::OtherKind { dir: dir(), stored, given });
     }
-    let held = (memory.from.clone(), memory.to.clone());
-    if held != (from.clone(), to.clone()) {
-        let (held, given) = (range_text(&held), range_text(&(from, to)));
-        return Err(InputsError::OtherRange { dir: dir(), held, given });
+    let stored = (memory.from.clone(), memory.to.clone());
+    if stored != (from.clone(), to.clone()) {
+        let (stored, given) = (range_text(&stored), range_text(&(from, to)));
+        return Err(InputsError::OtherRange { dir: dir(), stored, given });
     }
     let (mut files, new) = matched(&mut memory, given, state)?;
     let old = memory.files.len();
@@ -232,17 +232,17 @@ pub fn plan(
             .filter_map(|(i, f)| Some(LaneFile { file: files.get(&i)?.clone(), start: f.start }))
             .collect(),
     });
-    let lanes = if kind == Kind::Jsonl { lanes.collect() } else { Vec::new() };
+    let lanes = if kind == InputKind::Jsonl { lanes.collect() } else { Vec::new() };
     let memory = (before.as_ref() != Some(&memory)).then_some(memory);
-    Ok(Plan { lanes, partitions, memory, resuming, fresh: before.is_none() })
+    Ok(InputPlan { lanes, partitions, memory, resuming, fresh: before.is_none() })
 }
 
 /// Finds those of the files given that are remembered; the others are new.
 fn matched(
-    memory: &mut Memory,
-    given: Vec<Given>,
-    state: &State,
-) -> Result<(BTreeMap<usize, InputFile>, Vec<Given>), InputsError> {
+    memory: &mut InputMemory,
+    given: Vec<GivenInput>,
+    state: &OutputState,
+) -> Result<(BTreeMap<usize, InputFile>, Vec<GivenInput>), InputsError> {
     let mut found: BTreeMap<usize, InputFile> = BTreeMap::new();
     let mut new = Vec::new();
     let mut of_content: BTreeMap<(Option<u64>, Option<String>), Vec<usize>> = BTreeMap::new();
@@ -269,10 +269,10 @@ fn matched(
         found.insert(at, g.surveyed.file);
     }
     let unfound = remembered.iter().enumerate().filter(|(i, _)| !found.contains_key(i));
-    let by_name: BTreeMap<&str, &Remembered> = unfound.map(|(_, f)| (f.canonical.as_str(), f)).collect();
+    let by_name: BTreeMap<&str, &RememberedInput> = unfound.map(|(_, f)| (f.canonical.as_str(), f)).collect();
     for g in &new {
-        if let Some(held) = by_name.get(g.surveyed.file.canonical.as_str()) {
-            let how = match (held.size, g.surveyed.file.size) {
+        if let Some(before) = by_name.get(g.surveyed.file.canonical.as_str()) {
+            let how = match (before.size, g.surveyed.file.size) {
                 (Some(was), Some(is)) if is < was => format!("shorter: it had {was} bytes and has {is}"),
                 (Some(was), Some(is)) if is > was => format!("longer: it had {was} bytes and has {is}"),
                 _ => "as long, with other bytes".to_owned(),
@@ -289,11 +289,11 @@ fn matched(
 
 /// Adds new files behind what is there.
 fn add(
-    memory: &mut Memory,
-    mut new: Vec<Given>,
+    memory: &mut InputMemory,
+    mut new: Vec<GivenInput>,
     range: TimeRange,
     files: &mut BTreeMap<usize, InputFile>,
-    state: &State,
+    state: &OutputState,
 ) -> Result<(), InputsError> {
     for g in &new {
         let name = || g.surveyed.file.name.clone();
@@ -317,8 +317,8 @@ fn add(
         (a.surveyed.first, &a.surveyed.file.name).cmp(&(b.surveyed.first, &b.surveyed.file.name))
     });
     let placed = match memory.kind {
-        Kind::Archive => new.iter().map(|_| None).collect(),
-        Kind::Jsonl => {
+        InputKind::Archive => new.iter().map(|_| None).collect(),
+        InputKind::Jsonl => {
             let mut ends = lane_ends(memory, state);
             let stretches: Vec<FileTimes> = new
                 .iter()
@@ -352,7 +352,7 @@ fn add(
         });
         files.insert(memory.files.len(), file.clone());
         let InputFile { name, canonical, size, .. } = file;
-        memory.files.push(Remembered {
+        memory.files.push(RememberedInput {
             name,
             canonical,
             size,
@@ -369,7 +369,7 @@ fn add(
 }
 
 /// When each lane is over.
-fn lane_ends(memory: &Memory, state: &State) -> Vec<i64> {
+fn lane_ends(memory: &InputMemory, state: &OutputState) -> Vec<i64> {
     let mut ends = Vec::new();
     for f in &memory.files {
         let Some(lane) = f.lane.and_then(|l| usize::try_from(l).ok()) else { continue };
@@ -389,7 +389,7 @@ fn lane_ends(memory: &Memory, state: &State) -> Vec<i64> {
 
 /// How far an earlier run came; `None` where there was none, or where it had read everything and
 /// there is nothing new.
-fn resuming(memory: &Memory, new: &[Given], state: &State) -> Option<String> {
+fn resuming(memory: &InputMemory, new: &[GivenInput], state: &OutputState) -> Option<String> {
     if !state.partitions.values().any(|s| s.committed.is_some()) {
         return None;
     }
@@ -426,14 +426,14 @@ fn version_of(path: &str) -> Option<u64> {
 ///
 /// # Errors
 /// When it can't be read.
-pub fn recall(storage: &Storage, job: &str) -> Result<(u64, Option<Memory>), InputsError> {
+pub fn recall(storage: &Storage, job: &str) -> Result<(u64, Option<InputMemory>), InputsError> {
     let versions = storage.list(&folder(job))?;
     let Some((version, path)) = versions.iter().filter_map(|p| Some((version_of(p)?, p))).max() else {
         return Ok((0, None));
     };
     let damaged = |message: String| InputsError::Damaged { path: path.clone(), message };
     let bytes = storage.get(path)?.ok_or_else(|| damaged("it is gone".to_owned()))?;
-    let memory: Memory = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let memory: InputMemory = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
     if memory.format != FORMAT {
         return Err(damaged(format!("its format is {}, and this build reads {FORMAT}", memory.format)));
     }
@@ -444,7 +444,7 @@ pub fn recall(storage: &Storage, job: &str) -> Result<(u64, Option<Memory>), Inp
 ///
 /// # Errors
 /// When the output fails, or another process was faster.
-pub fn remember(storage: &Storage, job: &str, after: u64, memory: &Memory) -> Result<(), InputsError> {
+pub fn remember(storage: &Storage, job: &str, after: u64, memory: &InputMemory) -> Result<(), InputsError> {
     let path = |version: u64| format!("{}/version={version:06}.json", folder(job));
     let bytes = serde_json::to_vec(memory)
         .map_err(|e| InputsError::Damaged { path: path(after + 1), message: e.to_string() })?;

@@ -4,33 +4,37 @@ use crate::source::input::{FileLocation, InputFormat};
 
 const T: i64 = 20_000 * DAY;
 
-fn given(name: &str, content: &str, hours: (i64, i64)) -> Given {
+fn given(name: &str, content: &str, hours: (i64, i64)) -> GivenInput {
     let size = Some(content.len() as u64);
     let file = InputFile::new(name.to_owned(), FileLocation::Local(name.into()), size, InputFormat::Jsonl);
     let (first, last) = (Some(T + hours.0 * HOUR), Some(T + hours.1 * HOUR));
     let surveyed = Surveyed { file, content: Some(content.to_owned()), first, last, lines: Some(100) };
-    Given { surveyed, offsets: BTreeMap::new() }
+    GivenInput { surveyed, offsets: BTreeMap::new() }
 }
 
-fn days(n: i64) -> Vec<Given> {
+fn days(n: i64) -> Vec<GivenInput> {
     (1..=n).map(|d| given(&format!("day{d}"), &format!("content {d}"), (24 * d, 24 * d + 23))).collect()
 }
 
-fn plan_jsonl(memory: Option<Memory>, given: Vec<Given>, state: &State) -> Result<Plan, InputsError> {
-    plan(memory, Kind::Jsonl, TimeRange::ALL, given, state)
+fn plan_jsonl(
+    memory: Option<InputMemory>,
+    given: Vec<GivenInput>,
+    state: &OutputState,
+) -> Result<InputPlan, InputsError> {
+    plan(memory, InputKind::Jsonl, TimeRange::ALL, given, state)
 }
 
 /// As after reading lanes to these offsets; those that ended say so in their newest commit.
-fn read(lanes: &[(i64, bool)], evaluated_to: Option<i64>) -> State {
-    let stands = |(next_offset, ended)| Stands { head: 9, committed: Some(9), next_offset, ended };
+fn read(lanes: &[(i64, bool)], evaluated_to: Option<i64>) -> OutputState {
+    let stands = |(next_offset, ended)| ChainPosition { head: 9, committed: Some(9), next_offset, ended };
     let partitions = lanes.iter().enumerate().map(|(i, l)| (i as i32, stands(*l))).collect();
-    State { dir: "out".into(), evaluated_to, partitions, filled: true }
+    OutputState { dir: "out".into(), evaluated_to, partitions, filled: true }
 }
 
 /// A lane: its number, its files with the offsets that they begin at, whether it is over.
 type Shown<'a> = (i32, Vec<(&'a str, Option<i64>)>, bool);
 
-fn lanes_of(plan: &Plan) -> Vec<Shown<'_>> {
+fn lanes_of(plan: &InputPlan) -> Vec<Shown<'_>> {
     plan.lanes
         .iter()
         .map(|l| {
@@ -40,7 +44,7 @@ fn lanes_of(plan: &Plan) -> Vec<Shown<'_>> {
         .collect()
 }
 
-fn refused(done: Result<Plan, InputsError>) -> String {
+fn refused(done: Result<InputPlan, InputsError>) -> String {
     let error = done.unwrap_err().to_string();
     assert!(error.contains("--overwrite") && !error.contains('\n'), "{error}");
     error
@@ -51,7 +55,7 @@ fn files_are_read_in_their_order_whatever_they_are_called() {
     let mut shuffled = days(3);
     shuffled.swap(0, 2);
     shuffled.push(given("host", "another host", (24, 71)));
-    let plan = plan_jsonl(None, shuffled, &State::default()).unwrap();
+    let plan = plan_jsonl(None, shuffled, &OutputState::default()).unwrap();
     let first = vec![("day1", Some(0)), ("day2", Some(100)), ("day3", Some(200))];
     assert_eq!(lanes_of(&plan), [(0, first, false), (1, vec![("host", Some(0))], false)]);
     assert!(plan.memory.is_some() && plan.resuming.is_none());
@@ -59,7 +63,7 @@ fn files_are_read_in_their_order_whatever_they_are_called() {
 
 #[test]
 fn the_same_inputs_again_are_known_and_add_nothing() {
-    let memory = plan_jsonl(None, days(2), &State::default()).unwrap().memory;
+    let memory = plan_jsonl(None, days(2), &OutputState::default()).unwrap().memory;
     let over = read(&[(200, true)], Some(T + 72 * HOUR));
     let mut renamed = days(2);
     renamed[0].surveyed.file.name = "another name".into();
@@ -72,7 +76,7 @@ fn the_same_inputs_again_are_known_and_add_nothing() {
 
 #[test]
 fn later_files_continue_the_job_with_and_without_those_before() {
-    let memory = plan_jsonl(None, days(2), &State::default()).unwrap().memory;
+    let memory = plan_jsonl(None, days(2), &OutputState::default()).unwrap().memory;
     let over = read(&[(200, true)], Some(T + 72 * HOUR));
     let with = plan_jsonl(memory.clone(), days(3), &over).unwrap();
     assert_eq!(with.resuming.as_deref(), Some("continuing: 2 files are read, 1 new"));
@@ -83,7 +87,9 @@ fn later_files_continue_the_job_with_and_without_those_before() {
     let again = plan_jsonl(with.memory.clone(), days(3)[2..].to_vec(), &over).unwrap();
     assert!(!again.lanes[0].finished);
     let mut ended = over;
-    ended.partitions.insert(0, Stands { head: 11, committed: Some(11), next_offset: 300, ended: true });
+    ended
+        .partitions
+        .insert(0, ChainPosition { head: 11, committed: Some(11), next_offset: 300, ended: true });
     assert!(plan_jsonl(with.memory, days(3)[2..].to_vec(), &ended).unwrap().lanes[0].finished);
 }
 
@@ -91,7 +97,7 @@ fn later_files_continue_the_job_with_and_without_those_before() {
 fn where_lines_were_not_counted_the_next_file_goes_on_at_what_was_committed() {
     let mut first = days(1);
     first[0].surveyed.lines = None;
-    let memory = plan_jsonl(None, first, &State::default()).unwrap().memory;
+    let memory = plan_jsonl(None, first, &OutputState::default()).unwrap().memory;
     let over = read(&[(77, true)], Some(T + 48 * HOUR));
     let plan = plan_jsonl(memory, days(3)[1..].to_vec(), &over).unwrap();
     assert_eq!(lanes_of(&plan), [(0, vec![("day2", Some(77)), ("day3", Some(177))], false)]);
@@ -99,7 +105,7 @@ fn where_lines_were_not_counted_the_next_file_goes_on_at_what_was_committed() {
 
 #[test]
 fn an_interrupted_job_goes_on_and_says_where() {
-    let memory = plan_jsonl(None, days(3), &State::default()).unwrap().memory;
+    let memory = plan_jsonl(None, days(3), &OutputState::default()).unwrap().memory;
     let midway = read(&[(140, false)], Some(T + 30 * HOUR));
     let plan = plan_jsonl(memory.clone(), days(3), &midway).unwrap();
     assert_eq!(plan.resuming.as_deref(), Some("resuming: 1 of 3 files are read, going on in day2 line 41"));
@@ -111,7 +117,7 @@ fn an_interrupted_job_goes_on_and_says_where() {
 
 #[test]
 fn what_can_not_continue_is_refused_by_name() {
-    let memory = plan_jsonl(None, days(2), &State::default()).unwrap().memory;
+    let memory = plan_jsonl(None, days(2), &OutputState::default()).unwrap().memory;
     let over = read(&[(200, true)], Some(T + 72 * HOUR));
     let changed = |content: &str| {
         let given = vec![days(1).remove(0), given("day2", content, (48, 71))];
@@ -123,9 +129,9 @@ fn what_can_not_continue_is_refused_by_name() {
     let error = refused(plan_jsonl(memory.clone(), vec![given("early", "e", (71, 99))], &over));
     assert!(error.contains("early begins at") && error.contains("evaluated to"), "{error}");
     let range = TimeRange { from: T, to: i64::MAX };
-    let error = refused(plan(memory.clone(), Kind::Jsonl, range, days(2), &over));
+    let error = refused(plan(memory.clone(), InputKind::Jsonl, range, days(2), &over));
     assert!(error.contains("no --from and --to") && error.contains("--from 2024"), "{error}");
-    let error = refused(plan(memory, Kind::Archive, TimeRange::ALL, days(1), &over));
+    let error = refused(plan(memory, InputKind::Archive, TimeRange::ALL, days(1), &over));
     assert!(error.contains("JSON lines, and day1 is not that"), "{error}");
     let error = refused(plan_jsonl(None, days(1), &over));
     assert!(error.contains("nothing there says from which files"), "{error}");
@@ -133,7 +139,7 @@ fn what_can_not_continue_is_refused_by_name() {
 
 #[test]
 fn a_rotated_name_is_another_file() {
-    let memory = plan_jsonl(None, days(1), &State::default()).unwrap().memory;
+    let memory = plan_jsonl(None, days(1), &OutputState::default()).unwrap().memory;
     let over = read(&[(100, true)], Some(T + 48 * HOUR));
     let mut old = days(1).remove(0);
     old.surveyed.file.canonical = "day1.old".into();
@@ -148,13 +154,13 @@ fn archives_continue_behind_what_was_read() {
         g.offsets = [(3, first)].into();
         g
     };
-    let given = |g: Given, memory: Option<Memory>, state: &State| {
-        plan(memory, Kind::Archive, TimeRange::ALL, vec![g], state)
+    let given = |g: GivenInput, memory: Option<InputMemory>, state: &OutputState| {
+        plan(memory, InputKind::Archive, TimeRange::ALL, vec![g], state)
     };
-    let memory = given(archive("a", (0, 20), 0), None, &State::default()).unwrap().memory;
-    let stands = Stands { head: 4, committed: Some(4), next_offset: 50, ended: true };
+    let memory = given(archive("a", (0, 20), 0), None, &OutputState::default()).unwrap().memory;
+    let stands = ChainPosition { head: 4, committed: Some(4), next_offset: 50, ended: true };
     let partitions = [(3, stands)].into();
-    let over = State { dir: "out".into(), evaluated_to: Some(T + 24 * HOUR), partitions, filled: true };
+    let over = OutputState { dir: "out".into(), evaluated_to: Some(T + 24 * HOUR), partitions, filled: true };
     let plan = given(archive("b", (24, 30), 50), memory.clone(), &over).unwrap();
     assert_eq!(plan.partitions, [3].into());
     let error = refused(given(archive("b", (24, 30), 49), memory.clone(), &over));
@@ -168,7 +174,7 @@ fn a_version_is_remembered_once() {
     let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
     assert_eq!(recall(&storage, "job").unwrap(), (0, None));
     for (after, n) in [(0, 1), (1, 2), (2, 3)] {
-        let memory = plan_jsonl(None, days(n), &State::default()).unwrap().memory.unwrap();
+        let memory = plan_jsonl(None, days(n), &OutputState::default()).unwrap().memory.unwrap();
         remember(&storage, "job", after, &memory).unwrap();
         assert_eq!(recall(&storage, "job").unwrap(), (after + 1, Some(memory.clone())));
         assert!(matches!(remember(&storage, "job", after, &memory), Err(InputsError::Taken { .. })));

@@ -1,11 +1,13 @@
 //! A job: everything its configuration comes to, made once.
 
-use super::evaluation::{EvaluateError, Settings};
-use super::{history, pins};
+use super::error::{JobError, OWNER_FILE};
+use super::evaluate::history;
+use super::evaluate::settings::EvaluationSettings;
+use super::pin_files;
 use crate::alert::{RuleNames, Rules, default_rules_for};
 use crate::config::units::Span;
-use crate::config::{Config, ConfigError, plain_name};
-use crate::embed::{EmbedError, Embedder, vector_plan};
+use crate::config::{Config, plain_name};
+use crate::embed::{Embedder, vector_plan};
 use crate::enrich::{DEFAULT_KEY, IdHasher, Plan, Shown};
 use crate::store::panes::TableNames;
 use crate::store::{CreateOutcome, Storage, StorageError};
@@ -13,58 +15,6 @@ use crate::window::{Filler, Times};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Why a job can't be set up.
-#[derive(Debug, Error)]
-pub enum JobError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A rule is wrong.
-    #[error("{0}")]
-    Rule(String),
-    /// The output can't be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// Earlier files can't be read.
-    #[error(transparent)]
-    History(#[from] EvaluateError),
-    /// Vectors of images can't be had.
-    #[error(transparent)]
-    Embed(#[from] EmbedError),
-    /// The output belongs to another job.
-    #[error(
-        "output {dir} holds the job {found:?}, this one is {wanted:?}: choose another output.dir, or start over with --overwrite"
-    )]
-    OtherJob {
-        /// The output.
-        dir: String,
-        /// The job that it holds.
-        found: String,
-        /// This job.
-        wanted: String,
-    },
-    /// The name of the job is no name.
-    #[error("engine.job: {0:?} is no name: use letters, digits and . _ : @ + -")]
-    Name(String),
-    /// What `--overwrite` would empty is no job's output.
-    #[error(
-        "{dir} has files in {folder}/ and no {OWNER}: it is no job's output, so --overwrite deletes nothing there; choose another \
-         output.dir, or remove the folder yourself"
-    )]
-    NoOutput {
-        /// The output.
-        dir: String,
-        /// The first folder that is not empty.
-        folder: &'static str,
-    },
-    /// What `--overwrite` would delete is also read.
-    #[error(
-        "embedding.recorded is this output, whose vectors --overwrite deletes: copy the table elsewhere and name the copy"
-    )]
-    ReadsItself,
-}
 
 /// How a job gets its events; run and replay never share a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,24 +34,24 @@ pub struct Job {
     pub storage: Storage,
     /// What enriching needs.
     pub plan: Arc<Plan>,
-    /// What finds vectors of images; `None` where they are not looked at, and for a job set up for looking only.
+    /// What finds vectors of images; `None` where they are not looked at, and for a job set up for
+    /// looking only.
     pub embedder: Option<Arc<Embedder>>,
     /// What filling panes needs.
     pub filler: Arc<Filler>,
     /// Pane length and lateness.
     pub times: Times,
     /// What evaluating needs.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<EvaluationSettings>,
 }
 
-/// What stands at the output's root: whose it is.
+/// The file at the output's root that says whose it is.
 #[derive(Debug, Serialize, Deserialize)]
-struct Owner {
+struct OutputOwner {
     job: String,
     format: u32,
 }
 
-const OWNER: &str = "_job.json";
 const FORMAT: u32 = 1;
 /// Folders that `--overwrite` empties: all that a job writes, pins apart.
 const OWN: [&str; 12] = [
@@ -123,17 +73,17 @@ impl Job {
     /// Sets a job up in its output, which it makes its own.
     ///
     /// # Errors
-    /// As [`Job::prepare`] and [`Prepared::begin`].
+    /// As [`Job::prepare`] and [`PreparedJob::begin`].
     pub fn open(config: Config, kind: JobKind, storage: Storage, overwrite: bool) -> Result<Self, JobError> {
         Self::prepare(config, kind, storage)?.begin(overwrite)
     }
 
-    /// Sets a job up without writing anything: whatever can be wrong with it should be known before its
-    /// output is touched.
+    /// Sets a job up without writing anything: whatever can be wrong with it should be known before
+    /// its output is touched.
     ///
     /// # Errors
     /// When configuration, rules, models or earlier files are not as they must be.
-    pub fn prepare(config: Config, kind: JobKind, storage: Storage) -> Result<Prepared, JobError> {
+    pub fn prepare(config: Config, kind: JobKind, storage: Storage) -> Result<PreparedJob, JobError> {
         let default = match (&config.input.kafka, kind) {
             (Some(k), JobKind::Run) => format!("run-{}-{}", k.topic, k.group),
             (None, JobKind::Run) => "run".to_owned(),
@@ -152,7 +102,7 @@ impl Job {
                 "privacy.key is not set: ids are hashed with a key that everybody knows; set it from the environment"
             );
         }
-        Ok(Prepared { job })
+        Ok(PreparedJob { job })
     }
 
     /// Sets a job up for looking only: nothing is written.
@@ -169,7 +119,7 @@ impl Job {
         let features = config.feature_set()?;
         let groupings = Arc::new(config.groupings()?);
         let names = TableNames::new(Arc::clone(&groupings), &features);
-        let pinned = if judges { Some(pins::names(&storage)?) } else { None };
+        let pinned = if judges { Some(pin_files::names(&storage)?) } else { None };
         let rules = compile_rules(&config, &names, pinned.as_deref())?;
         let key = if config.privacy.key.is_empty() { DEFAULT_KEY } else { &config.privacy.key };
         let vectors = match &config.embedding {
@@ -190,7 +140,8 @@ impl Job {
         let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();
         let styles = plan.vectors.iter().flat_map(|v| &v.styles);
         let styles = styles.map(|s| (Arc::clone(&s.name), s.centroid.clone())).collect();
-        let settings = Arc::new(Settings { config, features, groupings, names, rules, pins, styles });
+        let settings =
+            Arc::new(EvaluationSettings { config, features, groupings, names, rules, pins, styles });
         Ok(Self { name, storage, plan, embedder: None, filler, times, settings })
     }
 
@@ -223,11 +174,11 @@ impl Job {
 
 /// A job that is set up and has written nothing yet.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedJob {
     job: Job,
 }
 
-impl Prepared {
+impl PreparedJob {
     /// The job, for whoever tries its inputs before it begins.
     #[must_use]
     pub fn job(&self) -> &Job {
@@ -242,7 +193,7 @@ impl Prepared {
         if overwrite {
             self.clear()?;
         }
-        take(&self.job.storage, &self.job.name)?;
+        claim_output(&self.job.storage, &self.job.name)?;
         Ok(self.job)
     }
 
@@ -260,14 +211,14 @@ impl Prepared {
             files.push((folder, storage.list(folder)?));
         }
         if let Some((folder, _)) = files.iter().find(|f| !f.1.is_empty())
-            && storage.get(OWNER)?.is_none()
+            && storage.get(OWNER_FILE)?.is_none()
         {
             return Err(JobError::NoOutput { dir: storage.url().to_owned(), folder });
         }
         for file in files.iter().flat_map(|f| &f.1) {
             storage.delete(file)?;
         }
-        storage.delete(OWNER)?;
+        storage.delete(OWNER_FILE)?;
         Ok(())
     }
 }
@@ -311,13 +262,18 @@ pub fn compile_rules(
     })
 }
 
-fn owner(storage: &Storage) -> Result<Option<Owner>, StorageError> {
-    Ok(storage.get(OWNER)?.and_then(|b| serde_json::from_slice(&b).ok()))
+/// A name unlike any other writer's.
+pub(super) fn writer_name() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
-fn take(storage: &Storage, name: &str) -> Result<(), JobError> {
-    let mine = serde_json::to_vec(&Owner { job: name.to_owned(), format: FORMAT }).unwrap_or_default();
-    if storage.create(OWNER, mine)? == CreateOutcome::Exists {
+fn owner(storage: &Storage) -> Result<Option<OutputOwner>, StorageError> {
+    Ok(storage.get(OWNER_FILE)?.and_then(|b| serde_json::from_slice(&b).ok()))
+}
+
+fn claim_output(storage: &Storage, name: &str) -> Result<(), JobError> {
+    let mine = serde_json::to_vec(&OutputOwner { job: name.to_owned(), format: FORMAT }).unwrap_or_default();
+    if storage.create(OWNER_FILE, mine)? == CreateOutcome::Exists {
         let found = owner(storage)?.map(|o| o.job);
         if found.as_deref() != Some(name) {
             return Err(JobError::OtherJob {

@@ -1,42 +1,37 @@
-//! The engine: wires source, panes, evaluation and store; threads, commits, recovery. Live, replay and the demo are this one engine.
+//! The engine: wires source, panes, evaluation and store; threads, commits, recovery. Live, replay
+//! and the demo are this one engine.
 
+mod archive;
 mod counters;
-mod decoding;
+mod error;
 mod evaluate;
-mod evaluating;
-mod evaluation;
-mod evaluator_task;
 mod exclusions;
-mod feed;
-mod history;
 mod ingest;
 pub mod inputs;
-mod inputs_error;
 mod job;
-mod judge;
-mod judging;
-mod merging;
-mod pending;
+mod pin_files;
 pub mod pins;
 mod progress;
-mod rolling;
 mod run;
-mod sampling;
-mod seen;
 #[cfg(test)]
 mod simulation;
 mod sweep;
-mod tick_rows;
-mod worker;
+mod threads;
 
+pub use archive::archive;
 pub use counters::{CounterInfo, LabelledMetric, MetricKind};
-pub use evaluate::Evaluator;
-pub use evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
-pub use evaluator_task::EvaluatorCommit;
-pub use ingest::{LastRead, PartitionCommit};
-pub use job::{Job, JobError, JobKind, Prepared, compile_rules};
-pub use judging::{JudgedCounts, Unjudged, Waiting};
+pub use error::{EngineError, EvaluationError, InputsError, JobError, PinError};
+pub use evaluate::commits::EvaluatorCommit;
+pub use evaluate::evaluator::Evaluator;
+pub use evaluate::settings::EvaluationSettings;
+pub use evaluate::types::{DayBatch, EvaluatorState, Exclusion, History, Outputs};
+pub use evaluate::verdict_counts::{FeaturesLackingDays, Unjudged, VerdictCounts};
+pub use ingest::archive::{ArchiveDriver, ArchiveJob};
+pub use ingest::claims::PartitionClaims;
+pub use ingest::commits::{LastRead, PartitionCommit};
+pub use ingest::polling::Finish;
+pub use job::{Job, JobKind, PreparedJob, compile_rules};
 pub use progress::{
     COUNTERS, EvaluationStatus, EvaluatorBytes, FiredAlert, JobCounts, LABELLED_METRICS, Progress,
 };
-pub use run::{Claims, EngineError, Finish, Options, Summary, run};
+pub use run::{Options, Summary, run};

@@ -1,81 +1,21 @@
-//! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline holds, accepting the present.
+//! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline
+//! holds, accepting the present.
 
-use super::evaluation::{EvaluateError, History};
-pub use super::history::PinInfo;
-use super::history::{Days, PINS, excluded, exclusions, read_rows};
+use super::error::{EvaluationError, PinError, RESERVED_PREFIXES};
+use super::evaluate::history::{Days, excluded, exclusions, read_rows};
+use super::evaluate::types::History;
 use super::job::Job;
+use super::pin_files::{ACCEPTS, PINS};
+pub use super::pin_files::{PinInfo, accepts, names, pins};
 use crate::baseline::{Accept, Excluded, accepted, leaves};
 use crate::config::near::near;
 use crate::config::plain_name;
 use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
-use crate::store::panes::{self, PaneFileError, TableNames};
-use crate::store::{CreateOutcome, Storage, StorageError};
+use crate::store::panes::{self, TableNames};
+use crate::store::{CreateOutcome, Storage};
 use crate::window::{Contents, PaneRow, Segment};
 use std::collections::{BTreeMap, BTreeSet};
-use thiserror::Error;
-
-/// The folder of accepts.
-pub const ACCEPTS: &str = "_accepts";
-
-/// What names of other baselines begin with.
-const RESERVED: [&str; 3] = ["rolling_", "pinned:", "release:"];
-
-/// Why a baseline can't be made, shown or dropped.
-#[derive(Debug, Error)]
-pub enum PinError {
-    /// Not a name.
-    #[error(
-        "{0:?} is no name for a baseline: use up to 64 letters (a to z), digits and . _ : @ + -, and none of {list} at its beginning",
-        list = RESERVED.join(", ")
-    )]
-    Name(String),
-    /// The range is empty or cuts an hour.
-    #[error("from {from} to {to} is no range of whole hours; panes are kept by the hour")]
-    Range {
-        /// Its beginning.
-        from: String,
-        /// Its end.
-        to: String,
-    },
-    /// The name is taken.
-    #[error(
-        "baseline {0} exists already; choose another name, or drop it first: driftglass baseline drop {0}"
-    )]
-    Exists(String),
-    /// An earlier pinning was interrupted.
-    #[error(
-        "an unfinished baseline {0} is in the way; remove it and try again: driftglass baseline drop {0}"
-    )]
-    Unfinished(String),
-    /// Nothing was kept of the range.
-    #[error("no panes from {from} to {to}; {have}")]
-    NoData {
-        /// Its beginning.
-        from: String,
-        /// Its end.
-        to: String,
-        /// What there is.
-        have: String,
-    },
-    /// No such baseline.
-    #[error("no baseline {name:?}; {known}")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// The output failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// Earlier files can't be read.
-    #[error(transparent)]
-    History(#[from] EvaluateError),
-    /// A file of panes can't be written.
-    #[error(transparent)]
-    Panes(#[from] PaneFileError),
-}
 
 fn json_of(name: &str) -> String {
     format!("{PINS}/{name}.json")
@@ -85,9 +25,9 @@ fn rows_of(name: &str) -> String {
     format!("{PINS}/{name}.parquet")
 }
 
-/// Names of pins are parts of paths on every store.
+/// TableNames of pins are parts of paths on every store.
 fn check_name(name: &str) -> Result<(), PinError> {
-    if plain_name(name) && name.is_ascii() && !RESERVED.iter().any(|p| name.starts_with(p)) {
+    if plain_name(name) && name.is_ascii() && !RESERVED_PREFIXES.iter().any(|p| name.starts_with(p)) {
         Ok(())
     } else {
         Err(PinError::Name(name.to_owned()))
@@ -115,7 +55,8 @@ pub struct Pinned {
     pub segments: usize,
 }
 
-/// Merges the committed hours of `from..to` (microseconds, whole hours) into a baseline of this name.
+/// Merges the committed hours of `from..to` (microseconds, whole hours) into a baseline of this
+/// name.
 ///
 /// # Errors
 /// When the name is taken or none, the range holds no data, or the output fails.
@@ -147,7 +88,7 @@ pub fn pin(
             hours.insert(row.start);
             days.insert(floor(row.start, DAY));
             let merged = segments.entry(row.segment).or_default();
-            merged.merge(&row.contents).map_err(EvaluateError::from)?;
+            merged.merge(&row.contents).map_err(EvaluationError::from)?;
         }
     }
     if segments.is_empty() {
@@ -205,34 +146,9 @@ fn unknown(name: &str, pins: &[(String, PinInfo)], rolling: &[u16]) -> PinError 
     PinError::Unknown { name: name.to_owned(), known: near(name, "baselines", &valid) }
 }
 
-/// The names of all pins.
-///
-/// # Errors
-/// When they can't be listed.
-pub fn names(storage: &Storage) -> Result<Vec<String>, StorageError> {
-    let name = |path: String| Some(path.rsplit('/').next()?.strip_suffix(".json")?.to_owned());
-    Ok(storage.list(PINS)?.into_iter().filter_map(name).collect())
-}
-
-/// All pins by name, without their rows.
-///
-/// # Errors
-/// When one can't be read.
-pub fn pins(storage: &Storage) -> Result<Vec<(String, PinInfo)>, PinError> {
-    let mut out = Vec::new();
-    for path in storage.list(PINS)? {
-        let Some(name) = path.rsplit('/').next().and_then(|n| n.strip_suffix(".json")) else { continue };
-        let Some(bytes) = storage.get(&path)? else { continue };
-        let info =
-            serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?;
-        out.push((name.to_owned(), info));
-    }
-    Ok(out)
-}
-
 /// One segment's feature in a baseline.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Held {
+pub struct BaselineFeature {
     /// The segment.
     pub segment: Segment,
     /// Index of the feature.
@@ -245,7 +161,8 @@ pub struct Held {
     pub sketch: Sketch,
 }
 
-/// End of the newest day that a job has closed: rolling baselines of the windows that start on that day end here.
+/// End of the newest day that a job has closed: rolling baselines of the windows that start on that
+/// day end here.
 ///
 /// # Errors
 /// When the output fails.
@@ -282,13 +199,13 @@ fn each_day(
     job: &Job,
     day: i64,
     days: u16,
-    mut f: impl FnMut(&PaneRow) -> Result<(), EvaluateError>,
+    mut f: impl FnMut(&PaneRow) -> Result<(), EvaluationError>,
 ) -> Result<(), PinError> {
     let from = day - i64::from(days) * DAY;
     let mut history = Days::new(job.storage.clone(), job.days_folder(), job.settings.names.clone());
     for table in history.days(from, day)? {
         for segment in table.segments() {
-            for row in table.rows_of(&segment).map_err(EvaluateError::History)? {
+            for row in table.rows_of(&segment).map_err(EvaluationError::History)? {
                 if row.start >= from && row.start < day && row.close_at <= day {
                     f(&row)?;
                 }
@@ -298,16 +215,20 @@ fn each_day(
     Ok(())
 }
 
-/// What a baseline holds: `rolling_Nd` for windows that start on the newest closed day's end, or a pin (`pinned:NAME` or NAME).
-/// `wanted` picks segments and features.
+/// What a baseline holds: `rolling_Nd` for windows that start on the newest closed day's end, or a
+/// pin (`pinned:NAME` or NAME). `wanted` picks segments and features.
 ///
 /// # Errors
 /// When there is no such baseline, or it can't be read.
-pub fn held(job: &Job, name: &str, wanted: &dyn Fn(&Segment, usize) -> bool) -> Result<Vec<Held>, PinError> {
+pub fn baseline_features(
+    job: &Job,
+    name: &str,
+    wanted: &dyn Fn(&Segment, usize) -> bool,
+) -> Result<Vec<BaselineFeature>, PinError> {
     let rolling =
         name.strip_prefix("rolling_").and_then(|r| r.strip_suffix('d')).and_then(|d| d.parse().ok());
     let mut sums: BTreeMap<(Segment, usize), (Sketch, BTreeSet<i64>)> = BTreeMap::new();
-    let mut add = |row: &PaneRow, leave: &dyn Fn(usize) -> bool| -> Result<(), EvaluateError> {
+    let mut add = |row: &PaneRow, leave: &dyn Fn(usize) -> bool| -> Result<(), EvaluationError> {
         for (f, sketch) in row.contents.sketches.iter().enumerate() {
             let Some(sketch) = sketch.as_deref().filter(|_| wanted(&row.segment, f) && !leave(f)) else {
                 continue;
@@ -350,14 +271,14 @@ pub fn held(job: &Job, name: &str, wanted: &dyn Fn(&Segment, usize) -> bool) -> 
             Some(info.clone())
         }
     };
-    let held = |((segment, feature), (sketch, days)): ((Segment, usize), (Sketch, BTreeSet<i64>))| {
+    let of_feature = |((segment, feature), (sketch, days)): ((Segment, usize), (Sketch, BTreeSet<i64>))| {
         let (days, hours) = match &pinned {
             Some(info) => (info.days, f64::from(info.hours)),
             None => (days.len() as u16, days.len() as f64 * 24.0),
         };
-        Held { segment, feature, days, hours, sketch }
+        BaselineFeature { segment, feature, days, hours, sketch }
     };
-    Ok(sums.into_iter().map(held).collect())
+    Ok(sums.into_iter().map(of_feature).collect())
 }
 
 /// End of the newest hour that is committed: the event time that "now" is.
@@ -403,20 +324,8 @@ pub fn segments_seen(job: &Job) -> Result<BTreeSet<Segment>, PinError> {
     Ok(seen)
 }
 
-/// All accepts, by time.
-///
-/// # Errors
-/// When one can't be read.
-pub fn accepts(storage: &Storage) -> Result<Vec<Accept>, PinError> {
-    let mut out = Vec::new();
-    for path in storage.list(ACCEPTS)? {
-        let Some(bytes) = storage.get(&path)? else { continue };
-        out.push(serde_json::from_slice(&bytes).map_err(|e| EvaluateError::History(format!("{path}: {e}")))?);
-    }
-    Ok(out)
-}
-
-/// Records an accept; the same one twice is one. Returns how many excluded days count again because of it.
+/// Records an accept; the same one twice is one. Returns how many excluded days count again because
+/// of it.
 ///
 /// # Errors
 /// When the output fails.

@@ -4,7 +4,7 @@
 //! metrics.
 
 use super::counters::{CounterInfo, LabelledMetric, LabelledValue, MetricKind, declare_counters};
-use super::judging::{JudgedCounts, Nearest, Waiting};
+use super::evaluate::verdict_counts::{FeaturesLackingDays, NearestBaseline, VerdictCounts};
 use crate::alert::OutboxMonitor;
 use crate::event::{Reject, RejectReason};
 use crate::source::PartitionId;
@@ -40,11 +40,11 @@ pub struct FiredAlert {
 #[derive(Debug, Clone, Default)]
 pub struct EvaluationStatus {
     /// Rows judged by this process, and rows that could not be.
-    pub counts: JudgedCounts,
+    pub counts: VerdictCounts,
     /// How near the newest windows that lack days are to having a baseline.
-    pub nearest: Option<Nearest>,
+    pub nearest: Option<NearestBaseline>,
     /// What can't be judged yet.
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<FeaturesLackingDays>,
     /// The alert that fired last.
     pub fired: Option<FiredAlert>,
 }
@@ -215,7 +215,7 @@ impl Progress {
         }
     }
 
-    /// Counts images with a vector, and refused ones by reason.
+    /// JobCounts images with a vector, and refused ones by reason.
     pub fn count_vectors(&self, rows: &[VectorRow]) {
         for row in rows {
             match &row.outcome {
@@ -225,7 +225,7 @@ impl Progress {
         }
     }
 
-    /// Counts fields that were refused without their message.
+    /// JobCounts fields that were refused without their message.
     pub fn count_fields(&self, refused: impl Iterator<Item = Reject>) {
         let mut refused = refused.peekable();
         if refused.peek().is_none() {
@@ -254,7 +254,7 @@ impl Progress {
         self.undecided.lock().values().sum()
     }
 
-    fn judged_counts(&self) -> JudgedCounts {
+    fn judged_counts(&self) -> VerdictCounts {
         self.standing.lock().counts
     }
 

@@ -1,63 +1,28 @@
-//! The running job: one thread polls the source, decoders decode, workers sketch, one thread evaluates; channels between them are bounded.
+//! The running job: one thread polls the source, decoders decode, workers sketch, one thread
+//! evaluates; channels between them are bounded.
 
-use super::decoding::{Decoded, Decoder, Task, decode_all};
-use super::evaluating::{Alarm, Evaluating, Holding};
-use super::evaluator_task::TaskError;
-use super::feed::{Feed, Order, Queues, queue_length};
-use super::ingest::{Committed, IngestError, LastRead, Owned};
+use super::error::EngineError;
+use super::evaluate::thread::EvaluatorThread;
+use super::evaluate::verdict_counts::Unjudged;
+use super::ingest::claims::PartitionClaims;
+use super::ingest::commits::{CommittedPanes, PartitionAssignment};
+use super::ingest::decoding::{DecodeResult, DecodeTask, DecodedChunk, Decoder, decode_until_closed};
+use super::ingest::partition_writer::PartitionWriter;
+use super::ingest::polling::{Finish, Poller};
+use super::ingest::queues::{WorkerOrder, WorkerQueues, queue_length};
+use super::ingest::worker::IngestWorker;
 use super::job::Job;
-use super::judging::Unjudged;
 use super::progress::{JobCounts, Progress};
-use super::worker::Worker;
+use super::threads::{FailureFlag, spawn_named};
 use crate::alert::{Outbox, SinkStatus};
-use crate::enrich::hash::short_hash;
-use crate::source::{
-    ClaimQueue, Offset, PartitionId, PositionError, Positions, Source, SourceError, TimeRange,
-};
-use crossbeam_channel::{bounded, unbounded};
+use crate::source::{Chunk, Offset, PartitionId, Source, TimeRange};
+use crossbeam_channel::{Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
-use thiserror::Error;
-
-/// Why a job stopped.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// The source failed.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A partition failed.
-    #[error(transparent)]
-    Ingest(#[from] IngestError),
-    /// The evaluator failed.
-    #[error(transparent)]
-    Evaluator(#[from] TaskError),
-    /// Another process writes to this output.
-    #[error(
-        "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
-    )]
-    Taken(PartitionId),
-    /// The system gives no more threads.
-    #[error("can't start a thread: {0}")]
-    NoThread(#[source] std::io::Error),
-    /// A thread is gone.
-    #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
-    Thread(&'static str),
-}
-
-/// How a job came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// All input was read.
-    InputEnded,
-    /// It was asked to stop; what it had is committed.
-    Stopped,
-}
 
 /// What a job did.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -95,67 +60,15 @@ pub struct Options {
     pub outbox: Option<Outbox>,
 }
 
-/// Claims partitions as they are assigned. Called back by the source while it polls.
-pub struct Claims {
-    job: Arc<Job>,
-    /// The same job with a store that is not waited for: whoever polls must poll on.
-    hasty: Arc<Job>,
-    topic: Arc<str>,
-    claimed: ClaimQueue<Owned>,
-    /// What tells the record before each position that was asked for.
-    last_read: Mutex<BTreeMap<PartitionId, LastRead>>,
-}
-
-impl Claims {
-    /// Claims for a job.
-    #[must_use]
-    pub fn new(job: Arc<Job>, topic: Arc<str>) -> Self {
-        let hasty = Arc::new(Job { storage: job.storage.hasty(), ..Job::clone(&job) });
-        Self { job, hasty, topic, claimed: ClaimQueue::default(), last_read: Mutex::default() }
-    }
-}
-
-impl Positions for Claims {
-    fn position(&self, partition: PartitionId) -> Result<Option<Offset>, PositionError> {
-        let writer = writer();
-        let owned = Owned::claim(&self.hasty, partition, Arc::clone(&self.topic), writer).map_err(|e| {
-            let waits = e.is_passing();
-            let e = Box::new(e);
-            if waits { PositionError::NotNow(e) } else { PositionError::Never(e) }
-        })?;
-        let position = owned.position();
-        self.last_read.lock().insert(partition, owned.last_read());
-        self.claimed.claim(owned.of(&self.job));
-        Ok(position)
-    }
-
-    fn log(&self, partition: PartitionId) -> Option<Arc<str>> {
-        self.last_read.lock().get(&partition)?.0.clone()
-    }
-
-    fn is_last_read(&self, partition: PartitionId, look: &mut dyn FnMut() -> Option<Vec<u8>>) -> bool {
-        let last = self.last_read.lock().get(&partition).map_or(0, |l| l.1);
-        last == 0 || look().is_none_or(|value| last == short_hash(&value))
-    }
-
-    fn release(&self, partition: PartitionId) {
-        self.claimed.release(partition);
-    }
-}
-
-/// A name unlike any other writer's.
-pub(super) fn writer() -> String {
-    format!("{:016x}", rand::random::<u64>())
-}
-
-/// Runs a job to the end of its input or until it is told to stop. `claims` must be the source's [`Positions`].
+/// Runs a job to the end of its input or until it is asked to stop. `claims` must be the source's
+/// [`Positions`](crate::source::Positions).
 ///
 /// # Errors
 /// When the source, a partition or the evaluation can't go on.
 pub fn run(
     job: &Arc<Job>,
     source: &mut dyn Source,
-    claims: &Claims,
+    claims: &PartitionClaims<PartitionWriter>,
     mut options: Options,
 ) -> Result<Summary, EngineError> {
     let began = Instant::now();
@@ -174,12 +87,12 @@ pub fn run(
     *options.progress.sinks.lock() = sinks.clone();
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
-    let (assigned_to, assigned) = unbounded::<Holding>();
+    let (assigned_to, assigned) = unbounded::<PartitionAssignment>();
     let (lost_to, lost) = unbounded::<PartitionId>();
-    let (evaluate_to, evaluate) = bounded::<Committed>(4);
-    let (decode_to, to_decode) = unbounded::<Task>();
+    let (evaluate_to, evaluate) = bounded::<CommittedPanes>(4);
+    let (decode_to, to_decode) = unbounded::<DecodeTask>();
     // Decoding is this many chunks ahead at most.
-    let (spare_to, spare) = bounded::<Box<Decoded>>(2 * cores + 2 * workers);
+    let (spare_to, spare) = bounded::<Box<DecodedChunk>>(2 * cores + 2 * workers);
     while spare_to.try_send(Box::default()).is_ok() {}
     let finish = std::thread::scope(|scope| -> Result<Finish, EngineError> {
         let mut queues = Vec::new();
@@ -187,32 +100,36 @@ pub fn run(
         for n in 0..cores {
             let decoder = Decoder::new(job, options.range);
             let (tasks, spare, recycle) = (to_decode.clone(), spare.clone(), recycle_to.clone());
-            let decode = move || decode_all(decoder, &tasks, &spare, &recycle);
-            decoders.push(named(scope, format!("decoder-{n}"), decode)?);
+            let decode = move || decode_until_closed(decoder, &tasks, &spare, &recycle);
+            decoders.push(spawn_named(scope, format!("decoder-{n}"), decode)?);
         }
         for n in 0..workers {
-            let (to, from) = bounded::<Order>(queue_length(config.engine.queue.0, workers));
+            let (to, from) =
+                bounded::<WorkerOrder<PartitionWriter>>(queue_length(config.engine.queue.0, workers));
             queues.push(to);
-            let worker = Worker {
-                job: Arc::clone(job),
+            let spare_back = spare_to.clone();
+            let worker = IngestWorker {
                 owned: FxHashMap::default(),
+                commit_every: config.engine.commit_every.duration(),
                 progress: Arc::clone(&options.progress),
-                evaluator: evaluate_to.clone(),
+                evaluator: Some(evaluate_to.clone()),
                 hints: hint_to.clone(),
                 lost: lost_to.clone(),
-                spare: spare_to.clone(),
+                give_back: Box::new(move |decoded| {
+                    let _ = spare_back.try_send(decoded);
+                }),
                 failed: Arc::clone(&failed),
                 stop: Arc::clone(&options.stop),
                 side_by_side,
             };
             let failed = Arc::clone(&failed);
             let work = move || {
-                let mut alarm = Alarm { failed: &failed, well: false };
+                let mut flag = FailureFlag { failed: &failed, succeeded: false };
                 let done = worker.work(&from);
-                alarm.well = done.is_ok();
+                flag.succeeded = done.is_ok();
                 done
             };
-            handles.push(named(scope, format!("worker-{n}"), work)?);
+            handles.push(spawn_named(scope, format!("worker-{n}"), work)?);
         }
         // What ends each side: the last of its senders.
         drop((hint_to, lost_to, recycle_to, spare_to, to_decode, spare));
@@ -222,8 +139,8 @@ pub fn run(
             let (outbox, stop) = (&outbox, Arc::clone(&options.stop));
             let (partitions, unread) = (&partitions, &unread);
             let evaluate = move || {
-                let mut alarm = Alarm { failed: &failed, well: false };
-                let evaluating = Evaluating {
+                let mut flag = FailureFlag { failed: &failed, succeeded: false };
+                let evaluating = EvaluatorThread {
                     job: &job,
                     partitions,
                     unread,
@@ -234,14 +151,17 @@ pub fn run(
                     stop: &|| stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed),
                 };
                 let done = evaluating.run();
-                alarm.well = done.is_ok();
+                flag.succeeded = done.is_ok();
                 done
             };
-            named(scope, "evaluator".to_owned(), evaluate)?
+            spawn_named(scope, "evaluator".to_owned(), evaluate)?
         };
-        let feed = Feed {
-            claimed: &claims.claimed,
-            queues: Queues { workers: &queues, decode: &decode_to },
+        let decode = |chunk: Chunk, to: Sender<DecodeResult>| {
+            let _ = decode_to.send(DecodeTask { chunk, to });
+        };
+        let poller = Poller {
+            claimed: claims.claimed(),
+            queues: WorkerQueues { workers: &queues, decode: &decode },
             assigned: &assigned_to,
             lost: &lost,
             partitions: &partitions,
@@ -250,7 +170,7 @@ pub fn run(
             recycled: &recycled,
             progress: &options.progress,
         };
-        let polled = feed.poll_all(source, &options.stop, &failed);
+        let polled = poller.poll_all(source, &options.stop, &failed);
         let over = matches!(polled, Ok(Finish::InputEnded));
         drop((queues, decode_to));
         let mut result = polled;
@@ -260,7 +180,7 @@ pub fn run(
                 result = Err(e);
             }
         }
-        // What was polled is taken in by now.
+        // What was polled is ingested by now.
         options.progress.all_read.store(over, Ordering::Relaxed);
         drop(evaluate_to);
         match evaluating.join() {
@@ -268,7 +188,7 @@ pub fn run(
             Ok(Err(e)) => result = result.and(Err(e.into())),
             Err(_) => return Err(EngineError::Thread("evaluator")),
         }
-        // Last, as a decoder that is gone is why its worker is.
+        // Last, as a decoder that ended is why its worker did.
         decoders
             .into_iter()
             .try_for_each(|d| d.join().map_err(|_| EngineError::Thread("decoding")))
@@ -298,7 +218,8 @@ fn undelivered_by(sinks: &[SinkStatus]) -> BTreeMap<String, BTreeMap<&'static st
     sinks.iter().map(of).filter(|(_, by)| !by.is_empty()).collect()
 }
 
-/// Why a run over all of its input could judge nothing, where it read events, evaluated them and could not.
+/// Why a run over all of its input could judge nothing, where it read events, evaluated them and
+/// could not.
 fn unjudged(p: &Progress, finish: Finish) -> Option<Unjudged> {
     let evaluates = p.evaluates.load(Ordering::Relaxed) == 1;
     let events = p.events.load(Ordering::Relaxed);
@@ -309,13 +230,4 @@ fn unjudged(p: &Progress, finish: Finish) -> Option<Unjudged> {
     let from = (!p.goes_on.load(Ordering::Relaxed)).then(|| p.evaluated_from.load(Ordering::Relaxed));
     let evaluated = (from, p.evaluated_to.load(Ordering::Relaxed));
     Unjudged::of(&standing.counts, p.windows.load(Ordering::Relaxed), evaluated, standing.nearest)
-}
-
-/// A thread under a name, by which `top -H` and profilers show it.
-fn named<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: String,
-    run: impl FnOnce() -> T + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, T>, EngineError> {
-    std::thread::Builder::new().name(name).spawn_scoped(scope, run).map_err(EngineError::NoThread)
 }

@@ -5,7 +5,8 @@ use crate::event::time::{DAY, date};
 use crate::store::{Patience, Storage};
 use std::collections::BTreeSet;
 
-/// Deletes the files of a folder that `gone` picks by their path. What can't be deleted is logged and tried again next time.
+/// Deletes the files of a folder that `gone` picks by their path. What can't be deleted is logged
+/// and tried again next time.
 fn delete(storage: &Storage, folder: &str, gone: impl Fn(&str) -> bool) {
     delete_of(storage, folder, |_| gone);
 }
@@ -15,12 +16,12 @@ fn delete_of<G: Fn(&str) -> bool>(storage: &Storage, folder: &str, gone: impl Fn
     let storage = storage.with(Patience::Once);
     let all = match storage.list(folder) {
         Ok(all) => all,
-        Err(error) => return tracing::warn!(%error, "can't look for old files"),
+        Err(error) => return tracing::warn!(folder, %error, "can't look for old files"),
     };
     let gone = gone(&all);
     for path in all.iter().filter(|p| gone(p)) {
         if let Err(error) = storage.delete(path) {
-            tracing::warn!(%error, "can't delete an old file");
+            tracing::warn!(path = %path, %error, "can't delete an old file");
         }
     }
 }
@@ -51,8 +52,9 @@ fn number(path: &str) -> Option<u64> {
     name.split(['-', '.']).next()?.parse().ok()
 }
 
-/// What a partition's earlier owners left behind without a commit: staged files, and open panes other than `open`, of epochs below the
-/// claim. Later ones belong to whoever took the partition over since, should this process have slept in between.
+/// What a partition's earlier owners left behind without a commit: staged files, and open panes
+/// other than `open`, of epochs below the claim. Later ones belong to whoever took the partition
+/// over since, should this process have slept in between.
 pub fn after_partition_claim(job: &Job, partition: i32, claim: u64, open: Option<&str>) {
     let prefix = format!("p{partition:05}-");
     let staged = |p: &str| name(p).strip_prefix(&prefix).and_then(number).is_some_and(|n| n < claim);

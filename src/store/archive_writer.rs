@@ -7,6 +7,7 @@
 pub use super::error::ArchiveWriteError;
 
 use super::chain::Chain;
+use super::epoch::Epoch;
 use super::error::{PaneFileError, StorageError};
 use super::parquet_file::{to_parquet, writer_properties};
 use super::rejects::{RejectRow, rejects_batch};
@@ -163,6 +164,20 @@ impl ArchivePartition {
             out.log = c.log.map(Arc::from);
         }
         Ok(out)
+    }
+
+    /// The same with the storage of another target of this archive.
+    #[must_use]
+    pub fn of(mut self, target: &Arc<ArchiveTarget>) -> Self {
+        self.target = Arc::clone(target);
+        self.chain.set_storage(&target.storage);
+        self
+    }
+
+    /// The newest epoch of its chain.
+    #[must_use]
+    pub fn head(&self) -> Epoch {
+        self.chain.head()
     }
 
     fn failed(&self, source: impl Into<PaneFileError>) -> ArchiveWriteError {

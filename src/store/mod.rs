@@ -3,10 +3,10 @@
 pub mod archive_writer;
 pub mod chain;
 mod conform;
-pub mod event_rows;
 mod create_outcome;
 mod epoch;
 mod error;
+pub mod event_rows;
 pub mod exclusions;
 mod local;
 mod pane_schema;

@@ -5,6 +5,7 @@ use crate::cli::error::OutputError;
 use crate::enrich::{Enricher, IdHasher, Plan};
 use crate::event::decode;
 use crate::generate::Generated;
+use crate::store::event_rows::{ArchiveBuilder, Place, metadata, schema};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
@@ -231,8 +232,8 @@ pub fn session_key(session: u64) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::event_rows::KEY_ID;
     use crate::generate::{Generator, GeneratorSettings};
+    use crate::store::event_rows::KEY_ID;
     use chrono::Duration;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use std::io::Read;

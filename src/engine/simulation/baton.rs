@@ -1,4 +1,5 @@
-//! Who may go on: of all members one runs at a time, from one step to the next, and a seeded scheduler says which.
+//! Who may go on: of all members one runs at a time, from one step to the next, and a seeded
+//! scheduler says which.
 
 use parking_lot::{Condvar, Mutex};
 
@@ -73,7 +74,8 @@ impl Baton {
         self.turns.lock().ended[member]
     }
 
-    /// The scheduler hands the baton to a member, and has it back when this returns. One that has ended is passed over.
+    /// The scheduler hands the baton to a member, and has it back when this returns. One that has
+    /// ended is passed over.
     pub fn hand(&self, member: usize, verdict: Verdict) {
         let mut turns = self.turns.lock();
         self.rest(&mut turns);

@@ -1,12 +1,14 @@
 //! A member of the group: does what a process does, in steps and in an order that its seed decides.
 
-use super::super::decoding::{Decoded, Decoder};
-use super::super::evaluator_task::{EvaluatorTask, TaskError};
-use super::super::ingest::{Committed, IngestError, Owned};
-use super::super::job::Job;
-use super::super::progress::Progress;
 use super::baton::{Baton, Verdict};
 use super::world::{Phase, World};
+use crate::engine::error::{EvaluatorDriverError, IngestError};
+use crate::engine::evaluate::commits::EvaluatorDriver;
+use crate::engine::ingest::commits::CommittedPanes;
+use crate::engine::ingest::decoding::{DecodedChunk, Decoder};
+use crate::engine::ingest::partition_writer::PartitionWriter;
+use crate::engine::job::Job;
+use crate::engine::progress::Progress;
 use crate::source::{BufferPool, MessageBuffer, PartitionId, TimeRange};
 use crate::store::chain::ChainError;
 use crate::window::Reach;
@@ -52,10 +54,10 @@ impl From<IngestError> for Trouble {
     }
 }
 
-impl From<TaskError> for Trouble {
-    fn from(e: TaskError) -> Self {
+impl From<EvaluatorDriverError> for Trouble {
+    fn from(e: EvaluatorDriverError) -> Self {
         match &e {
-            TaskError::Chain(c) => Self::of_chain(c),
+            EvaluatorDriverError::Chain(c) => Self::of_chain(c),
             // Which of them it was matters only to a process that lives.
             _ => Self::Wrong(e.to_string()),
         }
@@ -80,9 +82,9 @@ struct Life<'a> {
     decoder: Decoder,
     /// The group's assignment as it was last told.
     view: BTreeMap<i32, u64>,
-    owned: BTreeMap<i32, (u64, Owned)>,
-    role: Option<EvaluatorTask>,
-    inbox: VecDeque<Committed>,
+    owned: BTreeMap<i32, (u64, PartitionWriter)>,
+    role: Option<EvaluatorDriver>,
+    inbox: VecDeque<CommittedPanes>,
     progress: Arc<Progress>,
 }
 
@@ -122,7 +124,7 @@ impl Life<'_> {
             }
             let trouble = match self.rng.random_range(0..10) {
                 0..=1 => self.poll(),
-                2..=5 => self.take(),
+                2..=5 => self.read_messages(),
                 6..=7 => self.commit(),
                 _ => self.evaluate(),
             };
@@ -150,7 +152,7 @@ impl Life<'_> {
                 continue;
             }
             let writer = self.writer();
-            let owned = Owned::claim(&self.member.job, PartitionId(p), "topic".into(), writer)?;
+            let owned = PartitionWriter::claim(&self.member.job, PartitionId(p), "topic".into(), writer)?;
             self.owned.insert(p, (generation, owned));
         }
         Ok(())
@@ -162,7 +164,7 @@ impl Life<'_> {
     }
 
     /// Reads some messages of a partition.
-    fn take(&mut self) -> Result<(), Trouble> {
+    fn read_messages(&mut self) -> Result<(), Trouble> {
         let Some(p) = self.any() else { return Ok(()) };
         let most = self.rng.random_range(1..12);
         let Some((_, owned)) = self.owned.get_mut(&p) else { return Ok(()) };
@@ -176,9 +178,9 @@ impl Life<'_> {
             return Ok(());
         }
         let chunk = gathered.take(PartitionId(p), &mut BufferPool::default());
-        let mut decoded = Decoded::default();
+        let mut decoded = DecodedChunk::default();
         self.decoder.decode(&chunk, &mut decoded)?;
-        owned.take(&mut decoded, &self.progress, &|| false)?;
+        owned.ingest_chunk(&mut decoded, &self.progress, &|| false)?;
         Ok(())
     }
 
@@ -201,7 +203,8 @@ impl Life<'_> {
                 Ok(())
             }
             Err(e) => {
-                // What the engine does: drop it, and claim it again at a later poll if the group still assigns it here.
+                // What the engine does: drop it, and claim it again at a later poll if the group
+                // still assigns it here.
                 if matches!(e, IngestError::Chain(ChainError::Lost { .. })) {
                     world.fenced();
                 }
@@ -229,23 +232,23 @@ impl Life<'_> {
             let writer = self.writer();
             let all: Vec<PartitionId> = (0..world.logs.len() as i32).map(PartitionId).collect();
             let (task, alerts) =
-                EvaluatorTask::claim(&self.member.job, &all, &[], writer, Arc::clone(&self.progress))?;
+                EvaluatorDriver::claim(&self.member.job, &all, &[], writer, Arc::clone(&self.progress))?;
             self.member.world.sent(&alerts);
             self.role = Some(task);
         }
         let Some(task) = &mut self.role else { return Ok(()) };
         while let Some(c) = self.inbox.pop_front() {
-            task.committed(c)?;
+            task.offer_own_commit(c)?;
         }
         let all_read = world.all_quiet();
         if all_read || self.rng.random_bool(0.5) {
             (0..world.logs.len() as i32).try_for_each(|p| task.catch_up(PartitionId(p)))?;
         }
         let advanced = task.advance()?;
-        if !advanced.more || self.rng.random_bool(0.5) {
+        if !advanced.more_to_do || self.rng.random_bool(0.5) {
             let alerts = task.commit(Vec::new())?;
             world.sent(&alerts);
-            if all_read && !advanced.more {
+            if all_read && !advanced.more_to_do {
                 world.set_evaluated();
             }
         }

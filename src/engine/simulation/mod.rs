@@ -1,9 +1,12 @@
-//! Many members over partitions in memory: every interleaving of their operations on the store that a seed picks, with members that
-//! die in the middle of anything, hang and wake up late, lose answers, and take partitions from each other.
+//! Many members over partitions in memory: every interleaving of their operations on the store that
+//! a seed picks, with members that die in the middle of anything, hang and wake up late, lose
+//! answers, and take partitions from each other.
 //!
-//! What runs is the real thing, [`Owned`], [`EvaluatorTask`], [`Chain`](crate::store::chain::Chain) and the tables; only threads, Kafka
-//! and the disk are replaced. After each schedule the record must equal that of an uninterrupted one. Seeds: `DRIFTGLASS_SEEDS`
-//! (so many, or `FIRST..LAST`); a violation names its seed, and the same seed gives the same schedule.
+//! What runs is the real thing, [`PartitionWriter`], [`EvaluatorDriver`],
+//! [`Chain`](crate::store::chain::Chain) and the tables; only threads, Kafka and the disk are
+//! replaced. After each schedule the record must equal that of an uninterrupted one. Seeds:
+//! `DRIFTGLASS_SEEDS` (so many, or `FIRST..LAST`); a violation names its seed, and the same seed
+//! gives the same schedule.
 
 mod baton;
 mod member;
@@ -11,10 +14,10 @@ mod record;
 mod store;
 mod world;
 
-use super::decoding::{Decoded, Decoder};
-use super::evaluator_task::EvaluatorTask;
-use super::ingest::Owned;
-use super::job::{Job, JobKind};
+use crate::engine::evaluate::commits::EvaluatorDriver;
+use crate::engine::ingest::decoding::{DecodedChunk, Decoder};
+use crate::engine::ingest::partition_writer::PartitionWriter;
+use crate::engine::job::{Job, JobKind};
 use crate::source::{BufferPool, MessageBuffer, PartitionId, TimeRange};
 use crate::store::Storage;
 use crate::window::Reach;
@@ -67,17 +70,17 @@ fn undisturbed(job: &Job, logs: &Logs, runtime: &Handle) -> Record {
     let mut decoder = Decoder::new(&job, TimeRange::ALL);
     for (p, log) in logs.iter().enumerate() {
         let id = PartitionId(p as i32);
-        let mut owned = Owned::claim(&job, id, "topic".into(), "a".into()).unwrap();
+        let mut owned = PartitionWriter::claim(&job, id, "topic".into(), "a".into()).unwrap();
         let mut gathered = MessageBuffer::default();
         log.iter().enumerate().for_each(|(offset, m)| gathered.push(offset as i64, m, None));
-        let mut decoded = Decoded::default();
+        let mut decoded = DecodedChunk::default();
         decoder.decode(&gathered.take(id, &mut BufferPool::default()), &mut decoded).unwrap();
-        owned.take(&mut decoded, &Arc::default(), &|| false).unwrap();
+        owned.ingest_chunk(&mut decoded, &Arc::default(), &|| false).unwrap();
         owned.commit(Some(Reach::Ended), &Arc::default()).unwrap();
     }
     let all: Vec<PartitionId> = (0..logs.len() as i32).map(PartitionId).collect();
-    let mut task = EvaluatorTask::claim(&job, &all, &[], "e".into(), Arc::default()).unwrap().0;
-    while task.advance().unwrap().more {}
+    let mut task = EvaluatorDriver::claim(&job, &all, &[], "e".into(), Arc::default()).unwrap().0;
+    while task.advance().unwrap().more_to_do {}
     task.commit(Vec::new()).unwrap();
     Record::read(&job.storage)
 }

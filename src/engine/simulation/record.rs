@@ -1,8 +1,8 @@
 //! What a job left, read back and compared.
 
-use super::super::evaluator_task::EvaluatorCommit;
-use super::super::ingest::PartitionCommit;
 use crate::alert::alerts_from_batch;
+use crate::engine::evaluate::commits::EvaluatorCommit;
+use crate::engine::ingest::commits::PartitionCommit;
 use crate::sketch::Sketch;
 use crate::store::Storage;
 use arrow::array::{AsArray, RecordBatch};
@@ -147,8 +147,9 @@ fn commit<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice::<Link<T>>(bytes).unwrap().commit
 }
 
-/// Checks what was committed over time: offsets and evaluations go forward, published files are exactly those that manifests name. A link
-/// behind the head of its chain is none: a process that slept wrote it where a sweep had made room, and must notice.
+/// Checks what was committed over time: offsets and evaluations go forward, published files are
+/// exactly those that manifests name. A link behind the head of its chain is none: a process that
+/// slept wrote it where a sweep had made room, and must notice.
 pub fn manifests(written: &[(String, Vec<u8>)], storage: &Storage) -> Vec<String> {
     let (mut out, mut named) = (Vec::new(), BTreeSet::new());
     let mut heads: BTreeMap<&str, &str> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! A store in memory whose every operation is a step: the scheduler decides who goes on, whether an answer is lost, and who dies.
+//! A store in memory whose every operation is a step: the scheduler decides who goes on, whether an
+//! answer is lost, and who dies.
 
 use super::baton::{Baton, Verdict};
 use futures::stream::BoxStream;
@@ -24,7 +25,7 @@ pub enum Bug {
     LostPanes,
     /// An owner goes on from the commit before the newest.
     OldState,
-    /// Staged files are not given their final names.
+    /// StagedFile files are not given their final names.
     Unpublished,
 }
 

@@ -132,6 +132,6 @@ impl PreparedSketch {
 /// Whether events carry any number of the values, as for LoRAs: the engine tests such categories
 /// like tokens, since shares don't sum to one.
 fn has_several_values(sketch: &CategorySketch) -> bool {
-    let cells = sketch.values().flat_map(|(_, cells)| cells);
-    cells.fold(0u64, |sum, cell| sum.saturating_add(cell.1)) != sketch.n()
+    let of_values = sketch.values().iter().fold(0u64, |sum, v| sum.saturating_add(v.count()));
+    of_values != sketch.n()
 }

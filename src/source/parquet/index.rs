@@ -2,9 +2,9 @@
 //! available.
 
 use super::fetch::OpenArchive;
+use crate::source::error::SourceError;
 use crate::store::event_rows::{KEY_ID, REQUIRED, VERSION, VERSION_KEY};
 use crate::store::{check_types, conform};
-use crate::source::error::SourceError;
 use ::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::statistics::Statistics;

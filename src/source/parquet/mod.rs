@@ -12,8 +12,6 @@ use super::input_file::InputFile;
 use super::interface::{Polled, Positions, Source};
 use super::records::{CHUNK_MESSAGES, Chunk, PartitionId, Payload};
 use super::time_range::TimeRange;
-use crate::store::event_rows::{ArchiveError, ArchiveReader, REQUIRED, schema};
-use crate::store::conform;
 use crate::event::time::{EARLIEST, LATEST};
 use crate::store::conform;
 use crate::store::event_rows::{ArchiveError, ArchiveReader, REQUIRED, schema};

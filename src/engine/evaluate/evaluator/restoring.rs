@@ -1,14 +1,14 @@
-//! Going on after a restart: what was taken up before it is taken up again, and comes to the same.
+//! Going on after a restart: what was merged before it is merged again, with the same result.
 
 use super::*;
 
 impl Evaluator {
-    /// Puts rows back that were taken up before a restart; [`Evaluator::restored`] takes them up
+    /// Puts rows back that were merged before a restart; [`Evaluator::merge_restored`] merges them
     /// again.
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
+    pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return self.offer(rows, floor) };
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
         let (waiting, taken): (Vec<Pane>, Vec<Pane>) = rows.into_iter().partition(|row| from(row) > at);
@@ -16,17 +16,17 @@ impl Evaluator {
         Ok(self.restored.add(taken.into_iter().map(|row| (from(&row), row)))?)
     }
 
-    /// Takes up what was put back, tick by tick as it was: what a tick folds depends on what it
+    /// Merges what was put back, tick by tick as it was: what a tick folds depends on what it
     /// saw.
     ///
     /// # Errors
     /// When sketches were made by unlike definitions.
-    pub fn restored(&mut self) -> Result<(), EvaluateError> {
+    pub fn merge_restored(&mut self) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         let hour = floor(at, HOUR);
-        let mut again = std::mem::replace(&mut self.restored, Pending::new(self.tick));
+        let mut again = std::mem::replace(&mut self.restored, PendingPanes::new(self.tick));
         while let Some(tick) = again.first_tick() {
-            self.take_up(again.take(tick)?, at, tick > hour)?;
+            self.merge_due(again.drain_due(tick)?, at, tick > hour)?;
         }
         self.folded_values = 0;
         Ok(())
@@ -36,7 +36,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluateError> {
+    pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         for row in rows {
             if row.close_at <= at {
@@ -50,7 +50,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When the days can't be read.
-    pub fn restore_baselines(&mut self) -> Result<(), EvaluateError> {
+    pub fn restore_baselines(&mut self) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         let longest = self.settings.config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
         let mut day = floor(at - longest, DAY);

@@ -1,13 +1,13 @@
 //! Ingest: one partition's records to committed panes.
 
-use super::decoding::Decoded;
-use super::job::Job;
-use super::progress::Progress;
-use super::sampling::{Sampled, Sampler, SamplerState};
-use super::sweep;
-use crate::embed::{EmbedError, Embedder, NOT_RECORDED, VectorOrigin, VectorRequest};
-use crate::enrich::vectors::VectorPlan;
-use crate::enrich::{Batch, Source};
+use super::commits::{ChunkOutcome, CommittedPanes, LastRead, PartitionCommit};
+use super::decoding::DecodedChunk;
+use super::images::Images;
+use super::sampling::ImageSampler;
+use crate::engine::error::IngestError;
+use crate::engine::job::Job;
+use crate::engine::progress::Progress;
+use crate::engine::sweep;
 use crate::event::{Reject, RejectReason};
 use crate::source::{Offset, PartitionId};
 use crate::steps::reached;
@@ -15,112 +15,38 @@ use crate::store::StorageError;
 use crate::store::chain::{Chain, Epoch};
 use crate::store::panes::{self, PaneFileError};
 use crate::store::rejects::{RejectRow, rejects_batch};
-use crate::store::tables::{StagedFile, Stager, batches_by_date, publish};
+use crate::store::tables::{Stager, batches_by_date, publish};
 use crate::store::vectors::{VectorRow, vectors_batch};
-use crate::window::{Counters, Origins, Pane, Partition, PartitionState, Reach};
+use crate::window::{Counters, Origins, Pane, Partition, Reach};
 use arrow::array::RecordBatch;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-mod error;
-mod position;
-
-pub use error::IngestError;
-pub use position::LastRead;
 
 /// Recent messages whose share of bad ones is watched.
 const RECENT: usize = 10_000;
 /// Recent messages before the share says anything.
 const ENOUGH: usize = 1_000;
-/// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are still in the processor's caches, and
-/// that the evaluation of what closed begins early. But a commit writes the open panes too, and should not be mostly these.
+/// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are
+/// still in the processor's caches, and that the evaluation of what closed begins early. But a
+/// commit writes the open panes too, and should not be mostly these.
 const MANY_BYTES: usize = 3 << 20;
-/// Bytes of closed panes that wait only if the open ones take more: a minute of dense traffic takes megabytes.
+/// Bytes of closed panes that wait only if the open ones take more: a minute of dense traffic takes
+/// megabytes.
 const MOST_BYTES: usize = 32 << 20;
 /// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
 /// Rows of one refused field and reason that a commit holds; further ones are counted only.
 const FIELD_ROWS: usize = 1_000;
 
-/// Whether panes that closed, so many rows and bytes of them, should be committed before their time; `open_bytes` are looked up where it
-/// depends on them.
+/// Whether panes that closed, so many rows and bytes of them, should be committed before their
+/// time; `open_bytes` are looked up where it depends on them.
 fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl FnOnce() -> usize) -> bool {
     (bytes >= MANY_BYTES && rows >= 2 * open_rows) || (bytes >= MOST_BYTES && bytes >= open_bytes())
 }
 
-/// What one commit of a partition says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PartitionCommit {
-    /// The offset to go on from.
-    pub next_offset: i64,
-    /// A hash of the last record, to tell a topic that was created again where its id does not.
-    pub fingerprint: u64,
-    /// The topic's id, where the brokers tell it.
-    #[serde(default)]
-    pub log: Option<String>,
-    /// Watermark and counters.
-    pub state: PartitionState,
-    /// The watermark, microseconds.
-    pub watermark: i64,
-    /// The file of the panes that closed, if any did.
-    pub panes: Option<String>,
-    /// The file of the panes that are open, if any are.
-    pub open: Option<String>,
-    /// Files of public tables that this commit names.
-    pub files: Vec<StagedFile>,
-    /// How many images were looked at in recent minutes.
-    #[serde(default)]
-    pub sampler: SamplerState,
-    /// Whether the partition was idle or at its end, with its open panes flushed.
-    pub quiet: bool,
-    /// Then, where the watermark would stand if records that are ahead of the others were believed,
-    /// as far as they may be.
-    #[serde(default)]
-    pub likely: Option<i64>,
-    /// Whether some records are too far ahead of the others to be believed yet.
-    #[serde(default)]
-    pub unsettled: bool,
-    /// Whether its input was read to its end, behind which nothing comes unless more input is given.
-    #[serde(default)]
-    pub ended: bool,
-}
-
-/// A commit, handed to the evaluator of this process.
-#[derive(Debug)]
-pub struct Committed {
-    /// The partition.
-    pub partition: PartitionId,
-    /// The commit's epoch.
-    pub epoch: Epoch,
-    /// Its watermark.
-    pub watermark: i64,
-    /// Whether the partition is idle or at its end.
-    pub quiet: bool,
-    /// As in [`PartitionCommit`].
-    pub likely: Option<i64>,
-    /// As in [`PartitionCommit`].
-    pub unsettled: bool,
-    /// Whether its input is over.
-    pub ended: bool,
-    /// Whether it ever held a record.
-    pub empty: bool,
-    /// The panes that closed.
-    pub rows: Vec<Pane>,
-}
-
-/// What became of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// It was taken in.
-    All,
-    /// It was not: the job was told to stop while its images were looked at.
-    Stopped,
-}
-
 /// A partition that this process owns.
-pub struct Owned {
+pub struct PartitionWriter {
     job: Arc<Job>,
     id: PartitionId,
     topic: Arc<str>,
@@ -136,7 +62,7 @@ pub struct Owned {
     rejects: Vec<RejectRow>,
     /// Rows of refused fields among these, by field and reason.
     field_rows: BTreeMap<(Option<&'static str>, RejectReason), usize>,
-    sampler: Sampler,
+    sampler: ImageSampler,
     vectors: Vec<VectorRow>,
     /// The open panes' file of the last commit, to be removed after the next.
     open_file: Option<String>,
@@ -147,10 +73,10 @@ pub struct Owned {
     /// Whether its input is over.
     ended: bool,
     /// Whether this owner has committed yet.
-    told: bool,
+    has_committed: bool,
 }
 
-impl Owned {
+impl PartitionWriter {
     /// Takes a partition over and goes on from its last commit.
     ///
     /// # Errors
@@ -179,14 +105,14 @@ impl Owned {
             closed_bytes: 0,
             rejects: Vec::new(),
             field_rows: BTreeMap::new(),
-            sampler: Sampler::default(),
+            sampler: ImageSampler::default(),
             vectors: Vec::new(),
             open_file: None,
             recent: VecDeque::new(),
             bad: 0,
             dirty: false,
             ended: false,
-            told: false,
+            has_committed: false,
         };
         if let Some(c) = last {
             publish(&job.storage, &c.files).map_err(|e| owned.chain.or_lost(files(e.into())))?;
@@ -204,7 +130,7 @@ impl Owned {
             };
             owned.state = Partition::restore(Arc::clone(&job.filler), job.times, &c.state, open);
             owned.state.pack_others();
-            owned.sampler = Sampler::restore(&c.sampler);
+            owned.sampler = ImageSampler::restore(&c.sampler);
             owned.next_offset = c.next_offset;
             owned.fingerprint = c.fingerprint;
             owned.log = c.log.map(Arc::from);
@@ -226,89 +152,29 @@ impl Owned {
     /// Takes in a decoded chunk, once the vectors of its images are there.
     ///
     /// # Errors
-    /// When most of the recent input is bad, or vectors can't be had.
-    pub fn take(
+    /// When most of the recent input is bad, or vectors are unavailable.
+    pub fn ingest_chunk(
         &mut self,
-        decoded: &mut Decoded,
+        decoded: &mut DecodedChunk,
         progress: &Progress,
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Taken, IngestError> {
+    ) -> Result<ChunkOutcome, IngestError> {
         let job = Arc::clone(&self.job);
         if let (Some(plan), Some(embedder)) = (&job.plan.vectors, &job.embedder) {
-            let found = self.embed(decoded, plan, embedder, stop);
+            let images = Images { job: &job, plan, embedder, topic: &self.topic, partition: self.id };
+            let found = images.resolve(decoded, &mut self.sampler, stop);
             let found = found.map_err(|source| IngestError::Vectors { partition: self.id, source })?;
-            let Some(rows) = found else { return Ok(Taken::Stopped) };
+            let Some(rows) = found else { return Ok(ChunkOutcome::Stopped) };
             progress.count_vectors(&rows);
             self.vectors.extend(rows);
         }
-        self.take_in(decoded, progress)?;
-        Ok(Taken::All)
+        self.ingest_decoded(decoded, progress)?;
+        Ok(ChunkOutcome::Ingested)
     }
 
-    /// Finds the vectors of the images that are looked at and takes them into the batch; `None` when it was told to stop.
-    fn embed(
-        &mut self,
-        decoded: &mut Decoded,
-        plan: &VectorPlan,
-        embedder: &Embedder,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Vec<VectorRow>>, EmbedError> {
-        let Decoded { batch, offsets, .. } = decoded;
-        let dimensions = self.job.plan.dimensions.len();
-        let before = self.sampler.clone();
-        let mut candidates = std::mem::take(&mut batch.candidates);
-        candidates.retain(|c| match c.source {
-            Source::Recorded => true,
-            _ => self.sampler.take(batch, c.row as usize, dimensions, plan.per_minute) == Sampled::Yes,
-        });
-        let asks: Vec<VectorRequest<'_>> = candidates
-            .iter()
-            .map(|c| {
-                let text = |r| &batch.addresses[Batch::range(r)];
-                let origin = match &c.source {
-                    Source::Inline(r) => VectorOrigin::Inline(text(r)),
-                    Source::VectorFile(r) => VectorOrigin::VectorFile(text(r)),
-                    Source::Image(r) => VectorOrigin::Image(text(r)),
-                    Source::Recorded => VectorOrigin::Recorded,
-                    Source::Unreadable => VectorOrigin::Unreadable,
-                };
-                let row = &batch.rows[c.row as usize];
-                VectorRequest { request: row.request, time: row.time_us, origin }
-            })
-            .collect();
-        let Some(found) = embedder.resolve(&asks, stop)? else {
-            // Not taken in, so not counted: it is read again.
-            self.sampler = before;
-            return Ok(None);
-        };
-        let mut rows = Vec::with_capacity(candidates.len());
-        for (c, found) in candidates.into_iter().zip(found) {
-            let outcome = found.and_then(|v| {
-                plan.place(&self.job.plan.features, batch, &c, &v).map_err(Arc::from).map(|()| v)
-            });
-            let row = &batch.rows[c.row as usize];
-            if matches!(&outcome, Err(reason) if **reason == *NOT_RECORDED) {
-                continue;
-            }
-            rows.push(VectorRow {
-                time: row.time_us,
-                topic: Arc::clone(&self.topic),
-                partition: self.id.0,
-                offset: offsets[c.row as usize],
-                request: row.request,
-                request_id: Arc::from(&batch.ids[Batch::range(&row.request_id)]),
-                source: c.source.name(),
-                model: Arc::clone(&plan.model),
-                outcome,
-            });
-        }
-        batch.addresses.clear();
-        Ok(Some(rows))
-    }
-
-    fn take_in(&mut self, decoded: &Decoded, progress: &Progress) -> Result<(), IngestError> {
+    fn ingest_decoded(&mut self, decoded: &DecodedChunk, progress: &Progress) -> Result<(), IngestError> {
         progress.count_fields(decoded.refused.iter().filter(|r| !r.fatal).map(|r| r.reject));
-        decoded.good.iter().for_each(|good| self.note(*good));
+        decoded.good.iter().for_each(|good| self.count_recent(*good));
         self.next_offset = decoded.next_offset.unwrap_or(self.next_offset);
         self.fingerprint = decoded.fingerprint.unwrap_or(self.fingerprint);
         Progress::add(&progress.messages, decoded.messages);
@@ -316,21 +182,21 @@ impl Owned {
         Progress::add(&progress.bytes, decoded.bytes);
         let before = self.state.counters();
         // A message that says no time of its own lies in that of the events around it.
-        let asked: Vec<i64> =
+        let without_time: Vec<i64> =
             decoded.refused.iter().filter(|r| r.record_time_us.is_none()).map(|r| r.offset).collect();
         let mut too_far = Vec::new();
         let origins = Origins { offsets: &decoded.offsets, appended: &decoded.appended };
         let refuse = &mut |offset, time, reject| too_far.push((offset, time, reject));
-        let told = self.state.ingest_asked(&decoded.batch, origins, &asked, refuse);
-        let mut told =
-            told.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?.into_iter();
+        let times = self.state.ingest_asked(&decoded.batch, origins, &without_time, refuse);
+        let mut times =
+            times.map_err(|e| IngestError::Files { partition: self.id, source: e.into() })?.into_iter();
         for r in &decoded.refused {
-            let time = r.record_time_us.or_else(|| told.next()).unwrap_or_default();
+            let time = r.record_time_us.or_else(|| times.next()).unwrap_or_default();
             self.reject(time, r.offset, r.reject, r.fatal, progress);
         }
         for (offset, time, reject) in too_far {
             // It was noted as good when it came.
-            self.note(false);
+            self.count_recent(false);
             self.reject(time, offset, reject, true, progress);
         }
         self.count(before, progress);
@@ -340,10 +206,10 @@ impl Owned {
         self.closed.extend(closed);
         self.dirty = true;
         self.ended = false;
-        self.mostly_bad()
+        self.check_bad_share()
     }
 
-    /// Counts what came in since the counters stood at `before`.
+    /// JobCounts what came in since the counters stood at `before`.
     fn count(&self, before: Counters, progress: &Progress) {
         let after = self.state.counters();
         Progress::add(&progress.events, after.events.saturating_sub(before.events));
@@ -376,7 +242,7 @@ impl Owned {
         });
     }
 
-    fn note(&mut self, good: bool) {
+    fn count_recent(&mut self, good: bool) {
         self.recent.push_back(good);
         self.bad += usize::from(!good);
         if self.recent.len() > RECENT && self.recent.pop_front() == Some(false) {
@@ -384,7 +250,7 @@ impl Owned {
         }
     }
 
-    fn mostly_bad(&self) -> Result<(), IngestError> {
+    fn check_bad_share(&self) -> Result<(), IngestError> {
         let (bad, of, share) = (self.bad, self.recent.len(), self.job.settings.config.input.max_bad_share);
         if of < ENOUGH || bad as f64 <= share * of as f64 {
             return Ok(());
@@ -400,15 +266,15 @@ impl Owned {
     #[must_use]
     pub fn is_full(&self) -> bool {
         panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.held())
-            // Those of fields are bounded by themselves: a field that is always wrong must not cost a commit for
-            // every thousand events.
+            // Those of fields are bounded by themselves: a field that is always wrong must not cost
+            // a commit for every thousand events.
             || self.rejects.len() - self.field_rows.values().sum::<usize>() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
     }
 
     /// About how many bytes of memory the open panes take.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn open_bytes(&self) -> usize {
         self.state.held()
     }
 
@@ -420,14 +286,36 @@ impl Owned {
 
     /// Whether this owner has yet to tell how far the partition has come.
     #[must_use]
-    pub fn is_untold(&self) -> bool {
-        !self.told
+    pub fn has_yet_to_commit(&self) -> bool {
+        !self.has_committed
     }
 
     /// About how many bytes of memory the closed panes take that wait for a commit.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub fn closed_bytes(&self) -> usize {
         self.closed_bytes
+    }
+
+    /// Where to go on; `None` before the first record.
+    #[must_use]
+    pub fn position(&self) -> Option<Offset> {
+        (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
+    }
+
+    /// What tells the last record.
+    #[must_use]
+    pub fn last_read(&self) -> LastRead {
+        (self.log.clone(), self.fingerprint)
+    }
+
+    /// What comes next is in the log of this id; where that is another one, it begins at `begins`.
+    pub fn follow(&mut self, log: Option<Arc<str>>, begins: Option<Offset>) {
+        if let Some(begins) = begins {
+            self.next_offset = begins.0;
+            self.fingerprint = 0;
+            self.dirty = true;
+        }
+        self.log = log.or_else(|| self.log.take().filter(|_| begins.is_none()));
     }
 
     /// Notes that the input is over.
@@ -456,8 +344,13 @@ impl Owned {
     /// Commits what closed; with `quiet` what is open too, since nothing more is expected for now.
     ///
     /// # Errors
-    /// When the storage fails for good, or the partition is somebody else's now; then nothing of it counts.
-    pub fn commit(&mut self, quiet: Option<Reach>, progress: &Progress) -> Result<Committed, IngestError> {
+    /// When the storage fails for good, or the partition is another process's now; then nothing of
+    /// it counts.
+    pub fn commit(
+        &mut self,
+        quiet: Option<Reach>,
+        progress: &Progress,
+    ) -> Result<CommittedPanes, IngestError> {
         reached("partition.commit.begin");
         let id = self.id;
         let files = |source: PaneFileError| IngestError::Files { partition: id, source };
@@ -522,9 +415,9 @@ impl Owned {
         self.vectors.clear();
         self.closed_bytes = 0;
         self.dirty = false;
-        self.told = true;
+        self.has_committed = true;
         reached("partition.commit.done");
-        Ok(Committed {
+        Ok(CommittedPanes {
             partition: id,
             epoch,
             watermark: self.state.watermark(),

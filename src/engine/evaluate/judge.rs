@@ -1,12 +1,13 @@
 //! Judging a window: every segment and feature against its baselines, within the alarm budget.
 
-use super::evaluation::{EvaluateError, Settings};
-use super::rolling::{Parts, judged};
-use super::seen::Seen;
+use super::rolling::{SegmentParts, is_judged};
+use super::segment_users::SegmentUsers;
+use super::settings::EvaluationSettings;
 use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::Kind;
 use crate::config::units::Span;
 use crate::drift::{Dimensions, Side, alpha};
+use crate::engine::error::EvaluationError;
 use crate::enrich::token_text;
 use crate::event::time::HOUR;
 use crate::sketch::{Body, Sketch};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How a segment is called.
-struct Called {
+struct SegmentLabels {
     /// In tables and alerts.
     shown: Arc<str>,
     /// By what does not change.
@@ -27,7 +28,7 @@ struct Called {
 
 /// One window at one evaluation.
 #[derive(Debug, Clone, Copy)]
-pub struct Tick {
+pub struct WindowBounds {
     /// Start, microseconds.
     pub start: i64,
     /// End, microseconds.
@@ -39,57 +40,61 @@ pub struct Tick {
 }
 
 /// A row with the segment and feature it is about.
-pub type Judged = (WindowRow, Segment, usize);
+pub type JudgedRow = (WindowRow, Segment, usize);
 
 /// Judges windows.
 pub struct Judge {
-    settings: Arc<Settings>,
+    settings: Arc<EvaluationSettings>,
 }
 
 /// A comparison before the alarm budget is known.
-struct Row {
+struct Comparison {
     feature: usize,
     now: Side,
     baseline: Option<(Arc<Prepared>, Compared)>,
 }
 
-/// Segments whose rows are made at once, so that those of ten thousand never stand in memory together.
+/// Segments whose rows are made at once, so that those of ten thousand are never in memory
+/// together.
 const SLICE: usize = 512;
 
-/// A segment's window, compared. What was merged for it is gone again: of ten thousand segments it would be most of the job's memory.
-struct OfSegment<'r> {
+/// A segment's window, compared. What was merged for it is dropped again: of ten thousand segments
+/// it would be most of the job's memory.
+struct SegmentWindow<'r> {
     segment: &'r Segment,
     parts: &'r [&'r Filling],
     /// Too few sessions for any test.
     small: bool,
-    rows: Vec<Row>,
+    rows: Vec<Comparison>,
 }
 
 impl Judge {
     /// A judge with these settings.
     #[must_use]
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub fn new(settings: Arc<EvaluationSettings>) -> Self {
         Self { settings }
     }
 
-    /// All rows of one window, in the order of segments, features and baselines, handed over in slices. A segment whose sessions fill
-    /// fewer buckets than any test asks for gets one row, of its volume. `seen` says which users were seen in a segment.
+    /// All rows of one window, in the order of segments, features and baselines, handed over in
+    /// slices. A segment whose sessions fill fewer buckets than any test asks for gets one row, of
+    /// its volume. `seen` says which users were seen in a segment.
     ///
     /// # Errors
-    /// When days can't be read, or a window's sketches and a baseline's were made by unlike definitions; and what `take` returns.
+    /// When days can't be read, or a window's sketches and a baseline's were made by unlike
+    /// definitions; and what `take` returns.
     pub fn window(
         &self,
-        tick: &Tick,
-        parts: &[Parts<'_>],
+        tick: &WindowBounds,
+        parts: &[SegmentParts<'_>],
         set: &BaselineSet,
-        seen: &Seen,
-        mut take: impl FnMut(Vec<Judged>) -> Result<(), EvaluateError>,
-    ) -> Result<(), EvaluateError> {
+        seen: &SegmentUsers,
+        mut take: impl FnMut(Vec<JudgedRow>) -> Result<(), EvaluationError>,
+    ) -> Result<(), EvaluationError> {
         let s = &self.settings;
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
         let compared = parts.par_iter().map(|(segment, own)| {
-            if !judged(Filling::buckets_of(own)) {
+            if !is_judged(Filling::buckets_of(own)) {
                 return self.small(tick, segment, own);
             }
             let finer = children.get(segment);
@@ -100,12 +105,12 @@ impl Judge {
                 .collect::<Result<_, _>>()?;
             self.full(tick, segment, own, finer, &sums.iter().collect::<Vec<_>>(), set)
         });
-        let all: Vec<OfSegment<'_>> = compared.collect::<Result<_, EvaluateError>>()?;
+        let all: Vec<SegmentWindow<'_>> = compared.collect::<Result<_, EvaluationError>>()?;
         let alphas = self.alphas(tick, &all);
         for slice in all.chunks(SLICE) {
             let finished =
                 slice.par_iter().map(|of| self.finish_segment(tick, of, seen.users(of.segment), alphas));
-            let rows: Vec<Vec<Judged>> = finished.collect::<Result<_, EvaluateError>>()?;
+            let rows: Vec<Vec<JudgedRow>> = finished.collect::<Result<_, EvaluationError>>()?;
             take(rows.into_iter().flatten().collect())?;
         }
         Ok(())
@@ -113,18 +118,18 @@ impl Judge {
 
     fn finish_segment(
         &self,
-        tick: &Tick,
-        of: &OfSegment<'_>,
+        tick: &WindowBounds,
+        of: &SegmentWindow<'_>,
         users: u64,
         alphas: [f64; 2],
-    ) -> Result<Vec<Judged>, EvaluateError> {
+    ) -> Result<Vec<JudgedRow>, EvaluationError> {
         let names = &self.settings.names;
         let grouping = names.grouping(of.segment);
-        let called = Called {
+        let called = SegmentLabels {
             shown: names.shown.segment(grouping, &of.segment.name, users),
             identity: names.shown.identity(grouping, &of.segment.name),
         };
-        let mut rows: Vec<Judged> = of
+        let mut rows: Vec<JudgedRow> = of
             .rows
             .iter()
             .map(|r| (self.finish(tick, of, r, &called, alphas), of.segment.clone(), r.feature))
@@ -140,7 +145,7 @@ impl Judge {
     }
 
     /// Adds contributors and examples to a row that drifted.
-    fn explain(&self, row: &mut WindowRow, about: &Row, contents: &Contents) {
+    fn explain(&self, row: &mut WindowRow, about: &Comparison, contents: &Contents) {
         let sketch = contents.sketches.get(about.feature).and_then(Option::as_deref);
         if let (Some(Verdict::Drift), Some((baseline, _)), Some(sketch)) =
             (row.verdict, &about.baseline, sketch)
@@ -160,52 +165,54 @@ impl Judge {
 
     fn small<'r>(
         &self,
-        tick: &Tick,
+        tick: &WindowBounds,
         segment: &'r Segment,
         parts: &'r [&'r Filling],
-    ) -> Result<OfSegment<'r>, EvaluateError> {
+    ) -> Result<SegmentWindow<'r>, EvaluationError> {
         let volume = |f: usize| self.settings.features[f].kind == Kind::Volume;
         let contents = Filling::sum(parts, volume)?;
         let sketches = contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
-        let rows =
-            sketches.map(|(f, s)| Row { feature: f, now: self.now(tick, f, s), baseline: None }).collect();
-        Ok(OfSegment { segment, parts, small: true, rows })
+        let rows = sketches
+            .map(|(f, s)| Comparison { feature: f, now: self.now(tick, f, s), baseline: None })
+            .collect();
+        Ok(SegmentWindow { segment, parts, small: true, rows })
     }
 
     fn full<'r>(
         &self,
-        tick: &Tick,
+        tick: &WindowBounds,
         segment: &'r Segment,
         parts: &'r [&'r Filling],
         finer: &[Child],
         sums: &[&Contents],
         set: &BaselineSet,
-    ) -> Result<OfSegment<'r>, EvaluateError> {
+    ) -> Result<SegmentWindow<'r>, EvaluationError> {
         let contents = Filling::sum(parts, |_| true)?;
-        let baselines = set.get(segment).map_err(EvaluateError::History)?;
+        let baselines = set.get(segment).map_err(EvaluationError::History)?;
         let mut rows = Vec::new();
         for (f, sketch) in contents.sketches.iter().enumerate() {
             let Some(sketch) = sketch.as_deref() else { continue };
             let feature = &self.settings.features[f];
             let now = self.now(tick, f, sketch);
             if baselines[f].is_empty() {
-                rows.push(Row { feature: f, now, baseline: None });
+                rows.push(Comparison { feature: f, now, baseline: None });
             }
             let strata = strata(feature, f, finer, sums);
             for b in &baselines[f] {
-                // A baseline that lacks days can't judge: the row says how much it has, and no statistic is worth computing.
+                // A baseline that lacks days can't judge: the row says how much it has, and no
+                // statistic is worth computing.
                 let compared = if b.about.enough_days {
                     b.compare(feature, sketch, strata.as_deref())?
                 } else {
                     Compared::default()
                 };
-                rows.push(Row { feature: f, now, baseline: Some((Arc::clone(b), compared)) });
+                rows.push(Comparison { feature: f, now, baseline: Some((Arc::clone(b), compared)) });
             }
         }
-        Ok(OfSegment { segment, parts, small: false, rows })
+        Ok(SegmentWindow { segment, parts, small: false, rows })
     }
 
-    fn now(&self, tick: &Tick, f: usize, sketch: &Sketch) -> Side {
+    fn now(&self, tick: &WindowBounds, f: usize, sketch: &Sketch) -> Side {
         let mut now = side(sketch);
         if self.settings.features[f].kind == Kind::Volume {
             now.value = Some(sketch.n() as f64 / (tick.length as f64 / HOUR as f64));
@@ -214,7 +221,7 @@ impl Judge {
     }
 
     /// The levels for groupings of one dimension at most, and of several.
-    fn alphas(&self, tick: &Tick, all: &[OfSegment<'_>]) -> [f64; 2] {
+    fn alphas(&self, tick: &WindowBounds, all: &[SegmentWindow<'_>]) -> [f64; 2] {
         let judged = |several: bool| {
             let of = all.iter().filter(|s| self.several(s.segment) == several);
             of.flat_map(|s| &s.rows).filter(|r| judged_p(r).is_some()).count() as u64
@@ -240,10 +247,10 @@ impl Judge {
 
     fn finish(
         &self,
-        tick: &Tick,
-        of: &OfSegment<'_>,
-        row: &Row,
-        called: &Called,
+        tick: &WindowBounds,
+        of: &SegmentWindow<'_>,
+        row: &Comparison,
+        called: &SegmentLabels,
         alphas: [f64; 2],
     ) -> WindowRow {
         let s = &self.settings;
@@ -294,7 +301,7 @@ impl Judge {
 }
 
 /// The p-value of a row whose baseline has the days it needs.
-fn judged_p(row: &Row) -> Option<f64> {
+fn judged_p(row: &Comparison) -> Option<f64> {
     row.baseline.as_ref().filter(|(b, _)| b.about.enough_days).and_then(|(_, c)| c.scores.p_value)
 }
 

@@ -1,4 +1,5 @@
-//! What rolling windows are merged from: chunks of a tick's length for those that slide in parts of an hour, hours for the others.
+//! What rolling windows are merged from: chunks of a tick's length for those that slide in parts of
+//! an hour, hours for the others.
 
 use crate::config::Rolling;
 use crate::drift::session_test::MIN_WINDOW_BUCKETS;
@@ -17,38 +18,40 @@ type Slots<T> = BTreeMap<i64, Slot<T>>;
 struct Slot<T> {
     segments: FxHashMap<Segment, T>,
     /// Bytes of memory, as last weighed.
-    held: usize,
+    memory: usize,
 }
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { segments: FxHashMap::default(), held: 0 }
+        Self { segments: FxHashMap::default(), memory: 0 }
     }
 }
 
 impl Slot<Filling> {
     fn weigh(&mut self) {
-        self.held = self.segments.values().map(Filling::held).sum();
+        self.memory = self.segments.values().map(Filling::held).sum();
     }
 }
 
-fn held<T>(slots: &Slots<T>) -> usize {
-    slots.values().map(|s| s.held).sum()
+fn memory_of<T>(slots: &Slots<T>) -> usize {
+    slots.values().map(|s| s.memory).sum()
 }
 
-/// Hours are merged to blocks of this length, so that a day's window has about eight parts instead of 24.
+/// Hours are merged to blocks of this length, so that a day's window has about eight parts instead
+/// of 24.
 const BLOCK: i64 = 4 * HOUR;
 
 /// Bytes of a segment's chunk up to which it stays as it is.
 const HANDY: usize = 64 << 10;
 
 /// A segment's parts of a window, in no particular order: a sum is the same in any.
-pub type Parts<'r> = (&'r Segment, Vec<&'r Filling>);
+pub type SegmentParts<'r> = (&'r Segment, Vec<&'r Filling>);
 
-/// Packs a segment's chunk where too few sessions fill it for any test, as in most of a wide grouping, or where it is large: reading it back
-/// for each window is little beside what filling it took.
+/// Packs a segment's chunk where too few sessions fill it for any test, as in most of a wide
+/// grouping, or where it is large: reading it back for each window is little beside what filling it
+/// took.
 fn pack_unless_handy(chunk: &mut Filling) {
-    let handy = matches!(chunk, Filling::Sketches(_)) && judged(chunk.filled_buckets());
+    let handy = matches!(chunk, Filling::Sketches(_)) && is_judged(chunk.filled_buckets());
     match chunk {
         Filling::Sketches(sketches) if handy && sketches.held() <= HANDY => sketches.settle(),
         _ => chunk.pack(),
@@ -56,19 +59,20 @@ fn pack_unless_handy(chunk: &mut Filling) {
 }
 
 /// Whether sessions fill so many buckets that a window of them is judged.
-pub(super) fn judged(buckets: u32) -> bool {
+pub fn is_judged(buckets: u32) -> bool {
     buckets.count_ones() >= MIN_WINDOW_BUCKETS as u32
 }
 
 /// Recent chunks and hours.
 #[derive(Debug)]
-pub struct Rolled {
+pub struct WindowParts {
     fine: i64,
     long: i64,
     chunks: Slots<Filling>,
     /// Chunks that something was added to since the last tick.
     touched: BTreeSet<i64>,
-    /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked. A second entry came late.
+    /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked.
+    /// A second entry came late.
     hours: Slots<Vec<Arc<Filling>>>,
     /// Of segments large enough to be judged by a block alone.
     blocks: Slots<Filling>,
@@ -76,7 +80,7 @@ pub struct Rolled {
     unsettled: BTreeMap<i64, FxHashSet<Segment>>,
 }
 
-impl Rolled {
+impl WindowParts {
     /// For these windows.
     #[must_use]
     pub fn new(windows: &[Rolling]) -> Self {
@@ -148,7 +152,7 @@ impl Rolled {
             return;
         }
         let slot = self.hours.entry(hour).or_default();
-        slot.held += contents.held();
+        slot.memory += contents.held();
         slot.segments.entry(segment.clone()).or_default().push(contents);
         if self.long > BLOCK {
             self.unsettled.entry(floor(hour, BLOCK)).or_default().insert(segment.clone());
@@ -167,7 +171,7 @@ impl Rolled {
                 let hours = self.hours.range(block..block + BLOCK);
                 let parts: Vec<&Filling> =
                     hours.filter_map(|(_, s)| s.segments.get(&segment)).flatten().map(Arc::as_ref).collect();
-                judged(Filling::buckets_of(&parts)).then(|| {
+                is_judged(Filling::buckets_of(&parts)).then(|| {
                     let mut sum = Filling::sum(&parts, |_| true)?;
                     sum.settle();
                     Ok((segment, Filling::Sketches(sum)))
@@ -187,10 +191,11 @@ impl Rolled {
         self.chunks.is_empty() && self.hours.is_empty()
     }
 
-    /// About how many bytes of memory chunks take, as of the last tick, and how many hours and blocks.
+    /// About how many bytes of memory chunks take, as of the last tick, and how many hours and
+    /// blocks.
     #[must_use]
-    pub fn held(&self) -> (usize, usize) {
-        (held(&self.chunks), held(&self.hours) + held(&self.blocks))
+    pub fn memory(&self) -> (usize, usize) {
+        (memory_of(&self.chunks), memory_of(&self.hours) + memory_of(&self.blocks))
     }
 
     /// Drops what no window ending at `t` or later can reach.
@@ -203,7 +208,7 @@ impl Rolled {
 
     /// The parts of the window `[start, end)`, by segment, sorted.
     #[must_use]
-    pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<Parts<'_>> {
+    pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<SegmentParts<'_>> {
         let mut parts: FxHashMap<&Segment, Vec<&Filling>> = FxHashMap::default();
         if slide % HOUR != 0 {
             for (segment, chunk) in self.chunks.range(start..end).flat_map(|s| &s.1.segments) {
@@ -227,7 +232,7 @@ impl Rolled {
                 }
             }
         }
-        let mut parts: Vec<Parts<'_>> = parts.into_iter().collect();
+        let mut parts: Vec<SegmentParts<'_>> = parts.into_iter().collect();
         parts.sort_by(|a, b| a.0.cmp(b.0));
         parts
     }
@@ -255,12 +260,12 @@ mod tests {
         Contents { sketches: vec![Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }))] }
     }
 
-    fn rolled(length: i64, slide: i64) -> Rolled {
-        Rolled::new(&[Rolling::Full { length: Span(length), slide: Span(slide) }])
+    fn rolled(length: i64, slide: i64) -> WindowParts {
+        WindowParts::new(&[Rolling::Full { length: Span(length), slide: Span(slide) }])
     }
 
     /// The parts of a segment's window, summed, and how many they were.
-    fn sum(r: &Rolled, name: &str, start: i64, end: i64, slide: i64) -> (Contents, usize) {
+    fn sum(r: &WindowParts, name: &str, start: i64, end: i64, slide: i64) -> (Contents, usize) {
         let parts = r.window(start, end, slide);
         let own = parts.iter().find(|p| *p.0 == segment(name)).map_or(&[][..], |p| p.1.as_slice());
         (Filling::sum(own, |_| true).unwrap(), own.len())
@@ -341,24 +346,24 @@ mod tests {
         let (a, b) = (packed(1), packed(2));
         r.add_hour(0, &segment("a"), Arc::new(a.clone()));
         r.add_hour(0, &segment("a"), Arc::new(b.clone()));
-        assert_eq!(r.held(), (0, a.held() + b.held()));
+        assert_eq!(r.memory(), (0, a.held() + b.held()));
         let block = |parts: &[&Filling]| Filling::Sketches(Filling::sum(parts, |_| true).unwrap()).held();
         r.settle(BLOCK).unwrap();
-        assert_eq!(r.held(), (0, a.held() + b.held() + block(&[&a, &b])));
+        assert_eq!(r.memory(), (0, a.held() + b.held() + block(&[&a, &b])));
         let late = packed(3);
         r.add_hour(HOUR, &segment("a"), Arc::new(late.clone()));
         r.settle(BLOCK).unwrap();
         let hours = a.held() + b.held() + late.held();
-        assert_eq!(r.held(), (0, hours + block(&[&a, &b, &late])), "the block anew, not once more");
+        assert_eq!(r.memory(), (0, hours + block(&[&a, &b, &late])), "the block anew, not once more");
         for _ in 0..2 {
             r.add_chunk(0, segment("a"), a.clone()).unwrap();
             r.settle_chunks();
             let weighed = r.chunks[&0].segments[&segment("a")].held();
-            assert_eq!(r.held().0, weighed);
+            assert_eq!(r.memory().0, weighed);
         }
         r.forget(2 * HOUR);
-        assert_eq!(r.held().0, 0);
+        assert_eq!(r.memory().0, 0);
         r.forget(26 * HOUR);
-        assert_eq!(r.held(), (0, 0));
+        assert_eq!(r.memory(), (0, 0));
     }
 }

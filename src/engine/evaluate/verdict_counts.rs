@@ -1,6 +1,7 @@
-//! What an evaluation could judge and what it could not, in counts that cost next to nothing: for progress and the summary.
+//! What an evaluation could judge and what it could not, in counts that cost next to nothing: for
+//! progress and the summary.
 
-use super::evaluation::Settings;
+use super::settings::EvaluationSettings;
 use crate::config::Baselines;
 use crate::config::features::Kind;
 use crate::event::time::{DAY, floor};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 /// Rows with and without a verdict, and why some have none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct JudgedCounts {
+pub struct VerdictCounts {
     /// Rows that are `ok` or `drift`.
     pub judged: u64,
     /// Rows that are `insufficient_data`.
@@ -23,7 +24,7 @@ pub struct JudgedCounts {
 
 /// Features of a grouping that no segment could be judged by, since all their baselines lack days.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct FeaturesLackingDays {
     /// The grouping's name; empty for all traffic.
     pub grouping: Arc<str>,
     /// So many features.
@@ -36,7 +37,7 @@ pub struct Waiting {
 
 /// How near the newest windows are to a baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nearest {
+pub struct NearestBaseline {
     /// Start of the day whose windows these are, microseconds.
     pub day: i64,
     /// The most days that a baseline had.
@@ -47,23 +48,23 @@ pub struct Nearest {
 
 /// What is known of one feature in one grouping, at the newest tick.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
+struct FeatureCoverage {
     any: bool,
     judged: bool,
     /// Days that the nearest baseline lacks; 0 where none does.
     lacks: u16,
 }
 
-/// Counts rows as they are judged.
+/// JobCounts rows as they are judged.
 #[derive(Debug, Clone, Default)]
-pub struct Judging {
+pub struct VerdictCounter {
     /// Baselines by their name in rows, with the days that each needs.
     needs: Vec<(Arc<str>, u16)>,
     groupings: Vec<Arc<str>>,
-    counts: JudgedCounts,
+    counts: VerdictCounts,
     /// Per grouping and feature.
-    seen: Vec<Vec<Seen>>,
-    nearest: Option<Nearest>,
+    coverage: Vec<Vec<FeatureCoverage>>,
+    nearest: Option<NearestBaseline>,
 }
 
 /// The days that each rolling baseline needs, by its name in `windows`.
@@ -71,7 +72,7 @@ fn needs(config: &Baselines) -> Vec<(Arc<str>, u16)> {
     config.rolling_days.iter().map(|d| (format!("rolling_{d}d").into(), config.min_days(*d))).collect()
 }
 
-impl JudgedCounts {
+impl VerdictCounts {
     /// Adds others.
     pub fn add(&mut self, other: &Self) {
         self.judged += other.judged;
@@ -81,14 +82,14 @@ impl JudgedCounts {
     }
 }
 
-impl Judging {
+impl VerdictCounter {
     /// Nothing counted yet.
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &EvaluationSettings) -> Self {
         let groupings: Vec<Arc<str>> = settings.groupings.all.iter().map(|g| Arc::clone(&g.name)).collect();
         Self {
             needs: needs(&settings.config.baselines),
-            seen: vec![vec![Seen::default(); settings.features.len()]; groupings.len()],
+            coverage: vec![vec![FeatureCoverage::default(); settings.features.len()]; groupings.len()],
             groupings,
             ..Self::default()
         }
@@ -96,13 +97,13 @@ impl Judging {
 
     /// A tick's rows follow.
     pub fn begin(&mut self) {
-        self.seen.iter_mut().flatten().for_each(|s| *s = Seen::default());
+        self.coverage.iter_mut().flatten().for_each(|s| *s = FeatureCoverage::default());
     }
 
-    /// Counts a row of a grouping and feature, by their places.
+    /// JobCounts a row of a grouping and feature, by their places.
     pub fn count(&mut self, row: &WindowRow, grouping: usize, feature: usize, kind: Kind) {
         let Some(verdict) = row.verdict else { return };
-        let Some(seen) = self.seen.get_mut(grouping).and_then(|g| g.get_mut(feature)) else { return };
+        let Some(seen) = self.coverage.get_mut(grouping).and_then(|g| g.get_mut(feature)) else { return };
         // A small segment has a row of its volume alone, which says nothing of features.
         if kind == Kind::Volume {
             self.counts.insufficient += 1;
@@ -124,36 +125,36 @@ impl Judging {
         self.counts.lacking_days += 1;
         let lacks = needs - has;
         seen.lacks = if seen.lacks == 0 { lacks } else { seen.lacks.min(lacks) };
-        let nearer = |n: &Nearest| day > n.day || (day == n.day && lacks < n.needs - n.has);
+        let nearer = |n: &NearestBaseline| day > n.day || (day == n.day && lacks < n.needs - n.has);
         if self.nearest.as_ref().is_none_or(nearer) {
-            self.nearest = Some(Nearest { day, has, needs });
+            self.nearest = Some(NearestBaseline { day, has, needs });
         }
     }
 
     /// The counts since they were taken last.
-    pub fn take(&mut self) -> JudgedCounts {
+    pub fn drain_counts(&mut self) -> VerdictCounts {
         std::mem::take(&mut self.counts)
     }
 
     /// How near the newest windows that lack days are to a baseline.
     #[must_use]
-    pub fn nearest(&self) -> Option<Nearest> {
+    pub fn nearest(&self) -> Option<NearestBaseline> {
         self.nearest
     }
 
     /// What could not be judged at the newest tick.
     #[must_use]
-    pub fn waiting(&self) -> Vec<Waiting> {
-        let of = |(grouping, seen): (&Arc<str>, &Vec<Seen>)| {
+    pub fn waiting(&self) -> Vec<FeaturesLackingDays> {
+        let of = |(grouping, seen): (&Arc<str>, &Vec<FeatureCoverage>)| {
             let lacking = seen.iter().filter(|s| !s.judged && s.lacks > 0);
-            Some(Waiting {
+            Some(FeaturesLackingDays {
                 grouping: Arc::clone(grouping),
                 features: lacking.clone().count(),
                 of: seen.iter().filter(|s| s.any).count(),
                 days: lacking.map(|s| s.lacks).min()?,
             })
         };
-        self.groupings.iter().zip(&self.seen).filter_map(of).collect()
+        self.groupings.iter().zip(&self.coverage).filter_map(of).collect()
     }
 }
 
@@ -167,7 +168,8 @@ pub enum Unjudged {
         needs_days: u16,
         /// Days that there were.
         days: u16,
-        /// The first and the last day with events; the first is unknown where the run went on from an earlier one.
+        /// The first and the last day with events; the first is unknown where the run went on from
+        /// an earlier one.
         from: Option<String>,
         /// See `from`.
         to: String,
@@ -187,14 +189,15 @@ fn day(t: i64) -> String {
 }
 
 impl Unjudged {
-    /// Why nothing was judged, if nothing was: from the counts of a whole run, the event times that it evaluated (from where,
-    /// unless it went on from an earlier run, and to where), and how near the newest windows were to a baseline.
+    /// Why nothing was judged, if nothing was: from the counts of a whole run, the event times that
+    /// it evaluated (from where, unless it went on from an earlier run, and to where), and how near
+    /// the newest windows were to a baseline.
     #[must_use]
     pub fn of(
-        counts: &JudgedCounts,
+        counts: &VerdictCounts,
         windows: u64,
         evaluated: (Option<i64>, i64),
-        nearest: Option<Nearest>,
+        nearest: Option<NearestBaseline>,
     ) -> Option<Self> {
         if counts.judged > 0 {
             return None;
@@ -270,12 +273,12 @@ mod tests {
         }
     }
 
-    fn judging() -> Judging {
-        Judging {
+    fn judging() -> VerdictCounter {
+        VerdictCounter {
             needs: needs(&Baselines { rolling_days: vec![7, 28], ..Baselines::default() }),
             groupings: vec!["".into(), "tenant".into()],
-            seen: vec![vec![Seen::default(); 3]; 2],
-            ..Judging::default()
+            coverage: vec![vec![FeatureCoverage::default(); 3]; 2],
+            ..VerdictCounter::default()
         }
     }
 
@@ -293,13 +296,13 @@ mod tests {
         j.count(&row(BEGIN, "rolling_7d", 4, scarce), 0, 1, Kind::Rate);
         j.count(&row(BEGIN, "rolling_7d", 0, None), 0, 2, Kind::Volume);
         j.count(&row(BEGIN, "rolling_7d", 0, scarce), 1, 2, Kind::Volume);
-        let tenants = Waiting { grouping: "tenant".into(), features: 3, of: 3, days: 3 };
+        let tenants = FeaturesLackingDays { grouping: "tenant".into(), features: 3, of: 3, days: 3 };
         assert_eq!(j.waiting(), [tenants], "all traffic has a judged feature and one with too few sessions");
-        assert_eq!(j.nearest(), Some(Nearest { day: BEGIN, has: 1, needs: 4 }));
-        let counts = j.take();
-        assert_eq!(counts, JudgedCounts { judged: 1, insufficient: 9, lacking_days: 7, small: 1 });
+        assert_eq!(j.nearest(), Some(NearestBaseline { day: BEGIN, has: 1, needs: 4 }));
+        let counts = j.drain_counts();
+        assert_eq!(counts, VerdictCounts { judged: 1, insufficient: 9, lacking_days: 7, small: 1 });
         j.begin();
-        assert_eq!((j.take(), j.waiting()), (JudgedCounts::default(), Vec::new()));
+        assert_eq!((j.drain_counts(), j.waiting()), (VerdictCounts::default(), Vec::new()));
     }
 
     #[test]
@@ -308,7 +311,7 @@ mod tests {
         let mut j = judging();
         j.count(&row(BEGIN, "rolling_7d", 0, scarce), 0, 0, Kind::Rate);
         j.count(&row(BEGIN, "rolling_28d", 0, scarce), 0, 0, Kind::Rate);
-        let counts = j.take();
+        let counts = j.drain_counts();
         let text =
             |from, to, windows| Unjudged::of(&counts, windows, (from, to), j.nearest()).map(|u| u.text());
         assert_eq!(
@@ -318,9 +321,9 @@ mod tests {
         );
         assert!(text(None, BEGIN + DAY, 2).unwrap().contains("this output has 1 day so far (to 2026-01-02)"));
         assert!(text(None, BEGIN + DAY, 0).unwrap().contains("span no whole window"));
-        let few = JudgedCounts { insufficient: 3, ..JudgedCounts::default() };
+        let few = VerdictCounts { insufficient: 3, ..VerdictCounts::default() };
         assert_eq!(Unjudged::of(&few, 3, (None, BEGIN), None), Some(Unjudged::Sessions));
-        let some = JudgedCounts { judged: 1, ..few };
+        let some = VerdictCounts { judged: 1, ..few };
         assert_eq!(Unjudged::of(&some, 4, (None, BEGIN), j.nearest()), None);
     }
 }

@@ -1,14 +1,16 @@
-//! The evaluator's side of the store: which commits it has read, its own chain, publishing, recovery.
+//! The evaluator's side of the store: which commits it has read, its own chain, publishing,
+//! recovery.
 
-use super::evaluate::Evaluator;
-use super::evaluation::{EvaluateError, State};
-use super::exclusions::exclusion_batches;
+use super::evaluator::Evaluator;
 use super::history::{self, Days, day_file};
-use super::ingest::{Committed, PartitionCommit};
-use super::job::Job;
-use super::progress::{FiredAlert, Progress};
-use super::sweep;
+use super::types::EvaluatorState;
 use crate::alert::{AlertRow, AlertState, alerts_by_date};
+use crate::engine::error::EvaluatorDriverError;
+use crate::engine::exclusions::exclusion_batches;
+use crate::engine::ingest::commits::{CommittedPanes, PartitionCommit};
+use crate::engine::job::Job;
+use crate::engine::progress::{FiredAlert, Progress};
+use crate::engine::sweep;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::source::PartitionId;
 use crate::steps::reached;
@@ -20,44 +22,21 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use thiserror::Error;
 
 /// Rows of windows and hours after which a commit is due, whatever the time.
 const MANY_ROWS: usize = 100_000;
-/// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with a clock that is years ahead must
-/// not drag it to their time, behind which every later event would be late.
+/// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with
+/// a clock that is years ahead must not drag it to their time, behind which every later event would
+/// be late.
 const QUIET_REACH: i64 = 2 * HOUR;
-/// How far ahead of the evaluation rows are kept in memory. What a partition has committed beyond, while others lag, is read again from
-/// its file when the evaluation comes near, unless little waits so far.
+/// How far ahead of the evaluation rows are kept in memory. What a partition has committed beyond,
+/// while others lag, is read again from its file when the evaluation comes near, unless little
+/// waits so far.
 const FAR: i64 = 6 * HOUR;
 /// Bytes of rows that may wait in memory however far ahead they are.
 const LITTLE: usize = 64 << 20;
 /// Ticks between two looks at what else has come.
 const TICKS: usize = 48;
-
-/// Why the evaluator can't go on.
-#[derive(Debug, Error)]
-pub enum TaskError {
-    /// The evaluation failed.
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
-    /// A chain failed, or the evaluator's is somebody else's now.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// A file failed.
-    #[error(transparent)]
-    Files(#[from] PaneFileError),
-    /// Rows that were let go of can't be had again.
-    #[error(
-        "commit {epoch} of partition {partition}, which the evaluation has yet to reach, is no longer in the output's _chain folder; restore it, or start again with --overwrite"
-    )]
-    Gone {
-        /// The partition.
-        partition: PartitionId,
-        /// The epoch of its chain.
-        epoch: Epoch,
-    },
-}
 
 /// What the evaluator has read of one partition.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -86,29 +65,37 @@ pub struct PartitionRead {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EvaluatorCommit {
     /// The evaluation's state.
-    pub state: State,
+    pub state: EvaluatorState,
     /// What it was made of.
     pub partitions: BTreeMap<i32, PartitionRead>,
     /// Files of public tables that this commit names.
     pub files: Vec<StagedFile>,
-    /// Alerts that leave after this commit, or had not been delivered before it; a restart sends the last commit's again.
+    /// Alerts that are sent after this commit, or had not been delivered before it; a restart sends
+    /// the last commit's again.
     pub alerts: Vec<AlertRow>,
 }
 
-/// Epochs whose rows may be needed again, with the last start of each and the time from which all of its rows count.
-type Kept = VecDeque<(u64, i64, i64)>;
+/// A commit of a partition whose rows a restart may need again.
+#[derive(Debug, Clone, Copy)]
+struct RetainedEpoch {
+    epoch: u64,
+    /// The latest start of its rows, event time.
+    last_start: i64,
+    /// The event time from which all of its rows count.
+    counts_from: i64,
+}
 
 /// What an advance came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Advanced {
+pub struct Advance {
     /// There is more to evaluate right now.
-    pub more: bool,
+    pub more_to_do: bool,
     /// So much waits that a commit is due whatever the time.
-    pub full: bool,
+    pub commit_due: bool,
 }
 
 /// The evaluator and its bookkeeping.
-pub struct EvaluatorTask {
+pub struct EvaluatorDriver {
     job: Arc<Job>,
     chain: Chain,
     writer: String,
@@ -116,10 +103,12 @@ pub struct EvaluatorTask {
     partitions: BTreeMap<i32, PartitionRead>,
     /// Partitions of which records are still to come, with the epoch at which each was claimed.
     unread: BTreeMap<i32, Epoch>,
-    kept: BTreeMap<i32, Kept>,
+    /// By partition, in the order of epochs.
+    retained: BTreeMap<i32, VecDeque<RetainedEpoch>>,
     progress: Arc<Progress>,
     dirty: bool,
-    /// Commits whose rows all count later than [`FAR`] ahead: partition and epoch, by the time from which the first row counts.
+    /// Commits whose rows all count later than [`FAR`] ahead: partition and epoch, by the time from
+    /// which the first row counts.
     far: BTreeMap<i64, Vec<(i32, Epoch)>>,
     /// The newest commit read of each partition; its state must stay.
     last_commit: BTreeMap<i32, u64>,
@@ -127,9 +116,10 @@ pub struct EvaluatorTask {
     swept: i64,
 }
 
-impl EvaluatorTask {
-    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions have
-    /// committed since. The alerts of the last commit are returned: they may not have been sent.
+impl EvaluatorDriver {
+    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions
+    /// have committed since. The alerts of the last commit are returned: they may not have been
+    /// sent.
     ///
     /// `unread` are partitions of which records are still to come, with the epoch at which each was
     /// claimed. They are waited for, though they were at their end before that epoch: files that
@@ -143,13 +133,13 @@ impl EvaluatorTask {
         unread: &[(PartitionId, Epoch)],
         writer: String,
         progress: Arc<Progress>,
-    ) -> Result<(Self, Vec<AlertRow>), TaskError> {
+    ) -> Result<(Self, Vec<AlertRow>), EvaluatorDriverError> {
         let (chain, last) = Chain::claim::<EvaluatorCommit>(&job.storage, &job.evaluator_chain(), &writer)?;
         reached("evaluator.claim.link");
         let (state, mut partitions, alerts) = match last {
-            None => (State::default(), BTreeMap::new(), Vec::new()),
+            None => (EvaluatorState::default(), BTreeMap::new(), Vec::new()),
             Some(c) => {
-                let failed = |e| chain.or_lost(TaskError::from(PaneFileError::from(e)));
+                let failed = |e| chain.or_lost(EvaluatorDriverError::from(PaneFileError::from(e)));
                 publish(&job.storage, &c.files).map_err(failed)?;
                 (c.state, c.partitions, c.alerts)
             }
@@ -169,7 +159,7 @@ impl EvaluatorTask {
             evaluator,
             partitions,
             unread: unread.iter().map(|(p, claimed)| (p.0, *claimed)).collect(),
-            kept: BTreeMap::new(),
+            retained: BTreeMap::new(),
             far: BTreeMap::new(),
             progress,
             dirty: false,
@@ -177,12 +167,12 @@ impl EvaluatorTask {
             swept: 0,
         };
         task.restore().map_err(|e| task.chain.or_lost(e))?;
-        *task.progress.evaluator_bytes.lock() = task.evaluator.held();
+        *task.progress.evaluator_bytes.lock() = task.evaluator.memory();
         reached("evaluator.claim.restored");
         Ok((task, alerts))
     }
 
-    fn restore(&mut self) -> Result<(), TaskError> {
+    fn restore(&mut self) -> Result<(), EvaluatorDriverError> {
         if let Some(at) = self.evaluator.at() {
             let hours = history::hours_since(
                 &self.job.storage,
@@ -197,12 +187,12 @@ impl EvaluatorTask {
             for epoch in read.keep_from.max(1)..=read.read_to {
                 if let Some((_, rows)) = self.commit_of(p, epoch)? {
                     let after = read.floors.get(&epoch).copied();
-                    self.keep(p, epoch, &rows, after);
+                    self.retain_epoch(p, epoch, &rows, after);
                     self.evaluator.restore(rows, after)?;
                 }
             }
         }
-        self.evaluator.restored()?;
+        self.evaluator.merge_restored()?;
         for (p, claimed) in &self.unread {
             let read = self.partitions.entry(*p).or_default();
             if read.read_to <= claimed.0 {
@@ -210,7 +200,7 @@ impl EvaluatorTask {
             }
         }
         for p in self.partitions.keys().copied().collect::<Vec<_>>() {
-            self.read_on(PartitionId(p))?;
+            self.read_new_commits(PartitionId(p))?;
         }
         Ok(())
     }
@@ -219,7 +209,7 @@ impl EvaluatorTask {
         &self,
         partition: i32,
         epoch: u64,
-    ) -> Result<Option<(PartitionCommit, Vec<Pane>)>, TaskError> {
+    ) -> Result<Option<(PartitionCommit, Vec<Pane>)>, EvaluatorDriverError> {
         let folder = self.job.partition_chain(partition);
         let Some(Some(commit)) = read_commit::<PartitionCommit>(&self.job.storage, &folder, Epoch(epoch))?
         else {
@@ -236,69 +226,52 @@ impl EvaluatorTask {
     ///
     /// # Errors
     /// When its chain or files fail.
-    pub fn catch_up(&mut self, partition: PartitionId) -> Result<(), TaskError> {
-        self.read_on(partition).map_err(|e| self.chain.or_lost(e))
+    pub fn catch_up(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
+        self.read_new_commits(partition).map_err(|e| self.chain.or_lost(e))
     }
 
-    fn read_on(&mut self, partition: PartitionId) -> Result<(), TaskError> {
+    fn read_new_commits(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
         let folder = self.job.partition_chain(partition.0);
         let from = self.partitions.entry(partition.0).or_default().read_to + 1;
-        // Known places are asked for by name, since listing a bucket is slow and costs money.
+        // RuleNames places are asked for by name, since listing a bucket is slow and costs money.
         if from > 1 && !exists(&self.job.storage, &folder, Epoch(from))? {
             return Ok(());
         }
         let newest = head(&self.job.storage, &folder)?.map_or(0, |e| e.0);
         for epoch in from..=newest {
             match self.commit_of(partition.0, epoch)? {
-                Some((c, rows)) => self.take(Committed {
-                    partition,
-                    epoch: Epoch(epoch),
-                    watermark: c.watermark,
-                    quiet: c.quiet,
-                    likely: c.likely,
-                    unsettled: c.unsettled,
-                    ended: c.ended,
-                    empty: c.next_offset == 0,
-                    rows,
-                })?,
+                Some((commit, rows)) => {
+                    self.offer_commit(CommittedPanes::of(partition, Epoch(epoch), &commit, rows))?;
+                }
                 None => self.partitions.entry(partition.0).or_default().read_to = epoch,
             }
         }
         Ok(())
     }
 
-    /// Takes a commit of this process.
+    /// Offers a commit of this process.
     ///
     /// # Errors
     /// When epochs between, that others wrote, can't be read.
-    pub fn committed(&mut self, c: Committed) -> Result<(), TaskError> {
-        self.take_own(c).map_err(|e| self.chain.or_lost(e))
+    pub fn offer_own_commit(&mut self, c: CommittedPanes) -> Result<(), EvaluatorDriverError> {
+        self.offer_after_gap(c).map_err(|e| self.chain.or_lost(e))
     }
 
-    fn take_own(&mut self, c: Committed) -> Result<(), TaskError> {
+    fn offer_after_gap(&mut self, c: CommittedPanes) -> Result<(), EvaluatorDriverError> {
         let read_to = self.partitions.entry(c.partition.0).or_default().read_to;
         if c.epoch.0 <= read_to {
             return Ok(());
         }
         for epoch in read_to + 1..c.epoch.0 {
             if let Some((between, rows)) = self.commit_of(c.partition.0, epoch)? {
-                self.take(Committed {
-                    partition: c.partition,
-                    epoch: Epoch(epoch),
-                    watermark: between.watermark,
-                    quiet: between.quiet,
-                    likely: between.likely,
-                    unsettled: between.unsettled,
-                    ended: between.ended,
-                    empty: between.next_offset == 0,
-                    rows,
-                })?;
+                let epoch = Epoch(epoch);
+                self.offer_commit(CommittedPanes::of(c.partition, epoch, &between, rows))?;
             }
         }
-        self.take(c)
+        self.offer_commit(c)
     }
 
-    fn take(&mut self, c: Committed) -> Result<(), TaskError> {
+    fn offer_commit(&mut self, c: CommittedPanes) -> Result<(), EvaluatorDriverError> {
         let p = c.partition.0;
         let at = self.evaluator.at().unwrap_or(i64::MIN);
         let behind = c.rows.iter().any(|r| r.close_at <= at);
@@ -318,12 +291,12 @@ impl EvaluatorTask {
         if let Some(after) = after {
             read.floors.insert(c.epoch.0, after);
         }
-        self.keep(p, c.epoch.0, &c.rows, after);
+        self.retain_epoch(p, c.epoch.0, &c.rows, after);
         match c.rows.iter().map(|r| r.close_at).min() {
             Some(first)
                 if self.evaluator.at().is_some()
                     && first > at.saturating_add(FAR)
-                    && self.evaluator.pending().held() > LITTLE =>
+                    && self.evaluator.pending().memory() > LITTLE =>
             {
                 self.far.entry(first).or_default().push((p, c.epoch));
             }
@@ -334,7 +307,7 @@ impl EvaluatorTask {
     }
 
     /// Reads what counts from `until` or earlier back in.
-    fn fetch(&mut self, until: i64) -> Result<(), TaskError> {
+    fn reload_far(&mut self, until: i64) -> Result<(), EvaluatorDriverError> {
         while let Some(entry) = self.far.first_entry().filter(|e| *e.key() <= until) {
             for (p, epoch) in entry.remove() {
                 tracing::debug!(
@@ -343,7 +316,7 @@ impl EvaluatorTask {
                     "reading a commit back that was far ahead of the evaluation"
                 );
                 let Some((_, rows)) = self.commit_of(p, epoch.0)? else {
-                    return Err(TaskError::Gone { partition: PartitionId(p), epoch });
+                    return Err(EvaluatorDriverError::Gone { partition: PartitionId(p), epoch });
                 };
                 self.evaluator.offer(rows, None)?;
             }
@@ -351,34 +324,35 @@ impl EvaluatorTask {
         Ok(())
     }
 
-    fn keep(&mut self, partition: i32, epoch: u64, rows: &[Pane], after: Option<i64>) {
+    fn retain_epoch(&mut self, partition: i32, epoch: u64, rows: &[Pane], after: Option<i64>) {
         if rows.is_empty() {
             return;
         }
-        let start = rows.iter().map(|r| r.start).max().unwrap_or(i64::MIN);
+        let last_start = rows.iter().map(|r| r.start).max().unwrap_or(i64::MIN);
         let counts_from =
             rows.iter().map(|r| r.close_at).max().unwrap_or(i64::MIN).max(after.unwrap_or(i64::MIN));
-        self.kept.entry(partition).or_default().push_back((epoch, start, counts_from));
+        let retained = RetainedEpoch { epoch, last_start, counts_from };
+        self.retained.entry(partition).or_default().push_back(retained);
     }
 
     /// Evaluates some ticks, as far as the partitions have come.
     ///
     /// # Errors
     /// When the evaluation fails.
-    pub fn advance(&mut self) -> Result<Advanced, TaskError> {
+    pub fn advance(&mut self) -> Result<Advance, EvaluatorDriverError> {
         self.evaluate().map_err(|e| self.chain.or_lost(e))
     }
 
-    fn evaluate(&mut self) -> Result<Advanced, TaskError> {
+    fn evaluate(&mut self) -> Result<Advance, EvaluatorDriverError> {
         reached("evaluator.advance");
         let all_quiet = self.partitions.values().all(|p| p.quiet);
-        self.fetch(match self.evaluator.at() {
+        self.reload_far(match self.evaluator.at() {
             Some(at) if !all_quiet => at + (TICKS as i64 + 1) * self.evaluator.tick_length(),
             _ => i64::MAX,
         })?;
         if self.evaluator.pending().is_empty() {
             // With no row at hand the next one decides whether there is a gap.
-            self.fetch(self.far.first_key_value().map_or(i64::MIN, |f| *f.0))?;
+            self.reload_far(self.far.first_key_value().map_or(i64::MIN, |f| *f.0))?;
         }
         let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
         let mark = if waited.is_empty() {
@@ -390,7 +364,7 @@ impl EvaluatorTask {
         let all_over = if self.partitions.values().any(|p| p.ended) { i64::MAX } else { i64::MIN };
         let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(all_over);
         let before = self.evaluator.at();
-        self.begins();
+        self.note_begin();
         // Never past what was not fetched.
         let next_far = self.far.first_key_value().map_or(i64::MAX, |f| *f.0);
         let done = self.evaluator.advance(mark.min(next_far.saturating_sub(1)), complete, TICKS)?;
@@ -400,11 +374,14 @@ impl EvaluatorTask {
             self.progress.folded.store(self.evaluator.folded(), Ordering::Relaxed);
             self.progress.folded_values.store(self.evaluator.folded_values(), Ordering::Relaxed);
         }
-        Ok(Advanced { more: !done || next_far <= mark, full: self.evaluator.waiting() >= MANY_ROWS })
+        Ok(Advance {
+            more_to_do: !done || next_far <= mark,
+            commit_due: self.evaluator.rows_to_commit() >= MANY_ROWS,
+        })
     }
 
     /// Notes from where this run evaluates, for progress.
-    fn begins(&self) {
+    fn note_begin(&self) {
         let from = &self.progress.evaluated_from;
         let Some(begins) = self.evaluator.begins() else { return };
         if from.load(Ordering::Relaxed) == 0 || self.progress.evaluated_to.load(Ordering::Relaxed) == 0 {
@@ -417,7 +394,7 @@ impl EvaluatorTask {
     ///
     /// # Errors
     /// When the chain can't be looked at.
-    pub fn is_fenced(&self) -> Result<bool, TaskError> {
+    pub fn is_fenced(&self) -> Result<bool, EvaluatorDriverError> {
         match self.chain.check() {
             Ok(()) => Ok(false),
             Err(ChainError::Lost { .. }) => Ok(true),
@@ -425,7 +402,8 @@ impl EvaluatorTask {
         }
     }
 
-    /// The tick to evaluate to when no partition is waited for: the last that any row counts from, within reach of the watermark.
+    /// The tick to evaluate to when no partition is waited for: the last that any row counts from,
+    /// within reach of the watermark.
     fn quiet_mark(&self) -> i64 {
         let reached = self
             .partitions
@@ -437,16 +415,16 @@ impl EvaluatorTask {
         self.evaluator.pending().last(reached.saturating_add(QUIET_REACH)).unwrap_or(i64::MIN)
     }
 
-    /// Commits what was evaluated, publishes it, and returns the alerts that may leave now. `waiting` are alerts of earlier commits that
-    /// are not known to be delivered.
+    /// Commits what was evaluated, publishes it, and returns the alerts that may be sent now.
+    /// `waiting` are alerts of earlier commits that are not known to be delivered.
     ///
     /// # Errors
     /// When the storage fails for good or another process evaluates now.
-    pub fn commit(&mut self, waiting: Vec<AlertRow>) -> Result<Vec<AlertRow>, TaskError> {
+    pub fn commit(&mut self, waiting: Vec<AlertRow>) -> Result<Vec<AlertRow>, EvaluatorDriverError> {
         if !self.dirty {
             return Ok(Vec::new());
         }
-        let outputs = self.evaluator.take_outputs();
+        let outputs = self.evaluator.drain_outputs();
         let windows = outputs.windows.iter().map(|w| w.1.num_rows() as u64).sum();
         let job = Arc::clone(&self.job);
         let names = &job.settings.names;
@@ -457,7 +435,8 @@ impl EvaluatorTask {
         stager.table("alerts", &alerts_by_date(&outputs.alerts)?)?;
         stager.table("exclusions", &exclusion_batches(&outputs.exclusions, names)?)?;
         if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
-            // Staged like a public table: earlier days are found by listing their folder, so it may hold committed ones only.
+            // StagedFile like a public table: earlier days are found by listing their folder, so it may
+            // hold committed ones only.
             let days: Vec<_> = outputs.days.iter().map(|d| &d.rows).collect();
             stager.file(day_file(&job.days_folder(), first.close_at, last.close_at, &stem), &days)?;
         }
@@ -481,15 +460,15 @@ impl EvaluatorTask {
         let firing = outputs.alerts.iter().filter(|a| a.state == AlertState::Firing);
         Progress::add(&self.progress.alerts_fired, firing.clone().count() as u64);
         let mut standing = self.progress.standing.lock();
-        standing.counts.add(&outputs.judged);
-        standing.nearest = self.evaluator.judging().nearest();
-        standing.waiting = self.evaluator.judging().waiting();
+        standing.counts.add(&outputs.verdicts);
+        standing.nearest = self.evaluator.verdict_counts().nearest();
+        standing.waiting = self.evaluator.verdict_counts().waiting();
         if let Some(a) = firing.max_by_key(|a| a.at) {
             let (rule, segment) = (Arc::from(&*a.rule), Arc::from(&*a.segment));
             standing.fired = Some(FiredAlert { rule, segment, at: a.at });
         }
         drop(standing);
-        *self.progress.evaluator_bytes.lock() = self.evaluator.held();
+        *self.progress.evaluator_bytes.lock() = self.evaluator.memory();
         reached("evaluator.commit.done");
         Ok(outputs.alerts)
     }
@@ -512,13 +491,13 @@ impl EvaluatorTask {
     fn forget(&mut self) {
         let Some(at) = self.evaluator.at() else { return };
         let (chunks, hour) = (at - self.evaluator.fine_length(), floor(at, HOUR));
-        for (p, kept) in &mut self.kept {
-            // Needed while a chunk of theirs is in a window's reach, while any row waits, and until the hour that took them up is written.
-            while kept.front().is_some_and(|&(_, start, counts_from)| start < chunks && counts_from <= hour) {
-                kept.pop_front();
-            }
+        for (p, retained) in &mut self.retained {
+            // Needed while a chunk of theirs is in a window's reach, while any row waits, and until
+            // the hour that took them up is written.
+            let outlived = |r: &mut RetainedEpoch| r.last_start < chunks && r.counts_from <= hour;
+            while retained.pop_front_if(outlived).is_some() {}
             let read = self.partitions.entry(*p).or_default();
-            read.keep_from = kept.front().map_or(read.read_to + 1, |k| k.0);
+            read.keep_from = retained.front().map_or(read.read_to + 1, |r| r.epoch);
             let keep_from = read.keep_from;
             read.floors.retain(|epoch, _| *epoch >= keep_from);
         }
@@ -526,5 +505,5 @@ impl EvaluatorTask {
 }
 
 #[cfg(test)]
-#[path = "evaluator_task_tests.rs"]
+#[path = "commits_tests.rs"]
 mod tests;

@@ -1,22 +1,25 @@
 //! The evaluator: from committed panes to hours, windows and alerts, in event-time order.
 //!
-//! Everything here is a function of the panes offered, the settings, the baselines and the marks up to which it may go; files, clocks
-//! and threads are somebody else's. A row counts from the first tick at or after its closing time, so what a tick sees does not
-//! depend on when or from which partition rows came.
+//! Everything here is a function of the panes offered, the settings, the baselines and the marks up
+//! to which it may go; files, clocks and threads are not its concern. A row counts from the first
+//! tick at or after its closing time, so what a tick sees does not depend on when or from which
+//! partition rows came.
 
-use super::evaluation::{DayBatch, EvaluateError, Exclusion, History, Outputs, Settings, State};
-use super::judge::{Judge, Tick};
-use super::judging::Judging;
-use super::merging::Merging;
-use super::pending::{Pending, Place};
-use super::progress::EvaluatorBytes;
-use super::rolling::Rolled;
-use super::seen::Seen;
+use super::judge::{Judge, WindowBounds};
+use super::merging::FillingMerger;
+use super::pending::{PendingPanes, StretchSegment};
+use super::rolling::WindowParts;
+use super::segment_users::SegmentUsers;
+use super::settings::EvaluationSettings;
 use super::tick_rows::TickRows;
+use super::types::{DayBatch, EvaluatorState, Exclusion, History, Outputs};
+use super::verdict_counts::VerdictCounter;
 use crate::alert::AlertBook;
 use crate::baseline::{BaselineSet, Excluded, Recipe, accepted};
 use crate::config::features::Kind;
 use crate::config::segments::{OTHER, write_name};
+use crate::engine::error::EvaluationError;
+use crate::engine::progress::EvaluatorBytes;
 use crate::event::time::{DAY, HOUR, floor};
 use crate::sketch::MAX_STRETCH_VALUES;
 use crate::store::panes::{self, PackedRows};
@@ -28,41 +31,42 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Segments whose hours are made into rows at a time: unpacked at once, those of all would be most of the job's memory. Few
-/// in this crate's tests, so that they see several.
+/// Segments whose hours are made into rows at a time: unpacked at once, those of all would be most
+/// of the job's memory. Few in this crate's tests, so that they see several.
 const HOURS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
 
 mod restoring;
 
 /// The evaluator.
 pub struct Evaluator {
-    settings: Arc<Settings>,
+    settings: Arc<EvaluationSettings>,
     judge: Judge,
-    judging: Judging,
+    verdict_counts: VerdictCounter,
     recipe: Recipe,
     history: Box<dyn History>,
     /// Ticks: the greatest common divisor of all slides and an hour.
     tick: i64,
     at: Option<i64>,
-    pending: Pending,
-    rolled: Rolled,
+    pending: PendingPanes,
+    window_parts: WindowParts,
     /// Rows of the current hour, by the hour that they belong to.
     hour: BTreeMap<i64, FxHashMap<Segment, Filling>>,
     /// Hours of the current day, by the day that they belong to.
     day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Filling>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
-    seen: Seen,
-    /// Rows that were taken up before a restart, until all of them are there.
-    restored: Pending,
+    segment_users: SegmentUsers,
+    /// Rows that were merged before a restart, until all of them are there.
+    restored: PendingPanes,
     folded: u64,
     folded_values: u64,
-    judged: BTreeMap<(Segment, usize), (u32, u32)>,
+    /// Windows judged and drifted in the current day, by segment and feature.
+    judged_today: BTreeMap<(Segment, usize), (u32, u32)>,
     excluded: Excluded,
     baselines: BTreeMap<i64, Arc<BaselineSet>>,
     book: AlertBook,
     windows: u64,
     /// Rows of windows and hours.
-    waiting: usize,
+    rows_to_commit: usize,
     /// Earlier days that hours of the current day were added to.
     late_days: BTreeSet<i64>,
     /// What was evaluated since the last commit.
@@ -74,9 +78,15 @@ fn gcd(a: i64, b: i64) -> i64 {
 }
 
 impl Evaluator {
-    /// An evaluator, at its start or where a checkpoint left it. `excluded` are the exclusions decided before.
+    /// An evaluator, at its start or where a checkpoint left it. `excluded` are the exclusions
+    /// decided before.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, history: Box<dyn History>, state: State, excluded: Excluded) -> Self {
+    pub fn new(
+        settings: Arc<EvaluationSettings>,
+        history: Box<dyn History>,
+        state: EvaluatorState,
+        excluded: Excluded,
+    ) -> Self {
         let windows = &settings.config.windows;
         let tick = windows.rolling.iter().fold(HOUR, |g, r| gcd(g, r.slide()));
         let admitted = settings
@@ -88,7 +98,7 @@ impl Evaluator {
             })
             .collect();
         // Of a grouping or feature that the configuration no longer has nothing is left to decide.
-        let judged = state
+        let judged_today = state
             .judged
             .into_iter()
             .filter_map(|(by, name, feature, judged, drifted)| {
@@ -106,26 +116,26 @@ impl Evaluator {
         };
         Self {
             judge: Judge::new(Arc::clone(&settings)),
-            judging: Judging::new(&settings),
+            verdict_counts: VerdictCounter::new(&settings),
             recipe,
             history,
             tick,
             at: state.at,
-            pending: Pending::new(tick),
-            rolled: Rolled::new(&windows.rolling),
+            pending: PendingPanes::new(tick),
+            window_parts: WindowParts::new(&windows.rolling),
             hour: BTreeMap::new(),
             day: BTreeMap::new(),
             admitted,
-            seen: Seen::new(&settings.groupings, &state.seen),
-            restored: Pending::new(tick),
+            segment_users: SegmentUsers::new(&settings.groupings, &state.seen),
+            restored: PendingPanes::new(tick),
             folded: 0,
             folded_values: 0,
-            judged,
+            judged_today,
             excluded,
             baselines: BTreeMap::new(),
             book: state.book,
             windows: state.windows,
-            waiting: 0,
+            rows_to_commit: 0,
             late_days: state.late_days.into_iter().collect(),
             outputs: Outputs::default(),
             settings,
@@ -134,7 +144,7 @@ impl Evaluator {
 
     /// What a checkpoint keeps.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> EvaluatorState {
         let sorted = |g: &FxHashSet<Arc<str>>| {
             let mut v: Vec<String> = g.iter().map(|s| s.to_string()).collect();
             v.sort();
@@ -143,7 +153,7 @@ impl Evaluator {
         let groupings = &self.settings.groupings.all;
         let by = |s: &Segment| groupings[s.grouping as usize].name.to_string();
         let feature = |f: usize| self.settings.names.features[f].to_string();
-        State {
+        EvaluatorState {
             at: self.at,
             book: self.book.clone(),
             admitted: groupings
@@ -152,33 +162,33 @@ impl Evaluator {
                 .map(|(g, a)| (g.name.to_string(), sorted(a)))
                 .collect(),
             judged: self
-                .judged
+                .judged_today
                 .iter()
                 .map(|((s, f), (j, d))| (by(s), s.name.to_string(), feature(*f), *j, *d))
                 .collect(),
             windows: self.windows,
-            seen: self.seen.state(&self.settings.groupings),
+            seen: self.segment_users.state(&self.settings.groupings),
             late_days: self.late_days.iter().copied().collect(),
         }
     }
 
     /// Rows of windows and hours that wait for their commit.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.waiting
+    pub fn rows_to_commit(&self) -> usize {
+        self.rows_to_commit
     }
 
     /// Hands over what waits for a commit.
-    pub fn take_outputs(&mut self) -> Outputs {
-        self.waiting = 0;
-        self.outputs.judged = self.judging.take();
+    pub fn drain_outputs(&mut self) -> Outputs {
+        self.rows_to_commit = 0;
+        self.outputs.verdicts = self.verdict_counts.drain_counts();
         std::mem::take(&mut self.outputs)
     }
 
     /// What could be judged of late, and what not.
     #[must_use]
-    pub fn judging(&self) -> &Judging {
-        &self.judging
+    pub fn verdict_counts(&self) -> &VerdictCounter {
+        &self.verdict_counts
     }
 
     /// Event time from which rows that wait will be evaluated.
@@ -208,13 +218,13 @@ impl Evaluator {
     /// Length of the longest window that is merged from chunks, whose rows a restart needs again.
     #[must_use]
     pub fn fine_length(&self) -> i64 {
-        self.rolled.fine_length()
+        self.window_parts.fine_length()
     }
 
     /// Start of the oldest hour that a restart at the last tick would need again.
     #[must_use]
     pub fn needs_hours_from(&self) -> i64 {
-        self.at.map_or(i64::MIN, |t| floor(t, DAY).min(t - self.rolled.long_length()))
+        self.at.map_or(i64::MIN, |t| floor(t, DAY).min(t - self.window_parts.long_length()))
     }
 
     /// Earlier days that hours of the current day were added to, which a restart needs again.
@@ -225,24 +235,26 @@ impl Evaluator {
 
     /// Rows that wait for their tick.
     #[must_use]
-    pub fn pending(&self) -> &Pending {
+    pub fn pending(&self) -> &PendingPanes {
         &self.pending
     }
 
-    /// About how many bytes of memory its state takes: panes that wait for their tick, chunks, and hours, those of the current day
-    /// included. Baselines and rows that wait for their commit are not weighed.
+    /// About how many bytes of memory its state takes: panes that wait for their tick, chunks, and
+    /// hours, those of the current day included. Baselines and rows that wait for their commit are
+    /// not weighed.
     #[must_use]
-    pub fn held(&self) -> EvaluatorBytes {
-        let (chunks, hours) = self.rolled.held();
+    pub fn memory(&self) -> EvaluatorBytes {
+        let (chunks, hours) = self.window_parts.memory();
         let current: usize = self.hour.values().flat_map(FxHashMap::values).map(Filling::held).sum();
         let days = self.day.values().flat_map(FxHashMap::values).flatten();
-        // Those that no window keeps. Where windows last a day and more there are none: no need to look at each.
-        let of_day_alone: usize = if self.rolled.long_length() >= DAY {
+        // Those that no window keeps. Where windows last a day and more there are none: no need to
+        // look at each.
+        let of_day_alone: usize = if self.window_parts.long_length() >= DAY {
             0
         } else {
             days.filter(|hour| Arc::strong_count(hour) == 1).map(|hour| hour.held()).sum()
         };
-        EvaluatorBytes { waiting_panes: self.pending.held(), chunks, hours: hours + current + of_day_alone }
+        EvaluatorBytes { waiting_panes: self.pending.memory(), chunks, hours: hours + current + of_day_alone }
     }
 
     /// Length of a tick, microseconds.
@@ -251,22 +263,23 @@ impl Evaluator {
         self.tick
     }
 
-    /// Takes rows; they wait until a tick reaches them. `floor` is the tick after which they may count, where they came later than the
-    /// evaluation they belong to (a partition that had been cut off).
+    /// Takes rows; they wait until a tick reaches them. `floor` is the tick after which they may
+    /// count, where they came later than the evaluation they belong to (a partition that had been
+    /// cut off).
     ///
     /// # Errors
     /// When their sketches were made by unlike definitions.
-    pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluateError> {
+    pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluationError> {
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
         Ok(self.pending.add(rows.into_iter().map(|row| (from(&row), row)))?)
     }
 
-    /// Evaluates every tick up to `mark`; rows are complete up to `complete`. Stops after `most` ticks that had windows, so that
-    /// commits come in time; true when it is done.
+    /// Evaluates every tick up to `mark`; rows are complete up to `complete`. Stops after `most`
+    /// ticks that had windows, so that commits come in time; true when it is done.
     ///
     /// # Errors
     /// When sketches, rules or history fail.
-    pub fn advance(&mut self, mark: i64, complete: i64, most: usize) -> Result<bool, EvaluateError> {
+    pub fn advance(&mut self, mark: i64, complete: i64, most: usize) -> Result<bool, EvaluationError> {
         let mut left = most;
         loop {
             let next = match (self.at, self.pending.first()) {
@@ -282,17 +295,20 @@ impl Evaluator {
                 return Ok(false);
             }
             left -= 1;
-            let next = self.over_the_gap(next, mark)?;
-            self.step(next, next <= complete)?;
+            let next = self.skip_gap(next, mark)?;
+            self.evaluate_tick(next, next <= complete)?;
             self.at = Some(next);
         }
     }
 
-    /// The tick to go on with: `next`, or where nothing at all happened for days the beginning of the day in which something does.
-    fn over_the_gap(&mut self, next: i64, mark: i64) -> Result<i64, EvaluateError> {
+    /// The tick to go on with: `next`, or where nothing at all happened for days the beginning of
+    /// the day in which something does.
+    fn skip_gap(&mut self, next: i64, mark: i64) -> Result<i64, EvaluationError> {
         let first = self.pending.first().map_or(next, |(from, _)| floor(from.min(mark), DAY));
-        let still =
-            self.rolled.is_empty() && self.hour.is_empty() && self.day.is_empty() && self.judged.is_empty();
+        let still = self.window_parts.is_empty()
+            && self.hour.is_empty()
+            && self.day.is_empty()
+            && self.judged_today.is_empty();
         if !still || first - next < 3 * DAY {
             return Ok(next);
         }
@@ -301,21 +317,21 @@ impl Evaluator {
         Ok(first)
     }
 
-    fn step(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
+    fn evaluate_tick(&mut self, t: i64, complete: bool) -> Result<(), EvaluationError> {
         if self.at.is_none() {
             self.build_baselines(floor(t, DAY))?;
         }
         // One after the other, as a restart takes them up again.
         while let Some(due) = self.pending.first_tick().filter(|due| *due <= t) {
-            let rows = self.pending.take(due)?;
-            self.take_up(rows, t, true)?;
+            let rows = self.pending.drain_due(due)?;
+            self.merge_due(rows, t, true)?;
         }
-        self.rolled.settle_chunks();
+        self.window_parts.settle_chunks();
         if t % HOUR == 0 {
             self.close_hour(t)?;
         }
-        self.rolled.forget(t);
-        self.windows_at(t, complete)?;
+        self.window_parts.forget(t);
+        self.judge_windows(t, complete)?;
         if t % DAY == 0 {
             self.close_day(t)?;
         }
@@ -323,19 +339,19 @@ impl Evaluator {
     }
 
     /// Merges rows into every grouping that is made from their own, at tick `t`.
-    fn take_up(
+    fn merge_due(
         &mut self,
-        mut rows: Vec<(Place, Filling)>,
+        mut rows: Vec<(StretchSegment, Filling)>,
         t: i64,
         into_hour: bool,
-    ) -> Result<(), EvaluateError> {
+    ) -> Result<(), EvaluationError> {
         let settings = Arc::clone(&self.settings);
         // Read back once: each is merged into several groupings.
         rows.par_iter_mut().try_for_each(|(_, filling)| filling.unpack())?;
-        let mut made_of: FxHashMap<Place, Vec<usize>> = FxHashMap::default();
+        let mut made_of: FxHashMap<StretchSegment, Vec<usize>> = FxHashMap::default();
         // The cap on segments admits them in the order of rows.
         for (i, ((start, from), _)) in rows.iter().enumerate() {
-            if !into_hour && !self.rolled.reaches(*start, t) {
+            if !into_hour && !self.window_parts.reaches(*start, t) {
                 continue;
             }
             let direct = from.grouping as usize;
@@ -346,7 +362,7 @@ impl Evaluator {
                 }
             }
         }
-        let rolled = &self.rolled;
+        let window_parts = &self.window_parts;
         let volume = settings.features.iter().position(|f| f.kind == Kind::Volume);
         let sums = made_of.into_par_iter().map(|((start, segment), of)| {
             let (first, more) = of.split_first().expect("every place is made of a row");
@@ -355,21 +371,21 @@ impl Evaluator {
             let named = settings.groupings.all[segment.grouping as usize].is_operators();
             let users = volume.filter(|_| !named).map_or(Ok(0), |v| sum.users(v))?;
             let folded = sum.fold(MAX_STRETCH_VALUES)?;
-            let chunk = rolled.reaches(start, t).then(|| sum.clone());
+            let chunk = window_parts.reaches(start, t).then(|| sum.clone());
             Ok((start, segment, users, folded, chunk, sum))
         });
         let sums: Vec<_> = sums.collect::<Result<_, PackedError>>()?;
         drop(rows);
-        let mut hours = Merging::new();
+        let mut hours = FillingMerger::new();
         for (start, segment, users, folded, chunk, sum) in sums {
             self.folded_values += folded;
-            self.seen.add(&segment, users);
+            self.segment_users.add(&segment, users);
             if into_hour {
                 let hour = self.hour.entry(floor(start, HOUR)).or_default();
                 hours.add((floor(start, HOUR), segment.clone()), sum, |(_, segment)| hour.remove(segment));
             }
             if let Some(chunk) = chunk {
-                self.rolled.add_chunk(start, segment, chunk)?;
+                self.window_parts.add_chunk(start, segment, chunk)?;
             }
         }
         for ((hour, segment), sum) in hours.sums()? {
@@ -395,7 +411,7 @@ impl Evaluator {
         other.into()
     }
 
-    fn close_hour(&mut self, t: i64) -> Result<(), EvaluateError> {
+    fn close_hour(&mut self, t: i64) -> Result<(), EvaluationError> {
         let settings = Arc::clone(&self.settings);
         for (hour, segments) in std::mem::take(&mut self.hour) {
             let mut segments = sorted(segments);
@@ -411,7 +427,7 @@ impl Evaluator {
                 });
                 let (rows, packed): (Vec<PaneRow>, Vec<_>) = packed.collect::<Result<_, PackedError>>()?;
                 for batch in panes::batches(&rows, HOUR, &settings.names)? {
-                    self.waiting += batch.num_rows();
+                    self.rows_to_commit += batch.num_rows();
                     self.outputs.hours.push((hour, batch));
                 }
                 for (segment, packed, folded) in packed {
@@ -423,18 +439,18 @@ impl Evaluator {
                 self.late_days.insert(floor(hour, DAY));
             }
         }
-        Ok(self.rolled.settle(t)?)
+        Ok(self.window_parts.settle(t)?)
     }
 
     fn add_hour(&mut self, hour: i64, segment: Segment, packed: Filling, of_this_day: bool) {
         let packed = Arc::new(packed);
-        self.rolled.add_hour(hour, &segment, Arc::clone(&packed));
+        self.window_parts.add_hour(hour, &segment, Arc::clone(&packed));
         if of_this_day {
             self.day.entry(floor(hour, DAY)).or_default().entry(segment).or_default().push(packed);
         }
     }
 
-    fn windows_at(&mut self, t: i64, complete: bool) -> Result<(), EvaluateError> {
+    fn judge_windows(&mut self, t: i64, complete: bool) -> Result<(), EvaluationError> {
         let settings = Arc::clone(&self.settings);
         let mut taken = TickRows::new(&settings, &self.book);
         let mut begun = false;
@@ -443,7 +459,7 @@ impl Evaluator {
                 continue;
             }
             let start = t - rolling.length();
-            let parts = self.rolled.window(start, t, rolling.slide());
+            let parts = self.window_parts.window(start, t, rolling.slide());
             if parts.is_empty() {
                 continue;
             }
@@ -453,16 +469,22 @@ impl Evaluator {
                 // A window that began before the first tick: nothing came before it.
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
-            let tick = Tick { start, end: t, length: rolling.length(), complete };
+            let tick = WindowBounds { start, end: t, length: rolling.length(), complete };
             if !std::mem::replace(&mut begun, true) {
-                self.judging.begin();
+                self.verdict_counts.begin();
             }
-            let (judged, judging, seen) = (&mut self.judged, &mut self.judging, &self.seen);
-            self.judge.window(&tick, &parts, &set, seen, |rows| {
+            let (judged_today, verdict_counts, users) =
+                (&mut self.judged_today, &mut self.verdict_counts, &self.segment_users);
+            self.judge.window(&tick, &parts, &set, users, |rows| {
                 rows.into_iter().try_for_each(|(row, segment, feature)| {
-                    judging.count(&row, segment.grouping as usize, feature, settings.features[feature].kind);
+                    verdict_counts.count(
+                        &row,
+                        segment.grouping as usize,
+                        feature,
+                        settings.features[feature].kind,
+                    );
                     if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
-                        let counts = judged.entry((segment, feature)).or_default();
+                        let counts = judged_today.entry((segment, feature)).or_default();
                         counts.0 += 1;
                         counts.1 += u32::from(v == Verdict::Drift);
                     }
@@ -473,19 +495,20 @@ impl Evaluator {
         let (batches, observed) = taken.finish()?;
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         self.windows += rows as u64;
-        self.waiting += rows;
+        self.rows_to_commit += rows;
         self.outputs.windows.extend(batches.into_iter().map(|b| (t, b)));
         let observed: Vec<_> = observed.iter().map(|(j, row)| settings.rules.observation(j, row)).collect();
         self.outputs.alerts.extend(self.book.step(t, settings.config.alerts.stale_after.0, &observed));
         Ok(())
     }
 
-    fn close_day(&mut self, t: i64) -> Result<(), EvaluateError> {
+    fn close_day(&mut self, t: i64) -> Result<(), EvaluationError> {
         self.late_days.clear();
         let settings = Arc::clone(&self.settings);
         let mut rows = PackedRows::new(&settings.names);
         for (day, segments) in std::mem::take(&mut self.day) {
-            // Packed again at once: the sums of ten thousand segments would be most of the job's memory.
+            // Packed again at once: the sums of ten thousand segments would be most of the job's
+            // memory.
             let sums = sorted(segments).into_par_iter().map(|(segment, hours)| {
                 let parts: Vec<&Filling> = hours.iter().map(Arc::as_ref).collect();
                 let mut bytes = Vec::new();
@@ -501,12 +524,12 @@ impl Evaluator {
         }
         let batches = rows.finish()?;
         self.outputs.days.extend(batches.into_iter().map(|rows| DayBatch { close_at: t, rows }));
-        let judged = std::mem::take(&mut self.judged);
+        let judged_today = std::mem::take(&mut self.judged_today);
         if self.settings.config.baselines.exclude_drifted {
-            for ((segment, feature), (judged, drifted)) in judged {
+            for ((segment, feature), (judged, drifted)) in judged_today {
                 if judged >= 3 && 2 * drifted > judged {
                     let grouping = settings.names.grouping(&segment);
-                    let users = self.seen.users(&segment);
+                    let users = self.segment_users.users(&segment);
                     let shown = settings.names.shown.segment(grouping, &segment.name, users);
                     let segment = settings.names.identity(&segment);
                     self.excluded.entry((segment.clone(), feature)).or_default().push(t - DAY);
@@ -528,7 +551,7 @@ impl Evaluator {
         Ok(())
     }
 
-    fn build_baselines(&mut self, day: i64) -> Result<(), EvaluateError> {
+    fn build_baselines(&mut self, day: i64) -> Result<(), EvaluationError> {
         let longest = self.settings.config.baselines.rolling_days.iter().copied().max().unwrap_or(0);
         let mut days = self.history.days(day - i64::from(longest) * DAY, day)?;
         if !self.outputs.days.is_empty() {

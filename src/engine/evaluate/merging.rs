@@ -7,18 +7,18 @@ use std::hash::Hash;
 
 /// What is added to what, by place.
 #[derive(Debug)]
-pub struct Merging<K> {
+pub struct FillingMerger<K> {
     places: FxHashMap<K, Vec<Filling>>,
 }
 
-impl<K: Eq + Hash + Send> Merging<K> {
+impl<K: Eq + Hash + Send> FillingMerger<K> {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self { places: FxHashMap::default() }
     }
 
-    /// Adds a part of a place; `present` is asked once for what stands there already.
+    /// Adds a part of a place; `present` is asked once for what is there already.
     pub fn add(&mut self, place: K, part: Filling, present: impl FnOnce(&K) -> Option<Filling>) {
         match self.places.get_mut(&place) {
             Some(parts) => parts.push(part),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Config;
 use crate::engine::JobKind;
-use crate::engine::decoding::Refused;
+use crate::engine::ingest::decoding::Rejection;
 use crate::store::Storage;
 
 #[test]
@@ -19,13 +19,13 @@ fn a_field_that_is_always_wrong_fills_neither_the_table_nor_the_time() {
     let (dir, runtime) = (tempfile::tempdir().unwrap(), tokio::runtime::Runtime::new().unwrap());
     let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
     let job = Arc::new(Job::open(Config::default(), JobKind::Run, storage, false).unwrap());
-    let mut owned = Owned::claim(&job, PartitionId(0), "events".into(), "w".into()).unwrap();
+    let mut owned = PartitionWriter::claim(&job, PartitionId(0), "events".into(), "w".into()).unwrap();
     let progress = Progress::default();
     let reject = Reject::field(RejectReason::OutOfRange, "params.steps");
-    let refused = |offset| Refused { record_time_us: None, offset, reject, fatal: false };
-    let take = |owned: &mut Owned, n| {
-        let mut decoded = Decoded { refused: (0..n).map(refused).collect(), ..Decoded::default() };
-        owned.take(&mut decoded, &progress, &|| false).unwrap();
+    let refused = |offset| Rejection { record_time_us: None, offset, reject, fatal: false };
+    let take = |owned: &mut PartitionWriter, n| {
+        let mut decoded = DecodedChunk { refused: (0..n).map(refused).collect(), ..DecodedChunk::default() };
+        owned.ingest_chunk(&mut decoded, &progress, &|| false).unwrap();
     };
     take(&mut owned, 3000);
     assert_eq!((owned.rejects.len(), owned.is_full()), (FIELD_ROWS, false));

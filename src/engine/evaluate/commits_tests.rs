@@ -1,14 +1,14 @@
 use super::*;
 use crate::config::Config;
 use crate::engine::JobKind;
-use crate::engine::decoding::{Decoded, Decoder};
-use crate::engine::ingest::Owned;
+use crate::engine::ingest::decoding::{DecodedChunk, Decoder};
+use crate::engine::ingest::partition_writer::PartitionWriter;
 use crate::source::{BufferPool, MessageBuffer, TimeRange};
 use crate::store::Storage;
 use crate::window::Reach;
 
 /// Hands a partition one event for each of these hours of a day of January 2026.
-fn take(job: &Job, owned: &mut Owned, day: i64, hours: std::ops::Range<i64>) {
+fn take(job: &Job, owned: &mut PartitionWriter, day: i64, hours: std::ops::Range<i64>) {
     let mut gathered = MessageBuffer::default();
     for hour in hours {
         let event = format!(
@@ -17,12 +17,12 @@ fn take(job: &Job, owned: &mut Owned, day: i64, hours: std::ops::Range<i64>) {
         );
         gathered.push((day - 1) * 24 + hour, event.as_bytes(), None);
     }
-    let (mut decoder, mut decoded) = (Decoder::new(job, TimeRange::ALL), Decoded::default());
+    let (mut decoder, mut decoded) = (Decoder::new(job, TimeRange::ALL), DecodedChunk::default());
     decoder.decode(&gathered.take(owned.id(), &mut BufferPool::default()), &mut decoded).unwrap();
-    owned.take(&mut decoded, &Progress::default(), &|| false).unwrap();
+    owned.ingest_chunk(&mut decoded, &Progress::default(), &|| false).unwrap();
 }
 
-fn end(owned: &mut Owned) {
+fn end(owned: &mut PartitionWriter) {
     owned.end();
     owned.commit(Some(Reach::Ended), &Progress::default()).unwrap();
 }
@@ -33,10 +33,10 @@ fn a_partition_that_goes_on_is_waited_for_whenever_the_evaluation_begins() {
     let storage = Storage::open(dir.path().to_str().unwrap(), runtime.handle().clone()).unwrap();
     let job = Arc::new(Job::open(Config::default(), JobKind::Run, storage, false).unwrap());
     let all = [PartitionId(0), PartitionId(1)];
-    let claim = |p: PartitionId| Owned::claim(&job, p, "events".into(), "w".into()).unwrap();
+    let claim = |p: PartitionId| PartitionWriter::claim(&job, p, "events".into(), "w".into()).unwrap();
     let evaluate = |unread: &[(PartitionId, Epoch)]| {
-        let mut task = EvaluatorTask::claim(&job, &all, unread, "e".into(), Arc::default()).unwrap().0;
-        while task.advance().unwrap().more {}
+        let mut task = EvaluatorDriver::claim(&job, &all, unread, "e".into(), Arc::default()).unwrap().0;
+        while task.advance().unwrap().more_to_do {}
         task.commit(Vec::new()).unwrap();
         task.evaluator.at().unwrap()
     };

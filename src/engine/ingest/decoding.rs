@@ -1,11 +1,13 @@
-//! Decoding: chunks of messages to batches, on several threads and ahead of the partition that they belong to.
+//! Decoding: chunks of messages to batches, on several threads and ahead of the partition that they
+//! belong to.
 //!
-//! It depends on nothing but the chunk and the settings, so it may run anywhere; what it gives is taken in by the partition's worker in
-//! the order of offsets. Batches circulate: a thread that has none to fill waits, so that decoding is never far ahead.
+//! It depends on nothing but the chunk and the settings, so it may run anywhere; its result is
+//! ingested by the partition's worker in the order of offsets. Batches circulate: a thread that has
+//! none to fill waits, so that decoding is never far ahead.
 
-use super::ingest::IngestError;
-use super::job::Job;
 use crate::config::features::ranges;
+use crate::engine::error::IngestError;
+use crate::engine::job::Job;
 use crate::enrich::hash::short_hash;
 use crate::enrich::{Batch, Enricher, Plan};
 use crate::event::{Event, Ranges, Reject, RejectReason, decode_within};
@@ -17,7 +19,7 @@ use std::sync::Arc;
 
 /// A message, or a field of one, that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejection {
     /// The record's time where it has one.
     pub record_time_us: Option<i64>,
     /// Its offset.
@@ -30,7 +32,7 @@ pub struct Refused {
 
 /// A chunk as its partition takes it in.
 #[derive(Debug)]
-pub struct Decoded {
+pub struct DecodedChunk {
     /// The partition.
     pub partition: PartitionId,
     /// The events within the range of times.
@@ -40,7 +42,7 @@ pub struct Decoded {
     /// When its broker took each, where the broker's clock says so; empty where none does.
     pub appended: Vec<Option<i64>>,
     /// What was refused, in order.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<Rejection>,
     /// Of every message whether it was an event, in order; empty for archives, whose rows all are.
     pub good: Vec<bool>,
     /// The offset behind the last message; `None` for a chunk without any.
@@ -55,7 +57,7 @@ pub struct Decoded {
     pub bytes: u64,
 }
 
-impl Default for Decoded {
+impl Default for DecodedChunk {
     fn default() -> Self {
         Self {
             partition: PartitionId(0),
@@ -73,7 +75,7 @@ impl Default for Decoded {
     }
 }
 
-impl Decoded {
+impl DecodedChunk {
     /// Empties it and keeps its buffers.
     fn begin(&mut self, chunk: &Chunk) {
         self.batch.clear();
@@ -97,7 +99,7 @@ impl Decoded {
         ranges: &Ranges,
         enricher: &mut Enricher,
     ) {
-        let refused = |reason, field: &'static str| Refused {
+        let refused = |reason, field: &'static str| Rejection {
             record_time_us,
             offset,
             reject: Reject::field(reason, field),
@@ -149,34 +151,34 @@ impl Decoder {
         }
     }
 
-    /// Decodes a chunk. A message on which the decoder crashes is rejected like any other bad one, so that it can't take the job down
-    /// again and again.
+    /// Decodes a chunk. A message on which the decoder crashes is rejected like any other bad one,
+    /// so that it can't take the job down again and again.
     ///
     /// # Errors
     /// When an archive lacks columns.
-    pub fn decode(&mut self, chunk: &Chunk, out: &mut Decoded) -> Result<(), IngestError> {
-        if let Some(done) = self.unharmed(|d| d.decode_but(chunk, &[], out)) {
+    pub fn decode(&mut self, chunk: &Chunk, out: &mut DecodedChunk) -> Result<(), IngestError> {
+        if let Some(done) = self.catching_panics(|d| d.decode_except(chunk, &[], out)) {
             return done;
         }
         let Payload::Messages { spans, .. } = &chunk.payload else {
             return Err(IngestError::Crashed { partition: chunk.partition });
         };
-        let mut alone = Decoded::default();
+        let mut alone = DecodedChunk::default();
         let mut harmful = |d: &mut Self, offset: i64| {
             let others: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| *o != offset).collect();
-            d.unharmed(|d| d.decode_but(chunk, &others, &mut alone)).is_none()
+            d.catching_panics(|d| d.decode_except(chunk, &others, &mut alone)).is_none()
         };
         let crashing: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| harmful(self, *o)).collect();
         tracing::error!(partition = %chunk.partition, offsets = ?crashing, "messages crash the decoder, which is a bug: rejected");
         // A crash that no message alone brings about would come again.
-        match self.unharmed(|d| d.decode_but(chunk, &crashing, out)) {
+        match self.catching_panics(|d| d.decode_except(chunk, &crashing, out)) {
             Some(done) if !crashing.is_empty() => done,
             _ => Err(IngestError::Crashed { partition: chunk.partition }),
         }
     }
 
     /// Runs a step; `None` if it panicked, after which the caches are new.
-    fn unharmed<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    fn catching_panics<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(|| step(self))).ok();
         if done.is_none() {
             self.enricher = Enricher::new(Arc::clone(&self.plan));
@@ -185,8 +187,13 @@ impl Decoder {
         done
     }
 
-    /// Decodes a chunk but for some offsets, which are refused.
-    fn decode_but(&mut self, chunk: &Chunk, but: &[i64], out: &mut Decoded) -> Result<(), IngestError> {
+    /// Decodes a chunk except some offsets, which are refused.
+    fn decode_except(
+        &mut self,
+        chunk: &Chunk,
+        except: &[i64],
+        out: &mut DecodedChunk,
+    ) -> Result<(), IngestError> {
         out.begin(chunk);
         match &chunk.payload {
             Payload::Messages { buffer, spans } => {
@@ -197,10 +204,10 @@ impl Decoder {
                         out.next_offset = Some(s.offset + 1);
                         continue;
                     }
-                    if !but.is_empty() && but.contains(&s.offset) {
+                    if !except.is_empty() && except.contains(&s.offset) {
                         let reject = Reject { reason: RejectReason::Crashed, field: None };
                         let (record_time_us, offset) = (s.record_time_us, s.offset);
-                        out.refused.push(Refused { record_time_us, offset, reject, fatal: true });
+                        out.refused.push(Rejection { record_time_us, offset, reject, fatal: true });
                         out.good.push(false);
                         out.next_offset = Some(s.offset + 1);
                         continue;
@@ -213,7 +220,7 @@ impl Decoder {
                     );
                     self.mistyped.clear();
                     let decoded = decode_within(message, self.max_message, &mut self.mistyped);
-                    let refuse = |reject, fatal| Refused {
+                    let refuse = |reject, fatal| Rejection {
                         record_time_us: s.record_time_us,
                         offset: s.offset,
                         reject,
@@ -256,21 +263,22 @@ impl Decoder {
 }
 
 /// What becomes of a chunk.
-pub type Outcome = Result<Box<Decoded>, IngestError>;
+pub type DecodeResult = Result<Box<DecodedChunk>, IngestError>;
 
 /// A chunk to decode, and where the outcome is waited for.
-pub struct Task {
+pub struct DecodeTask {
     /// The chunk.
     pub chunk: Chunk,
     /// Takes one outcome.
-    pub to: Sender<Outcome>,
+    pub to: Sender<DecodeResult>,
 }
 
-/// Decodes until nobody asks any more, or nobody hands back what was decoded. Emptied buffers of messages go to `recycle`.
-pub fn decode_all(
+/// Decodes until no task can come any more, or no emptied batch. Emptied buffers of messages go to
+/// `recycle`.
+pub fn decode_until_closed(
     mut decoder: Decoder,
-    tasks: &Receiver<Task>,
-    spare: &Receiver<Box<Decoded>>,
+    tasks: &Receiver<DecodeTask>,
+    spare: &Receiver<Box<DecodedChunk>>,
     recycle: &Sender<Vec<u8>>,
 ) {
     while let Ok(mut into) = spare.recv() {
@@ -279,7 +287,7 @@ pub fn decode_all(
         if let Payload::Messages { buffer, .. } = task.chunk.payload {
             let _ = recycle.try_send(buffer);
         }
-        // A worker that is gone has said why.
+        // A worker that has ended has said why.
         let _ = task.to.send(done.map(|()| into));
     }
 }
@@ -305,7 +313,7 @@ mod tests {
             gathered.push(n, message(0, n).as_bytes(), None);
         }
         let chunk = gathered.take(PartitionId(0), &mut crate::source::BufferPool::default());
-        let mut out = Decoded::default();
+        let mut out = DecodedChunk::default();
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
         let done = decoder.decode(&chunk, &mut out);

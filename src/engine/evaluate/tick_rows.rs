@@ -1,19 +1,21 @@
 //! The rows of one tick: to Arrow in slices, and what rules say of them.
 
-use super::evaluation::{EvaluateError, Settings};
+use super::settings::EvaluationSettings;
 use crate::alert::{AlertBook, RuleJudgement};
+use crate::engine::error::EvaluationError;
 use crate::store::rows::{WindowRow, windows_batch};
 use arrow::array::RecordBatch;
 
-/// Rows that are turned into Arrow at once: those of ten thousand segments never stand in memory together.
+/// Rows that are turned into Arrow at once: those of ten thousand segments are never in memory
+/// together.
 const SLICE: usize = 16 * 1024;
 
 /// What a tick's rows came to: batches, and of what rules found that which concerns an alert.
-pub type Judged = (Vec<RecordBatch>, Vec<(RuleJudgement, WindowRow)>);
+pub type EvaluatedRows = (Vec<RecordBatch>, Vec<(RuleJudgement, WindowRow)>);
 
 /// Takes the rows of a tick.
 pub struct TickRows<'s> {
-    settings: &'s Settings,
+    settings: &'s EvaluationSettings,
     book: &'s AlertBook,
     waiting: Vec<WindowRow>,
     batches: Vec<RecordBatch>,
@@ -23,7 +25,7 @@ pub struct TickRows<'s> {
 impl<'s> TickRows<'s> {
     /// No rows yet; `book` is as the tick before left it.
     #[must_use]
-    pub fn new(settings: &'s Settings, book: &'s AlertBook) -> Self {
+    pub fn new(settings: &'s EvaluationSettings, book: &'s AlertBook) -> Self {
         Self { settings, book, waiting: Vec::new(), batches: Vec::new(), observed: Vec::new() }
     }
 
@@ -31,7 +33,7 @@ impl<'s> TickRows<'s> {
     ///
     /// # Errors
     /// When a rule's condition fails on data.
-    pub fn push(&mut self, row: WindowRow) -> Result<(), EvaluateError> {
+    pub fn push(&mut self, row: WindowRow) -> Result<(), EvaluationError> {
         self.waiting.push(row);
         if self.waiting.len() < SLICE { Ok(()) } else { self.slice() }
     }
@@ -40,18 +42,18 @@ impl<'s> TickRows<'s> {
     ///
     /// # Errors
     /// As [`TickRows::push`].
-    pub fn finish(mut self) -> Result<Judged, EvaluateError> {
+    pub fn finish(mut self) -> Result<EvaluatedRows, EvaluationError> {
         if !self.waiting.is_empty() {
             self.slice()?;
         }
         Ok((self.batches, self.observed))
     }
 
-    fn slice(&mut self) -> Result<(), EvaluateError> {
+    fn slice(&mut self) -> Result<(), EvaluationError> {
         let rows = std::mem::take(&mut self.waiting);
         let rules = &self.settings.rules;
         let batch = windows_batch(&rows, &self.settings.names.dimensions)?;
-        let judged = rules.evaluate(&rows, &batch).map_err(|e| EvaluateError::Rule(e.to_string()))?;
+        let judged = rules.evaluate(&rows, &batch).map_err(|e| EvaluationError::Rule(e.to_string()))?;
         let concerns = |j: &RuleJudgement| self.book.concerns(&rules.observation(j, &rows[j.row]));
         self.observed.extend(judged.into_iter().filter(concerns).map(|j| {
             let row = rows[j.row].clone();

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 /// The users of segments as bitmaps, grouping by grouping.
 #[derive(Debug)]
-pub struct Seen(Vec<FxHashMap<Arc<str>, u64>>);
+pub struct SegmentUsers(Vec<FxHashMap<Arc<str>, u64>>);
 
 /// The same by names, for a checkpoint.
-pub type SeenState = BTreeMap<String, BTreeMap<String, u64>>;
+pub type SegmentUsersState = BTreeMap<String, BTreeMap<String, u64>>;
 
-impl Seen {
+impl SegmentUsers {
     /// As a checkpoint left it. Of a grouping that the configuration no longer has nothing is kept.
     #[must_use]
-    pub fn new(groupings: &Groupings, state: &SeenState) -> Self {
+    pub fn new(groupings: &Groupings, state: &SegmentUsersState) -> Self {
         let of = |seen: &BTreeMap<String, u64>| {
             seen.iter().map(|(name, users)| (Arc::from(name.as_str()), *users)).collect()
         };
@@ -27,7 +27,7 @@ impl Seen {
 
     /// What a checkpoint keeps.
     #[must_use]
-    pub fn state(&self, groupings: &Groupings) -> SeenState {
+    pub fn state(&self, groupings: &Groupings) -> SegmentUsersState {
         let all = groupings.all.iter().zip(&self.0).filter(|(_, seen)| !seen.is_empty());
         let by_name = |seen: &FxHashMap<Arc<str>, u64>| {
             seen.iter().map(|(name, users)| (name.to_string(), *users)).collect()

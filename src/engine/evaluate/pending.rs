@@ -1,46 +1,46 @@
-//! Panes that wait for the tick from which they count, merged as they come: what a tick will sum up is summed up by then, and takes a
-//! segment's room instead of that of every minute and partition.
+//! Panes that wait for the tick from which they count, merged as they come: what a tick will sum up
+//! is summed up by then, and takes a segment's room instead of that of every minute and partition.
 
-use super::merging::Merging;
+use super::merging::FillingMerger;
 use crate::event::time::floor;
 use crate::window::{Filling, PackedError, Pane, Segment};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
 /// A stretch of a tick's length, by its start, and a segment.
-pub type Place = (i64, Segment);
+pub type StretchSegment = (i64, Segment);
 
 /// Panes by tick.
 #[derive(Debug)]
-pub struct Pending {
+pub struct PendingPanes {
     tick: i64,
-    ticks: BTreeMap<i64, Waiting>,
-    held: usize,
+    ticks: BTreeMap<i64, PanesOfTick>,
+    memory: usize,
 }
 
 /// What waits for one tick.
 #[derive(Debug)]
-struct Waiting {
+struct PanesOfTick {
     /// The first time from which a row counts.
     from: i64,
     /// The earliest start of a row.
     start: i64,
     rows: usize,
-    held: usize,
-    fillings: FxHashMap<Place, Filling>,
+    memory: usize,
+    fillings: FxHashMap<StretchSegment, Filling>,
 }
 
-impl Waiting {
+impl PanesOfTick {
     fn new(from: i64, start: i64) -> Self {
-        Self { from, start, rows: 0, held: 0, fillings: FxHashMap::default() }
+        Self { from, start, rows: 0, memory: 0, fillings: FxHashMap::default() }
     }
 }
 
-impl Pending {
+impl PendingPanes {
     /// Nothing waits yet; ticks are `tick` apart.
     #[must_use]
     pub fn new(tick: i64) -> Self {
-        Self { tick, ticks: BTreeMap::new(), held: 0 }
+        Self { tick, ticks: BTreeMap::new(), memory: 0 }
     }
 
     /// Adds panes, each with the time that it counts from.
@@ -48,25 +48,25 @@ impl Pending {
     /// # Errors
     /// When their sketches were made by unlike definitions.
     pub fn add(&mut self, rows: impl IntoIterator<Item = (i64, Pane)>) -> Result<(), PackedError> {
-        let mut merging = Merging::new();
+        let mut merging = FillingMerger::new();
         for (from, row) in rows {
             let tick = self.tick_of(from);
-            let waiting = self.ticks.entry(tick).or_insert_with(|| Waiting::new(from, row.start));
+            let waiting = self.ticks.entry(tick).or_insert_with(|| PanesOfTick::new(from, row.start));
             waiting.from = waiting.from.min(from);
             waiting.start = waiting.start.min(row.start);
             waiting.rows += 1;
             let place = (floor(row.start, self.tick), row.segment);
             merging.add((tick, place), row.contents, |(_, place)| {
                 let present = waiting.fillings.remove(place)?;
-                waiting.held = waiting.held.saturating_sub(present.held());
-                self.held = self.held.saturating_sub(present.held());
+                waiting.memory = waiting.memory.saturating_sub(present.held());
+                self.memory = self.memory.saturating_sub(present.held());
                 Some(present)
             });
         }
         for ((tick, place), sum) in merging.sums()? {
             let Some(waiting) = self.ticks.get_mut(&tick) else { continue };
-            waiting.held += sum.held();
-            self.held += sum.held();
+            waiting.memory += sum.held();
+            self.memory += sum.held();
             waiting.fillings.insert(place, sum);
         }
         Ok(())
@@ -78,15 +78,16 @@ impl Pending {
         floor(time.saturating_add(self.tick - 1), self.tick)
     }
 
-    /// What the ticks up to `t` see, in order of time and segment, whatever the order in which partitions brought it.
+    /// What the ticks up to `t` see, in order of time and segment, whatever the order in which
+    /// partitions brought it.
     ///
     /// # Errors
     /// When sketches were made by unlike definitions.
-    pub fn take(&mut self, t: i64) -> Result<Vec<(Place, Filling)>, PackedError> {
+    pub fn drain_due(&mut self, t: i64) -> Result<Vec<(StretchSegment, Filling)>, PackedError> {
         let later = self.ticks.split_off(&(t + 1));
-        let mut merging = Merging::new();
+        let mut merging = FillingMerger::new();
         for due in std::mem::replace(&mut self.ticks, later).into_values() {
-            self.held = self.held.saturating_sub(due.held);
+            self.memory = self.memory.saturating_sub(due.memory);
             due.fillings.into_iter().for_each(|(place, filling)| merging.add(place, filling, |_| None));
         }
         let mut sorted = merging.sums()?;
@@ -102,8 +103,8 @@ impl Pending {
 
     /// About how many bytes of memory it holds.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
+    pub fn memory(&self) -> usize {
+        self.memory
     }
 
     /// The first tick that has rows.
@@ -112,7 +113,8 @@ impl Pending {
         self.ticks.keys().next().copied()
     }
 
-    /// Of the first tick that has rows: the time from which the first of them counts, and the earliest start.
+    /// Of the first tick that has rows: the time from which the first of them counts, and the
+    /// earliest start.
     #[must_use]
     pub fn first(&self) -> Option<(i64, i64)> {
         self.ticks.first_key_value().map(|(_, w)| (w.from, w.start))
@@ -157,8 +159,8 @@ mod tests {
         fn ticks_see_the_same_in_any_order_of_rows(
             rows in prop::collection::vec((0i64..300, 0i64..40, 0usize..3, any::<u64>()), 0..60)
         ) {
-            let mut orders = [Pending::new(10), Pending::new(10)];
-            let add = |into: &mut Pending, &(start, later, s, session): &(i64, i64, usize, u64)| {
+            let mut orders = [PendingPanes::new(10), PendingPanes::new(10)];
+            let add = |into: &mut PendingPanes, &(start, later, s, session): &(i64, i64, usize, u64)| {
                 into.add([(start + later, pane(start, ["a", "b", "c"][s], session))]).unwrap();
             };
             rows.iter().for_each(|r| add(&mut orders[0], r));
@@ -169,7 +171,7 @@ mod tests {
             let mut seen = 0;
             for t in (0..=340).step_by(10) {
                 let [a, b] = &mut orders;
-                let (taken, other) = (a.take(t).unwrap(), b.take(t).unwrap());
+                let (taken, other) = (a.drain_due(t).unwrap(), b.drain_due(t).unwrap());
                 prop_assert_eq!(&taken, &other);
                 prop_assert!(taken.is_sorted_by(|x, y| x.0 < y.0));
                 let n = |f: &Filling| match f {
@@ -182,19 +184,19 @@ mod tests {
                 seen += got;
             }
             prop_assert_eq!(seen, rows.len() as u64);
-            prop_assert!(orders.iter().all(|o| o.is_empty() && o.held() == 0));
+            prop_assert!(orders.iter().all(|o| o.is_empty() && o.memory() == 0));
         }
     }
 
     #[test]
     fn the_last_tick_is_that_of_a_row_which_counts_in_time() {
-        let mut p = Pending::new(10);
+        let mut p = PendingPanes::new(10);
         p.add([5, 18, 20].map(|from| (from, pane(1, "a", 1)))).unwrap();
         assert_eq!(p.first(), Some((5, 1)));
         for (until, last) in [(4, None), (5, Some(10)), (17, Some(10)), (18, Some(20)), (99, Some(20))] {
             assert_eq!(p.last(until), last, "until {until}");
         }
         assert_eq!(p.middle(), Some(20));
-        assert_eq!(p.take(20).unwrap().len(), 1, "all of one segment and stretch");
+        assert_eq!(p.drain_due(20).unwrap().len(), 1, "all of one segment and stretch");
     }
 }

@@ -1,7 +1,9 @@
 //! Earlier days and hours, read back from committed files.
 
-use super::evaluation::{DayBatch, EvaluateError, Exclusion, History};
+use super::types::{DayBatch, Exclusion, History};
 use crate::baseline::{Accept, DaySource, Excluded, Pin};
+use crate::engine::error::EvaluationError;
+use crate::engine::pin_files::{self, PINS, PinInfo};
 use crate::store::panes::{PaneFileError, PaneTable, TableNames};
 use crate::store::{Storage, StorageError};
 use crate::window::{Filling, Pane, PaneRow, Segment};
@@ -52,7 +54,7 @@ fn span_of(path: &str) -> Option<(i64, i64)> {
 }
 
 impl History for Days {
-    fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluateError> {
+    fn days(&mut self, from: i64, until: i64) -> Result<Vec<Arc<dyn DaySource>>, EvaluationError> {
         let mut out: Vec<Arc<dyn DaySource>> = Vec::new();
         let mut still: BTreeMap<String, Arc<PaneTable>> = BTreeMap::new();
         for path in self.storage.list(&self.folder).map_err(history)? {
@@ -70,49 +72,50 @@ impl History for Days {
         Ok(out)
     }
 
-    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluateError> {
-        super::pins::accepts(&self.storage).map_err(|e| EvaluateError::History(e.to_string()))
+    fn accepts(&mut self) -> Result<Vec<Accept>, EvaluationError> {
+        pin_files::accepts(&self.storage).map_err(|e| EvaluationError::History(e.to_string()))
     }
 
-    fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluateError> {
+    fn pending(&self, days: &[DayBatch]) -> Result<Arc<dyn DaySource>, EvaluationError> {
         Ok(Arc::new(PaneTable::of(days.iter().map(|d| &d.rows), &self.names)?))
     }
 }
 
-fn history(e: StorageError) -> EvaluateError {
-    EvaluateError::History(e.to_string())
+fn history(e: StorageError) -> EvaluationError {
+    EvaluationError::History(e.to_string())
 }
 
 /// Reads a file of panes.
 ///
 /// # Errors
 /// When it is missing or damaged.
-pub fn read_rows(storage: &Storage, path: &str, names: &TableNames) -> Result<Vec<PaneRow>, EvaluateError> {
-    read_table(storage, path, names)?.rows().map_err(|e| EvaluateError::History(format!("{path}: {e}")))
+pub fn read_rows(storage: &Storage, path: &str, names: &TableNames) -> Result<Vec<PaneRow>, EvaluationError> {
+    read_table(storage, path, names)?.rows().map_err(|e| EvaluationError::History(format!("{path}: {e}")))
 }
 
 /// Reads a partition's file of closed panes.
 ///
 /// # Errors
 /// When it is missing or damaged.
-pub fn read_panes(storage: &Storage, path: &str, names: &TableNames) -> Result<Vec<Pane>, EvaluateError> {
-    read_table(storage, path, names)?.panes().map_err(|e| EvaluateError::History(format!("{path}: {e}")))
+pub fn read_panes(storage: &Storage, path: &str, names: &TableNames) -> Result<Vec<Pane>, EvaluationError> {
+    read_table(storage, path, names)?.panes().map_err(|e| EvaluationError::History(format!("{path}: {e}")))
 }
 
-fn bytes_of(storage: &Storage, path: &str) -> Result<bytes::Bytes, EvaluateError> {
+fn bytes_of(storage: &Storage, path: &str) -> Result<bytes::Bytes, EvaluationError> {
     let bytes = storage.get(path).map_err(history)?;
-    bytes.ok_or_else(|| EvaluateError::History(format!("{path} is named in a commit and missing")))
+    bytes.ok_or_else(|| EvaluationError::History(format!("{path} is named in a commit and missing")))
 }
 
-fn read_table(storage: &Storage, path: &str, names: &TableNames) -> Result<PaneTable, EvaluateError> {
+fn read_table(storage: &Storage, path: &str, names: &TableNames) -> Result<PaneTable, EvaluationError> {
     PaneTable::read(bytes_of(storage, path)?, names)
-        .map_err(|e| EvaluateError::History(format!("{path}: {e}")))
+        .map_err(|e| EvaluationError::History(format!("{path}: {e}")))
 }
 
 /// Files of hours that are held in memory at once while they are read.
 const FILES_AT_ONCE: usize = 8;
 
-/// Hours of the public `panes` that start at or after `from`, packed; of the days of `late` also those that were written after its time.
+/// Hours of the public `panes` that start at or after `from`, packed; of the days of `late` also
+/// those that were written after its time.
 ///
 /// # Errors
 /// When they can't be read.
@@ -121,7 +124,7 @@ pub fn hours_since(
     from: i64,
     late: (&BTreeSet<i64>, i64),
     names: &TableNames,
-) -> Result<Vec<Pane>, EvaluateError> {
+) -> Result<Vec<Pane>, EvaluationError> {
     let date = crate::event::time::date;
     let (first, late_dates) = (date(from), late.0.iter().map(|d| date(*d)).collect::<Vec<_>>());
     let mut files = Vec::new();
@@ -136,9 +139,9 @@ pub fn hours_since(
     for some in files.chunks(FILES_AT_ONCE) {
         // The store is asked by this thread only: it answers one at a time to whoever simulates it.
         let read = some.iter().map(|(path, is_late)| Ok((path, *is_late, bytes_of(storage, path)?)));
-        let read = read.collect::<Result<Vec<_>, EvaluateError>>()?;
+        let read = read.collect::<Result<Vec<_>, EvaluationError>>()?;
         let decoded = read.par_iter().map(|(path, is_late, bytes)| {
-            let damaged = |e: PaneFileError| EvaluateError::History(format!("{path}: {e}"));
+            let damaged = |e: PaneFileError| EvaluationError::History(format!("{path}: {e}"));
             let since = if *is_late { i64::MIN } else { from };
             let table = PaneTable::read_since(bytes.clone(), names, since).map_err(damaged)?;
             let mut segments: Vec<&Segment> = table.segments().collect();
@@ -149,9 +152,9 @@ pub fn hours_since(
             for segment in segments {
                 rows.extend(table.rows_between(segment, wanted).map_err(damaged)?.into_iter().map(packed));
             }
-            Ok::<_, EvaluateError>(rows)
+            Ok::<_, EvaluationError>(rows)
         });
-        let rows: Vec<Vec<_>> = decoded.collect::<Result<_, EvaluateError>>()?;
+        let rows: Vec<Vec<_>> = decoded.collect::<Result<_, EvaluationError>>()?;
         all.extend(rows.into_iter().flatten());
     }
     Ok(all)
@@ -167,11 +170,11 @@ fn packed(row: PaneRow) -> Pane {
 ///
 /// # Errors
 /// When they can't be read.
-pub fn exclusions(storage: &Storage, names: &TableNames) -> Result<Vec<Exclusion>, EvaluateError> {
+pub fn exclusions(storage: &Storage, names: &TableNames) -> Result<Vec<Exclusion>, EvaluationError> {
     let mut out = Vec::new();
     for path in storage.list("exclusions").map_err(history)? {
         let Some(bytes) = storage.get(&path).map_err(history)? else { continue };
-        let damaged = |e: String| EvaluateError::History(format!("{path}: {e}"));
+        let damaged = |e: String| EvaluationError::History(format!("{path}: {e}"));
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
             .and_then(|b| b.build())
             .map_err(|e| damaged(e.to_string()))?;
@@ -215,28 +218,12 @@ pub fn excluded(all: &[Exclusion]) -> Excluded {
     out
 }
 
-/// The folder of pins.
-pub const PINS: &str = "_baselines";
-
-/// What is known of a pin beside its rows.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct PinInfo {
-    /// First hour, microseconds.
-    pub from: i64,
-    /// End, microseconds.
-    pub to: i64,
-    /// Hours with data.
-    pub hours: u32,
-    /// Days with data.
-    pub days: u16,
-}
-
 /// All pins of an output.
 ///
 /// # Errors
 /// When one can't be read.
-pub fn pins(storage: &Storage, names: &TableNames) -> Result<Vec<(Pin, PinInfo)>, EvaluateError> {
-    let all = super::pins::pins(storage).map_err(|e| EvaluateError::History(e.to_string()))?;
+pub fn pins(storage: &Storage, names: &TableNames) -> Result<Vec<(Pin, PinInfo)>, EvaluationError> {
+    let all = pin_files::pins(storage).map_err(|e| EvaluationError::History(e.to_string()))?;
     all.into_iter()
         .map(|(name, info)| {
             let rows = read_rows(storage, &format!("{PINS}/{name}.parquet"), names)?;

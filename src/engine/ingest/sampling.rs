@@ -1,38 +1,30 @@
-//! Which images are looked at: at most so many a minute from each combination of segment values, the first in the log's order.
+//! Which images are sampled: at most so many a minute from each combination of segment values, the
+//! first in the log's order.
 //!
-//! A function of one partition's records, so that live and replay look at the same ones; the counts of recent minutes are part of a
-//! commit.
+//! A function of one partition's records, so that live and replay look at the same ones; the counts
+//! of recent minutes are part of a commit.
 
 use crate::enrich::Batch;
 use crate::enrich::hash::short_hash;
 use crate::event::time::{MINUTE, floor};
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Minutes of event time whose counts are kept. A request of an earlier one is not looked at.
+/// Minutes of event time whose counts are kept. A request of an earlier one is not sampled.
 const MINUTES: usize = 16;
 
-/// Counts of recent minutes, as a commit keeps them: a minute's start with the counts of its strata.
+/// JobCounts of recent minutes, as a commit keeps them: a minute's start with the counts of its
+/// strata.
 pub type SamplerState = Vec<(i64, Vec<(u64, u32)>)>;
 
 /// The sampler of one partition.
 #[derive(Debug, Clone, Default)]
-pub struct Sampler {
+pub struct ImageSampler {
     minutes: BTreeMap<i64, FxHashMap<u64, u32>>,
     names: String,
 }
 
-/// What becomes of a candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Sampled {
-    /// It is looked at.
-    Yes,
-    /// Its minute is full, or too long ago.
-    No,
-}
-
-impl Sampler {
+impl ImageSampler {
     /// A sampler as a commit left it.
     #[must_use]
     pub fn restore(state: &SamplerState) -> Self {
@@ -51,13 +43,14 @@ impl Sampler {
         self.minutes.iter().map(|(m, strata)| (*m, sorted(strata))).collect()
     }
 
-    /// Decides on a row of a batch whose rows have `dimensions` dimensions each.
-    pub fn take(&mut self, batch: &Batch, row: usize, dimensions: usize, per_minute: u32) -> Sampled {
+    /// Whether the image of a row is sampled; each row of the batch has `dimensions` dimensions.
+    /// It is not when its minute is full, or too long ago.
+    pub fn admits(&mut self, batch: &Batch, row: usize, dimensions: usize, per_minute: u32) -> bool {
         let minute = floor(batch.rows[row].time_us, MINUTE);
         if !self.minutes.contains_key(&minute) && self.minutes.len() >= MINUTES {
             // One clock that is years ahead takes one place, and no more.
             if self.minutes.first_key_value().is_some_and(|first| minute < *first.0) {
-                return Sampled::No;
+                return false;
             }
             self.minutes.pop_first();
         }
@@ -69,10 +62,10 @@ impl Sampler {
         let stratum = short_hash(self.names.as_bytes());
         let taken = self.minutes.entry(minute).or_default().entry(stratum).or_default();
         if *taken >= per_minute {
-            return Sampled::No;
+            return false;
         }
         *taken += 1;
-        Sampled::Yes
+        true
     }
 }
 
@@ -93,22 +86,22 @@ mod tests {
         batch
     }
 
-    fn taken(sampler: &mut Sampler, batch: &Batch, per_minute: u32) -> Vec<bool> {
-        (0..batch.rows.len()).map(|i| sampler.take(batch, i, 1, per_minute) == Sampled::Yes).collect()
+    fn taken(sampler: &mut ImageSampler, batch: &Batch, per_minute: u32) -> Vec<bool> {
+        (0..batch.rows.len()).map(|i| sampler.admits(batch, i, 1, per_minute)).collect()
     }
 
     #[test]
     fn every_minute_of_a_stratum_has_its_cap_also_after_a_restart() {
         let all = batch(&[0, 1, 2, 3, MINUTE, MINUTE + 1], &["a", "a", "b", "a", "a", "b"]);
-        let mut whole = Sampler::default();
+        let mut whole = ImageSampler::default();
         assert_eq!(taken(&mut whole, &all, 2), [true, true, true, false, true, true]);
         let first = batch(&[0, 1, 2], &["a", "a", "b"]);
-        let mut parted = Sampler::default();
+        let mut parted = ImageSampler::default();
         taken(&mut parted, &first, 2);
-        let mut parted = Sampler::restore(&parted.state());
+        let mut parted = ImageSampler::restore(&parted.state());
         assert_eq!(taken(&mut parted, &batch(&[3], &["a"]), 2), [false]);
         assert_eq!(parted.state(), {
-            let mut s = Sampler::default();
+            let mut s = ImageSampler::default();
             taken(&mut s, &batch(&[0, 1, 2, 3], &["a", "a", "b", "a"]), 2);
             s.state()
         });
@@ -118,7 +111,7 @@ mod tests {
     fn counts_of_long_ago_are_dropped_and_such_requests_left_out() {
         let times: Vec<i64> = (0..40).map(|m| m * MINUTE).chain([0, i64::MAX / 2, 39 * MINUTE]).collect();
         let tenants = vec!["a"; times.len()];
-        let mut sampler = Sampler::default();
+        let mut sampler = ImageSampler::default();
         let got = taken(&mut sampler, &batch(&times, &tenants), 5);
         assert!(got[..40].iter().all(|t| *t));
         assert_eq!(got[40..], [false, true, true]);

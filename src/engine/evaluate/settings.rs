@@ -1,0 +1,28 @@
+//! What the evaluator is set up with; the same for the whole life of a job.
+
+use crate::alert::Rules;
+use crate::baseline::Pin;
+use crate::config::Config;
+use crate::config::features::Feature;
+use crate::config::segments::Groupings;
+use crate::store::panes::TableNames;
+use std::sync::Arc;
+
+/// Settings of the evaluator.
+#[derive(Debug)]
+pub struct EvaluationSettings {
+    /// The whole configuration.
+    pub config: Config,
+    /// The features.
+    pub features: Vec<Feature>,
+    /// The groupings.
+    pub groupings: Arc<Groupings>,
+    /// TableNames for tables.
+    pub names: TableNames,
+    /// The rules.
+    pub rules: Rules,
+    /// The pins.
+    pub pins: Vec<Pin>,
+    /// The named styles that a drift of embeddings is explained by, as unit vectors.
+    pub styles: Vec<(Arc<str>, Vec<f64>)>,
+}
