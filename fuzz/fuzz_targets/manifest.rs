@@ -14,7 +14,7 @@ use driftglass::engine::{
 use driftglass::enrich::{Batch, Enricher};
 use driftglass::event::decode;
 use driftglass::event::time::{EARLIEST, LATEST};
-use driftglass::store::chain::Link;
+use driftglass::store::chain::Manifest;
 use driftglass::window::{Origins, Partition, PartitionState, Reach};
 use driftglass_fuzz::{EVENTS, MIB, SAMPLE, bounded};
 use libfuzzer_sys::fuzz_target;
@@ -66,7 +66,7 @@ fn run(data: &[u8]) {
 
 /// What a link commits; `None` for a claim, and where the bytes are no link.
 fn link<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let link: Link<T> = match serde_json::from_slice(bytes) {
+    let link: Manifest<T> = match serde_json::from_slice(bytes) {
         Ok(link) => link,
         Err(damage) => {
             assert!(!damage.to_string().is_empty());
@@ -74,7 +74,7 @@ fn link<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
         }
     };
     let written = json(&link);
-    let back: Link<T> = serde_json::from_slice(&written).expect("a link that was written reads");
+    let back: Manifest<T> = serde_json::from_slice(&written).expect("a link that was written reads");
     assert!(json(&back) == written, "a link changed by its bytes");
     link.commit
 }

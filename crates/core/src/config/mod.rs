@@ -22,7 +22,7 @@ pub use load::{ConfigError, load, parse};
 pub use origin::Origin;
 
 use crate::event::Stage;
-use features::{Kind, Test};
+use features::{FeatureKind, Test};
 use segments::Groupings;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -194,8 +194,8 @@ impl<'de> Deserialize<'de> for Rolling {
             length: Span,
             slide: Span,
         }
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
+        struct LengthOrTable;
+        impl<'de> Visitor<'de> for LengthOrTable {
             type Value = Rolling;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,7 +211,7 @@ impl<'de> Deserialize<'de> for Rolling {
                 Ok(Rolling::Full { length, slide })
             }
         }
-        d.deserialize_any(Either)
+        d.deserialize_any(LengthOrTable)
     }
 }
 
@@ -270,7 +270,7 @@ pub struct FeatureEntry {
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Its kind.
-    pub kind: Option<Kind>,
+    pub kind: Option<FeatureKind>,
     /// Dotted path of the event's field.
     pub from: Option<String>,
     /// Stages that it is read from.
@@ -402,8 +402,8 @@ pub struct OneOrMany(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
+        struct OneOrManyVisitor;
+        impl<'de> Visitor<'de> for OneOrManyVisitor {
             type Value = OneOrMany;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -425,7 +425,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
                 Ok(OneOrMany(all))
             }
         }
-        d.deserialize_any(Either)
+        d.deserialize_any(OneOrManyVisitor)
     }
 }
 

@@ -2,19 +2,23 @@
 
 mod clock;
 mod events;
-mod filling;
+mod filler;
 pub mod packed;
 mod pane;
 mod partition;
+mod segment_sum;
+mod sketch_set;
 mod watermark;
 
 pub use clock::Reach;
 pub use events::{Definition, Definitions, Events};
-pub use filling::{Filling, Pane, Written};
+pub use filler::Filler;
 pub use packed::{Packed, PackedError};
-pub use pane::{Contents, Filler, PaneRow, Segment, empty};
+pub use pane::{PaneRow, Segment};
 pub use partition::{Counters, Origins, Partition, PartitionState, Times};
+pub use segment_sum::{EncodedSum, Pane, SegmentSum};
+pub use sketch_set::{SketchSet, empty};
 pub use watermark::{MEDIAN_OF, Watermark, WatermarkState};
 
 #[cfg(test)]
-mod filling_tests;
+mod segment_sum_tests;
