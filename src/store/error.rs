@@ -1,8 +1,8 @@
 //! The errors of this room.
 
 use super::epoch::Epoch;
+use crate::event::PartitionId;
 use crate::sketch::{DecodeError, UnlikeSketches};
-use crate::source::PartitionId;
 use crate::window::PackedError;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;

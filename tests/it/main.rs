@@ -8,6 +8,7 @@ mod clip;
 mod commands;
 mod embedding;
 mod hostile;
+mod house;
 mod incidents;
 mod kafka;
 mod members;

@@ -2,6 +2,7 @@
 
 mod decode;
 mod fields;
+mod position;
 mod ranges;
 mod raw;
 mod repair;
@@ -12,6 +13,7 @@ pub use decode::{Reject, RejectReason, decode, decode_within};
 pub use fields::{
     ChosenBy, Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension, is_identity_free,
 };
+pub use position::{Offset, PartitionId};
 pub use ranges::{Bounds, Ranges};
 pub use raw::VOCABULARY;
 pub use repair::repair;
