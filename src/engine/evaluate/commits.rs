@@ -435,8 +435,8 @@ impl EvaluatorDriver {
         stager.table("alerts", &alerts_by_date(&outputs.alerts)?)?;
         stager.table("exclusions", &exclusion_batches(&outputs.exclusions, names)?)?;
         if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
-            // StagedFile like a public table: earlier days are found by listing their folder, so it may
-            // hold committed ones only.
+            // StagedFile like a public table: earlier days are found by listing their folder, so it
+            // may hold committed ones only.
             let days: Vec<_> = outputs.days.iter().map(|d| &d.rows).collect();
             stager.file(day_file(&job.days_folder(), first.close_at, last.close_at, &stem), &days)?;
         }

@@ -37,7 +37,8 @@ pub trait History: Send {
 pub struct Exclusion {
     /// Start of the day that later baselines leave out.
     pub day: i64,
-    /// The segment by its identity ([`TableNames::identity`](crate::store::panes::TableNames::identity)).
+    /// The segment by its identity
+    /// ([`TableNames::identity`](crate::store::panes::TableNames::identity)).
     pub segment: Segment,
     /// The segment as it is shown.
     pub shown: Arc<str>,

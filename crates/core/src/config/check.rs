@@ -1,5 +1,5 @@
 //! What types can't say of a configuration: ranges, names, and values that contradict each other.
-//! Each mistake is told with its file, line and key, with the value, and with what would do.
+//! Each error names file, line, key and value, and what is valid.
 
 use super::units::{Size, Span};
 use super::{Config, ConfigError, Embedding};
@@ -27,7 +27,7 @@ pub fn plain_name(name: &str) -> bool {
 }
 
 impl Config {
-    /// A mistake at a key, with the place where it stands.
+    /// An error at a key, with its place in the file.
     pub(super) fn wrong(&self, key: &str, message: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             place: self.origin.place(key),
@@ -44,7 +44,7 @@ impl Config {
         low: T,
         high: T,
     ) -> Result<(), ConfigError> {
-        // Not a number lies in no range.
+        // NaN is in no range.
         if value >= low && value <= high {
             return Ok(());
         }

@@ -51,7 +51,8 @@ pub fn builtin() -> Vec<Feature> {
         Builtin("rerolls", Numeric, From::Num(Num::Rerolls), ANY, None, Mean, 0.1, 0.1),
     ];
     let mut out: Vec<Feature> = table.into_iter().map(|b| from_row(b, None)).collect();
-    // Latency and errors of the other stages speak for themselves: mixed, a change of mix would look like drift.
+    // Latency and errors of the other stages are features of their own: mixed, a change of mix
+    // would look like drift.
     for stage in Stage::ALL.into_iter().filter(|s| *s != Stage::Generate) {
         let own = stage_of(stage);
         out.push(from_row(
@@ -145,7 +146,7 @@ mod tests {
     fn a_definition_names_bounds_only_where_there_are_any() {
         let all = builtin();
         let of = |name: &str| all.iter().find(|f| f.name == name).unwrap().clone();
-        // As before there were any: their history goes on.
+        // As before there were any: their history continues.
         assert_eq!(
             of("aesthetic").definition,
             "aesthetic|Numeric|Num(Aesthetic)|ingest+preprocess+generate+upscale+postprocess+deliver|None|Mean"

@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// Where in the event a feature's value stands.
+/// The field of the event that a feature reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
     /// The event itself.
@@ -129,7 +129,8 @@ pub enum Test {
     Shape,
 }
 
-/// The effect that is tolerated: the larger of an absolute one and a share of the baseline's mean, on the test's scale.
+/// The tolerated effect, on the test's scale: the larger of an absolute one and a share of the
+/// baseline's mean.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tolerance {
     /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of
@@ -143,7 +144,8 @@ pub struct Tolerance {
 #[must_use]
 pub fn scaled(log: Option<f64>, x: f64) -> f64 {
     match log {
-        // libm's logarithm is the same on every machine; the platform's need not be, and a sum must be.
+        // libm's logarithm is the same on every machine; the platform's may differ, and sums must
+        // not.
         Some(c) => libm::log(x.max(0.0) + c),
         None => x,
     }

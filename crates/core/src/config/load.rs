@@ -1,4 +1,5 @@
-//! Reading the configuration: environment variables, TOML, and errors that say where and what to do.
+//! Reading the configuration: environment variables, TOML, and errors that say where and what to
+//! do.
 
 use super::check::check;
 use super::expand::expand;
@@ -96,7 +97,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         other(&format!("is not UTF-8 (line {line})"))
     })?;
     let mut config = parse(&text, &name, |v| std::env::var(v).ok())?;
-    // A pipe (-c <(…)) has no folder of its own: there paths are relative to the working directory.
+    // A pipe (-c <(…)) has no folder: its paths are relative to the working directory.
     if let Some(folder) = path.parent().filter(|f| path.is_file() && !f.as_os_str().is_empty()) {
         config.below(folder);
     }
@@ -130,7 +131,7 @@ pub fn parse(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Re
     Ok(config)
 }
 
-/// A mistake at a key; where the key stands is added once the text is at hand.
+/// An error at a key; its line is added where the text is known.
 fn wrong(key: &str, message: impl Into<String>) -> ConfigError {
     ConfigError::Value { place: String::new(), key: key.to_owned(), message: message.into() }
 }
@@ -289,7 +290,7 @@ fn bounds(key: &str, name: &str, given: Option<[f64; 2]>) -> Result<Option<Bound
 }
 
 impl Config {
-    /// Where a key stands; a feature's by its name.
+    /// The place of a key; that of a feature by its name.
     fn place_of(&self, key: &str) -> String {
         let feature = key.strip_prefix("features.");
         let entry = feature.and_then(|name| self.features.iter().rposition(|f| f.name == name));

@@ -1,4 +1,5 @@
-//! The configuration: one TOML file, every key with a default, unknown keys named with their line and nearest neighbour.
+//! The configuration: one TOML file, every key with a default, unknown keys reported with their
+//! line and the nearest valid key.
 
 mod check;
 mod default;
@@ -59,7 +60,7 @@ pub struct Config {
     pub engine: Engine,
     /// Embeddings of images; absent: they are not looked at.
     pub embedding: Option<Embedding>,
-    /// What is told over HTTP.
+    /// Metrics and health over HTTP.
     pub serve: Serve,
     /// The file and its lines, for messages.
     #[serde(skip)]
@@ -311,7 +312,8 @@ impl<'de> Deserialize<'de> for StageName {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alerts {
-    /// False alarms per quarter that are accepted over all segments, features and windows; decides `alpha`.
+    /// False alarms per quarter that are accepted over all segments, features and windows; decides
+    /// `alpha`.
     pub false_alarms_per_quarter: f64,
     /// A file that alerts are appended to as JSON lines; `-` is standard output.
     pub jsonl: Option<String>,
@@ -469,7 +471,7 @@ impl Config {
     /// The groupings, checked.
     ///
     /// # Errors
-    /// When a dimension is no field of the event or stands twice.
+    /// When a dimension is not a field of the event or is listed twice.
     pub fn groupings(&self) -> Result<Groupings, ConfigError> {
         let by: Vec<Vec<String>> = if self.segments.is_empty() {
             segments::DEFAULT.iter().map(|g| g.iter().map(|s| (*s).to_owned()).collect()).collect()

@@ -46,7 +46,7 @@ impl Origin {
     }
 }
 
-/// Where every key of a text stands.
+/// The place of every key of a text.
 #[derive(Debug, Default)]
 pub(super) struct Map {
     lines: BTreeMap<String, usize>,
@@ -87,7 +87,7 @@ impl Map {
         self.values.push((key, value.span()));
     }
 
-    /// The key whose value stands at these bytes: the innermost.
+    /// The innermost key whose value is at these bytes.
     pub(super) fn key_at(&self, at: &Range<usize>) -> Option<&str> {
         let around = self.values.iter().filter(|(_, span)| span.start <= at.start && at.end <= span.end);
         around.min_by_key(|(_, span)| span.len()).map(|(key, _)| key.as_str())

@@ -17,8 +17,8 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Adds a field to those of a stage, unless it is there, is no field of its own, or there is no
-    /// bit left for it.
+    /// Adds a field to those of a stage, unless it is there, is not a field of its own, or no bit
+    /// is left for it.
     pub fn add(&mut self, stage: Stage, field: From) {
         let fields = &mut self.by_stage[stage as usize];
         if path(field).is_some() && !fields.contains(&field) && fields.len() < MAX_FIELDS {
@@ -54,7 +54,7 @@ impl Watched {
 }
 
 /// The group in which an event is compared: its stage, and whether it failed. A failed request has
-/// no image and so lacks what is said of images; more failures must not read as missing fields.
+/// no image and so no fields about images; more failures must not look like missing fields.
 #[must_use]
 pub fn group(stage: Stage, failed: bool) -> u8 {
     2 * stage as u8 + u8::from(failed)
@@ -66,7 +66,7 @@ pub fn is_of_errors(from: From) -> bool {
     matches!(from, From::Text(Text::ErrorCode) | From::Flag(Flag::Retriable))
 }
 
-/// The dotted path of what an event can lack; `None` for what is no field of its own.
+/// The dotted path of a field that an event can lack; `None` for what is not a field of its own.
 fn path(from: From) -> Option<&'static str> {
     match from {
         From::Tokens => Some("prompt.text"),

@@ -1,4 +1,5 @@
-//! A batch of events as the windows need them: no text but admitted names, values by feature, everything in shared buffers.
+//! A batch of events as windows need them: no text except admitted names, values by feature, all in
+//! shared buffers.
 
 use crate::event::Stage;
 use std::ops::Range;
@@ -32,7 +33,7 @@ pub enum Value {
     },
 }
 
-/// One event's identity and place; its values and dimensions stand in the batch.
+/// One event's identity and position; its values and dimensions are in the batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Event time, microseconds.
@@ -68,7 +69,8 @@ pub struct Batch {
     pub ids: String,
     /// Rows whose image is to be looked at.
     pub candidates: Vec<Candidate>,
-    /// The candidates' URIs and vectors as they came. Never written; empty before anything else leaves the batch.
+    /// The candidates' URIs and vectors as they came. Never written; emptied before the batch is
+    /// used for anything else.
     pub addresses: String,
     /// Vectors in [`Batch::units`] and [`Batch::projections`].
     pub vectors: u32,

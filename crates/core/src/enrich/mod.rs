@@ -1,7 +1,7 @@
 //! From a decoded event to what may be kept: tokens instead of text, hashes instead of ids, names,
 //! values by feature.
 //!
-//! This is where privacy is decided. Whatever leaves this room may be written.
+//! This is where privacy is decided. Whatever this module returns may be written.
 
 mod batch;
 pub mod hash;
@@ -29,7 +29,7 @@ use vectors::VectorPlan;
 
 /// What a name may be and how it is written; part of the ids of sketches that count names.
 const NAMES: &str = "names-2";
-/// LoRAs of one event that are told apart; further ones are `__other__` together.
+/// LoRAs of one event that are counted by name; further ones are `__other__` together.
 const MAX_LORAS: usize = 64;
 
 /// What enriching needs to know: features, dimensions and the hashing key.
@@ -99,7 +99,7 @@ pub struct Clean {
     pub texts: [Option<Arc<str>>; Text::COUNT],
     /// LoRAs, as they are written.
     pub loras: Option<Vec<Arc<str>>>,
-    /// Fields that held what is no name.
+    /// Fields whose value was not a name.
     pub refused: NameFields,
 }
 
@@ -108,7 +108,7 @@ pub struct Clean {
 pub struct Enricher {
     plan: Arc<Plan>,
     names: NameCache,
-    /// Fields of the last event that held what is no name.
+    /// Fields of the last event whose value was not a name.
     refused: NameFields,
     other: Arc<str>,
     prompts: PromptReader,
@@ -123,8 +123,8 @@ impl Enricher {
         Self { plan, names, refused, other: Arc::from(OTHER), prompts }
     }
 
-    /// What stands for a value of a field, and notes whether it is a name; `None` where there is
-    /// nothing but space.
+    /// What is written for a value of a field; notes whether it is a name. `None` where the value
+    /// is blank.
     fn name(&mut self, raw: &str, field: NameField, event: &Event<'_>) -> Option<Arc<str>> {
         let way = NameForm { archived: event.archived, hidden: self.plan.hidden.contains(field) };
         let WrittenName { text, refused } = self.names.get(raw, way, &self.plan.hasher);
@@ -142,8 +142,7 @@ impl Enricher {
         self.name(raw, NameField::Text(field), event)
     }
 
-    /// The fields that held what is no name in the event that was pushed last: their hashes stand
-    /// for them.
+    /// The fields of the event pushed last whose value was not a name; hashes are written instead.
     #[must_use]
     pub fn refused(&self) -> NameFields {
         self.refused

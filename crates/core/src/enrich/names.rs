@@ -1,13 +1,13 @@
-//! NameCache as they are written: admitted, escaped or hashed once per value and thread, and shared.
+//! Names as they are written: admitted, escaped or hashed once per value and thread, and shared.
 
 use super::IdHasher;
 use crate::event::text::{archived, escape, hashed, is_hashed, is_name, normal};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// Values kept per table; past that it starts anew.
+/// Values kept per table; beyond that it is cleared.
 const MAX_VALUES: usize = 1 << 16;
-/// Bytes of raw text kept per table; past that it starts anew.
+/// Bytes of raw text kept per table; beyond that it is cleared.
 const MAX_BYTES: usize = 8 << 20;
 /// Longest value that is kept, in bytes: a longer one is no name, and a text of that length hardly
 /// comes twice.
@@ -27,7 +27,7 @@ pub(super) struct NameForm {
 pub(super) struct WrittenName {
     /// Its text or its hash; `None` where there is nothing but space.
     pub text: Option<Arc<str>>,
-    /// It is no name: that is why its hash stands for it.
+    /// It is not a name, and so written as its hash.
     pub refused: bool,
 }
 
@@ -57,8 +57,7 @@ struct NameTable {
     bytes: usize,
 }
 
-/// All values seen of late; a table for each way, since one raw value is written differently by
-/// each.
+/// Values seen recently; one table per form, since each form writes a raw value differently.
 #[derive(Debug, Default)]
 pub(super) struct NameCache {
     tables: [NameTable; 4],

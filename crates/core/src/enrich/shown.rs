@@ -1,8 +1,8 @@
-//! Which names stand as text outside the confidential folders, and what stands for the others.
+//! Which names are written as text outside the confidential folders, and what replaces the others.
 //!
-//! A client may send anything as the name of a LoRA, a whole prompt too. So a name that clients
-//! choose is shown once `privacy.min_users` users have sent it; before that, and for good where
-//! fewer ever do, its keyed hash stands for it.
+//! A client may send anything as the name of a LoRA, even a whole prompt. So a name that clients
+//! choose is shown once `privacy.min_users` users have sent it. Until then its keyed hash is
+//! written instead.
 
 use super::hash::{DEFAULT_KEY, IdHasher};
 use crate::config::segments::{Grouping, MISSING, OTHER, name_of, parts, plain, write_name, written_parts};
@@ -43,7 +43,7 @@ impl Shown {
         if ours || at_once || users.count_ones() >= self.min_users {
             return Cow::Borrowed(value);
         }
-        // Behind a backslash stands a name that would be taken for one of our own words.
+        // A backslash marks a name that could be taken for one of our own words.
         let name = value.strip_prefix('\\').unwrap_or(value);
         Cow::Owned(format!("#{:016x}", self.hasher.name(name)))
     }

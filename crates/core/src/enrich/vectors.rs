@@ -1,6 +1,7 @@
-//! What the vector of an image becomes: a unit vector and its projection, a content cluster, a distance from a style, a score.
+//! What the vector of an image becomes: a unit vector and its projection, a content cluster, a
+//! distance from a style, a score.
 //!
-//! Pure: vectors come in, whoever fetched or computed them.
+//! Pure: vectors are passed in; others fetch or compute them.
 
 use super::batch::{Batch, Candidate, Source, Value};
 use super::hash::short_hash;
@@ -86,7 +87,8 @@ pub struct Takes {
 /// What vectors are made into.
 #[derive(Debug, Clone)]
 pub struct VectorPlan {
-    /// Identity of the model: a hash of its file and preprocessing, or the name that the configuration gives it.
+    /// Identity of the model: a hash of its file and preprocessing, or the name that the
+    /// configuration gives it.
     pub model: Arc<str>,
     /// Components of a vector.
     pub dimension: usize,
@@ -94,7 +96,7 @@ pub struct VectorPlan {
     pub reference: Reference,
     /// The named styles.
     pub styles: Vec<Style>,
-    /// The style that an event without one of its own is measured against.
+    /// The style against which events without a style are measured.
     pub target: Option<usize>,
     /// A score for events that carry none.
     pub head: Option<Head>,
@@ -118,7 +120,8 @@ struct Artifacts<'a> {
 }
 
 impl VectorPlan {
-    /// What the values of a source owe to models and files, for the identity of their sketches; `None` where nothing.
+    /// The models and files that the values of a source depend on, for the identity of their
+    /// sketches; `None` where there are none.
     #[must_use]
     pub fn made_by(&self, from: From) -> Option<String> {
         let numbers = |all: &mut dyn Iterator<Item = f64>| -> u64 {
@@ -141,7 +144,8 @@ impl VectorPlan {
         }
     }
 
-    /// Where an event's vector comes from, if its image is to be looked at: by the hash of the request, so that every run picks the same.
+    /// Where an event's vector comes from, if its image is sampled: decided by the request's hash,
+    /// so that every run picks the same images.
     pub(super) fn source(&self, event: &Event<'_>, request: u64, addresses: &mut String) -> Option<Source> {
         if self.takes.recorded && event.request_hash.is_some() {
             return Some(Source::Recorded);
@@ -242,7 +246,8 @@ impl VectorPlan {
         Ok(())
     }
 
-    /// The named style that a vector of length one is nearest to, where there are two to choose from; of equally near ones the first.
+    /// The named style that a vector of length one is nearest to, where there are two to choose
+    /// from; of equally near ones the first.
     #[must_use]
     pub fn nearest(&self, unit: &[f64]) -> Option<&Style> {
         let (first, others) = self.styles.split_first()?;

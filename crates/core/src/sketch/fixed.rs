@@ -1,9 +1,11 @@
-//! Fixed-point numbers: sums of them are exact, so that merging is associative and subtracting undoes adding.
+//! Fixed-point numbers: sums of them are exact, so that merging is associative and subtracting
+//! undoes adding.
 
 /// Binary places of a fixed-point number: its unit is 2⁻⁴⁰, about 10⁻¹².
 pub const PLACES: i32 = 40;
 const UNIT: f64 = (1u64 << PLACES) as f64;
-/// Largest magnitude that enters a sum, 2⁸⁰: 2⁷ such values fit an `i128` with its 2⁻⁴⁰ places; sums saturate there.
+/// Largest magnitude that enters a sum, 2⁸⁰: 2⁷ such values fit an `i128` with its 2⁻⁴⁰ places;
+/// sums saturate there.
 const LIMIT: f64 = (1u128 << 80) as f64;
 
 /// Below this an integral number fits an `i64`.

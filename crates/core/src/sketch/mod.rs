@@ -1,8 +1,9 @@
 //! Mergeable sketches, exact in two algebras.
 //!
-//! *Sums* (counts, fixed-point sums, quantile buckets) are integers: merging is associative and commutative and subtracting
-//! is exact. *Unions* (distinct sessions, users of a token or a value, example requests) merge but do not subtract. Every sketch carries
-//! a [`SketchId`]; unlike ids never merge. Floating point begins where a statistic is computed from a finished sketch.
+//! *Sums* (counts, fixed-point sums, quantile buckets) are integers: merging is associative and
+//! commutative and subtracting is exact. *Unions* (distinct sessions, users of a token or a value,
+//! example requests) merge but do not subtract. Every sketch carries a [`SketchId`]; unlike ids
+//! never merge. Floating point begins where a statistic is computed from a finished sketch.
 
 mod category;
 pub mod codec;
@@ -34,7 +35,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
 
-/// What makes two sketches mergeable: a hash of the definition, its parameters, the tokenizer or model, and the hashing key's id.
+/// What makes two sketches mergeable: a hash of the definition, its parameters, the tokenizer or
+/// model, and the hashing key's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SketchId(pub u64);
 

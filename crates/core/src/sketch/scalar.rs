@@ -12,7 +12,8 @@ pub struct NumericSketch {
     sum: i128,
     sum_sq: i128,
     quantiles: Quantiles,
-    /// Events and sums of the value *on the test's scale* (latency: ln(ms + 1000)) per session bucket.
+    /// Events and sums of the value *on the test's scale* (latency: ln(ms + 1000)) per session
+    /// bucket.
     events: BucketSums,
     /// Sum of squares on the test's scale.
     test_sq: i128,
@@ -20,8 +21,8 @@ pub struct NumericSketch {
 }
 
 impl NumericSketch {
-    /// Counts a value `x`, which the mean takes for `clipped` and the test for `scaled`; `by_session` keeps its quantile bucket apart
-    /// by session bucket.
+    /// Counts a value `x`, which the mean takes for `clipped` and the test for `scaled`;
+    /// `by_session` keeps its quantile bucket apart by session bucket.
     pub fn add(&mut self, x: f64, clipped: f64, scaled: f64, bucket: u8, session: u64, by_session: bool) {
         let (sum, sum_sq) = (to_fixed(clipped), to_fixed(clipped * clipped));
         // Most features are tested on their own scale.
@@ -130,8 +131,8 @@ impl NumericSketch {
     }
 }
 
-/// The sketch of a rate: events and those of them for which it holds, per session bucket, and examples of these. A volume is the
-/// same without outcomes.
+/// The sketch of a rate: events and those of them for which it holds, per session bucket, and
+/// examples of these. A volume is the same without outcomes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RateSketch {
     events: BucketSums,
@@ -192,8 +193,8 @@ impl RateSketch {
         u64::try_from(self.events.sum()).unwrap_or(0)
     }
 
-    /// Whether this is a volume: it names requests though nothing holds for any. Of one whose events all opted out it can't be
-    /// told.
+    /// Whether this is a volume: it names requests though nothing holds for any. Of one whose
+    /// events all opted out it can't be told.
     #[must_use]
     pub fn is_volume(&self) -> bool {
         self.hits() == 0 && self.examples.ids().next().is_some()

@@ -20,8 +20,8 @@ struct BucketSum {
     sum: i128,
 }
 
-/// Events and a fixed-point sum per session bucket, sparse until dense: an entry for every bucket in use, found by counting the bits
-/// below its own.
+/// Events and a fixed-point sum per session bucket, sparse until dense: an entry for every bucket
+/// in use, found by counting the bits below its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BucketSums {
     used: u32,

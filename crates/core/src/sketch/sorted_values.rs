@@ -1,5 +1,6 @@
-//! A category's values in a few flat lists, in order of their names. They don't change once they are made, so that sums share
-//! them, and are read without a step from one piece of memory to the next.
+//! A category's values in a few flat lists, in order of their names. They don't change once they
+//! are made, so that sums share them, and are read without a step from one piece of memory to the
+//! next.
 
 use super::session::SESSION_BUCKETS;
 use smallvec::SmallVec;

@@ -1,4 +1,5 @@
-//! Prompt tokens: full counts, the users behind each token, and the session-wise presence in fixed bins.
+//! Prompt tokens: full counts, the users behind each token, and the session-wise presence in fixed
+//! bins.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::columns::Columns;
@@ -7,7 +8,8 @@ use super::distinct::Distinct;
 use super::session::{BucketSums, SESSION_BUCKETS};
 use std::sync::OnceLock;
 
-/// Bins of the session-wise test: the 256 most common tokens each have one, all others share 64 by hash.
+/// Bins of the session-wise test: the 256 most common tokens each have one, all others share 64 by
+/// hash.
 pub const TOKEN_BINS: usize = 320;
 /// Tokens of one event above which they are sorted before they are counted.
 const MANY_TOKENS: usize = 1_000;
@@ -30,8 +32,9 @@ pub fn token_bin(token: u32) -> u16 {
     }
 }
 
-/// What is kept of a token: how often it came and a bitmap of the users' hashes modulo 64. The bits set are never more than
-/// the distinct users, so k-anonymity decided on them errs on the safe side.
+/// What is kept of a token: how often it came and a bitmap of the users' hashes modulo 64. The bits
+/// set are never more than the distinct users, so k-anonymity decided on them errs on the safe
+/// side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenCount {
     /// Occurrences.
@@ -56,7 +59,8 @@ pub struct TokenSketch {
 impl TokenSketch {
     /// Counts one event's tokens.
     pub fn add(&mut self, tokens: &[u16], bucket: u8, session: u64, user: Option<u64>) {
-        // A user that the event does not name adds no bit: unknown users never make a token look common.
+        // A user that the event does not name adds no bit: unknown users never make a token look
+        // common.
         let users = user.map_or(0, |u| 1u64 << (u & 63));
         let mut seen = [0u64; TOKEN_BINS / 64];
         if tokens.len() > MANY_TOKENS {
@@ -81,7 +85,8 @@ impl TokenSketch {
         self.sessions.add(session);
     }
 
-    /// Counts the tokens of a very long prompt in one go: one at a time each new one would move all behind it.
+    /// Counts the tokens of a very long prompt in one go: one at a time each new one would move all
+    /// behind it.
     fn count_many(&mut self, tokens: &[u16], users: u64) {
         let mut sorted = tokens.to_vec();
         sorted.sort_unstable();

@@ -1,11 +1,13 @@
-//! Vectors: the exact sum of unit vectors, their projection summed by session bucket for the test, and a sample to name examples from.
+//! Vectors: the exact sum of unit vectors, their projection summed by session bucket for the test,
+//! and a sample to name examples from.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::distinct::Distinct;
 use super::session::BucketSums;
 use std::sync::Arc;
 
-/// Binary places of a component: its unit is 2⁻²⁴, which is as fine as the single precision that vectors come in.
+/// Binary places of a component: its unit is 2⁻²⁴, which is as fine as the single precision that
+/// vectors come in.
 const PLACES: f64 = (1u64 << 24) as f64;
 /// Largest magnitude of a component that enters a sum; a unit vector's projection stays far below.
 const LIMIT: f64 = (1u64 << 16) as f64;
@@ -18,8 +20,8 @@ fn fixed(x: f64) -> i64 {
     (x.clamp(-LIMIT, LIMIT) * PLACES).round_ties_even() as i64
 }
 
-/// The sketch of an embedding feature. Sums of unit vectors (D components) and of their projections (P components), which are a fixed
-/// linear map of these: the map is part of the sketch's id.
+/// The sketch of an embedding feature. Sums of unit vectors (D components) and of their projections
+/// (P components), which are a fixed linear map of these: the map is part of the sketch's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VectorSketch {
     events: BucketSums,
@@ -36,7 +38,8 @@ fn add(mine: &mut [i64], other: impl Iterator<Item = i64>) {
 }
 
 impl VectorSketch {
-    /// Counts a vector: `unit` of length one and its projection. `request` is the hash and the id of its request.
+    /// Counts a vector: `unit` of length one and its projection. `request` is the hash and the id
+    /// of its request.
     pub fn add(&mut self, unit: &[f64], projected: &[f64], bucket: u8, session: u64, request: (u64, &str)) {
         if self.sum.is_empty() {
             self.sum = vec![0; unit.len()];
@@ -182,7 +185,8 @@ impl Sampled {
     }
 }
 
-/// The vectors of the requests with the smallest hashes, so that every order and split picks the same ones.
+/// The vectors of the requests with the smallest hashes, so that every order and split picks the
+/// same ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Samples {
     kept: Vec<Sampled>,

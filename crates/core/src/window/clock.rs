@@ -5,11 +5,11 @@
 //! is *ahead*: a wrong clock, or the first record after a pause of the traffic. Only the records
 //! that follow can tell, so it stands apart, with all that fall in its pane, until they have:
 //!
-//! - [`ClockLimits::agree`] records have come since that are not behind it: the traffic is there now,
-//!   and the watermark follows.
-//! - As many were behind it, and not late themselves, so that it was a wrong clock. The watermark never saw it. An event more
-//!   than a day ahead is refused then; one that is less far ahead is kept where it says, as there it
-//!   waits for its time and harms nothing.
+//! - [`ClockLimits::agree`] records have come since that are not behind it: the traffic is there
+//!   now, and the watermark follows.
+//! - As many were behind it, and not late themselves, so that it was a wrong clock. The watermark
+//!   never saw it. An event more than a day ahead is refused then; one that is less far ahead is
+//!   kept where it says, as there it waits for its time and harms nothing.
 //! - The others have come as far: then it is kept, too.
 //!
 //! The first records of a partition are ahead of nothing and stand apart, too: a burst of wrong

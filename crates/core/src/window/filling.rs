@@ -1,5 +1,6 @@
-//! What a segment's stretch of time holds: its events while they are few, their sketches after, and the bytes of these where nothing is
-//! expected to be added. A sum of fillings is the same whichever way each is held.
+//! What a segment's stretch of time holds: its events while they are few, their sketches after, and
+//! the bytes of these where nothing is expected to be added. A sum of fillings is the same
+//! whichever way each is held.
 
 use super::events::Events;
 use super::packed::{Packed, PackedError};

@@ -1,7 +1,9 @@
-//! Contents as bytes: what long windows keep of an hour, internal files of a pane and a partition of panes that hardly an event falls in any
-//! more. A fraction of the room that sketches take in memory; what is not asked for is passed over without being read.
+//! Contents as bytes: what long windows keep of an hour, internal files of a pane and a partition
+//! of panes that hardly an event falls in any more. A fraction of the room that sketches take in
+//! memory; what is not asked for is passed over without being read.
 //!
-//! The sessions of a segment's features are mostly the same ones, so they are written once for all sketches that have them.
+//! The sessions of a segment's features are mostly the same ones, so they are written once for all
+//! sketches that have them.
 
 use super::pane::Contents;
 use crate::sketch::codec::{DecodeError, Reader, Writer};
@@ -58,7 +60,8 @@ impl Packed {
     }
 }
 
-/// Appends contents: the sessions that sketches share, then every sketch behind its feature's number and its length.
+/// Appends contents: the sessions that sketches share, then every sketch behind its feature's
+/// number and its length.
 pub fn write(contents: &Contents, out: &mut Vec<u8>) {
     let present = || contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
     let shared = present().map(|(_, s)| s.sessions()).max_by_key(|s| s.len()).cloned().unwrap_or_default();

@@ -116,14 +116,14 @@ impl Contents {
     }
 }
 
-/// A segment's part of a stretch of time: a pane that closed (or, in a checkpoint, is still open), which is one row of the internal
-/// `_panes`; an hour; a day.
+/// A segment's part of a stretch of time: a pane that closed (or, in a checkpoint, is still open),
+/// which is one row of the internal `_panes`; an hour; a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaneRow<C = Contents> {
     /// Where it starts, microseconds.
     pub start: i64,
-    /// The watermark at which it closes: its end, or for late events the end of the pane in which the watermark stood when they
-    /// came. It counts in windows evaluated at this time or later.
+    /// The watermark at which it closes: its end, or for late events the end of the pane in which
+    /// the watermark stood when they came. It counts in windows evaluated at this time or later.
     pub close_at: i64,
     /// The segment, of a grouping that is sketched directly.
     pub segment: Segment,
@@ -179,7 +179,8 @@ impl Filler {
         Ok(())
     }
 
-    /// Sketches rows of a batch into contents: feature by feature, so that one sketch is worked on at a time.
+    /// Sketches rows of a batch into contents: feature by feature, so that one sketch is worked on
+    /// at a time.
     pub(super) fn sketch(&self, contents: &mut Contents, batch: &Batch, rows: &[u32]) {
         let features = self.features.len();
         if contents.sketches.len() < features {

@@ -1,4 +1,5 @@
-//! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
+//! One partition's event-time state: open panes, watermark, counters. A function of the partition's
+//! records in offset order.
 
 use super::clock::{self, PartitionClock, PartitionClockState, Placement, SeenRecord, SettledPane};
 use super::filling::{Filling, Pane};
@@ -21,7 +22,8 @@ mod closing;
 struct PartitionLimits {
     /// Open panes (by start and closing time) beyond which events ahead of all of them are refused.
     panes: usize,
-    /// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; above the cap that the evaluator keeps.
+    /// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; above the
+    /// cap that the evaluator keeps.
     segments: usize,
     /// Names kept beyond twice those in use.
     names: usize,
@@ -300,7 +302,8 @@ impl Partition {
     fn fill(&mut self, batch: &Batch) -> Result<(), PackedError> {
         let filler = Arc::clone(&self.filler);
         let mut placed = std::mem::take(&mut self.placed);
-        // Segment by segment: a segment's sketches come into the processor's caches once, for all of its rows.
+        // Segment by segment: a segment's sketches come into the processor's caches once, for all
+        // of its rows.
         placed.sort_unstable();
         let mut rows = Vec::new();
         for of_segment in placed.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
@@ -355,15 +358,16 @@ impl Partition {
         Ok(())
     }
 
-    /// Whether no more panes may be opened. Those that the watermark has closed don't count, as when they are taken out depends on where
-    /// batches end.
+    /// Whether no more panes may be opened. Those that the watermark has closed don't count, as
+    /// when they are taken out depends on where batches end.
     fn is_full(&self, mark: i64) -> bool {
         let most = self.limits.panes;
         self.open.len() >= most
             && self.open.range((mark.saturating_add(1), i64::MIN)..).nth(most - 1).is_some()
     }
 
-    /// The number of row `i`'s segment in grouping `g`, and whether it is the one that takes what a pane has no room for.
+    /// The number of row `i`'s segment in grouping `g`, and whether it is the one that takes what a
+    /// pane has no room for.
     fn segment(
         &mut self,
         filler: &Filler,

@@ -1,4 +1,5 @@
-//! A partition is a function of its records: where batches end, when panes are taken out and which of them are packed changes nothing.
+//! A partition is a function of its records: where batches end, when panes are taken out and which
+//! of them are packed changes nothing.
 
 use super::super::events::Events;
 use super::super::filling::Written;

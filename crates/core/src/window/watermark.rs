@@ -1,4 +1,5 @@
-//! A partition's watermark: the running maximum of the median of its last 15 event times, less the lateness.
+//! A partition's watermark: the running maximum of the median of its last 15 event times, less the
+//! lateness.
 //!
 //! The median keeps one producer with a wrong clock from pushing it ahead; it depends on the
 //! partition's records alone. Which records are observed here at all, [`super::clock::Clock`]
@@ -96,7 +97,8 @@ impl Watermark {
         (0..n).map(move |i| self.recent[((self.seen as usize - n) + i) % MEDIAN_OF])
     }
 
-    /// Where most of the recent events stand, which no single clock can move; `None` before there are enough.
+    /// Where most of the recent events stand, which no single clock can move; `None` before there
+    /// are enough.
     #[must_use]
     pub fn median(&self) -> Option<i64> {
         (self.median != i64::MIN).then_some(self.median)

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 const FORMAT: u64 = 1;
 /// Largest file that is read, bytes: above what the largest reference takes.
 const MAX_BYTES: usize = 8 << 20;
-/// Largest magnitude of a number: far above what a fit gives, and projections stay far below what sums clamp at.
+/// Largest magnitude of a number: far above the results of a fit, and low enough that projections
+/// stay far below the limit of sums.
 const MAX_NUMBER: f32 = 1e9;
 
-/// Numbers are hex digits of little-endian `f32`: decimal ones would come back changed in the last place.
+/// Numbers are hex digits of little-endian `f32`: decimal numbers could change in the last place.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
