@@ -1,5 +1,5 @@
-//! Why the engine fails: every error of this room, from a job that can't be set up to a partition
-//! or an evaluation that can't go on. Each says what failed, on what, and what to do.
+//! The errors of this module: of setting up a job, of partitions and of the evaluation. Each says
+//! what failed, on what, and what to do.
 
 use crate::config::ConfigError;
 use crate::embed::EmbedError;
@@ -35,7 +35,7 @@ pub enum EngineError {
         "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
     )]
     Taken(PartitionId),
-    /// The topic was recreated, and what is made of it can't go on with another.
+    /// The topic was recreated, and this output can't continue with another topic.
     #[error(
         "partition {partition}: its offsets begin again at {to} (they had come to {from}): the topic was created again; archive it into \
          another --output"
@@ -56,7 +56,7 @@ pub enum EngineError {
     Thread(&'static str),
 }
 
-/// Why a partition can't go on.
+/// Why a partition fails.
 #[derive(Debug, Error)]
 pub enum IngestError {
     /// Its chain failed, or is another process's now.
@@ -166,7 +166,7 @@ impl IngestError {
     }
 }
 
-/// Why the evaluator can't go on.
+/// Why the evaluator fails.
 #[derive(Debug, Error)]
 pub enum EvaluatorDriverError {
     /// The evaluation failed.
@@ -418,7 +418,7 @@ pub enum InputsError {
         partition: i32,
         /// Its first offset.
         first: i64,
-        /// The offset to go on from.
+        /// The offset at which to continue.
         at: i64,
     },
     /// A file that was begun is not given.

@@ -1,8 +1,9 @@
 //! What a job over files has read: its inputs by name, size and content, so that further files
 //! continue it, interrupted ones are resumed, and changed ones are refused.
 //!
-//! `_inputs/JOB/version=N.json` is created if absent before anything is read of what it adds. Where
-//! reading has come to is not in it: that is what partitions and evaluator have committed.
+//! `_inputs/JOB/version=N.json` is created if absent, before any of the inputs that it adds is
+//! read. It does not say how far they were read: that is in the commits of partitions and
+//! evaluator.
 
 use super::error::InputsError;
 use crate::event::time::text;
@@ -84,14 +85,14 @@ pub struct GivenInput {
     pub offsets: BTreeMap<i32, i64>,
 }
 
-/// How far a partition's chain has come.
+/// How far a partition's chain is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChainPosition {
     /// The newest epoch.
     pub head: u64,
     /// The epoch of the newest commit.
     pub committed: Option<u64>,
-    /// The offset that it goes on from.
+    /// The offset at which it continues.
     pub next_offset: i64,
     /// Whether it says that its input is over.
     pub ended: bool,
@@ -120,7 +121,7 @@ pub struct InputPlan {
     pub partitions: BTreeSet<i32>,
     /// What is to be remembered, where that is more than before.
     pub memory: Option<InputMemory>,
-    /// How far an earlier run came, to be said.
+    /// How far an earlier run came, for a message.
     pub resuming: Option<String>,
     /// Nothing was remembered before.
     pub fresh: bool,
@@ -312,7 +313,7 @@ fn add(
             return Err(InputsError::Behind { dir: state.dir.clone(), name: name(), partition, first, at });
         }
     }
-    // Those that tell no time come first: their lines are refused wherever they stand.
+    // Files without any time come first: their lines are refused wherever they are.
     new.sort_by(|a, b| {
         (a.surveyed.first, &a.surveyed.file.name).cmp(&(b.surveyed.first, &b.surveyed.file.name))
     });
@@ -331,7 +332,7 @@ fn add(
             lanes::assign(&mut ends, &stretches)?.into_iter().map(|l| Some(l as i32)).collect::<Vec<_>>()
         }
     };
-    // The last file of each lane, and where the lanes go on that were read to their end.
+    // The last file of each lane, and where lanes continue that were read to their end.
     let mut last_of: BTreeMap<i32, usize> =
         memory.files.iter().enumerate().filter_map(|(i, f)| Some((f.lane?, i))).collect();
     let done = last_of.keys().filter(|lane| memory.is_done(**lane, state));

@@ -1,4 +1,4 @@
-//! A job: everything its configuration comes to, made once.
+//! A job: everything that follows from its configuration, made once.
 
 use super::error::{JobError, OWNER_FILE};
 use super::evaluate::history;
@@ -53,7 +53,7 @@ struct OutputOwner {
 }
 
 const FORMAT: u32 = 1;
-/// Folders that `--overwrite` empties: all that a job writes, pins apart.
+/// Folders that `--overwrite` empties: all that a job writes, except pins.
 const OWN: [&str; 12] = [
     "panes",
     "windows",
@@ -145,7 +145,7 @@ impl Job {
         Ok(Self { name, storage, plan, embedder: None, filler, times, settings })
     }
 
-    /// Whether a local file lies in a folder that `--overwrite` empties.
+    /// Whether a local file is in a folder that `--overwrite` empties.
     #[must_use]
     pub fn clears(&self, path: &Path) -> bool {
         let root = url::Url::parse(self.storage.url()).ok().and_then(|u| u.to_file_path().ok());

@@ -64,7 +64,7 @@ pub struct Options {
 /// [`Positions`](crate::source::Positions).
 ///
 /// # Errors
-/// When the source, a partition or the evaluation can't go on.
+/// When the source, a partition or the evaluation fails.
 pub fn run(
     job: &Arc<Job>,
     source: &mut dyn Source,

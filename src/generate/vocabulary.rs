@@ -134,7 +134,7 @@ pub(super) const SIGNS: &[&str] = &[
     "a neon sign saying \"café\"", "a label with \"No. 7\" on it", "the title \"north\" in bold letters",
 ];
 
-/// A language other than English, with fewer words of its own.
+/// A language other than English, with fewer words.
 pub(super) struct ForeignWords {
     pub subjects: &'static [&'static str],
     pub places: &'static [&'static str],

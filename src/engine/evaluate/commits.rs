@@ -35,7 +35,7 @@ const QUIET_REACH: i64 = 2 * HOUR;
 const FAR: i64 = 6 * HOUR;
 /// Bytes of rows that may wait in memory however far ahead they are.
 const LITTLE: usize = 64 << 20;
-/// Ticks between two looks at what else has come.
+/// Ticks between two checks for new commits.
 const TICKS: usize = 48;
 
 /// What the evaluator has read of one partition.
@@ -51,7 +51,7 @@ pub struct PartitionRead {
     pub watermark: Option<i64>,
     /// Idle or at its end, or it was and what came since is not settled: not waited for.
     pub quiet: bool,
-    /// Where the watermark stands if what it said when it was last quiet is believed.
+    /// Where the watermark is if the records that it had when it was last quiet are believed.
     #[serde(default)]
     pub likely: Option<i64>,
     /// Its input is over: it has passed every time.
@@ -117,13 +117,12 @@ pub struct EvaluatorDriver {
 }
 
 impl EvaluatorDriver {
-    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions
-    /// have committed since. The alerts of the last commit are returned: they may not have been
-    /// sent.
+    /// Takes over the evaluator's chain, restores its last commit and reads what partitions have
+    /// committed since. Returns the alerts of the last commit, which may not have been sent.
     ///
-    /// `unread` are partitions of which records are still to come, with the epoch at which each was
-    /// claimed. They are waited for, though they were at their end before that epoch: files that
-    /// follow must find the evaluation where the files before left it.
+    /// `unread` are partitions with records still to come, each with the epoch at which it was
+    /// claimed. They are waited for although they were at their end before that epoch: further
+    /// files must continue the evaluation where the earlier files ended.
     ///
     /// # Errors
     /// When chains or files fail.
@@ -279,10 +278,10 @@ impl EvaluatorDriver {
         read.read_to = c.epoch.0;
         self.last_commit.insert(p, c.epoch.0);
         read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
-        // An end that lies before the claim is not the end any more.
+        // An end before the claim is no longer the end.
         let goes_on = self.unread.get(&p).is_some_and(|claimed| c.epoch <= *claimed);
-        // One that goes on with records which are not believed yet is not waited for until they
-        // are: of sparse traffic that may take days.
+        // A partition that continues with unconfirmed records is not waited for until these are
+        // confirmed: with sparse traffic that may take days.
         read.quiet = !goes_on && (c.quiet || (read.quiet && c.unsettled));
         read.ended = !goes_on && c.ended;
         read.likely = if c.quiet { c.likely } else { read.likely.filter(|_| read.quiet) };
@@ -419,7 +418,7 @@ impl EvaluatorDriver {
     /// `waiting` are alerts of earlier commits that are not known to be delivered.
     ///
     /// # Errors
-    /// When the storage fails for good or another process evaluates now.
+    /// When the storage fails permanently or another process evaluates now.
     pub fn commit(&mut self, waiting: Vec<AlertRow>) -> Result<Vec<AlertRow>, EvaluatorDriverError> {
         if !self.dirty {
             return Ok(Vec::new());

@@ -185,7 +185,7 @@ impl Evaluator {
         std::mem::take(&mut self.outputs)
     }
 
-    /// What could be judged of late, and what not.
+    /// What could be judged recently, and what not.
     #[must_use]
     pub fn verdict_counts(&self) -> &VerdictCounter {
         &self.verdict_counts
@@ -301,8 +301,8 @@ impl Evaluator {
         }
     }
 
-    /// The tick to go on with: `next`, or where nothing at all happened for days the beginning of
-    /// the day in which something does.
+    /// The next tick: `next`, or, where nothing at all happened for days, the beginning of the day
+    /// in which something does.
     fn skip_gap(&mut self, next: i64, mark: i64) -> Result<i64, EvaluationError> {
         let first = self.pending.first().map_or(next, |(from, _)| floor(from.min(mark), DAY));
         let still = self.window_parts.is_empty()

@@ -18,7 +18,7 @@ impl<K: Eq + Hash + Send> FillingMerger<K> {
         Self { places: FxHashMap::default() }
     }
 
-    /// Adds a part of a place; `present` is asked once for what is there already.
+    /// Adds a part to a place; `present` is called once, for what is there already.
     pub fn add(&mut self, place: K, part: Filling, present: impl FnOnce(&K) -> Option<Filling>) {
         match self.places.get_mut(&place) {
             Some(parts) => parts.push(part),

@@ -37,7 +37,7 @@ impl PanesOfTick {
 }
 
 impl PendingPanes {
-    /// Nothing waits yet; ticks are `tick` apart.
+    /// Nothing waits yet; `tick` is the time between ticks.
     #[must_use]
     pub fn new(tick: i64) -> Self {
         Self { tick, ticks: BTreeMap::new(), memory: 0 }

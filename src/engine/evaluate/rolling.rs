@@ -47,9 +47,8 @@ const HANDY: usize = 64 << 10;
 /// A segment's parts of a window, in no particular order: a sum is the same in any.
 pub type SegmentParts<'r> = (&'r Segment, Vec<&'r Filling>);
 
-/// Packs a segment's chunk where too few sessions fill it for any test, as in most of a wide
-/// grouping, or where it is large: reading it back for each window is little beside what filling it
-/// took.
+/// Packs a segment's chunk that has too few sessions for any test, as most of a wide grouping have,
+/// or that is large: unpacking it for each window is cheap compared with making it.
 fn pack_unless_handy(chunk: &mut Filling) {
     let handy = matches!(chunk, Filling::Sketches(_)) && is_judged(chunk.filled_buckets());
     match chunk {

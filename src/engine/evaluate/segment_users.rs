@@ -1,5 +1,5 @@
-//! Which users were seen in segments that have names which clients chose: whether these are shown.
-//! Only ever more of them, so that a segment that is named stays named.
+//! Which users were seen in segments whose names clients chose; this decides whether the names are
+//! shown. Users are only added, so that a segment that is shown by name stays so.
 
 use crate::config::segments::Groupings;
 use crate::window::Segment;

@@ -163,7 +163,7 @@ impl EvaluatorThread<'_> {
     }
 
     fn finish(&self, r: &mut ActiveRole) -> Result<(), EvaluatorDriverError> {
-        // Asked to stop, it leaves the rest to the next start: the panes are committed.
+        // When asked to stop, the rest is left to the next start: the panes are committed.
         while !(self.stop)() {
             let advanced = r.driver.advance()?;
             if advanced.commit_due {

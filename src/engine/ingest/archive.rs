@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Messages after which the share of bad ones is counted anew.
+/// Messages after which the share of bad ones is counted again from zero.
 const RECENT: u64 = 10_000;
 /// Messages before the share of bad ones says anything.
 const ENOUGH: u64 = 1_000;
@@ -89,7 +89,7 @@ impl PartitionClaims<ArchiveDriver> {
 pub struct ArchiveDriver {
     job: Arc<ArchiveJob>,
     archive: ArchivePartition,
-    /// Messages since their share of bad ones was counted anew.
+    /// Messages since the count of bad ones was last reset.
     recent: u64,
     /// Bad ones among these.
     bad: u64,

@@ -43,7 +43,7 @@ impl<P> PartitionClaims<P> {
         Self { claim: Box::new(claim), claimed: ClaimQueue::default(), last_read: Mutex::default() }
     }
 
-    /// What was claimed and let go, for the polling thread.
+    /// Claims and releases, for the polling thread.
     pub fn claimed(&self) -> &ClaimQueue<P> {
         &self.claimed
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// What one commit of a partition says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PartitionCommit {
-    /// The offset to go on from.
+    /// The offset at which to continue.
     pub next_offset: i64,
     /// A hash of the last record, to tell a topic that was created again where its id does not.
     pub fingerprint: u64,
@@ -33,8 +33,8 @@ pub struct PartitionCommit {
     pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
     pub quiet: bool,
-    /// Then, where the watermark would stand if records that are ahead of the others were believed,
-    /// as far as they may be.
+    /// When quiet, where the watermark would be if records ahead of the others were believed, as
+    /// far as they may be.
     #[serde(default)]
     pub likely: Option<i64>,
     /// Whether some records are too far ahead of the others to be believed yet.
@@ -63,7 +63,7 @@ pub struct CommittedPanes {
     pub unsettled: bool,
     /// Whether its input is over.
     pub ended: bool,
-    /// Whether it ever held a record.
+    /// Whether the partition never had a record.
     pub empty: bool,
     /// The panes that closed.
     pub rows: Vec<Pane>,

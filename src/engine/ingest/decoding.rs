@@ -287,7 +287,7 @@ pub fn decode_until_closed(
         if let Payload::Messages { buffer, .. } = task.chunk.payload {
             let _ = recycle.try_send(buffer);
         }
-        // A worker that has ended has said why.
+        // A worker that has ended has reported why.
         let _ = task.to.send(done.map(|()| into));
     }
 }

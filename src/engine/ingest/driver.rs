@@ -17,7 +17,8 @@ pub trait PartitionDriver: Send + Sized {
     /// A chunk as it is ingested.
     type Chunk: Send;
 
-    /// Whether it goes on when the offsets of its log begin again, since the topic was recreated.
+    /// Whether it continues when the offsets of its log start again because the topic was
+    /// recreated.
     const FOLLOWS_NEW_LOGS: bool;
 
     /// The partition.
@@ -26,7 +27,7 @@ pub trait PartitionDriver: Send + Sized {
     /// The newest epoch of its chain: that of the claim, before anything is committed.
     fn head(&self) -> Epoch;
 
-    /// Where to go on; `None` before the first record.
+    /// Where to continue; `None` before the first record.
     fn position(&self) -> Option<Offset>;
 
     /// What identifies the last record.
@@ -67,7 +68,7 @@ pub trait PartitionDriver: Send + Sized {
         committed_at.elapsed()
     }
 
-    /// Whether others wait to hear how far the partition has come.
+    /// Whether others wait to learn how far the partition is.
     fn has_yet_to_commit(&self) -> bool {
         false
     }
@@ -82,12 +83,12 @@ pub trait PartitionDriver: Send + Sized {
         0
     }
 
-    /// Commits; with `quiet` also what is open, since nothing more is expected for now. What the
-    /// evaluator is told is returned, if it is told anything.
+    /// Commits; with `quiet` also what is open, since nothing more is expected for now. Returns
+    /// what the evaluator should receive, if anything.
     ///
     /// # Errors
-    /// When the storage fails for good, or the partition is another process's now; then nothing of
-    /// it counts.
+    /// When the storage fails permanently, or the partition belongs to another process now; then
+    /// nothing of this commit counts.
     fn commit(
         &mut self,
         quiet: Option<Reach>,

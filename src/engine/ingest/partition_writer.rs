@@ -77,7 +77,7 @@ pub struct PartitionWriter {
 }
 
 impl PartitionWriter {
-    /// Takes a partition over and goes on from its last commit.
+    /// Takes over a partition and continues from its last commit.
     ///
     /// # Errors
     /// When its chain or files fail.
@@ -181,7 +181,7 @@ impl PartitionWriter {
         Progress::add(&progress.tombstones, decoded.tombstones);
         Progress::add(&progress.bytes, decoded.bytes);
         let before = self.state.counters();
-        // A message that says no time of its own lies in that of the events around it.
+        // A message without a time of its own is taken to have that of the events around it.
         let without_time: Vec<i64> =
             decoded.refused.iter().filter(|r| r.record_time_us.is_none()).map(|r| r.offset).collect();
         let mut too_far = Vec::new();
@@ -284,7 +284,7 @@ impl PartitionWriter {
         self.dirty
     }
 
-    /// Whether this owner has yet to tell how far the partition has come.
+    /// Whether this owner has yet to commit how far the partition is.
     #[must_use]
     pub fn has_yet_to_commit(&self) -> bool {
         !self.has_committed
@@ -296,7 +296,7 @@ impl PartitionWriter {
         self.closed_bytes
     }
 
-    /// Where to go on; `None` before the first record.
+    /// Where to continue; `None` before the first record.
     #[must_use]
     pub fn position(&self) -> Option<Offset> {
         (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
@@ -323,7 +323,7 @@ impl PartitionWriter {
         self.ended = true;
     }
 
-    /// The offset to go on from.
+    /// The offset at which to continue.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         Offset(self.next_offset)
@@ -344,8 +344,8 @@ impl PartitionWriter {
     /// Commits what closed; with `quiet` what is open too, since nothing more is expected for now.
     ///
     /// # Errors
-    /// When the storage fails for good, or the partition is another process's now; then nothing of
-    /// it counts.
+    /// When the storage fails permanently, or the partition belongs to another process now; then
+    /// nothing of this commit counts.
     pub fn commit(
         &mut self,
         quiet: Option<Reach>,

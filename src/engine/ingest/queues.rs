@@ -23,7 +23,7 @@ pub enum PolledWork<P> {
     Drop(PartitionId),
 }
 
-/// What a worker is told.
+/// An order to a worker.
 pub enum WorkerOrder<P: PartitionDriver> {
     Assign(Box<P>),
     /// A chunk that is being decoded.
@@ -69,8 +69,8 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
         &self.workers[self.worker(p)]
     }
 
-    /// Passes on what waits; what comes back waits on, in the same order. A full queue keeps back
-    /// the work of its own worker only.
+    /// Passes on what waits; returns what still has to wait, in the same order. A full queue holds
+    /// back only the work of its own worker.
     pub fn offer_all(
         &self,
         waiting: VecDeque<(PartitionId, PolledWork<P>)>,
@@ -119,7 +119,7 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
     }
 }
 
-/// What a worker is told, and what is to be decoded for it meanwhile.
+/// The order to a worker, and what is to be decoded for it meanwhile.
 fn order<P: PartitionDriver>(work: PolledWork<P>) -> (WorkerOrder<P>, Option<ToDecode<P::Chunk>>) {
     let order = match work {
         PolledWork::Assign(owned) => WorkerOrder::Assign(owned),

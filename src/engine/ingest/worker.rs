@@ -26,7 +26,7 @@ pub struct IngestWorker<P: PartitionDriver> {
     /// Time after which what came is committed.
     pub commit_every: Duration,
     pub progress: Arc<Progress>,
-    /// Where commits of panes are told; `None` where nobody evaluates.
+    /// Receives commits of panes; `None` where nobody evaluates.
     pub evaluator: Option<Sender<CommittedPanes>>,
     pub hints: Sender<(PartitionId, Offset)>,
     /// Partitions that another process has taken.
@@ -41,10 +41,10 @@ pub struct IngestWorker<P: PartitionDriver> {
 }
 
 impl<P: PartitionDriver> IngestWorker<P> {
-    /// Works until nobody gives orders any more, then commits what is left.
+    /// Works until all senders of orders are gone, then commits what is left.
     ///
     /// # Errors
-    /// When a partition can't go on; losing one to another process only drops it.
+    /// When a partition fails; losing one to another process only drops it.
     pub fn work(mut self, from: &Receiver<WorkerOrder<P>>) -> Result<(), EngineError> {
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
@@ -129,8 +129,7 @@ impl<P: PartitionDriver> IngestWorker<P> {
             }
             Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => self.lose(p, &chain, epoch),
             Err(e) => {
-                // What was rejected is committed first, so that the table can show what the error
-                // speaks of.
+                // Commit what was rejected first, so that the table shows what the error is about.
                 self.commit(p, None)?;
                 return Err(e.into());
             }

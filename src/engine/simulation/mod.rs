@@ -63,7 +63,7 @@ fn on(job: &Job, store: Arc<dyn object_store::ObjectStore>, runtime: &Handle) ->
     Arc::new(Job { storage: Storage::over(store, "memory:///", runtime.clone()), ..job.clone() })
 }
 
-/// What one member leaves that nothing disturbs.
+/// The record of one undisturbed member.
 fn undisturbed(job: &Job, logs: &Logs, runtime: &Handle) -> Record {
     let store = Arc::new(InMemory::new());
     let job = on(job, store, runtime);
@@ -130,7 +130,7 @@ fn play(job: &Job, logs: &Logs, expected: &Record, seed: u64, bug: Bug, runtime:
                 12..24 => Verdict::DieAfter,
                 24..60 => Verdict::Twice,
                 60..75 => {
-                    // It hangs, and the group gives its partitions away.
+                    // It hangs, and the group assigns its partitions to others.
                     hangs[member] = steps + rng.random_range(10..200);
                     (0..PARTITIONS).filter(|p| world.owner(*p) == member).for_each(|p| {
                         world.assign(p, rng.random_range(0..MEMBERS));

@@ -22,7 +22,7 @@ pub struct Record {
     rejects: Vec<String>,
     /// The last end of a complete window.
     until: i64,
-    /// Rows of windows that stand there twice, complete or not.
+    /// Rows of windows that are there twice, complete or not.
     doubled: Vec<String>,
 }
 

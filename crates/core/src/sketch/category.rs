@@ -20,7 +20,7 @@ pub const MAX_VALUES: usize = 4096;
 /// [`CategorySketch::fold`]. Few in this crate's tests, so that they see what happens beyond.
 pub const MAX_STRETCH_VALUES: usize = if cfg!(test) { 3 } else { 1024 };
 
-/// Lists of values that a sum keeps beside each other before it makes one of them.
+/// Lists of values that a sum keeps separately before it merges them into one.
 const MOST_LISTS: usize = 32;
 
 /// The sketch of a categorical feature. An event counts once in each value it carries (several for
@@ -236,7 +236,7 @@ impl CategorySketch {
         folded
     }
 
-    /// Bytes of memory beside itself, about: of names that are counted as if nobody shared them.
+    /// Bytes of memory in addition to its own size, about; names count as if nobody shared them.
     pub(super) fn held(&self) -> usize {
         let each = size_of::<(Arc<str>, Held)>() + 2 * size_of::<usize>();
         let counted = self.counted.iter().map(|(v, held)| each + v.len() + spilled(&held.cells));
@@ -250,7 +250,7 @@ impl CategorySketch {
         self.events.n()
     }
 
-    /// How many values are kept, or a few more: one that stands in several lists counts in each.
+    /// How many values are kept, or a few more: a value in several lists counts in each.
     #[must_use]
     pub fn kept(&self) -> usize {
         self.counted.len() + self.lists.iter().map(|l| l.len()).sum::<usize>()
@@ -270,7 +270,7 @@ impl CategorySketch {
         }
     }
 
-    /// Lists whose sum its values are: a value may stand in several of them.
+    /// The lists that its values are the sum of: a value may be in several of them.
     #[must_use]
     pub fn lists(&self) -> SmallVec<[Arc<SortedValues>; 1]> {
         let mut lists = self.lists.clone();
@@ -493,7 +493,7 @@ mod tests {
             assert_eq!((listed.fold(most), settled.fold(most)), (folded, folded));
             assert!(listed == counted && settled == counted);
         }
-        // Counting goes on from a list.
+        // Counting continues from a list.
         let more: Arc<str> = "more".into();
         [&mut counted, &mut listed].into_iter().for_each(|s| s.add([&more], 1, 1, None));
         assert_eq!(listed, counted);

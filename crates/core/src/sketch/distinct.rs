@@ -35,8 +35,8 @@ impl Distinct {
 
     /// The union of both.
     pub fn merge(&mut self, other: &Self) {
-        // Ascending until the union is full: how many of both are in it, and how many of these are
-        // new.
+        // In ascending order until the union is full: how many of each are in it, and how many of
+        // these are new.
         let (a, b) = (&self.hashes, &other.hashes);
         let (mut i, mut j, mut new) = (0, 0, 0);
         while i + new < DISTINCT_K && j < b.len() {
@@ -74,7 +74,7 @@ impl Distinct {
         }
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn held(&self) -> usize {
         spilled(&self.hashes)
     }
@@ -97,7 +97,7 @@ impl Distinct {
         self.hashes.is_empty()
     }
 
-    /// Appends the hashes behind their number; where the writer has shared ones, 1 stands for
+    /// Appends the number of hashes and the hashes. Where the writer has shared ones, 1 refers to
     /// these, and the number is 2 higher.
     pub fn write(&self, w: &mut Writer) {
         let n = self.hashes.len() as u64;
@@ -170,7 +170,7 @@ impl Examples {
         }
     }
 
-    /// Bytes of memory beside itself; an id stands behind two counters.
+    /// Bytes of memory in addition to its own size; an id is preceded by two counters.
     pub(super) fn held(&self) -> usize {
         self.kept.capacity() * size_of::<(u64, Arc<str>)>()
             + self.kept.iter().map(|k| 2 * size_of::<usize>() + k.1.len()).sum::<usize>()

@@ -15,7 +15,7 @@ const FITS: f64 = (1u64 << 63) as f64;
 #[must_use]
 pub fn to_fixed(x: f64) -> i128 {
     let scaled = (x.clamp(-LIMIT, LIMIT) * UNIT).round_ties_even();
-    // Nearly all numbers fit 64 bits, to which the processor converts by itself.
+    // Nearly all numbers fit 64 bits, for which the processor has an instruction.
     if scaled.abs() < FITS { i128::from(scaled as i64) } else { scaled as i128 }
 }
 

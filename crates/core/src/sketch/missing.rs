@@ -233,7 +233,7 @@ impl MissingSketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself, about.
+    /// Bytes of memory in addition to its own size, about.
     pub(super) fn held(&self) -> usize {
         let cells = |c: &Cells| c.capacity() * size_of::<(u8, u64)>();
         let groups = self.groups.iter().map(|g| {

@@ -2,8 +2,9 @@
 //!
 //! *Sums* (counts, fixed-point sums, quantile buckets) are integers: merging is associative and
 //! commutative and subtracting is exact. *Unions* (distinct sessions, users of a token or a value,
-//! example requests) merge but do not subtract. Every sketch carries a [`SketchId`]; unlike ids
-//! never merge. Floating point begins where a statistic is computed from a finished sketch.
+//! example requests) merge but do not subtract. Every sketch carries a [`SketchId`]; sketches of
+//! different ids never merge. Floating point begins where a statistic is computed from a finished
+//! sketch.
 
 mod category;
 pub mod codec;

@@ -1,9 +1,9 @@
 //! Quantiles as counts of log-linear buckets, in the manner of DDSketch and HDR histograms.
 //!
-//! A value's bucket is read off its bits (sign, exponent and the seven highest bits of the
-//! mantissa), so integers alone decide it: the same value falls in the same bucket on every
-//! machine, which the logarithm of the published libraries does not promise, and counts subtract. A
-//! quantile is off by at most [`RELATIVE_ERROR`].
+//! A value's bucket is taken from its bits (sign, exponent and the seven highest bits of the
+//! mantissa), so only integers decide it: the same value falls in the same bucket on every machine,
+//! which the logarithms of published libraries do not guarantee, and counts subtract. The error of
+//! a quantile is at most [`RELATIVE_ERROR`].
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::columns::Columns;
@@ -26,7 +26,7 @@ pub fn bucket_of(x: f64) -> i32 {
     if x < 0.0 { -magnitude } else { magnitude }
 }
 
-/// The middle of a bucket: the value that stands for all in it.
+/// The middle of a bucket, which represents all values in it.
 #[must_use]
 pub fn value_of(bucket: i32) -> f64 {
     if bucket == 0 {
@@ -53,8 +53,8 @@ fn session(key: i32) -> u8 {
 }
 
 /// Counts per value bucket and session bucket, sorted. A feature tested by its mean keeps all under
-/// session bucket 0; one tested by its shape keeps them apart, since the shares of a baseline's
-/// deciles need sub-sums.
+/// session bucket 0; one tested by its shape keeps them by session bucket, since the shares of a
+/// baseline's deciles need sub-sums.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quantiles {
     counts: Columns<[i32; 4], [u64; 2]>,
@@ -79,7 +79,7 @@ impl Quantiles {
         });
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn held(&self) -> usize {
         self.counts.held()
     }

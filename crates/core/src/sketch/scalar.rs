@@ -21,8 +21,8 @@ pub struct NumericSketch {
 }
 
 impl NumericSketch {
-    /// Counts a value `x`, which the mean takes for `clipped` and the test for `scaled`;
-    /// `by_session` keeps its quantile bucket apart by session bucket.
+    /// Counts a value `x`, as `clipped` for the mean and as `scaled` for the test; with
+    /// `by_session` its quantile is counted by session bucket.
     pub fn add(&mut self, x: f64, clipped: f64, scaled: f64, bucket: u8, session: u64, by_session: bool) {
         let (sum, sum_sq) = (to_fixed(clipped), to_fixed(clipped * clipped));
         // Most features are tested on their own scale.
@@ -56,7 +56,7 @@ impl NumericSketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn held(&self) -> usize {
         self.quantiles.held() + self.events.held() + self.sessions.held()
     }
@@ -131,8 +131,8 @@ impl NumericSketch {
     }
 }
 
-/// The sketch of a rate: events and those of them for which it holds, per session bucket, and
-/// examples of these. A volume is the same without outcomes.
+/// The sketch of a rate: events and those for which it is true, per session bucket, and examples of
+/// these. A volume is a rate without outcomes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RateSketch {
     events: BucketSums,
@@ -176,7 +176,7 @@ impl RateSketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn held(&self) -> usize {
         self.events.held() + self.sessions.held() + self.examples.held()
     }
@@ -193,8 +193,8 @@ impl RateSketch {
         u64::try_from(self.events.sum()).unwrap_or(0)
     }
 
-    /// Whether this is a volume: it names requests though nothing holds for any. Of one whose
-    /// events all opted out it can't be told.
+    /// Whether this is a volume: it names requests although none is true. Unknown for one whose
+    /// events all opted out.
     #[must_use]
     pub fn is_volume(&self) -> bool {
         self.hits() == 0 && self.examples.ids().next().is_some()

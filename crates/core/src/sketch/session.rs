@@ -97,7 +97,7 @@ impl BucketSums {
         self.entries.iter().fold(0, |sum, e| sum.saturating_add(e.sum))
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn held(&self) -> usize {
         spilled(&self.entries)
     }

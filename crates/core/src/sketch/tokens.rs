@@ -32,8 +32,8 @@ pub fn token_bin(token: u32) -> u16 {
     }
 }
 
-/// What is kept of a token: how often it came and a bitmap of the users' hashes modulo 64. The bits
-/// set are never more than the distinct users, so k-anonymity decided on them errs on the safe
+/// What is kept of a token: how often it came and a bitmap of the users' hashes modulo 64. There
+/// are never more bits set than distinct users, so k-anonymity decided by them errs on the safe
 /// side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenCount {
@@ -59,8 +59,7 @@ pub struct TokenSketch {
 impl TokenSketch {
     /// Counts one event's tokens.
     pub fn add(&mut self, tokens: &[u16], bucket: u8, session: u64, user: Option<u64>) {
-        // A user that the event does not name adds no bit: unknown users never make a token look
-        // common.
+        // An event without a user adds no bit: unknown users never make a token look common.
         let users = user.map_or(0, |u| 1u64 << (u & 63));
         let mut seen = [0u64; TOKEN_BINS / 64];
         if tokens.len() > MANY_TOKENS {
@@ -85,8 +84,8 @@ impl TokenSketch {
         self.sessions.add(session);
     }
 
-    /// Counts the tokens of a very long prompt in one go: one at a time each new one would move all
-    /// behind it.
+    /// Counts the tokens of a very long prompt at once: one by one, each new token would move all
+    /// that follow it.
     fn count_many(&mut self, tokens: &[u16], users: u64) {
         let mut sorted = tokens.to_vec();
         sorted.sort_unstable();
@@ -126,7 +125,7 @@ impl TokenSketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn held(&self) -> usize {
         self.tokens.held() + self.presence.held() + self.events.held() + self.sessions.held()
     }

@@ -6,8 +6,8 @@ use super::distinct::Distinct;
 use super::session::BucketSums;
 use std::sync::Arc;
 
-/// Binary places of a component: its unit is 2⁻²⁴, which is as fine as the single precision that
-/// vectors come in.
+/// Binary places of a component: its unit is 2⁻²⁴, as fine as the single precision of incoming
+/// vectors.
 const PLACES: f64 = (1u64 << 24) as f64;
 /// Largest magnitude of a component that enters a sum; a unit vector's projection stays far below.
 const LIMIT: f64 = (1u64 << 16) as f64;
@@ -32,7 +32,8 @@ pub struct VectorSketch {
     samples: Samples,
 }
 
-/// Adds `other` to `mine`, in arithmetic that wraps: it is associative whatever the bytes said.
+/// Adds `other` to `mine`, with wrapping arithmetic, which is associative for any bytes that were
+/// read.
 fn add(mine: &mut [i64], other: impl Iterator<Item = i64>) {
     mine.iter_mut().zip(other).for_each(|(a, b)| *a = a.wrapping_add(b));
 }
@@ -90,9 +91,9 @@ impl VectorSketch {
         self.projected.retain(|_| bucket.next().is_some_and(|b| left & 1 << b != 0));
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn held(&self) -> usize {
-        // A list is two words beside its components.
+        // A list is two words in addition to its components.
         let components = self.sum.capacity() + self.projected.iter().map(|p| 2 + p.len()).sum::<usize>();
         let samples = self.samples.kept.iter().map(Sampled::held).sum::<usize>();
         components * size_of::<i64>() + samples + self.events.held() + self.sessions.held()
@@ -180,7 +181,7 @@ struct Sampled {
 
 impl Sampled {
     fn held(&self) -> usize {
-        // Two counters stand before the text of an id that is shared.
+        // The text of a shared id is preceded by two counters.
         size_of::<Self>() + 2 * size_of::<usize>() + self.id.len() + 2 * self.projected.len()
     }
 }

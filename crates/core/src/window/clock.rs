@@ -3,18 +3,18 @@
 //!
 //! A record more than a leap (an hour, or the lateness if that is longer) ahead of what came before
 //! is *ahead*: a wrong clock, or the first record after a pause of the traffic. Only the records
-//! that follow can tell, so it stands apart, with all that fall in its pane, until they have:
+//! that follow can decide, so it is kept apart, with all others in its pane, until they have:
 //!
-//! - [`ClockLimits::agree`] records have come since that are not behind it: the traffic is there
-//!   now, and the watermark follows.
-//! - As many were behind it, and not late themselves, so that it was a wrong clock. The watermark
-//!   never saw it. An event more than a day ahead is refused then; one that is less far ahead is
-//!   kept where it says, as there it waits for its time and harms nothing.
-//! - The others have come as far: then it is kept, too.
+//! - [`ClockLimits::agree`] records have come since that are not behind it: the traffic has moved
+//!   there, and the watermark follows.
+//! - As many were behind it, and not late themselves: it was a wrong clock, and the watermark never
+//!   saw it. An event more than a day ahead is then refused. One that is less far ahead is kept at
+//!   its time, where it waits and does no harm.
+//! - The others have reached its time: then it is kept, too.
 //!
-//! The first records of a partition are ahead of nothing and stand apart, too: a burst of wrong
-//! clocks at the start is no other one. Everything here is a function of the partition's records in
-//! the order of their offsets.
+//! The first records of a partition have nothing before them and are kept apart, too, because a
+//! burst of wrong clocks may be at the start as well. Everything here is a function of the
+//! partition's records in the order of their offsets.
 
 use super::watermark::{MEDIAN_OF, Watermark, WatermarkState};
 use crate::event::time::{DAY, HOUR, floor};
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 const LEAP: i64 = HOUR;
 /// How far ahead an event is kept whose clock turned out to be wrong.
 const KEPT: i64 = DAY;
-/// How far apart the last records of an input may be, however dense the others are.
+/// The largest distance between the last records of an input, however dense the others are.
 const STEP: i64 = 2 * HOUR;
 /// The longest pause before the end of an input that is believed: between two files there may be
 /// years, and decades are likelier to be wrong clocks.
@@ -54,13 +54,13 @@ impl ClockLimits {
 /// How far beyond what is believed open panes are taken when nothing more is expected for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The partition is silent, and may go on in a minute: what follows would be late.
+    /// The partition is silent and may continue in a minute: what follows would be late.
     Idle,
     /// Its input is over. What only a few records tell of is left undecided, for further input.
     Ended,
 }
 
-/// A record that stands apart.
+/// A record that is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenRecord {
     /// Its offset.
@@ -127,7 +127,8 @@ pub struct FlushDecision {
     pub counted: Vec<SeenRecord>,
     /// Records beyond that were, when there was nothing to tell that they are far ahead.
     pub uncounted: Vec<SeenRecord>,
-    /// Where the watermark would stand if what is taken out were believed, if enough has come.
+    /// Where the watermark would be if the records taken out were believed; `None` before there are
+    /// enough.
     pub likely: Option<i64>,
 }
 
@@ -188,7 +189,7 @@ impl PartitionClock {
         self.watermark.get()
     }
 
-    /// Where most of the recent events stand; `None` before there are enough.
+    /// The time of most of the recent events; `None` before there are enough.
     #[must_use]
     pub fn median(&self) -> Option<i64> {
         self.watermark.median()
@@ -200,7 +201,7 @@ impl PartitionClock {
         self.newest
     }
 
-    /// Whether records stand apart.
+    /// Whether records are kept apart.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.ahead.is_empty()
@@ -274,8 +275,9 @@ impl PartitionClock {
             self.watermark.raise(*start);
             self.catch_up();
         }
-        // What the others have come near to. Not all of it was observed: one clock of two that is
-        // ahead by more than a leap must not count as soon as the other has come as far.
+        // The times that the others have come close to. Observed records alone don't decide: of two
+        // clocks, one that is ahead by more than a leap must not count as soon as the other reaches
+        // it.
         let reach = self.watermark.level().map_or(i64::MIN, |l| l.saturating_add(self.limits.leap()));
         let near = self.ahead.extract_if(..=reach, |_, _| true);
         out.extend(near.map(|(start, s)| SettledPane { start, records: s.records, kept: true }));
@@ -332,7 +334,7 @@ impl PartitionClock {
         last
     }
 
-    /// How far apart the last records of an input may be: further, where events are rare.
+    /// The largest distance between the last records of an input; larger where events are rare.
     fn step(&self, level: i64) -> i64 {
         let before = self.watermark.recent().chain(self.records().map(|r| r.time)).filter(|t| *t <= level);
         let (n, first) = before.fold((0, level), |(n, first), t| (n + 1, first.min(t)));

@@ -83,7 +83,7 @@ fn dense(n: usize) -> Vec<i64> {
 /// What is wrong with a clock.
 #[derive(Debug, Clone, Copy)]
 enum Wrong {
-    /// It says so, and goes on from there.
+    /// A wrong clock that continues from this time.
     Says(i64),
     /// It is ahead by so much.
     Ahead(i64),

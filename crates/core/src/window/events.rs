@@ -1,10 +1,10 @@
 //! A segment's few events, value by value. Traffic is sparse in most segments: a sketch of one
-//! event takes ten times its room, and adding an event to a sum takes a fraction of the time that
-//! merging a sketch of it does.
+//! event takes ten times the memory of the event, and adding an event to a sum takes a fraction of
+//! the time of merging its sketch.
 //!
-//! What is kept of an event is what its sketches would hold: names, numbers, tokens in ascending
-//! order, hashes of session and request, of the user six bits. A sum of them equals, to the bit,
-//! the sum of their sketches.
+//! What is kept of an event is what its sketches would keep: names, numbers, tokens in ascending
+//! order, hashes of session and request, and six bits of the user's hash. A sum of them equals, to
+//! the bit, the sum of their sketches.
 
 use super::packed::PackedError;
 use super::pane::{Contents, empty};
@@ -166,8 +166,8 @@ impl Events {
         self.count.saturating_add(more) <= FEW
     }
 
-    /// Whether row `i` of a batch can be kept so: a vector is large, and its sums take no more room
-    /// than itself.
+    /// Whether row `i` of a batch can be kept as values. One with a vector is not: a vector is
+    /// large, and its sums take no more memory than itself.
     #[must_use]
     pub fn takes(&self, batch: &Batch, i: usize) -> bool {
         let features = self.definitions.len();
@@ -285,8 +285,8 @@ impl Events {
     }
 }
 
-/// Flags of the volume beyond yes and no: an event that names its request, and one that doesn't as
-/// its user opted out.
+/// Flags of the volume in addition to yes and no: an event that names its request, and one that
+/// does not because its user opted out.
 const NAMED: u8 = 2;
 const COUNTED: u8 = 3;
 

@@ -1,6 +1,6 @@
-//! What a segment's stretch of time holds: its events while they are few, their sketches after, and
-//! the bytes of these where nothing is expected to be added. A sum of fillings is the same
-//! whichever way each is held.
+//! The sum of a segment's events in a stretch of time: the events while they are few, then their
+//! sketches, and the bytes of these where hardly anything will be added. Sums are equal whatever
+//! the forms of their parts.
 
 use super::events::Events;
 use super::packed::{Packed, PackedError};
@@ -85,8 +85,8 @@ impl Filling {
         Ok(sum)
     }
 
-    /// Bounds the values of each category to `most`; returns how many were folded. What is left
-    /// depends on the sum alone, not on the way that it is held.
+    /// Bounds the values of each category to `most`; returns how many were folded. The result
+    /// depends on the sum alone, not on its form.
     ///
     /// # Errors
     /// When bytes are damaged, which packing and reading them rules out.

@@ -43,7 +43,7 @@ fn filled(rows: &[usize]) -> Filling {
     out
 }
 
-/// Every event sketched by itself, and the sketches merged.
+/// Each event sketched separately, and the sketches merged.
 fn sketched(rows: &[usize]) -> Contents {
     let mut sum = Contents::default();
     for i in rows {

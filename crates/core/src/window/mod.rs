@@ -1,4 +1,4 @@
-//! Panes by event time, per partition: watermarks, lateness, closing. Pure: no clock, no I/O, no
+//! Panes by event time, per partition: watermarks, lateness, closing. Pure: no clock, I/O or
 //! thread.
 
 mod clock;

@@ -116,14 +116,14 @@ impl Contents {
     }
 }
 
-/// A segment's part of a stretch of time: a pane that closed (or, in a checkpoint, is still open),
-/// which is one row of the internal `_panes`; an hour; a day.
+/// A segment's part of a stretch of time: an hour, a day, or a pane that is closed (or, in a
+/// checkpoint, still open), which is one row of the internal `_panes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaneRow<C = Contents> {
     /// Where it starts, microseconds.
     pub start: i64,
-    /// The watermark at which it closes: its end, or for late events the end of the pane in which
-    /// the watermark stood when they came. It counts in windows evaluated at this time or later.
+    /// The watermark at which it closes: its end, or, for late events, the end of the pane in which
+    /// the watermark was when they arrived. It counts in windows evaluated at this time or later.
     pub close_at: i64,
     /// The segment, of a grouping that is sketched directly.
     pub segment: Segment,
@@ -136,7 +136,7 @@ pub struct PaneRow<C = Contents> {
 pub struct Filler {
     features: Vec<(Feature, SketchId)>,
     definitions: Definitions,
-    /// What segments are made of.
+    /// The groupings that segments belong to.
     pub groupings: Arc<Groupings>,
 }
 
@@ -179,8 +179,8 @@ impl Filler {
         Ok(())
     }
 
-    /// Sketches rows of a batch into contents: feature by feature, so that one sketch is worked on
-    /// at a time.
+    /// Adds rows of a batch to sketches: feature by feature, so that one sketch is worked on at a
+    /// time.
     pub(super) fn sketch(&self, contents: &mut Contents, batch: &Batch, rows: &[u32]) {
         let features = self.features.len();
         if contents.sketches.len() < features {

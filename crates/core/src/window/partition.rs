@@ -22,8 +22,8 @@ mod closing;
 struct PartitionLimits {
     /// Open panes (by start and closing time) beyond which events ahead of all of them are refused.
     panes: usize,
-    /// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; above the
-    /// cap that the evaluator keeps.
+    /// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; more than
+    /// the evaluator's limit.
     segments: usize,
     /// Names kept beyond twice those in use.
     names: usize,
@@ -79,7 +79,7 @@ pub struct Origins<'a> {
 /// Segments of one pane.
 type OpenPane = FxHashMap<u32, Filling>;
 
-/// Open panes by closing time, then start; or those that stand apart, which close at their end, by
+/// Open panes by closing time, then start; those that are kept apart, which close at their end, by
 /// start alone.
 type PaneKey = (bool, (i64, i64));
 
@@ -160,7 +160,7 @@ impl Partition {
         self
     }
 
-    /// What a checkpoint keeps beside [`Partition::open_panes`].
+    /// What a checkpoint keeps in addition to [`Partition::open_panes`].
     #[must_use]
     pub fn state(&self) -> PartitionState {
         let (watermark, clock) = self.clock.state();
@@ -302,8 +302,8 @@ impl Partition {
     fn fill(&mut self, batch: &Batch) -> Result<(), PackedError> {
         let filler = Arc::clone(&self.filler);
         let mut placed = std::mem::take(&mut self.placed);
-        // Segment by segment: a segment's sketches come into the processor's caches once, for all
-        // of its rows.
+        // Segment by segment: a segment's sketches are loaded into the processor's caches once, for
+        // all of its rows.
         placed.sort_unstable();
         let mut rows = Vec::new();
         for of_segment in placed.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
@@ -318,8 +318,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Moves or drops what a record, of event time `time`, has settled of the panes that stand
-    /// apart.
+    /// Moves or drops the panes kept apart that a record, of event time `time`, has decided.
     fn settle(
         &mut self,
         batch: &Batch,
@@ -358,16 +357,16 @@ impl Partition {
         Ok(())
     }
 
-    /// Whether no more panes may be opened. Those that the watermark has closed don't count, as
-    /// when they are taken out depends on where batches end.
+    /// Whether no more panes may be opened. Those that the watermark has closed don't count,
+    /// because when they are removed depends on where batches end.
     fn is_full(&self, mark: i64) -> bool {
         let most = self.limits.panes;
         self.open.len() >= most
             && self.open.range((mark.saturating_add(1), i64::MIN)..).nth(most - 1).is_some()
     }
 
-    /// The number of row `i`'s segment in grouping `g`, and whether it is the one that takes what a
-    /// pane has no room for.
+    /// The number of row `i`'s segment in grouping `g`, and whether it is the one for segments
+    /// beyond a pane's limit.
     fn segment(
         &mut self,
         filler: &Filler,

@@ -1,5 +1,5 @@
-//! A partition is a function of its records: where batches end, when panes are taken out and which
-//! of them are packed changes nothing.
+//! A partition is a function of its records: the ends of batches, the time at which panes are taken
+//! out and which of them are packed make no difference.
 
 use super::super::events::Events;
 use super::super::filling::Written;
@@ -63,7 +63,7 @@ fn offsets(from: usize, n: usize) -> Vec<i64> {
     (from as i64..).take(n).collect()
 }
 
-/// As a process that goes on where another one has stopped.
+/// Like a process that continues where another one has stopped.
 fn restarted(p: &Partition) -> Partition {
     let state = serde_json::from_str(&serde_json::to_string(&p.state()).unwrap()).unwrap();
     let open = p.open_panes().into_iter().map(|row| {
@@ -118,8 +118,7 @@ fn play(
 /// Minutes to a time that no clock should tell.
 const FAR: i64 = 40_000_000;
 
-/// Records that go on in time with a pause now and then, some of them late and some ahead, some of
-/// wrong clocks.
+/// Records that advance in time, with pauses, some of them late, some ahead, some of wrong clocks.
 fn records() -> impl Strategy<Value = Vec<Record>> {
     let one = (0i64..30, -30i64..3, 0u16..8, 0u64..40);
     prop::collection::vec(one, 0..250).prop_map(|steps| {

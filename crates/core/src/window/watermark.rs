@@ -2,8 +2,7 @@
 //! lateness.
 //!
 //! The median keeps one producer with a wrong clock from pushing it ahead; it depends on the
-//! partition's records alone. Which records are observed here at all, [`super::clock::Clock`]
-//! decides.
+//! partition's records alone. [`super::clock`] decides which records are observed here at all.
 
 /// Event times whose median counts.
 pub const MEDIAN_OF: usize = 15;
@@ -97,7 +96,7 @@ impl Watermark {
         (0..n).map(move |i| self.recent[((self.seen as usize - n) + i) % MEDIAN_OF])
     }
 
-    /// Where most of the recent events stand, which no single clock can move; `None` before there
+    /// The time of most of the recent events, which no single clock can move; `None` before there
     /// are enough.
     #[must_use]
     pub fn median(&self) -> Option<i64> {
@@ -120,7 +119,7 @@ pub struct WatermarkState {
     pub median: i64,
     /// The last event times, as a ring.
     pub recent: Vec<i64>,
-    /// How far events have come; told by the other fields where an earlier version wrote them.
+    /// How far events have come; derived from the other fields where an earlier version wrote them.
     #[serde(default)]
     pub level: Option<i64>,
 }

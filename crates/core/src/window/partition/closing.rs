@@ -16,9 +16,9 @@ impl Partition {
         self.take_until(self.clock.watermark())
     }
 
-    /// Takes out all open panes, since the partition is silent or its input has ended, and those
-    /// that stand apart within reach; says where the watermark would stand if these were believed,
-    /// if enough records have come.
+    /// Takes out all open panes, because the partition is silent or its input has ended, and those
+    /// kept apart that are within reach. Returns with them where the watermark would be if these
+    /// were believed, once there are enough records.
     pub fn flush(&mut self, reach: Reach) -> (Vec<Pane>, Option<i64>) {
         let quiet = self.clock.quiet(reach);
         quiet.counted.iter().for_each(|r| self.count(r, true));
@@ -62,7 +62,7 @@ impl Partition {
         }
     }
 
-    /// Drops the names of segments that no open pane has: they would stay for ever otherwise.
+    /// Drops the names of segments that no open pane has, which would otherwise stay forever.
     fn forget_names(&mut self) {
         let named = std::mem::take(&mut self.segments);
         self.index.iter_mut().for_each(FxHashMap::clear);
@@ -89,8 +89,8 @@ impl Partition {
         self.open.values().chain(self.apart.values()).map(FxHashMap::len).sum()
     }
 
-    /// The open panes, for a checkpoint. Those that stand apart are marked by closing when they
-    /// start, as no other pane does.
+    /// The open panes, for a checkpoint. Those kept apart are marked by closing when they start, as
+    /// no other pane does.
     #[must_use]
     pub fn open_panes(&self) -> Vec<PaneRow<&Filling>> {
         let apart = self.apart.iter().map(|(start, p)| ((*start, *start), p));
