@@ -48,7 +48,7 @@ pub enum EngineError {
         /// The offset at which it begins.
         to: Offset,
     },
-    /// The system gives no more threads.
+    /// The system can't start more threads.
     #[error("can't start a thread: {0}")]
     NoThread(#[source] std::io::Error),
     /// A thread has panicked.
@@ -238,15 +238,15 @@ pub enum JobError {
     OtherJob {
         /// The output.
         dir: String,
-        /// The job that it holds.
+        /// The job that it belongs to.
         found: String,
         /// This job.
         wanted: String,
     },
-    /// The name of the job is no name.
+    /// The name of the job is not a name.
     #[error("engine.job: {0:?} is no name: use letters, digits and . _ : @ + -")]
     Name(String),
-    /// What `--overwrite` would empty is no job's output.
+    /// What `--overwrite` would empty is not a job's output.
     #[error(
         "{dir} has files in {folder}/ and no {OWNER_FILE}: it is no job's output, so --overwrite deletes nothing there; choose another \
          output.dir, or remove the folder yourself"
@@ -304,7 +304,7 @@ pub enum PinError {
     /// No such baseline.
     #[error("no baseline {name:?}; {known}")]
     Unknown {
-        /// What was asked for.
+        /// What was requested.
         name: String,
         /// What there is.
         known: String,
@@ -434,7 +434,7 @@ pub enum InputsError {
 }
 
 impl InputsError {
-    /// What it says where there is no `--overwrite`.
+    /// The message where there is no `--overwrite`.
     #[must_use]
     pub fn without_overwrite(&self) -> String {
         self.to_string().replace(OVERWRITE, "")

@@ -38,7 +38,7 @@ struct RememberedInput {
     size: Option<u64>,
     /// What its content is; none of a stream.
     content: Option<String>,
-    /// JSON lines: the partition that it is read in. Of an archive its rows tell.
+    /// JSON lines: the partition that it is read in. The rows of an archive have theirs.
     lane: Option<i32>,
     /// Offset of its first line, and number of its lines, where known.
     start: Option<i64>,
@@ -108,7 +108,7 @@ pub struct OutputState {
     pub evaluated_to: Option<i64>,
     /// By partition.
     pub partitions: BTreeMap<i32, ChainPosition>,
-    /// Something was committed, whatever is remembered.
+    /// Something was committed, even if nothing is remembered.
     pub filled: bool,
 }
 
@@ -223,7 +223,7 @@ pub fn plan(
         .collect();
     let lanes = (0..count).map(|lane| FileLane {
         partition: PartitionId(lane),
-        // What a stream holds this time is found out by reading it.
+        // The content of a stream is known only when it is read.
         finished: memory.is_done(lane, state) && !given_streams.contains(&lane),
         files: memory
             .files
@@ -347,7 +347,7 @@ fn add(
             None => Some(0),
             Some(before) => memory.files[before].end().or(goes_on.remove(&lane)),
         });
-        // What was read before is no answer for the file after this one.
+        // What was read before does not apply to the file after this one.
         lane.into_iter().for_each(|lane| {
             goes_on.remove(&lane);
         });

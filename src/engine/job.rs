@@ -78,11 +78,11 @@ impl Job {
         Self::prepare(config, kind, storage)?.begin(overwrite)
     }
 
-    /// Sets a job up without writing anything: whatever can be wrong with it should be known before
-    /// its output is touched.
+    /// Sets a job up without writing anything: every mistake should be known before its output is
+    /// touched.
     ///
     /// # Errors
-    /// When configuration, rules, models or earlier files are not as they must be.
+    /// When configuration, rules, models or earlier files are invalid.
     pub fn prepare(config: Config, kind: JobKind, storage: Storage) -> Result<PreparedJob, JobError> {
         let default = match (&config.input.kafka, kind) {
             (Some(k), JobKind::Run) => format!("run-{}-{}", k.topic, k.group),

@@ -96,7 +96,7 @@ pub fn outlived(job: &Job, at: i64, partitions: &[(i32, u64)], evaluator_head: u
         delete(&job.storage, &format!("_panes/{}/partition={partition:05}", job.name), old);
         delete(&job.storage, &job.partition_chain(partition), old);
     }
-    // A few links stay for whoever wants to know what happened.
+    // A few manifests stay, to show what happened.
     delete(&job.storage, &job.evaluator_chain(), |p| number(p).is_some_and(|n| n + 20 < evaluator_head));
 }
 

@@ -126,7 +126,7 @@ pub(super) const ANIME_SUBJECTS: &[&str] = &[
     "swordswoman",
 ];
 
-/// Lettering: prompts that ask for words in the picture bring quotation marks.
+/// Lettering: prompts that ask for words in the picture have quotation marks.
 #[rustfmt::skip]
 pub(super) const SIGNS: &[&str] = &[
     "a sign that says \"open late\"", "a banner that reads \"welcome home\"",

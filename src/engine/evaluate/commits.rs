@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Rows of windows and hours after which a commit is due, whatever the time.
+/// Rows of windows and hours after which a commit is due at once.
 const MANY_ROWS: usize = 100_000;
 /// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with
 /// a clock that is years ahead must not drag it to their time, behind which every later event would
@@ -61,12 +61,12 @@ pub struct PartitionRead {
     pub empty: bool,
 }
 
-/// What one commit of the evaluator says.
+/// The content of one commit of the evaluator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EvaluatorCommit {
     /// The evaluation's state.
     pub state: EvaluatorState,
-    /// What it was made of.
+    /// What it had read of each partition.
     pub partitions: BTreeMap<i32, PartitionRead>,
     /// Files of public tables that this commit names.
     pub files: Vec<StagedFile>,
@@ -90,7 +90,7 @@ struct RetainedEpoch {
 pub struct Advance {
     /// There is more to evaluate right now.
     pub more_to_do: bool,
-    /// So much waits that a commit is due whatever the time.
+    /// So much waits that a commit is due at once.
     pub commit_due: bool,
 }
 
@@ -232,7 +232,7 @@ impl EvaluatorDriver {
     fn read_new_commits(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
         let folder = self.job.partition_chain(partition.0);
         let from = self.partitions.entry(partition.0).or_default().read_to + 1;
-        // RuleNames places are asked for by name, since listing a bucket is slow and costs money.
+        // Epochs are requested by name, because listing a bucket is slow and costs money.
         if from > 1 && !exists(&self.job.storage, &folder, Epoch(from))? {
             return Ok(());
         }
@@ -389,10 +389,10 @@ impl EvaluatorDriver {
         }
     }
 
-    /// Whether another process has taken the chain over.
+    /// Whether another process has taken over the chain.
     ///
     /// # Errors
-    /// When the chain can't be looked at.
+    /// When the chain can't be read.
     pub fn is_fenced(&self) -> Result<bool, EvaluatorDriverError> {
         match self.chain.check() {
             Ok(()) => Ok(false),
@@ -434,8 +434,8 @@ impl EvaluatorDriver {
         stager.table("alerts", &alerts_by_date(&outputs.alerts)?)?;
         stager.table("exclusions", &exclusion_batches(&outputs.exclusions, names)?)?;
         if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
-            // StagedFile like a public table: earlier days are found by listing their folder, so it
-            // may hold committed ones only.
+            // Staged like a public table: earlier days are found by listing their folder, so that
+            // may contain committed ones only.
             let days: Vec<_> = outputs.days.iter().map(|d| &d.rows).collect();
             stager.file(day_file(&job.days_folder(), first.close_at, last.close_at, &stem), &days)?;
         }

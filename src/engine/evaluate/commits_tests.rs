@@ -47,7 +47,7 @@ fn a_partition_that_goes_on_is_waited_for_whenever_the_evaluation_begins() {
     }
     let day_1 = evaluate(&[]);
 
-    // Both have begun the next day before anybody evaluates, and one has come to its end.
+    // Both have begun the next day before anybody evaluates, and one has reached its end.
     let mut owned = all.map(claim);
     let unread = [0, 1].map(|i| (all[i], owned[i].head()));
     for o in &mut owned {

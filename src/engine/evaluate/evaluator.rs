@@ -2,7 +2,7 @@
 //!
 //! Everything here is a function of the panes offered, the settings, the baselines and the marks up
 //! to which it may go; files, clocks and threads are not its concern. A row counts from the first
-//! tick at or after its closing time, so what a tick sees does not depend on when or from which
+//! tick at or after its closing time, so what a tick includes does not depend on when or from which
 //! partition rows came.
 
 use super::judge::{Judge, WindowBounds};
@@ -268,7 +268,7 @@ impl Evaluator {
     /// cut off).
     ///
     /// # Errors
-    /// When their sketches were made by unlike definitions.
+    /// When their sketches were made by different definitions.
     pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluationError> {
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
         Ok(self.pending.add(rows.into_iter().map(|row| (from(&row), row)))?)

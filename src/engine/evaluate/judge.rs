@@ -75,13 +75,13 @@ impl Judge {
         Self { settings }
     }
 
-    /// All rows of one window, in the order of segments, features and baselines, handed over in
-    /// slices. A segment whose sessions fill fewer buckets than any test asks for gets one row, of
-    /// its volume. `seen` says which users were seen in a segment.
+    /// All rows of one window, in the order of segments, features and baselines, passed to `take`
+    /// in slices. A segment whose sessions fill fewer buckets than any test needs gets one row, of
+    /// its volume. `seen` has the users that were seen in each segment.
     ///
     /// # Errors
-    /// When days can't be read, or a window's sketches and a baseline's were made by unlike
-    /// definitions; and what `take` returns.
+    /// When days can't be read, or a window's sketches and a baseline's were made by different
+    /// definitions; and the errors of `take`.
     pub fn window(
         &self,
         tick: &WindowBounds,

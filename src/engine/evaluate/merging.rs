@@ -1,11 +1,11 @@
-//! Merging what segments hold, segment by segment on all cores. A sum is the same in any order.
+//! Merging sums, segment by segment on all cores. A sum is the same in any order.
 
 use crate::window::{Filling, PackedError};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
 
-/// What is added to what, by place.
+/// The parts to be added up, by place.
 #[derive(Debug)]
 pub struct FillingMerger<K> {
     places: FxHashMap<K, Vec<Filling>>,

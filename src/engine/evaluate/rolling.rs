@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What segments hold, by the start of the chunk, hour or block.
+/// The sums of segments, by the start of the chunk, hour or block.
 type Slots<T> = BTreeMap<i64, Slot<T>>;
 
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl WindowParts {
         start >= t - self.fine
     }
 
-    /// Adds what a segment holds of the chunk that begins at `start`, a tick.
+    /// Adds a segment's sum of the chunk that begins at `start`, a tick.
     ///
     /// # Errors
     /// When its sketches were made by another definition.
@@ -161,7 +161,7 @@ impl WindowParts {
     /// Merges the blocks that are over at `t`.
     ///
     /// # Errors
-    /// When sketches were made by unlike definitions.
+    /// When sketches were made by different definitions.
     pub fn settle(&mut self, t: i64) -> Result<(), PackedError> {
         let open = self.unsettled.split_off(&(t - BLOCK + 1));
         for (block, segments) in std::mem::replace(&mut self.unsettled, open) {

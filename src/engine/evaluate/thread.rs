@@ -21,8 +21,8 @@ const COMMIT: Duration = Duration::from_secs(5);
 /// Time between two looks at what other processes committed.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Time before the role is taken again that another process took, while the group still assigns the
-/// first partition to this one.
+/// Time before this process claims the role again that another process has taken, while the group
+/// still assigns the first partition to this one.
 const RECLAIM: Duration = Duration::from_secs(2);
 
 /// What the thread works with.
@@ -32,7 +32,7 @@ pub struct EvaluatorThread<'a> {
     /// All partitions that exist, of which there may be more later; the first one's owner has the
     /// role.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
-    /// Partitions of which records are still to come, where the source knows.
+    /// Partitions with records still to come, where the source knows.
     pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
     /// Which partitions this process has, as it changes.
     pub assigned: &'a Receiver<PartitionAssignment>,

@@ -10,10 +10,10 @@ use arrow::array::RecordBatch;
 /// together.
 const SLICE: usize = 16 * 1024;
 
-/// What a tick's rows came to: batches, and of what rules found that which concerns an alert.
+/// A tick's rows as batches, and the findings of rules that concern an alert.
 pub type EvaluatedRows = (Vec<RecordBatch>, Vec<(RuleJudgement, WindowRow)>);
 
-/// Takes the rows of a tick.
+/// Collects the rows of a tick.
 pub struct TickRows<'s> {
     settings: &'s EvaluationSettings,
     book: &'s AlertBook,
@@ -29,7 +29,7 @@ impl<'s> TickRows<'s> {
         Self { settings, book, waiting: Vec::new(), batches: Vec::new(), observed: Vec::new() }
     }
 
-    /// Takes a row.
+    /// Adds a row.
     ///
     /// # Errors
     /// When a rule's condition fails on data.
@@ -38,7 +38,7 @@ impl<'s> TickRows<'s> {
         if self.waiting.len() < SLICE { Ok(()) } else { self.slice() }
     }
 
-    /// What they came to.
+    /// The batches and findings.
     ///
     /// # Errors
     /// As [`TickRows::push`].

@@ -1,4 +1,4 @@
-//! What an evaluation is given and what it gives: earlier days, its state, its outputs.
+//! The inputs and outputs of an evaluation: earlier days, its state, its rows.
 
 use super::segment_users::SegmentUsersState;
 use super::verdict_counts::VerdictCounts;
@@ -61,7 +61,7 @@ pub struct DayBatch {
     pub rows: RecordBatch,
 }
 
-/// What an evaluation gave, waiting for its commit.
+/// The rows of an evaluation, waiting for their commit.
 #[derive(Debug, Default)]
 pub struct Outputs {
     /// Hours for the public `panes`, by their start.

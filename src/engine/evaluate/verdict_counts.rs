@@ -131,7 +131,7 @@ impl VerdictCounter {
         }
     }
 
-    /// The counts since they were taken last.
+    /// The counts since the last call.
     pub fn drain_counts(&mut self) -> VerdictCounts {
         std::mem::take(&mut self.counts)
     }

@@ -35,7 +35,7 @@ pub struct ArchiveJob {
     pub commit_every: Duration,
     /// Bytes of chunks that may wait for workers.
     pub queue_bytes: u64,
-    /// Enrichers that no worker uses now: there is one for each worker, since they hold caches.
+    /// Enrichers that no worker uses now: there is one for each worker, because they have caches.
     enrichers: Mutex<Vec<Enricher>>,
     wrote: Mutex<ArchiveWritten>,
 }

@@ -18,7 +18,7 @@ type Claim<P> = dyn Fn(PartitionId, String) -> Result<P, IngestError> + Send + S
 pub struct PartitionClaims<P> {
     claim: Box<Claim<P>>,
     claimed: ClaimQueue<P>,
-    /// What identifies the record before each position that was asked for.
+    /// What identifies the record before each requested position.
     last_read: Mutex<BTreeMap<PartitionId, LastRead>>,
 }
 

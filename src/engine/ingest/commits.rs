@@ -1,4 +1,4 @@
-//! What the first stage says: in a partition's commits, and to the evaluator of this process.
+//! What the first stage reports: in a partition's commits, and to the evaluator of this process.
 
 use super::sampling::SamplerState;
 use crate::source::PartitionId;
@@ -8,14 +8,14 @@ use crate::window::{Pane, PartitionState};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What one commit of a partition says.
+/// The content of one commit of a partition.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PartitionCommit {
     /// The offset at which to continue.
     pub next_offset: i64,
-    /// A hash of the last record, to tell a topic that was created again where its id does not.
+    /// A hash of the last record, to recognize a recreated topic where topics have no id.
     pub fingerprint: u64,
-    /// The topic's id, where the brokers tell it.
+    /// The topic's id, where the brokers know it.
     #[serde(default)]
     pub log: Option<String>,
     /// Watermark and counters.
@@ -40,8 +40,7 @@ pub struct PartitionCommit {
     /// Whether some records are too far ahead of the others to be believed yet.
     #[serde(default)]
     pub unsettled: bool,
-    /// Whether its input was read to its end, behind which nothing comes unless more input is
-    /// given.
+    /// Whether its input was read to its end, so that nothing follows unless more input is added.
     #[serde(default)]
     pub ended: bool,
 }
@@ -70,7 +69,7 @@ pub struct CommittedPanes {
 }
 
 impl CommittedPanes {
-    /// What a commit says that was read back with its panes.
+    /// From a commit that was read with its panes.
     #[must_use]
     pub fn of(partition: PartitionId, epoch: Epoch, commit: &PartitionCommit, rows: Vec<Pane>) -> Self {
         Self {
@@ -87,7 +86,7 @@ impl CommittedPanes {
     }
 }
 
-/// What tells the last record read: the id of its topic, where it is known, and a hash of its
+/// What identifies the last record read: the id of its topic, where it is known, and a hash of its
 /// value; 0 before the first.
 pub type LastRead = (Option<Arc<str>>, u64);
 

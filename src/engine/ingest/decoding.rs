@@ -2,8 +2,8 @@
 //! belong to.
 //!
 //! It depends on nothing but the chunk and the settings, so it may run anywhere; its result is
-//! ingested by the partition's worker in the order of offsets. Batches circulate: a thread that has
-//! none to fill waits, so that decoding is never far ahead.
+//! ingested by the partition's worker in the order of offsets. Batches circulate: a thread without
+//! an empty one waits, so that decoding is never far ahead.
 
 use crate::config::features::ranges;
 use crate::engine::error::IngestError;
@@ -51,7 +51,7 @@ pub struct DecodedChunk {
     pub fingerprint: Option<u64>,
     /// Records in the chunk.
     pub messages: u64,
-    /// Those of them without a value, which are no messages.
+    /// Those of them without a value, which are not messages.
     pub tombstones: u64,
     /// Bytes that they were read from.
     pub bytes: u64,
@@ -122,7 +122,7 @@ impl DecodedChunk {
     }
 }
 
-/// Decodes chunks; one per thread, since it holds caches.
+/// Decodes chunks; one per thread, because it has caches.
 pub struct Decoder {
     plan: Arc<Plan>,
     max_message: usize,

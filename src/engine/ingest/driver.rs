@@ -1,5 +1,5 @@
 //! What a worker drives: a partition of this process, whose records it ingests and commits. Panes
-//! and archives are two kinds of it, with the same claims, fences and pauses.
+//! and archives are two kinds of drivers, with the same claims, fences and pauses.
 
 use super::commits::{ChunkOutcome, CommittedPanes, LastRead};
 use super::decoding::DecodedChunk;
@@ -57,7 +57,7 @@ pub trait PartitionDriver: Send + Sized {
     /// is read to its end, and not only silent.
     fn commits_when_quiet(&mut self, caught_up: bool) -> bool;
 
-    /// Whether a commit is due whatever the time: memory fills.
+    /// Whether a commit is due at once, because memory fills.
     fn is_full(&self) -> bool;
 
     /// Whether anything came since the last commit.

@@ -27,16 +27,16 @@ use std::sync::atomic::Ordering;
 const RECENT: usize = 10_000;
 /// Recent messages before the share says anything.
 const ENOUGH: usize = 1_000;
-/// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are
-/// still in the processor's caches, and that the evaluation of what closed begins early. But a
-/// commit writes the open panes too, and should not be mostly these.
+/// Bytes of closed panes after which a commit is due at once: few enough that they are still in the
+/// processor's caches, and that the evaluation of what closed begins early. But a commit writes the
+/// open panes too, and should not be mostly these.
 const MANY_BYTES: usize = 3 << 20;
 /// Bytes of closed panes that wait only if the open ones take more: a minute of dense traffic takes
 /// megabytes.
 const MOST_BYTES: usize = 32 << 20;
 /// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
-/// Rows of one refused field and reason that a commit holds; further ones are counted only.
+/// Rows of one refused field and reason in a commit; further ones are only counted.
 const FIELD_ROWS: usize = 1_000;
 
 /// Whether panes that closed, so many rows and bytes of them, should be committed before their
@@ -57,7 +57,7 @@ pub struct PartitionWriter {
     fingerprint: u64,
     log: Option<Arc<str>>,
     closed: Vec<Pane>,
-    /// About how many bytes of memory these hold.
+    /// About how many bytes of memory these take.
     closed_bytes: usize,
     rejects: Vec<RejectRow>,
     /// Rows of refused fields among these, by field and reason.
@@ -262,7 +262,7 @@ impl PartitionWriter {
         Err(IngestError::MostlyBad { partition: self.id, bad, of, reasons: reasons.join(", "), share })
     }
 
-    /// Whether a commit is due whatever the time: memory fills.
+    /// Whether a commit is due at once, because memory fills.
     #[must_use]
     pub fn is_full(&self) -> bool {
         panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.held())
@@ -302,7 +302,7 @@ impl PartitionWriter {
         (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
     }
 
-    /// What tells the last record.
+    /// What identifies the last record.
     #[must_use]
     pub fn last_read(&self) -> LastRead {
         (self.log.clone(), self.fingerprint)

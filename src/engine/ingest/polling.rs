@@ -1,5 +1,5 @@
-//! The polling side of a running job: asks the source, passes on what it gives, holds it back where
-//! workers can't follow.
+//! The polling side of a running job: polls the source, passes on its records, and pauses
+//! partitions whose workers are behind.
 
 use super::commits::PartitionAssignment;
 use super::driver::PartitionDriver;
@@ -46,7 +46,7 @@ pub struct Poller<'a, P: PartitionDriver> {
     pub lost: &'a Receiver<PartitionId>,
     /// All partitions that exist; a topic may be given more.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
-    /// Those of which records are still to come, where the source knows.
+    /// Those with records still to come, where the source knows.
     pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
     pub hints: &'a Receiver<(PartitionId, Offset)>,
     pub recycled: &'a Receiver<Vec<u8>>,

@@ -35,8 +35,8 @@ pub struct IngestWorker<P: PartitionDriver> {
     pub give_back: Box<dyn Fn(P::Chunk) + Send>,
     pub failed: Arc<AtomicBool>,
     pub stop: Arc<AtomicBool>,
-    /// Whether partitions are read side by side from their beginnings: each then tells at once
-    /// where it begins, so that one which begins later holds up nothing.
+    /// Whether partitions are read side by side from their beginnings: each then commits at once
+    /// where it begins, so that one which begins later delays nothing.
     pub side_by_side: bool,
 }
 
@@ -146,7 +146,8 @@ impl<P: PartitionDriver> IngestWorker<P> {
         }
     }
 
-    /// Drops a partition whose chain another process has taken, and says so to the polling thread.
+    /// Drops a partition whose chain another process has taken, and reports that to the polling
+    /// thread.
     fn lose(&mut self, p: PartitionId, chain: &str, epoch: Epoch) {
         tracing::warn!(partition = %p, %chain, %epoch, "another process owns this partition now; dropping it here");
         Progress::add(&self.progress.partitions_lost, 1);

@@ -39,7 +39,7 @@ impl Baton {
         Self { members, turns: Mutex::new(turns), woken: (0..=members).map(|_| Condvar::new()).collect() }
     }
 
-    /// A member's step: gives the baton back and waits until it is handed over again.
+    /// A member's step: returns the baton and waits until it has it again.
     pub fn step(&self, me: usize) -> Verdict {
         let mut turns = self.turns.lock();
         if turns.running.is_some_and(|r| r.0 == me) {

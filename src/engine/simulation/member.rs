@@ -27,7 +27,7 @@ pub enum End {
 
 /// What stops one life, or the simulation.
 enum Trouble {
-    /// The store gave up on a dead process, or the chain is somebody else's.
+    /// The store gave up on a dead process, or the chain belongs to another member.
     Died,
     Lost,
     /// Something that must not happen.

@@ -2,7 +2,7 @@
 //! a seed picks, with members that die in the middle of anything, hang and wake up late, lose
 //! answers, and take partitions from each other.
 //!
-//! What runs is the real thing, [`PartitionWriter`], [`EvaluatorDriver`],
+//! What runs is the real code: [`PartitionWriter`], [`EvaluatorDriver`],
 //! [`Chain`](crate::store::chain::Chain) and the tables; only threads, Kafka and the disk are
 //! replaced. After each schedule the record must equal that of an uninterrupted one. Seeds:
 //! `DRIFTGLASS_SEEDS` (so many, or `FIRST..LAST`); a violation names its seed, and the same seed

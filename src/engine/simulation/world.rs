@@ -80,14 +80,14 @@ impl World {
         self.state.lock().assigned[partition].0
     }
 
-    /// The group gives a partition to a member.
+    /// The group assigns a partition to a member.
     pub fn assign(&self, partition: usize, member: usize) {
         let mut state = self.state.lock();
         state.generation += 1;
         state.assigned[partition] = (member, state.generation);
     }
 
-    /// A member found its partition taken.
+    /// A member found that its partition was taken.
     pub fn fenced(&self) {
         self.state.lock().fenced += 1;
     }

@@ -104,7 +104,7 @@ pub(super) fn check(c: &Config) -> Result<(), ConfigError> {
 }
 
 fn input(c: &Config) -> Result<(), ConfigError> {
-    // The shortest event has about a hundred bytes; one that is longer than this is no event.
+    // The shortest event has about a hundred bytes; one that is longer than this is not an event.
     c.within("input.max_message", c.input.max_message, Size(256), Size(1 << 30))?;
     c.share("input.max_bad_share", c.input.max_bad_share)?;
     let Some(kafka) = &c.input.kafka else { return Ok(()) };

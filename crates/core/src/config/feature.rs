@@ -23,7 +23,7 @@ pub struct Feature {
     /// The bounds to which numbers are clipped for its mean, so that a single one can't dominate
     /// it.
     pub clip: Option<Bounds>,
-    /// The range that the configuration gives to its field; `None`: the schema's.
+    /// The range of its field in the configuration; `None`: the schema's.
     pub range: Option<Bounds>,
     /// What is tolerated.
     pub tolerance: Tolerance,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml::de::DeTable;
 
-/// A longer file is no configuration.
+/// A longer file is not a configuration.
 const LONGEST_FILE: u64 = 16 << 20;
 
 /// Why a configuration can't be used.
@@ -29,7 +29,7 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// What is there is no configuration.
+    /// What is there is not a configuration.
     #[error("{path}: {message}; write a TOML file (driftglass check --print-default prints one)")]
     NoConfig {
         /// The file.
@@ -140,7 +140,7 @@ impl Config {
     /// The fields whose names are always written as their keyed hash.
     ///
     /// # Errors
-    /// When an entry names no field that holds names.
+    /// When an entry is not a field that has names.
     pub fn hidden_fields(&self) -> Result<NameFields, ConfigError> {
         let field = |name: &String| {
             NameField::from_name(name).ok_or_else(|| {
@@ -258,7 +258,7 @@ impl Config {
             if clip.is_some() && (made.kind, made.test) != (Kind::Numeric, Test::Mean) {
                 return Err(wrong(&key, "`clip` is for numbers that are judged by their mean"));
             }
-            // What was set before holds on, unless the feature reads another field now.
+            // Bounds set before stay, unless the feature now reads another field.
             let before = before.filter(|f| f.from == from).and_then(|f| f.clip);
             let clip = clip.or(before).or(made.clip);
             let made = made.bounded(None, clip);
@@ -267,7 +267,7 @@ impl Config {
                 None => all.push(made),
             }
         }
-        // A range is the field's: it holds for all features that read it.
+        // A range belongs to the field: it applies to all features that read it.
         for f in &mut all {
             let From::Num(field) = f.from else { continue };
             if let Some(range) = ranges.get(&field) {

@@ -353,10 +353,10 @@ pub struct RuleEntry {
     pub baseline: OneOrMany,
     /// A SQL expression over the window's row.
     pub when: String,
-    /// How long it must hold before it fires.
+    /// How long the condition must be true before the alert fires.
     #[serde(default, rename = "for")]
     pub hold: Option<Span>,
-    /// How long it must not hold before it is resolved.
+    /// How long the condition must be false before the alert is resolved.
     #[serde(default)]
     pub keep_firing_for: Option<Span>,
     /// `low`, `medium`, `high` or `critical`.

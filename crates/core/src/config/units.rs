@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The longest span that is taken, a hundred years: times and spans then add up without overflow.
+/// The longest span accepted, a hundred years, so that adding times and spans never overflows.
 const LONGEST: i64 = 36_500 * crate::event::time::DAY;
 
 /// A length of time, in whole microseconds.

@@ -6,7 +6,7 @@
 
 use super::tails::deviance;
 
-/// The distances over bins that one pass over the counts gives.
+/// The distances over bins, from one pass over the counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Distances {
     /// Population stability index, Σ (q−p)·ln(q/p): symmetric, ≥ 0.

@@ -62,7 +62,7 @@ impl IdHasher {
     }
 }
 
-/// The first 64 bits of a hash without a key (BLAKE3), for what is no secret.
+/// The first 64 bits of a hash without a key (BLAKE3), for what is not secret.
 #[must_use]
 pub fn short_hash(bytes: &[u8]) -> u64 {
     cut(blake3::hash(bytes).as_bytes())

@@ -103,7 +103,7 @@ pub struct Clean {
     pub refused: NameFields,
 }
 
-/// Turns events into rows of a [`Batch`]; one per thread, since it holds caches.
+/// Turns events into rows of a [`Batch`]; one per thread, because it has caches.
 #[derive(Debug)]
 pub struct Enricher {
     plan: Arc<Plan>,
@@ -286,8 +286,8 @@ impl Enricher {
 }
 
 /// Which of these fields an event lacks: those that [`Enricher::value`] finds missing. A prompt is
-/// there when it came as text or as tokens, however short it is; what a prompt's text tells is
-/// there with it.
+/// present when it came as text or as tokens, however short it is, and with it all that is derived
+/// from its text.
 fn lacking(watched: &[From], event: &Event<'_>, ids: &Ids) -> Value {
     let lacks = |from: From| match from {
         _ if is_of_errors(from) && !event.failed => false,
@@ -295,7 +295,7 @@ fn lacking(watched: &[From], event: &Event<'_>, ids: &Ids) -> Value {
         From::Loras => event.loras.is_none(),
         From::Num(f) => event.nums[f as usize].is_nan() && !(f == Num::PromptLength && ids.read.is_some()),
         From::Flag(f) => event.flags[f as usize].is_none(),
-        // Nothing but space is no name.
+        // A blank value is not a name.
         From::Text(f) => match &event.texts[f as usize] {
             Some(text) => text.trim().is_empty(),
             None => !(f == Text::Language && ids.read.is_some()),

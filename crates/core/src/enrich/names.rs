@@ -9,14 +9,14 @@ use std::sync::Arc;
 const MAX_VALUES: usize = 1 << 16;
 /// Bytes of raw text kept per table; beyond that it is cleared.
 const MAX_BYTES: usize = 8 << 20;
-/// Longest value that is kept, in bytes: a longer one is no name, and a text of that length hardly
-/// comes twice.
+/// Longest value that is kept, in bytes: a longer one is not a name, and a text of that length
+/// hardly occurs twice.
 const MAX_KEPT: usize = 2048;
 
 /// How a field's values are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NameForm {
-    /// They come from an archive, which holds them as they are written.
+    /// The values come from an archive, which has them in written form.
     pub archived: bool,
     /// They are always written as their hash.
     pub hidden: bool,

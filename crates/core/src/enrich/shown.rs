@@ -18,7 +18,7 @@ pub struct Shown {
 }
 
 impl Default for Shown {
-    /// Under the key that everybody knows, with the default of `privacy.min_users`.
+    /// With the publicly known key and the default of `privacy.min_users`.
     fn default() -> Self {
         Self::new(IdHasher::new(DEFAULT_KEY), crate::config::Privacy::default().min_users)
     }

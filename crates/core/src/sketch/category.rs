@@ -155,8 +155,8 @@ impl CategorySketch {
         self.sessions.merge(&other.sessions);
     }
 
-    /// Makes one list of all but the one that holds most of the values, so that what is added a
-    /// little at a time isn't copied each time.
+    /// Merges all lists but the largest into one, so that values added a few at a time don't copy
+    /// the largest list each time.
     fn unite_lists(&mut self) {
         let most = self.lists.iter().map(|l| l.len()).sum::<usize>() / 2;
         let (large, small): (Vec<_>, Vec<_>) = self.lists.drain(..).partition(|l| l.len() > most);
@@ -191,10 +191,10 @@ impl CategorySketch {
     }
 
     /// Bounds the values to `most`, of which [`OTHER`] is one, and returns how many were folded
-    /// into it. With more than that, the values of a single session bucket are folded first: they
-    /// come from one session as good as always, and say nothing of the others. Of the rest the
-    /// most frequent stay, of equally frequent ones the first by name: what stays depends on what
-    /// the sketch holds and on nothing else.
+    /// into it. With more than that, the values of a single session bucket are folded first: these
+    /// are nearly always of one session, and so no evidence about others. Of the rest the most
+    /// frequent stay, of equally frequent ones the first by name: the result depends on the sketch
+    /// alone.
     pub fn fold(&mut self, most: usize) -> u64 {
         if self.kept() <= most {
             return 0;
@@ -453,8 +453,8 @@ mod tests {
         assert_eq!(forth.values().iter().map(|v| v.count()).sum::<u64>(), 600);
     }
 
-    /// A sum of lists, of values counted one by one and of both is one sum, whatever came first and
-    /// was settled on the way.
+    /// Lists, values counted one by one, and both together give the same sum, whatever came first
+    /// and was merged on the way.
     #[test]
     fn a_sum_does_not_depend_on_how_its_values_are_kept() {
         let one = |i: usize| {

@@ -210,7 +210,7 @@ mod tests {
             prop_assert!(want.keys().all(|k| got.get(*k) == want.get(k).copied()));
             got.subtract(&counts(&b), |x, y| { *x -= y; *x > 0 });
             prop_assert_eq!(&got, &before);
-            // Of what only the other has nothing is taken.
+            // Nothing is subtracted for keys that only the other has.
             got.subtract(&counts(&b), |_, _| false);
             prop_assert!(got.iter().eq(before.iter().filter(|c| !b.contains_key(&c.0))));
         }

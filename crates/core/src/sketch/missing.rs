@@ -1,8 +1,8 @@
 //! What events lack: per group of events how many there are and how many of them lack each field,
 //! by session bucket.
 //!
-//! A field that all events of a group lack takes one bit, and one that none lacks takes nothing: of
-//! most traffic a sketch holds little more than its number of events.
+//! A field that all events of a group lack takes one bit, and one that none lacks takes nothing:
+//! for most traffic a sketch is little more than its number of events.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::distinct::Distinct;

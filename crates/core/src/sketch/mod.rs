@@ -70,7 +70,7 @@ pub enum UnlikeSketches {
     },
 }
 
-/// What a sketch holds, by the feature's kind.
+/// The content of a sketch, by the feature's kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// Prompt tokens.
@@ -105,7 +105,7 @@ impl Body {
 pub struct Sketch {
     /// What it may merge with.
     pub id: SketchId,
-    /// What it holds.
+    /// Its content.
     pub body: Body,
 }
 

@@ -187,7 +187,7 @@ impl RateSketch {
         self.events.n()
     }
 
-    /// Events for which it holds.
+    /// Events for which it is true.
     #[must_use]
     pub fn hits(&self) -> u64 {
         u64::try_from(self.events.sum()).unwrap_or(0)
@@ -212,7 +212,7 @@ impl RateSketch {
         &self.sessions
     }
 
-    /// Requests for which it holds.
+    /// Requests for which it is true.
     #[must_use]
     pub fn examples(&self) -> &Examples {
         &self.examples
@@ -224,7 +224,8 @@ impl RateSketch {
         self.users
     }
 
-    /// Writes it without its users, or with them where there are any: the kind in front tells.
+    /// Writes it without its users, or with them where there are any; the kind, written before,
+    /// distinguishes the two.
     pub(super) fn write(&self, w: &mut Writer) {
         self.events.write(w);
         self.sessions.write(w);

@@ -13,7 +13,7 @@ pub fn session_bucket(session: u64) -> u8 {
     (session >> 59) as u8
 }
 
-/// What one bucket holds.
+/// The content of one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BucketSum {
     n: u64,

@@ -49,7 +49,7 @@ type TokenCounts = Columns<[u32; 4], [TokenCount; 1]>;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenSketch {
     tokens: TokenCounts,
-    /// Events per (bin, session bucket) that hold a token of the bin; key bin·32 + bucket.
+    /// Events per (bin, session bucket) that have a token of the bin; key bin·32 + bucket.
     presence: Columns<[u16; 8], [u64; 2]>,
     /// Events per session bucket; the sums are the tokens of these events.
     events: BucketSums,

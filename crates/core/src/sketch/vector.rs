@@ -11,7 +11,7 @@ use std::sync::Arc;
 const PLACES: f64 = (1u64 << 24) as f64;
 /// Largest magnitude of a component that enters a sum; a unit vector's projection stays far below.
 const LIMIT: f64 = (1u64 << 16) as f64;
-/// Unit of a sampled projection, 2⁻¹⁰: enough to tell near from far.
+/// Unit of a sampled projection, 2⁻¹⁰: enough to distinguish near from far.
 const SAMPLE_PLACES: f64 = 1024.0;
 /// Vectors kept in the sample.
 const SAMPLES_K: usize = 16;

@@ -30,8 +30,9 @@ const STEP: i64 = 2 * HOUR;
 /// The longest pause before the end of an input that is believed: between two files there may be
 /// years, and decades are likelier to be wrong clocks.
 const PAUSE: i64 = 1_000 * DAY;
-/// Records behind one that is ahead which refute it, if they are no fewer than those that are not
-/// behind: some stragglers from before a pause must not, nor a minority of clocks that are behind.
+/// This many records behind one that is ahead refute it, unless they are fewer than those that are
+/// not behind: some stragglers from before a pause must not refute it, nor a minority of clocks
+/// that are behind.
 const BACK: u32 = MEDIAN_OF as u32;
 
 /// Lengths and numbers that decide what is believed.
@@ -51,12 +52,13 @@ impl ClockLimits {
     }
 }
 
-/// How far beyond what is believed open panes are taken when nothing more is expected for now.
+/// How far beyond the confirmed time open panes are taken out when nothing more is expected for
+/// now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// The partition is silent and may continue in a minute: what follows would be late.
     Idle,
-    /// Its input is over. What only a few records tell of is left undecided, for further input.
+    /// Its input is over. A time with only a few records is left undecided, for further input.
     Ended,
 }
 
@@ -125,7 +127,7 @@ pub struct FlushDecision {
     pub last: Option<i64>,
     /// Records of these that were not counted as events yet.
     pub counted: Vec<SeenRecord>,
-    /// Records beyond that were, when there was nothing to tell that they are far ahead.
+    /// Records beyond that time that were observed before it was known that they are far ahead.
     pub uncounted: Vec<SeenRecord>,
     /// Where the watermark would be if the records taken out were believed; `None` before there are
     /// enough.
@@ -166,7 +168,7 @@ impl PartitionClock {
         Self { limits, watermark, ahead: BTreeMap::new(), since: 0, newest: 0, kept: None }
     }
 
-    /// Rebuilds a clock from what [`PartitionClock::state`] gave.
+    /// Rebuilds a clock from a [`PartitionClock::state`].
     #[must_use]
     pub fn restore(watermark: &WatermarkState, state: &PartitionClockState, limits: ClockLimits) -> Self {
         let watermark = Watermark::restore(watermark, limits.lateness);

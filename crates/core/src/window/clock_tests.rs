@@ -184,7 +184,7 @@ fn clocks_less_than_a_day_ahead_cost_no_event_and_move_nothing() {
     for n in [1, 8, 15, 100, 199] {
         for at in [0, 12, 300, 1_500 - n] {
             let mut times = dense(1_500);
-            // More than an hour ahead of whatever comes after the burst.
+            // More than an hour ahead of everything after the burst.
             times[at..at + n].iter_mut().for_each(|t| *t += if n < 199 { 90 * MINUTE } else { 2 * HOUR });
             let got = play(&times);
             assert_eq!((got.events.len(), got.refused.len(), got.late), (1_500, 0, 0), "{n} at {at}");

@@ -83,7 +83,7 @@ impl Events {
         Self { definitions, count: 0, buckets: 0, names: 0, bytes: Vec::new() }
     }
 
-    /// Reads back what [`Events::bytes`] gave.
+    /// Reads what [`Events::bytes`] has written.
     ///
     /// # Errors
     /// When the bytes are damaged.
@@ -112,7 +112,7 @@ impl Events {
         &self.bytes
     }
 
-    /// Bytes of memory that they hold.
+    /// Bytes of memory that they take.
     #[must_use]
     pub fn held(&self) -> usize {
         self.bytes.capacity()

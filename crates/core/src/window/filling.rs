@@ -48,7 +48,7 @@ impl Filling {
         Ok(())
     }
 
-    /// Its sketches, which it holds from now on.
+    /// Its sketches; it is converted to this form.
     ///
     /// # Errors
     /// When bytes are damaged, which packing and reading them rules out.
@@ -150,7 +150,7 @@ impl Filling {
         }
     }
 
-    /// About how many bytes of memory it holds.
+    /// About how many bytes of memory it takes.
     #[must_use]
     pub fn held(&self) -> usize {
         let beside = match self {
@@ -161,7 +161,7 @@ impl Filling {
         size_of::<Self>() + beside
     }
 
-    /// Appends it as bytes, the first of which tells [`Filling::read`] what follows.
+    /// Appends it as bytes, the first of which is its form, for [`Filling::read`].
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Sketches(c) => {

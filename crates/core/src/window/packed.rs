@@ -16,7 +16,7 @@ pub enum PackedError {
     /// The bytes are damaged.
     #[error("packed sketches: {0}")]
     Damaged(#[from] DecodeError),
-    /// They hold sketches of another definition.
+    /// They have sketches of another definition.
     #[error(transparent)]
     Unlike(#[from] UnlikeSketches),
 }

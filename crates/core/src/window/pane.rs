@@ -127,7 +127,7 @@ pub struct PaneRow<C = Contents> {
     pub close_at: i64,
     /// The segment, of a grouping that is sketched directly.
     pub segment: Segment,
-    /// What it holds.
+    /// Its content.
     pub contents: C,
 }
 
@@ -161,10 +161,10 @@ impl Filler {
         Filling::Events(Events::new(Arc::clone(&self.definitions)))
     }
 
-    /// Adds rows of a batch, in their order, to what a segment holds.
+    /// Adds rows of a batch, in their order, to a segment's sum.
     ///
     /// # Errors
-    /// When what it holds are damaged bytes.
+    /// When the sum is packed and its bytes are damaged.
     pub fn add(&self, filling: &mut Filling, batch: &Batch, rows: &[u32]) -> Result<(), PackedError> {
         for (done, &row) in rows.iter().enumerate() {
             let i = row as usize;

@@ -45,16 +45,16 @@ impl PartitionLimits {
     }
 }
 
-/// What an operator wants to know of a partition's input.
+/// Counters of a partition's input, for the operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
-    /// Events taken in.
+    /// Events ingested.
     pub events: u64,
     /// Events whose user opted out.
     pub opted_out: u64,
     /// Events that came after their pane had closed; they count in later windows and in baselines.
     pub late: u64,
-    /// Events folded into `__other__` because one pane held too many segments.
+    /// Events folded into `__other__` because one pane had too many segments.
     pub folded: u64,
 }
 
@@ -197,12 +197,12 @@ impl Partition {
         self.counters
     }
 
-    /// Takes in a batch, in offset order. Events that can't be placed, of this batch or an earlier
-    /// one, are handed to `refused` with their offset and the newest event time that was believed
+    /// Ingests a batch, in offset order. Events that can't be placed, of this batch or an earlier
+    /// one, are passed to `refused` with their offset and the newest event time that was confirmed
     /// then.
     ///
     /// # Errors
-    /// When what a pane holds can't be added to: it was read back from a damaged checkpoint.
+    /// When a pane's sum is damaged: it was read from a damaged checkpoint.
     pub fn ingest(
         &mut self,
         batch: &Batch,
@@ -212,8 +212,8 @@ impl Partition {
         self.ingest_asked(batch, origins, &[], &mut refused).map(|_| ())
     }
 
-    /// As [`Partition::ingest`]; tells for each of the offsets asked for, which ascend, the newest
-    /// event time that was believed before.
+    /// As [`Partition::ingest`]; returns for each of the requested offsets, which ascend, the
+    /// newest event time that was confirmed before it.
     ///
     /// # Errors
     /// As there.
@@ -329,7 +329,7 @@ impl Partition {
         if settled.is_empty() {
             return Ok(());
         }
-        // What is moved must hold all that was placed there.
+        // What is moved must include everything that was placed there.
         self.fill(batch)?;
         for SettledPane { start, records, kept } in settled {
             let pane = self.apart.remove(&start).unwrap_or_default();

@@ -115,7 +115,7 @@ fn play(
     Outcome { panes, refused, counters: p.counters(), names }
 }
 
-/// Minutes to a time that no clock should tell.
+/// Minutes to a time that no clock should have.
 const FAR: i64 = 40_000_000;
 
 /// Records that advance in time, with pauses, some of them late, some ahead, some of wrong clocks.

@@ -11,7 +11,8 @@ pub const MEDIAN_OF: usize = 15;
 /// hours behind the newest event.
 const AT_LEVEL: usize = 3;
 
-/// Everything before this event time is taken to have come. `i64::MIN` until 15 events were seen.
+/// Everything before this event time is assumed to have arrived. `i64::MIN` until 15 events were
+/// seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
     recent: [i64; MEDIAN_OF],
@@ -30,7 +31,7 @@ impl Watermark {
         Self { recent: [0; MEDIAN_OF], seen: 0, median: i64::MIN, level: i64::MIN, lateness }
     }
 
-    /// Rebuilds a watermark from what [`Watermark::state`] gave.
+    /// Rebuilds a watermark from a [`Watermark::state`].
     #[must_use]
     pub fn restore(state: &WatermarkState, lateness: i64) -> Self {
         let mut w = Self::new(lateness);

@@ -7,7 +7,7 @@ impl Evaluator {
     /// again.
     ///
     /// # Errors
-    /// When their sketches were made by unlike definitions.
+    /// When their sketches were made by different definitions.
     pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return self.offer(rows, floor) };
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
@@ -20,7 +20,7 @@ impl Evaluator {
     /// saw.
     ///
     /// # Errors
-    /// When sketches were made by unlike definitions.
+    /// When sketches were made by different definitions.
     pub fn merge_restored(&mut self) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         let hour = floor(at, HOUR);
@@ -35,7 +35,7 @@ impl Evaluator {
     /// Puts hours back that were written before a restart.
     ///
     /// # Errors
-    /// When their sketches were made by unlike definitions.
+    /// When their sketches were made by different definitions.
     pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         for row in rows {

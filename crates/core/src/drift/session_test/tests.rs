@@ -86,8 +86,8 @@ fn constant(value: f64, buckets: usize) -> ([f64; BUCKETS], [f64; BUCKETS], f64)
 
 #[test]
 fn a_constant_that_stays_is_no_drift_and_one_that_changes_is() {
-    // 0.1 and 7.3 are no binary fractions: their sums have rounding errors, which must not count as
-    // variation.
+    // 0.1 and 7.3 are not binary fractions: their sums have rounding errors, which must not count
+    // as variation.
     for value in [0.0, 0.1, 7.3, 30.0, 1e9] {
         let (s2, n2, q2) = constant(value, 32);
         let baseline = PreparedScalar::new(&s2, &n2, q2);

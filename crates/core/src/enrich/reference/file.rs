@@ -17,7 +17,7 @@ const MAX_NUMBER: f32 = 1e9;
 struct File {
     format: u64,
     name: String,
-    /// 16 hex digits; tells a file that was cut or edited.
+    /// 16 hex digits; detects a file that was cut or edited.
     id: String,
     about: About,
     dimension: usize,
@@ -33,7 +33,7 @@ struct Form {
     format: u64,
 }
 
-/// Why a file is no reference.
+/// Why a file is not a reference.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Longer than any reference.
@@ -62,7 +62,7 @@ pub enum FileError {
     Length {
         /// Which field.
         what: &'static str,
-        /// Digits that the sizes ask for.
+        /// Digits that the sizes require.
         expected: usize,
         /// Bytes that there are.
         got: usize,
@@ -70,7 +70,7 @@ pub enum FileError {
     /// Something else than hex digits.
     #[error("{0} has a character that is no hex digit")]
     Digit(&'static str),
-    /// A NaN, an infinity, or a number that no fit gives.
+    /// A NaN, an infinity, or a number that no fit produces.
     #[error("{what} has a number that is not finite or beyond ±{MAX_NUMBER:e}, at place {place}")]
     Number {
         /// Which field.
@@ -86,13 +86,13 @@ pub enum FileError {
     Id {
         /// As the file has it.
         said: String,
-        /// As its content gives.
+        /// The id of its content.
         is: String,
     },
 }
 
 impl Reference {
-    /// The reference as JSON text. [`Reference::from_json`] gives it back exactly.
+    /// The reference as JSON text. [`Reference::from_json`] restores it exactly.
     #[must_use]
     pub fn to_json(&self) -> String {
         let [centre, directions, clusters] = self.parts();

@@ -73,7 +73,7 @@ pub enum FitError {
     /// No two directions.
     #[error("the vectors all point the same way, so nothing can be told apart by them")]
     Same,
-    /// More clusters than a reference holds.
+    /// More clusters than a reference can have.
     #[error("a reference has at most {MAX_CLUSTERS} clusters, {0} were asked for")]
     Clusters(usize),
     /// The decomposition failed.
@@ -164,7 +164,7 @@ fn units<V: AsRef<[f32]>>(vectors: &[V]) -> Result<Array2<f64>, FitError> {
 struct Principal {
     /// D × K, each divided by λ^¼.
     directions: Array2<f64>,
-    /// Share of the variance that they hold.
+    /// Share of the variance that they explain.
     explained: f64,
 }
 
