@@ -25,7 +25,7 @@ fn rows_of(name: &str) -> String {
     format!("{PINS}/{name}.parquet")
 }
 
-/// TableNames of pins are parts of paths on every store.
+/// Names of pins are parts of paths on every store.
 fn check_name(name: &str) -> Result<(), PinError> {
     if plain_name(name) && name.is_ascii() && !RESERVED_PREFIXES.iter().any(|p| name.starts_with(p)) {
         Ok(())

@@ -17,7 +17,7 @@ pub struct EvaluationSettings {
     pub features: Vec<Feature>,
     /// The groupings.
     pub groupings: Arc<Groupings>,
-    /// TableNames for tables.
+    /// Names for tables.
     pub names: TableNames,
     /// The rules.
     pub rules: Rules,

@@ -55,7 +55,7 @@ struct FeatureCoverage {
     lacks: u16,
 }
 
-/// JobCounts rows as they are judged.
+/// Counts rows as they are judged.
 #[derive(Debug, Clone, Default)]
 pub struct VerdictCounter {
     /// Baselines by their name in rows, with the days that each needs.
@@ -100,7 +100,7 @@ impl VerdictCounter {
         self.coverage.iter_mut().flatten().for_each(|s| *s = FeatureCoverage::default());
     }
 
-    /// JobCounts a row of a grouping and feature, by their places.
+    /// Counts a row of a grouping and feature, by their indexes.
     pub fn count(&mut self, row: &WindowRow, grouping: usize, feature: usize, kind: Kind) {
         let Some(verdict) = row.verdict else { return };
         let Some(seen) = self.coverage.get_mut(grouping).and_then(|g| g.get_mut(feature)) else { return };

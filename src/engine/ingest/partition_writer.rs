@@ -209,7 +209,7 @@ impl PartitionWriter {
         self.check_bad_share()
     }
 
-    /// JobCounts what came in since the counters stood at `before`.
+    /// Counts what came in since the counters were `before`.
     fn count(&self, before: Counters, progress: &Progress) {
         let after = self.state.counters();
         Progress::add(&progress.events, after.events.saturating_sub(before.events));

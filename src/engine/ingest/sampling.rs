@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Minutes of event time whose counts are kept. A request of an earlier one is not sampled.
 const MINUTES: usize = 16;
 
-/// JobCounts of recent minutes, as a commit keeps them: a minute's start with the counts of its
+/// Counts of recent minutes, as a commit keeps them: a minute's start with the counts of its
 /// strata.
 pub type SamplerState = Vec<(i64, Vec<(u64, u32)>)>;
 

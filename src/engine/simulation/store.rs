@@ -25,7 +25,7 @@ pub enum Bug {
     LostPanes,
     /// An owner continues from the commit before the newest.
     OldState,
-    /// StagedFile files are not given their final names.
+    /// Staged files don't get their final names.
     Unpublished,
 }
 

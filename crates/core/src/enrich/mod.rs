@@ -95,7 +95,7 @@ pub struct Ids {
 pub struct Clean {
     /// Ids and prompt.
     pub ids: Ids,
-    /// NameCache by [`Text`], as they are written.
+    /// Names by [`Text`], as they are written.
     pub texts: [Option<Arc<str>>; Text::COUNT],
     /// LoRAs, as they are written.
     pub loras: Option<Vec<Arc<str>>>,
