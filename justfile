@@ -10,11 +10,11 @@ check:
 
 # The unit tests whose path contains NAME, such as window::
 test-unit NAME:
-    cargo test --release --lib {{NAME}}
+    cargo test --release --config tests/profile.toml --lib {{NAME}}
 
 # Every test.
 test:
-    cargo test --release
+    cargo test --release --config tests/profile.toml
 
 # Lints.
 lint:
