@@ -12,7 +12,7 @@ use crate::store::panes::PaneFileError;
 use crate::window::PackedError;
 use thiserror::Error;
 
-/// The file at an output's root that says whose it is.
+/// The file at an output's root that names its job.
 pub(super) const OWNER_FILE: &str = "_job.json";
 
 /// What names of other baselines than pins begin with.
@@ -80,7 +80,7 @@ pub enum IngestError {
         partition: PartitionId,
         /// Bad messages.
         bad: usize,
-        /// Of so many.
+        /// The total.
         of: usize,
         /// The reasons.
         reasons: String,
@@ -97,7 +97,7 @@ pub enum IngestError {
         partition: PartitionId,
         /// Bad messages.
         bad: u64,
-        /// Of so many.
+        /// The total.
         of: u64,
         /// The reasons.
         reasons: String,
@@ -193,7 +193,7 @@ pub enum EvaluatorDriverError {
 /// Why an evaluation failed.
 #[derive(Debug, Error)]
 pub enum EvaluationError {
-    /// Panes made by unlike definitions met.
+    /// Panes of different definitions can't be merged.
     #[error(transparent)]
     Unlike(#[from] UnlikeSketches),
     /// A window's parts could not be merged.
@@ -291,7 +291,7 @@ pub enum PinError {
         "an unfinished baseline {0} is in the way; remove it and try again: driftglass baseline drop {0}"
     )]
     Unfinished(String),
-    /// Nothing was kept of the range.
+    /// The output has no data of the range.
     #[error("no panes from {from} to {to}; {have}")]
     NoData {
         /// Its beginning.
@@ -348,7 +348,7 @@ pub enum InputsError {
         /// The output.
         dir: String,
     },
-    /// The output was filled and nothing says from what.
+    /// The output has data, but no record of its inputs.
     #[error(
         "{dir} holds results, and nothing there says from which files: an earlier build of driftglass, or a topic, filled it. Give \
          another --output{OVERWRITE}"

@@ -14,7 +14,7 @@ use crate::store::{CreateOutcome, Storage};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The folder of what jobs remember.
+/// The folder in which jobs record their inputs.
 pub const FOLDER: &str = "_inputs";
 const FORMAT: u32 = 1;
 
@@ -79,7 +79,7 @@ pub struct InputMemory {
 /// An input that is given now.
 #[derive(Debug, Clone)]
 pub struct GivenInput {
-    /// What was found of it.
+    /// What was found in it.
     pub surveyed: Surveyed,
     /// Archives: first offset by partition.
     pub offsets: BTreeMap<i32, i64>,
@@ -103,8 +103,8 @@ pub struct ChainPosition {
 pub struct OutputState {
     /// The output, for messages.
     pub dir: String,
-    /// The last tick evaluated; nothing that begins before can be read any more. `None` where
-    /// nothing is evaluated, or never will be.
+    /// The last tick evaluated; files that begin before it can't be read any more. `None` where
+    /// nothing was evaluated, or never will be.
     pub evaluated_to: Option<i64>,
     /// By partition.
     pub partitions: BTreeMap<i32, ChainPosition>,
@@ -167,7 +167,7 @@ impl InputMemory {
     }
 }
 
-/// Decides what to read of the files given, after what is remembered and committed.
+/// Decides what to read of the given files, according to what is recorded and committed.
 ///
 /// # Errors
 /// When they can't continue what is there; the error names the file and what to do.
@@ -288,7 +288,7 @@ fn matched(
     Ok((found, new))
 }
 
-/// Adds new files behind what is there.
+/// Adds new files after those that are there.
 fn add(
     memory: &mut InputMemory,
     mut new: Vec<GivenInput>,
@@ -378,7 +378,7 @@ fn lane_ends(memory: &InputMemory, state: &OutputState) -> Vec<i64> {
         let over = memory.is_done(lane as i32, state).then_some(state.evaluated_to).flatten();
         let end = match (over, f.first) {
             _ if f.is_stream() => i64::MAX,
-            // What follows begins after the evaluation, which has seen all of it.
+            // Further files begin after the evaluation, which has included all of it.
             (Some(at), _) => at,
             (None, None) => i64::MIN,
             (None, Some(_)) => f.last.unwrap_or(i64::MAX),
@@ -441,7 +441,8 @@ pub fn recall(storage: &Storage, job: &str) -> Result<(u64, Option<InputMemory>)
     Ok((version, Some(memory)))
 }
 
-/// Remembers what is about to be read, after the version that was recalled. Two versions stay.
+/// Records what is about to be read, as the version after the one that was loaded. Two versions are
+/// kept.
 ///
 /// # Errors
 /// When the output fails, or another process was faster.

@@ -45,7 +45,7 @@ pub struct Job {
     pub settings: Arc<EvaluationSettings>,
 }
 
-/// The file at the output's root that says whose it is.
+/// The file at the output's root that names its job.
 #[derive(Debug, Serialize, Deserialize)]
 struct OutputOwner {
     job: String,
@@ -78,7 +78,7 @@ impl Job {
         Self::prepare(config, kind, storage)?.begin(overwrite)
     }
 
-    /// Sets a job up without writing anything: every mistake should be known before its output is
+    /// Sets up a job without writing anything: every mistake should be known before its output is
     /// touched.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Job {
         Ok(PreparedJob { job })
     }
 
-    /// Sets a job up for looking only: nothing is written.
+    /// Sets up a job for reading only: nothing is written.
     ///
     /// # Errors
     /// As [`Job::open`].
@@ -179,7 +179,7 @@ pub struct PreparedJob {
 }
 
 impl PreparedJob {
-    /// The job, for whoever tries its inputs before it begins.
+    /// The job, for checking its inputs before it begins.
     #[must_use]
     pub fn job(&self) -> &Job {
         &self.job

@@ -299,8 +299,8 @@ pub fn newest_hour(job: &Job) -> Result<Option<i64>, PinError> {
 /// Days back in which a segment counts as seen.
 const SEEN_DAYS: i64 = 28;
 
-/// The segments that this output has: in its newest day of panes, in the days behind
-/// its baselines, among what was excluded.
+/// The segments that this output has: in its newest day of panes, in the days of its baselines,
+/// among the exclusions.
 ///
 /// # Errors
 /// When they can't be read.

@@ -1,4 +1,4 @@
-//! What a job has done so far, shared between its threads and whoever shows it.
+//! What a job has done so far, shared between its threads and what displays it.
 //!
 //! A counter is one row of the table below: it feeds the progress line, the summary and the
 //! metrics.

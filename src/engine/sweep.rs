@@ -52,9 +52,9 @@ fn number(path: &str) -> Option<u64> {
     name.split(['-', '.']).next()?.parse().ok()
 }
 
-/// What a partition's earlier owners left behind without a commit: staged files, and open panes
-/// other than `open`, of epochs below the claim. Later ones belong to whoever took the partition
-/// over since, should this process have slept in between.
+/// Deletes what a partition's earlier owners left without a commit: staged files, and open panes
+/// other than `open`, of epochs below the claim. Later ones belong to the process that took over
+/// the partition since, if this one has slept in between.
 pub fn after_partition_claim(job: &Job, partition: i32, claim: u64, open: Option<&str>) {
     let prefix = format!("p{partition:05}-");
     let staged = |p: &str| name(p).strip_prefix(&prefix).and_then(number).is_some_and(|n| n < claim);

@@ -29,9 +29,9 @@ const MANY_ROWS: usize = 100_000;
 /// a clock that is years ahead must not drag it to their time, behind which every later event would
 /// be late.
 const QUIET_REACH: i64 = 2 * HOUR;
-/// How far ahead of the evaluation rows are kept in memory. What a partition has committed beyond,
-/// while others lag, is read again from its file when the evaluation comes near, unless little
-/// waits so far.
+/// How far ahead of the evaluation rows are kept in memory. Rows that a partition has committed
+/// beyond this, while others lag, are read again from their file when the evaluation comes near,
+/// unless little data waits.
 const FAR: i64 = 6 * HOUR;
 /// Bytes of rows that may wait in memory however far ahead they are.
 const LITTLE: usize = 64 << 20;
@@ -45,11 +45,11 @@ pub struct PartitionRead {
     pub read_to: u64,
     /// The oldest epoch that a restart must read again.
     pub keep_from: u64,
-    /// Ticks after which the rows of an epoch count, where they came behind the evaluation.
+    /// Ticks after which the rows of an epoch count, where they arrived behind the evaluation.
     pub floors: BTreeMap<u64, i64>,
     /// The watermark.
     pub watermark: Option<i64>,
-    /// Idle or at its end, or it was and what came since is not settled: not waited for.
+    /// Idle or at its end, or it was and the records since are not decided yet: not waited for.
     pub quiet: bool,
     /// Where the watermark is if the records that it had when it was last quiet are believed.
     #[serde(default)]
@@ -85,7 +85,7 @@ struct RetainedEpoch {
     counts_from: i64,
 }
 
-/// What an advance came to.
+/// The result of an advance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advance {
     /// There is more to evaluate right now.
@@ -101,7 +101,7 @@ pub struct EvaluatorDriver {
     writer: String,
     evaluator: Evaluator,
     partitions: BTreeMap<i32, PartitionRead>,
-    /// Partitions of which records are still to come, with the epoch at which each was claimed.
+    /// Partitions with records still to come, with the epoch at which each was claimed.
     unread: BTreeMap<i32, Epoch>,
     /// By partition, in the order of epochs.
     retained: BTreeMap<i32, VecDeque<RetainedEpoch>>,
@@ -221,7 +221,7 @@ impl EvaluatorDriver {
         Ok(Some((commit, rows)))
     }
 
-    /// Reads what a partition has committed beyond what was read.
+    /// Reads a partition's new commits.
     ///
     /// # Errors
     /// When its chain or files fail.
@@ -305,7 +305,7 @@ impl EvaluatorDriver {
         Ok(())
     }
 
-    /// Reads what counts from `until` or earlier back in.
+    /// Reads back rows that count from `until` or earlier.
     fn reload_far(&mut self, until: i64) -> Result<(), EvaluatorDriverError> {
         while let Some(entry) = self.far.first_entry().filter(|e| *e.key() <= until) {
             for (p, epoch) in entry.remove() {
@@ -334,7 +334,7 @@ impl EvaluatorDriver {
         self.retained.entry(partition).or_default().push_back(retained);
     }
 
-    /// Evaluates some ticks, as far as the partitions have come.
+    /// Evaluates some ticks, as far as the partitions allow.
     ///
     /// # Errors
     /// When the evaluation fails.
@@ -364,7 +364,7 @@ impl EvaluatorDriver {
         let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(all_over);
         let before = self.evaluator.at();
         self.note_begin();
-        // Never past what was not fetched.
+        // Never beyond rows that were not read.
         let next_far = self.far.first_key_value().map_or(i64::MAX, |f| *f.0);
         let done = self.evaluator.advance(mark.min(next_far.saturating_sub(1)), complete, TICKS)?;
         self.dirty |= self.evaluator.at() != before;
@@ -472,7 +472,7 @@ impl EvaluatorDriver {
         Ok(outputs.alerts)
     }
 
-    /// Once a day of event time, deletes what no restart and no baseline needs.
+    /// Once a day of event time, deletes files that no restart and no baseline needs.
     fn sweep(&mut self) {
         let Some(at) = self.evaluator.at() else { return };
         let day = at.div_euclid(DAY);
@@ -486,7 +486,7 @@ impl EvaluatorDriver {
         sweep::outlived(&self.job, at, &partitions, self.chain.head().0);
     }
 
-    /// Lets go of epochs whose rows no restart needs.
+    /// Forgets epochs whose rows no restart needs.
     fn forget(&mut self) {
         let Some(at) = self.evaluator.at() else { return };
         let (chunks, hour) = (at - self.evaluator.fine_length(), floor(at, HOUR));

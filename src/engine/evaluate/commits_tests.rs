@@ -7,7 +7,7 @@ use crate::source::{BufferPool, MessageBuffer, TimeRange};
 use crate::store::Storage;
 use crate::window::Reach;
 
-/// Hands a partition one event for each of these hours of a day of January 2026.
+/// Gives a partition one event for each of these hours of a day of January 2026.
 fn take(job: &Job, owned: &mut PartitionWriter, day: i64, hours: std::ops::Range<i64>) {
     let mut gathered = MessageBuffer::default();
     for hour in hours {

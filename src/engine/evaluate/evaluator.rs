@@ -31,8 +31,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Segments whose hours are made into rows at a time: unpacked at once, those of all would be most
-/// of the job's memory. Few in this crate's tests, so that they see several.
+/// Segments whose hours are turned into rows at a time: all unpacked at once would be most of the
+/// job's memory. Few in this crate's tests, so that they see several.
 const HOURS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
 
 mod restoring;
@@ -97,7 +97,7 @@ impl Evaluator {
                 state.admitted.get(&*g.name).into_iter().flatten().map(|s| Arc::from(s.as_str())).collect()
             })
             .collect();
-        // Of a grouping or feature that the configuration no longer has nothing is left to decide.
+        // Groupings and features that the configuration no longer has are ignored.
         let judged_today = state
             .judged
             .into_iter()
@@ -178,7 +178,7 @@ impl Evaluator {
         self.rows_to_commit
     }
 
-    /// Hands over what waits for a commit.
+    /// Returns the outputs that wait for a commit.
     pub fn drain_outputs(&mut self) -> Outputs {
         self.rows_to_commit = 0;
         self.outputs.verdicts = self.verdict_counts.drain_counts();
@@ -263,9 +263,9 @@ impl Evaluator {
         self.tick
     }
 
-    /// Takes rows; they wait until a tick reaches them. `floor` is the tick after which they may
-    /// count, where they came later than the evaluation they belong to (a partition that had been
-    /// cut off).
+    /// Accepts rows; they wait until a tick reaches them. `floor` is the tick after which they may
+    /// count, where they arrived after the evaluation of their time (a partition that had been cut
+    /// off).
     ///
     /// # Errors
     /// When their sketches were made by different definitions.
@@ -466,7 +466,7 @@ impl Evaluator {
             let day = floor(start, DAY);
             let set = match self.baselines.get(&day) {
                 Some(set) => Arc::clone(set),
-                // A window that began before the first tick: nothing came before it.
+                // A window that began before the first tick: there is no earlier data.
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
             let tick = WindowBounds { start, end: t, length: rolling.length(), complete };

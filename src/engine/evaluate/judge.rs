@@ -22,7 +22,7 @@ use std::time::Duration;
 struct SegmentLabels {
     /// In tables and alerts.
     shown: Arc<str>,
-    /// By what does not change.
+    /// By identity, which does not change.
     identity: Arc<str>,
 }
 
@@ -135,7 +135,7 @@ impl Judge {
             .map(|r| (self.finish(tick, of, r, &called, alphas), of.segment.clone(), r.feature))
             .collect();
         if rows.iter().any(|r| r.0.verdict == Some(Verdict::Drift)) {
-            // Merged once more for what a drift is explained by: few segments drift.
+            // Merged once more, for the contributors: few segments drift.
             let contents = Filling::sum(of.parts, |_| true)?;
             for (row, about) in rows.iter_mut().zip(&of.rows) {
                 self.explain(&mut row.0, about, &contents);
@@ -293,7 +293,7 @@ impl Judge {
         }
     }
 
-    /// What a row is named after whose segment has no baseline at all yet.
+    /// The baseline that a row names when its segment has no baseline at all yet.
     fn first_baseline(&self) -> Arc<str> {
         let days = self.settings.config.baselines.rolling_days.first();
         days.map_or_else(|| Arc::from(""), |d| format!("rolling_{d}d").into())

@@ -57,7 +57,7 @@ fn pack_unless_handy(chunk: &mut Filling) {
     }
 }
 
-/// Whether sessions fill so many buckets that a window of them is judged.
+/// Whether sessions fill enough buckets for a window to be judged.
 pub fn is_judged(buckets: u32) -> bool {
     buckets.count_ones() >= MIN_WINDOW_BUCKETS as u32
 }
@@ -75,7 +75,7 @@ pub struct WindowParts {
     hours: Slots<Vec<Arc<Filling>>>,
     /// Of segments large enough to be judged by a block alone.
     blocks: Slots<Filling>,
-    /// Segments of blocks that lack something which came since.
+    /// Segments whose blocks lack data that arrived since.
     unsettled: BTreeMap<i64, FxHashSet<Segment>>,
 }
 
@@ -114,7 +114,8 @@ impl WindowParts {
         self.long
     }
 
-    /// Whether what starts then is in reach of a window of chunks that ends at `t` or later.
+    /// Whether a chunk that starts at `start` is part of a window of chunks that ends at `t` or
+    /// later.
     #[must_use]
     pub fn reaches(&self, start: i64, t: i64) -> bool {
         start >= t - self.fine
@@ -145,7 +146,7 @@ impl WindowParts {
         }
     }
 
-    /// Adds an hour, or what came late to one.
+    /// Adds an hour, or late data of one.
     pub fn add_hour(&mut self, hour: i64, segment: &Segment, contents: Arc<Filling>) {
         if self.long == 0 {
             return;
@@ -197,7 +198,7 @@ impl WindowParts {
         (memory_of(&self.chunks), memory_of(&self.hours) + memory_of(&self.blocks))
     }
 
-    /// Drops what no window ending at `t` or later can reach.
+    /// Drops what no window that ends at `t` or later includes.
     pub fn forget(&mut self, t: i64) {
         self.chunks = self.chunks.split_off(&(t - self.fine));
         self.hours = self.hours.split_off(&(t - self.long));

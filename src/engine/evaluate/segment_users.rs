@@ -15,7 +15,7 @@ pub struct SegmentUsers(Vec<FxHashMap<Arc<str>, u64>>);
 pub type SegmentUsersState = BTreeMap<String, BTreeMap<String, u64>>;
 
 impl SegmentUsers {
-    /// As a checkpoint left it. Of a grouping that the configuration no longer has nothing is kept.
+    /// From a checkpoint. Groupings that the configuration no longer has are dropped.
     #[must_use]
     pub fn new(groupings: &Groupings, state: &SegmentUsersState) -> Self {
         let of = |seen: &BTreeMap<String, u64>| {

@@ -1,5 +1,5 @@
 //! The evaluating thread: takes the role, follows what partitions commit, evaluates, commits, and
-//! hands alerts to the outbox.
+//! passes alerts to the outbox.
 
 use super::commits::EvaluatorDriver;
 use crate::alert::{AlertRow, Outbox};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// Time between commits while it catches up.
 const COMMIT: Duration = Duration::from_secs(5);
-/// Time between two looks at what other processes committed.
+/// Time between two checks for commits of other processes.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Time before this process claims the role again that another process has taken, while the group
@@ -29,8 +29,7 @@ const RECLAIM: Duration = Duration::from_secs(2);
 pub struct EvaluatorThread<'a> {
     /// The job.
     pub job: &'a Arc<Job>,
-    /// All partitions that exist, of which there may be more later; the first one's owner has the
-    /// role.
+    /// All partitions that exist (there may be more later); the owner of the first has the role.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
     /// Partitions with records still to come, where the source knows.
     pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
@@ -67,9 +66,9 @@ struct ActiveRole {
 }
 
 impl EvaluatorThread<'_> {
-    /// Runs until nobody commits any more, then evaluates and commits what is left. The process
-    /// that owns the topic's first partition takes the role; losing the chain drops the role and
-    /// not the process.
+    /// Runs until all senders of commits are gone, then evaluates and commits what is left. The
+    /// process that owns the topic's first partition takes the role; losing the chain drops the
+    /// role and not the process.
     ///
     /// # Errors
     /// When the evaluation or its files fail.
@@ -78,9 +77,9 @@ impl EvaluatorThread<'_> {
         let mut looked = Instant::now();
         let mut more_to_do = false;
         loop {
-            // While there is something to evaluate, what else was committed waits with its sender:
-            // memory stays bounded. With nothing to do the next message may be the one that
-            // everything waits for. Asked to stop, it only listens.
+            // While there is something to evaluate, further commits wait with their senders, so
+            // that memory stays bounded. With nothing to do, the next message may be the one that
+            // everything waits for. When asked to stop, it only receives.
             let stopping = (self.stop)();
             let received = if more_to_do && !stopping {
                 Err(RecvTimeoutError::Timeout)

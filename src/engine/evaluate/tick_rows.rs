@@ -1,4 +1,4 @@
-//! The rows of one tick: to Arrow in slices, and what rules say of them.
+//! The rows of one tick: to Arrow in slices, and what rules find in them.
 
 use super::settings::EvaluationSettings;
 use crate::alert::{AlertBook, RuleJudgement};

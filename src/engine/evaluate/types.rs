@@ -52,7 +52,7 @@ pub struct Exclusion {
     pub decided_at: i64,
 }
 
-/// Days that were closed by one tick, or a part of them, as rows of `_days`.
+/// Days that one tick closed, or a part of them, as rows of `_days`.
 #[derive(Debug)]
 pub struct DayBatch {
     /// The tick.

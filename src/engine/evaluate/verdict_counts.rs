@@ -1,5 +1,5 @@
-//! What an evaluation could judge and what it could not, in counts that cost next to nothing: for
-//! progress and the summary.
+//! What an evaluation could judge and what it could not, as cheap counts for progress and the
+//! summary.
 
 use super::settings::EvaluationSettings;
 use crate::config::Baselines;
@@ -29,7 +29,7 @@ pub struct FeaturesLackingDays {
     pub grouping: Arc<str>,
     /// So many features.
     pub features: usize,
-    /// Of so many.
+    /// The total.
     pub of: usize,
     /// Days that the nearest of them lacks.
     pub days: u16,
@@ -104,7 +104,7 @@ impl VerdictCounter {
     pub fn count(&mut self, row: &WindowRow, grouping: usize, feature: usize, kind: Kind) {
         let Some(verdict) = row.verdict else { return };
         let Some(seen) = self.coverage.get_mut(grouping).and_then(|g| g.get_mut(feature)) else { return };
-        // A small segment has a row of its volume alone, which says nothing of features.
+        // A small segment has only a row of its volume, which says nothing about features.
         if kind == Kind::Volume {
             self.counts.insufficient += 1;
             self.counts.small += 1;
@@ -178,7 +178,7 @@ pub enum Unjudged {
     },
     /// Segments, or their baselines, have too few sessions.
     Sessions,
-    /// No window came to its end.
+    /// No window reached its end.
     NoWindow,
 }
 

@@ -25,7 +25,7 @@ const RECENT: u64 = 10_000;
 /// Messages before the share of bad ones says anything.
 const ENOUGH: u64 = 1_000;
 
-/// What the archives of all partitions are made with.
+/// What the archives of all partitions share.
 pub struct ArchiveJob {
     target: Arc<ArchiveTarget>,
     plan: Arc<Plan>,
@@ -41,7 +41,7 @@ pub struct ArchiveJob {
 }
 
 impl ArchiveJob {
-    /// What archives of a job's input are made with.
+    /// What archives of a job's input need.
     #[must_use]
     pub fn new(job: &Job, target: ArchiveTarget, commit_every: Duration) -> Self {
         let config = &job.settings.config;
@@ -99,7 +99,7 @@ pub struct ArchiveDriver {
 }
 
 impl ArchiveDriver {
-    /// Appends one message; what was written on the way is returned.
+    /// Appends one message; returns what was written meanwhile.
     fn archive_message(
         &mut self,
         message: &[u8],

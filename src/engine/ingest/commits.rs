@@ -104,7 +104,7 @@ pub enum PartitionAssignment {
 pub enum ChunkOutcome {
     /// It was ingested.
     Ingested,
-    /// It was ingested, and on the way something of it was committed.
+    /// It was ingested, and something of it was committed meanwhile.
     Committed,
     /// It was not: the job was asked to stop while it waited for its images.
     Stopped,

@@ -170,7 +170,7 @@ impl Decoder {
         };
         let crashing: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| harmful(self, *o)).collect();
         tracing::error!(partition = %chunk.partition, offsets = ?crashing, "messages crash the decoder, which is a bug: rejected");
-        // A crash that no message alone brings about would come again.
+        // A crash that no single message causes would happen again.
         match self.catching_panics(|d| d.decode_except(chunk, &crashing, out)) {
             Some(done) if !crashing.is_empty() => done,
             _ => Err(IngestError::Crashed { partition: chunk.partition }),
@@ -273,8 +273,8 @@ pub struct DecodeTask {
     pub to: Sender<DecodeResult>,
 }
 
-/// Decodes until no task can come any more, or no emptied batch. Emptied buffers of messages go to
-/// `recycle`.
+/// Decodes until the channel of tasks or of emptied batches is closed. Emptied buffers of messages
+/// go to `recycle`.
 pub fn decode_until_closed(
     mut decoder: Decoder,
     tasks: &Receiver<DecodeTask>,

@@ -33,16 +33,17 @@ pub trait PartitionDriver: Send + Sized {
     /// What identifies the last record.
     fn last_read(&self) -> LastRead;
 
-    /// The offset behind what was committed last.
+    /// The offset after the last committed record.
     fn committed_offset(&self) -> Offset;
 
-    /// What comes next is in the log of this id; where that is another one, it begins at `begins`.
+    /// The next records are from the log of this id; if that is another one than before, it begins
+    /// at `begins`.
     fn follow(&mut self, log: Option<Arc<str>>, begins: Option<Offset>);
 
     /// Ingests a chunk.
     ///
     /// # Errors
-    /// When most of the recent input is bad, or what it needs fails.
+    /// When most of the recent input is bad, or something that it needs fails.
     fn ingest_chunk(
         &mut self,
         chunk: &mut Self::Chunk,
@@ -53,17 +54,17 @@ pub trait PartitionDriver: Send + Sized {
     /// Notes that the input is over.
     fn end(&mut self);
 
-    /// Whether a commit is due since nothing more is expected for now; `caught_up` where the input
-    /// is read to its end, and not only silent.
+    /// Whether a commit is due because nothing more is expected for now; `caught_up` where the
+    /// input is read to its end, and not only silent.
     fn commits_when_quiet(&mut self, caught_up: bool) -> bool;
 
     /// Whether a commit is due at once, because memory fills.
     fn is_full(&self) -> bool;
 
-    /// Whether anything came since the last commit.
+    /// Whether there are new records since the last commit.
     fn is_dirty(&self) -> bool;
 
-    /// How long ago what is not committed came, or where that is unknown the last commit was.
+    /// The age of the oldest uncommitted record or, where that is unknown, of the last commit.
     fn age(&self, committed_at: Instant) -> Duration {
         committed_at.elapsed()
     }

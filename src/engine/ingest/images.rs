@@ -1,4 +1,4 @@
-//! Vectors of a chunk's images: which images are sampled, and what was found of them.
+//! Vectors of a chunk's images: which images are sampled, and their vectors or why there is none.
 
 use super::decoding::DecodedChunk;
 use super::sampling::ImageSampler;

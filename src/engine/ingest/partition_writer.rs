@@ -39,8 +39,8 @@ const MANY_ROWS: usize = 1_000;
 /// Rows of one refused field and reason in a commit; further ones are only counted.
 const FIELD_ROWS: usize = 1_000;
 
-/// Whether panes that closed, so many rows and bytes of them, should be committed before their
-/// time; `open_bytes` are looked up where it depends on them.
+/// Whether closed panes, of this many rows and bytes, should be committed early; `open_bytes` is
+/// called only if the answer depends on it.
 fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl FnOnce() -> usize) -> bool {
     (bytes >= MANY_BYTES && rows >= 2 * open_rows) || (bytes >= MOST_BYTES && bytes >= open_bytes())
 }
@@ -68,7 +68,7 @@ pub struct PartitionWriter {
     open_file: Option<String>,
     recent: VecDeque<bool>,
     bad: usize,
-    /// Whether anything came since the last commit.
+    /// Whether there are new records since the last commit.
     dirty: bool,
     /// Whether its input is over.
     ended: bool,
@@ -149,7 +149,7 @@ impl PartitionWriter {
         self
     }
 
-    /// Takes in a decoded chunk, once the vectors of its images are there.
+    /// Ingests a decoded chunk, once the vectors of its images are there.
     ///
     /// # Errors
     /// When most of the recent input is bad, or vectors are unavailable.
@@ -195,7 +195,7 @@ impl PartitionWriter {
             self.reject(time, r.offset, r.reject, r.fatal, progress);
         }
         for (offset, time, reject) in too_far {
-            // It was noted as good when it came.
+            // It was counted as good when it arrived.
             self.count_recent(false);
             self.reject(time, offset, reject, true, progress);
         }
@@ -209,7 +209,7 @@ impl PartitionWriter {
         self.check_bad_share()
     }
 
-    /// Counts what came in since the counters were `before`.
+    /// Counts what was ingested since the counters were `before`.
     fn count(&self, before: Counters, progress: &Progress) {
         let after = self.state.counters();
         Progress::add(&progress.events, after.events.saturating_sub(before.events));
@@ -278,7 +278,7 @@ impl PartitionWriter {
         self.state.held()
     }
 
-    /// Whether anything came since the last commit.
+    /// Whether there are new records since the last commit.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         self.dirty
@@ -308,7 +308,8 @@ impl PartitionWriter {
         (self.log.clone(), self.fingerprint)
     }
 
-    /// What comes next is in the log of this id; where that is another one, it begins at `begins`.
+    /// The next records are from the log of this id; if that is another one than before, it begins
+    /// at `begins`.
     pub fn follow(&mut self, log: Option<Arc<str>>, begins: Option<Offset>) {
         if let Some(begins) = begins {
             self.next_offset = begins.0;

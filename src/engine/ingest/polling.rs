@@ -27,13 +27,13 @@ const MANY_WAITING: usize = 4;
 /// would cost a fetch. On the other hand, the client learns of a rebalance only when it is polled.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// How a job came to its end.
+/// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// All input was read.
     InputEnded,
-    /// It was asked to stop; what it had is committed.
+    /// It was asked to stop; everything read so far is committed.
     Stopped,
 }
 

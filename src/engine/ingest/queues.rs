@@ -38,7 +38,7 @@ pub enum WorkerOrder<P: PartitionDriver> {
     },
     /// Its input is over.
     End(PartitionId),
-    /// What comes next is in this log, which begins there if it is another one.
+    /// The next records are from this log, which begins at `begins` if it is another one.
     Log {
         partition: PartitionId,
         id: Option<Arc<str>>,
@@ -53,7 +53,7 @@ pub type Decode<'a, C> = &'a (dyn Fn(Chunk, Sender<Result<C, IngestError>>) + Sy
 /// A chunk to be decoded, and where its result goes.
 type ToDecode<C> = (Chunk, Sender<Result<C, IngestError>>);
 
-/// The way to the workers, and to the decoders that work ahead of them.
+/// The queues to the workers, and to the decoders that work ahead of them.
 pub struct WorkerQueues<'a, P: PartitionDriver> {
     pub workers: &'a [Sender<WorkerOrder<P>>],
     pub decode: Decode<'a, P::Chunk>,
@@ -92,7 +92,7 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
         crowds
     }
 
-    /// Passes work on; it comes back where the worker's queue is full. A worker that is gone takes
+    /// Passes on work; returns it if the worker's queue is full. A worker that is gone accepts
     /// everything: its error is found when it is joined.
     fn offer(&self, p: PartitionId, work: PolledWork<P>) -> Option<PolledWork<P>> {
         // Nobody else sends to it, so room that is there stays.
@@ -107,7 +107,7 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
         None
     }
 
-    /// Passes all of it on, however long the workers take.
+    /// Passes on all of it, however long the workers take.
     pub fn send_all(&self, waiting: VecDeque<(PartitionId, PolledWork<P>)>) {
         for (p, work) in waiting {
             let (order, task) = order(work);

@@ -23,7 +23,7 @@ const MANY_BYTES: usize = 24 << 20;
 pub struct IngestWorker<P: PartitionDriver> {
     /// Its partitions, each with the time of its last commit.
     pub owned: FxHashMap<PartitionId, (Box<P>, Instant)>,
-    /// Time after which what came is committed.
+    /// Time after which new records are committed.
     pub commit_every: Duration,
     pub progress: Arc<Progress>,
     /// Receives commits of panes; `None` where nobody evaluates.
@@ -31,7 +31,7 @@ pub struct IngestWorker<P: PartitionDriver> {
     pub hints: Sender<(PartitionId, Offset)>,
     /// Partitions that another process has taken.
     pub lost: Sender<PartitionId>,
-    /// Takes chunks that were ingested, whose memory is used again.
+    /// Takes back ingested chunks, so that their memory is reused.
     pub give_back: Box<dyn Fn(P::Chunk) + Send>,
     pub failed: Arc<AtomicBool>,
     pub stop: Arc<AtomicBool>,
@@ -95,8 +95,8 @@ impl<P: PartitionDriver> IngestWorker<P> {
         dirty.into_iter().try_for_each(|p| self.commit(p, None))
     }
 
-    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it
-    /// waits for may never come then.
+    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since the chunk
+    /// may then never arrive.
     fn decoded(
         &self,
         from: &Receiver<Result<P::Chunk, IngestError>>,
@@ -122,8 +122,8 @@ impl<P: PartitionDriver> IngestWorker<P> {
             Ok(ChunkOutcome::Ingested) => {}
             Ok(ChunkOutcome::Committed) => self.hint(p),
             Ok(ChunkOutcome::Stopped) => {
-                // Nothing behind a chunk that was not ingested may be: the partition is left as it
-                // is, committed as far as it came.
+                // Nothing after a chunk that was not ingested may be ingested: commit the partition
+                // as far as it is, and drop it.
                 self.commit(p, None)?;
                 self.drop(p);
             }

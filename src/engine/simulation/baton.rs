@@ -33,7 +33,7 @@ pub struct Baton {
 }
 
 impl Baton {
-    /// A baton for so many members.
+    /// A baton for this many members.
     pub fn new(members: usize) -> Self {
         let turns = Turns { running: None, ended: vec![false; members], waiting: 0 };
         Self { members, turns: Mutex::new(turns), woken: (0..=members).map(|_| Condvar::new()).collect() }

@@ -1,4 +1,4 @@
-//! A member of the group: does what a process does, in steps and in an order that its seed decides.
+//! A member of the group: does what a process does, in steps, in an order that the seed decides.
 
 use super::baton::{Baton, Verdict};
 use super::world::{Phase, World};

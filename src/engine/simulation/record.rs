@@ -148,8 +148,8 @@ fn commit<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 /// Checks what was committed over time: offsets and evaluations go forward, published files are
-/// exactly those that manifests name. A link behind the head of its chain is none: a process that
-/// slept wrote it where a sweep had made room, and must notice.
+/// exactly those that manifests name. A manifest behind the head of its chain does not count: a
+/// process that slept wrote it where a sweep had deleted one, and must notice.
 pub fn manifests(written: &[(String, Vec<u8>)], storage: &Storage) -> Vec<String> {
     let (mut out, mut named) = (Vec::new(), BTreeSet::new());
     let mut heads: BTreeMap<&str, &str> = BTreeMap::new();

@@ -1,9 +1,10 @@
-//! Going on after a restart: what was merged before it is merged again, with the same result.
+//! Continuing after a restart: rows that were merged before it are merged again, with the same
+//! result.
 
 use super::*;
 
 impl Evaluator {
-    /// Puts rows back that were merged before a restart; [`Evaluator::merge_restored`] merges them
+    /// Restores rows that were merged before a restart; [`Evaluator::merge_restored`] merges them
     /// again.
     ///
     /// # Errors
@@ -16,8 +17,7 @@ impl Evaluator {
         Ok(self.restored.add(taken.into_iter().map(|row| (from(&row), row)))?)
     }
 
-    /// Merges what was put back, tick by tick as it was: what a tick folds depends on what it
-    /// saw.
+    /// Merges the restored rows tick by tick, as before: what a tick folds depends on its rows.
     ///
     /// # Errors
     /// When sketches were made by different definitions.
@@ -32,7 +32,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Puts hours back that were written before a restart.
+    /// Restores hours that were written before a restart.
     ///
     /// # Errors
     /// When their sketches were made by different definitions.
