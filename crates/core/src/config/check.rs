@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 
-/// Most of what a file may list. Beyond these a job would be set up for minutes, or never end a
-/// tick.
+/// The most entries that a file may list. With more, setting up a job would take minutes, or a tick
+/// would never end.
 const MOST_RULES: usize = 2_000;
 const MOST_GROUPINGS: usize = 500;
 const MOST_WINDOWS: usize = 24;
@@ -80,7 +80,7 @@ impl Config {
 /// The first mistake.
 pub(super) fn check(c: &Config) -> Result<(), ConfigError> {
     input(c)?;
-    // Before what must reach as far.
+    // Checked before the settings that must be at least as long.
     baselines(c)?;
     output(c)?;
     privacy(c)?;
@@ -260,7 +260,7 @@ fn baselines(c: &Config) -> Result<(), ConfigError> {
 fn features(c: &Config) -> Result<(), ConfigError> {
     for (i, e) in c.features.iter().enumerate() {
         let key = |k: &str| format!("features[{i}].{k}");
-        // The same entry twice says nothing else than once.
+        // The same entry twice means the same as once.
         if c.features[..i].iter().any(|before| before.name == e.name && before != e) {
             let message =
                 format!("two entries are called {:?}; write one, with all that is to change", e.name);

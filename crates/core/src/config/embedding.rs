@@ -17,7 +17,7 @@ pub enum Provider {
     Cuda,
     /// ONNX Runtime on the CPU.
     Cpu,
-    /// The built-in runtime, which needs nothing installed.
+    /// The built-in runtime, which needs no installation.
     Tract,
 }
 
@@ -41,7 +41,7 @@ pub struct Embedding {
     /// What relative `image_uri`, `thumb_uri` and `embedding_uri` are relative to: a folder or a
     /// URL.
     pub base_uri: Option<String>,
-    /// Prefixes below which absolute URIs may lie; none: nothing but `base_uri` is read.
+    /// Prefixes of allowed absolute URIs; none: only `base_uri` is read.
     pub allow: Vec<String>,
     /// Whether allowed URLs may lead to private addresses.
     pub allow_private: bool,
@@ -80,7 +80,7 @@ pub struct Embedding {
     pub target: Option<String>,
     /// A linear head for the aesthetic score of events that carry none: a JSON file.
     pub head: Option<PathBuf>,
-    /// Share of requests whose image is looked at.
+    /// Share of requests whose image is sampled.
     pub rate: f64,
     /// The most images sampled per minute of event time, partition and combination of segment
     /// values.

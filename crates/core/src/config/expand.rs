@@ -15,7 +15,7 @@ pub(super) struct Expanded {
 }
 
 impl Expanded {
-    /// A message without what came from the environment: it may be secret.
+    /// A message without values from the environment, which may be secret.
     pub(super) fn hide(&self, message: &str) -> String {
         let long = self.values.iter().filter(|(_, value)| value.len() >= SHORTEST_SECRET);
         long.fold(message.to_owned(), |text, (name, value)| {

@@ -3,7 +3,7 @@
 
 use super::near::nearest;
 
-/// Words of the parser's messages, and what they mean to whoever writes the file.
+/// Words of the parser's messages, and what they mean to the author of the file.
 const WANTED: [(&str, &str); 15] = [
     ("a string", "text in quotes"),
     ("string or map", "text in quotes, or a table { … }"),

@@ -32,7 +32,7 @@ pub struct Feature {
     pub stratify: Option<Text>,
     /// The fields that the feature `missing` looks for.
     pub watched: Option<Arc<Watched>>,
-    /// The text of the definition: sketches made by unlike definitions don't merge.
+    /// The text of the definition: sketches of different definitions don't merge.
     pub definition: String,
 }
 
@@ -63,7 +63,7 @@ impl Feature {
     }
 }
 
-/// The ranges of an event's numbers: the schema's, or what features say instead.
+/// The ranges of an event's numbers: the schema's, or those that features set instead.
 #[must_use]
 pub fn ranges(features: &[Feature]) -> Ranges {
     let mut out = Ranges::default();

@@ -111,7 +111,7 @@ fn watched_fields(features: &[Feature], stages: Stages) -> Watched {
     out
 }
 
-/// Tells each feature of this kind what to look for, once all features are known.
+/// Gives each feature of this kind its fields, once all features are known.
 pub fn watch(features: &mut [Feature]) {
     for i in 0..features.len() {
         if features[i].kind == Kind::Missing {

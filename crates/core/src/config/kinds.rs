@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name in the `kind` column; tokens and what is missing are categories there.
+    /// Its name in the `kind` column; tokens and missing fields are categories there.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ pub enum From {
     Text(Text),
     /// The image's embedding.
     Embedding,
-    /// The cluster of the reference that the embedding falls into.
+    /// The cluster of the reference that the embedding belongs to.
     Content,
     /// The named style that the embedding is nearest to.
     Style,
@@ -93,7 +93,7 @@ impl From {
             .chain(Text::ALL.iter().map(|f| f.path()))
     }
 
-    /// Who chooses the names that come from it. Clusters and named styles are the operator's.
+    /// Who chooses the names in this field. Clusters and named styles are the operator's.
     #[must_use]
     pub fn chosen_by(self) -> ChosenBy {
         match self {
@@ -134,7 +134,7 @@ pub enum Test {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tolerance {
     /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of
-    /// `psi_excess`; for what is missing, the share of events that lack a field.
+    /// `psi_excess`; for missing fields, the share of events that lack a field.
     pub absolute: f64,
     /// Share of the baseline's value.
     pub relative: f64,

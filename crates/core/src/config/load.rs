@@ -44,7 +44,7 @@ pub enum ConfigError {
         path: String,
         /// Line, from 1.
         line: usize,
-        /// What is wrong and what would be right.
+        /// What is wrong and what is valid.
         message: String,
     },
     /// A variable of the environment that is named and not set.
@@ -64,7 +64,7 @@ pub enum ConfigError {
         place: String,
         /// Dotted key.
         key: String,
-        /// What is wrong and what would be right.
+        /// What is wrong and what is valid.
         message: String,
     },
 }
@@ -300,7 +300,7 @@ impl Config {
         }
     }
 
-    /// Takes relative paths of the file as relative to this folder: the output, the file of alerts,
+    /// Makes relative paths of the file relative to this folder: the output, the file of alerts,
     /// and what `[embedding]` names.
     fn below(&mut self, folder: &Path) {
         let text = |text: &mut String| {

@@ -280,7 +280,7 @@ pub struct FeatureEntry {
     pub log: Option<f64>,
     /// How a number is judged.
     pub test: Option<Test>,
-    /// The range of its field, outside of which a number counts as missing.
+    /// The range of its field, beyond which a number counts as missing.
     pub range: Option<[f64; 2]>,
     /// The bounds that its mean takes a number beyond them for.
     pub clip: Option<[f64; 2]>,
@@ -362,7 +362,7 @@ pub struct RuleEntry {
     /// `low`, `medium`, `high` or `critical`.
     #[serde(default = "medium")]
     pub severity: Severity,
-    /// A link for whoever is paged.
+    /// A link for the person on call.
     #[serde(default)]
     pub runbook: Option<String>,
 }
@@ -381,7 +381,7 @@ pub enum Severity {
     Medium,
     /// Worth a page.
     High,
-    /// Worth waking somebody.
+    /// Important enough to wake somebody.
     Critical,
 }
 

@@ -18,7 +18,7 @@ pub fn nearest<'v>(name: &str, valid: impl IntoIterator<Item = &'v str>) -> Opti
         .map(|(_, v)| v)
 }
 
-/// "did you mean …?", or what there is.
+/// "did you mean …?", or the list of valid names.
 pub fn near(name: &str, what: &str, valid: &[&str]) -> String {
     match nearest(name, valid.iter().copied()) {
         Some(v) => format!("did you mean {v:?}?"),

@@ -1,5 +1,5 @@
-//! Where a configuration was read: the file and the line of each key, for messages that come after
-//! it was parsed.
+//! Where a configuration was read: the file and the line of each key, for errors that are found
+//! after parsing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct Origin {
 }
 
 impl fmt::Debug for Origin {
-    /// Says nothing, so that two configurations with the same settings look the same.
+    /// Prints nothing, so that two configurations with the same settings look the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Origin")
     }

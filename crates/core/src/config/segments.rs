@@ -209,7 +209,7 @@ fn split_at(text: &str, mark: u8) -> (&str, Option<&str>) {
     (text, None)
 }
 
-/// A text without the backslashes that escape what is behind them.
+/// A text without its escaping backslashes.
 #[must_use]
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {

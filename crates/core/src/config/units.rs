@@ -49,8 +49,7 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use crate::event::time::{DAY, HOUR, MINUTE, SECOND};
-        // Whole days are written as hours up to two days: "24h" is what the contract calls that
-        // window.
+        // Whole days are written as hours up to two days: "24h" is the usual name of that window.
         for (unit, name, from) in
             [(DAY, "d", 2 * DAY), (HOUR, "h", HOUR), (MINUTE, "m", MINUTE), (SECOND, "s", SECOND)]
         {

@@ -9,8 +9,8 @@ const MAX_FIELDS: usize = u64::BITS as usize;
 /// The name of the built-in feature.
 pub const MISSING: &str = "missing";
 
-/// The fields that are looked for at each stage, in a fixed order. Their places in it are the bits
-/// of what an event lacks.
+/// The fields that are watched at each stage, in a fixed order. A field's position is its bit in
+/// the set of missing fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
     by_stage: [Vec<From>; Stage::ALL.len()],
@@ -42,7 +42,8 @@ impl Watched {
         Some(format!("{failed}{} {path}", stage.name()))
     }
 
-    /// The list as text: part of the feature's definition, since the bits mean nothing without it.
+    /// The list as text: part of the feature's definition, because the bits have no meaning without
+    /// it.
     #[must_use]
     pub fn definition(&self) -> String {
         let at = |stage: &Stage| {

@@ -125,7 +125,7 @@ pub struct TokenBins {
     by_token: Vec<(u32, u32)>,
 }
 
-/// The bins of a baseline, from each token (once) and its count: the [`TOKEN_BINS`] most frequent,
+/// The bins of a baseline, from each token (once) and its count: the [`TOKEN_BINS`] most frequent
 /// (of equally frequent ones the lower id first), and one for the rest. A baseline with fewer
 /// distinct tokens has a bin for each of them and the one for the rest. Tokens counted zero times
 /// have no bin.

@@ -42,7 +42,7 @@ pub fn psi(a: &[u64], b: &[u64]) -> Option<f64> {
     Some(Smoothed::new(a, b)?.pairs().map(|(p, q)| psi_term(p, q)).sum())
 }
 
-/// max(0, psi − (B−1)·(1/n + 1/m)): PSI less what it is on average when nothing drifted.
+/// max(0, psi − (B−1)·(1/n + 1/m)): PSI less its average without drift.
 pub fn psi_excess(psi: f64, bins: usize, n: u64, m: u64) -> f64 {
     let expected = bins.saturating_sub(1) as f64 * (1.0 / n as f64 + 1.0 / m as f64);
     (psi - expected).max(0.0)
@@ -110,7 +110,7 @@ fn js_term(p: f64, q: f64) -> f64 {
 }
 
 /// First Wasserstein distance of two weighted lists sorted by value, in units of `baseline_sd`: the
-/// area between their distribution functions. `None` where a side weighs nothing or the standard
+/// area between their distribution functions. `None` where a side has no weight or the standard
 /// deviation is not positive.
 pub fn wasserstein(baseline: &[(f64, u64)], window: &[(f64, u64)], baseline_sd: f64) -> Option<f64> {
     let weigh = |list: &[(f64, u64)]| list.iter().map(|&(_, weight)| i128::from(weight)).sum::<i128>();

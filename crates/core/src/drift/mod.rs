@@ -2,8 +2,8 @@
 //! levels.
 //!
 //! Nothing here reads a clock, a file or a setting, and nothing knows what a sketch is: callers
-//! hand in plain slices. Results agree with scipy and numpy to 1e-9 relative on the same counts;
-//! the reference values and the script that computes them are in `fixtures/statistics/`.
+//! pass plain slices. Results agree with scipy and numpy to 1e-9 relative on the same counts; the
+//! reference values and the script that computes them are in `fixtures/statistics/`.
 //!
 //! | File | Answers |
 //! |---|---|

@@ -86,7 +86,7 @@ impl Judgement {
         }
     }
 
-    /// A p-value; what is not a number came from sums too large to square.
+    /// A p-value; NaN where sums were too large to square.
     fn of(p: f64) -> Self {
         if p.is_nan() { Self::Insufficient(Reason::NotFinite) } else { Self::PValue(p.clamp(0.0, 1.0)) }
     }
@@ -197,7 +197,7 @@ impl Weights {
         (squares * squares / fourths).min(self.used as f64 - 1.0).max(1.0)
     }
 
-    /// Why a baseline of these weights can't be judged against, if so.
+    /// Why windows can't be judged against a baseline of these weights, if they can't.
     fn lacking(&self) -> Option<Reason> {
         if !self.total.is_finite() {
             Some(Reason::NotFinite)

@@ -67,7 +67,7 @@ pub struct Batch {
     pub names: Vec<Arc<str>>,
     /// All request ids.
     pub ids: String,
-    /// Rows whose image is to be looked at.
+    /// Rows whose image is a candidate for sampling.
     pub candidates: Vec<Candidate>,
     /// The candidates' URIs and vectors as they came. Never written; emptied before the batch is
     /// used for anything else.
@@ -89,7 +89,7 @@ pub enum Source {
     VectorFile(Range<u32>),
     /// An image: the range of its URI.
     Image(Range<u32>),
-    /// From what an earlier run has recorded, if anything.
+    /// From the recordings of an earlier run, if they have it.
     Recorded,
     /// The event says it in a form that can't be read.
     Unreadable,
@@ -109,7 +109,7 @@ impl Source {
     }
 }
 
-/// A row whose image is to be looked at.
+/// A row whose image is a candidate for sampling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The row.

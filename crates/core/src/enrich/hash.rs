@@ -1,5 +1,5 @@
 //! Keyed hashes of ids and names: what is stored of a session, a user, a request or a hidden name
-//! says nothing without the key.
+//! is meaningless without the key.
 
 /// Hashes ids under the configured key (BLAKE3, keyed, cut to 64 bits; each kind of id has its own
 /// key).

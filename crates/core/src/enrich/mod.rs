@@ -43,7 +43,7 @@ pub struct Plan {
     pub hasher: IdHasher,
     /// Fields whose values are always written as their hash.
     pub hidden: NameFields,
-    /// What vectors of images are made into; `None` where they are not looked at.
+    /// How vectors of images are used; `None` where images are not watched.
     pub vectors: Option<Arc<VectorPlan>>,
 }
 
@@ -77,7 +77,7 @@ impl Plan {
     }
 }
 
-/// Hashes of one event's ids, and what was read of its prompt.
+/// Hashes of one event's ids, and the result of reading its prompt.
 #[derive(Debug, Default)]
 pub struct Ids {
     /// Hash of the session, if the event names one.
@@ -166,8 +166,8 @@ impl Enricher {
         out
     }
 
-    /// Hashes the ids and reads the prompt. Of an event whose user opted out neither session nor
-    /// user nor prompt is even read.
+    /// Hashes the ids and reads the prompt. Session, user and prompt of an event whose user opted
+    /// out are not even read.
     fn ids(&mut self, event: &Event<'_>) -> Ids {
         let h = &self.plan.hasher;
         let hash = |id: &Id<'_>, f: &dyn Fn(&str) -> u64| match id {

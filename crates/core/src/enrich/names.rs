@@ -25,7 +25,7 @@ pub(super) struct NameForm {
 /// What a raw value is written as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WrittenName {
-    /// Its text or its hash; `None` where there is nothing but space.
+    /// Its text or its hash; `None` where the value is blank.
     pub text: Option<Arc<str>>,
     /// It is not a name, and so written as its hash.
     pub refused: bool,
@@ -50,7 +50,7 @@ impl WrittenName {
     }
 }
 
-/// Raw values of one way and what they are written as.
+/// Raw values of one form and how they are written.
 #[derive(Debug, Default)]
 struct NameTable {
     known: FxHashMap<Box<str>, WrittenName>,

@@ -14,7 +14,7 @@ const MAX_PROMPTS: usize = 1 << 15;
 /// Bytes of a prompt that are tokenized; the rest counts only for its length. CLIP itself reads 77
 /// tokens.
 pub const MAX_TEXT: usize = 4 << 10;
-/// Longest word that is encoded in one piece: the encoder's time grows with the square of it.
+/// Longest word that is encoded in one piece: the encoder's time grows with its square.
 const MAX_PIECE: usize = 256;
 /// Longest word that is cached; longer ones are rare and take room.
 const MAX_WORD: usize = 32;

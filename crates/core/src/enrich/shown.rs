@@ -63,8 +63,8 @@ impl Shown {
         shown.into()
     }
 
-    /// What a segment is known by wherever that is written: its name with the hashes of all names
-    /// that clients chose. The same for the segment's own name and for what is shown of it, at any
+    /// The identity of a segment in everything that is written: its name with the hashes of all
+    /// names that clients chose. The same for the segment's own name and for its shown form, at any
     /// time.
     #[must_use]
     pub fn identity(&self, grouping: &Grouping, name: &Arc<str>) -> Arc<str> {
@@ -91,7 +91,7 @@ impl Shown {
     }
 }
 
-/// Whether a value is of the kind that programs make: no spaces, nothing but ASCII.
+/// Whether a value looks machine-made: no spaces, only ASCII.
 fn is_code(value: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._:/@+-".contains(&b);
     (1..=64).contains(&value.len()) && value.bytes().all(fits)

@@ -84,7 +84,7 @@ pub struct Takes {
     pub recorded: bool,
 }
 
-/// What vectors are made into.
+/// How vectors are used.
 #[derive(Debug, Clone)]
 pub struct VectorPlan {
     /// Identity of the model: a hash of its file and preprocessing, or the name that the
@@ -159,7 +159,7 @@ impl VectorPlan {
         let artifacts = match serde_json::from_str::<Artifacts<'_>>(json) {
             Ok(artifacts) => artifacts,
             Err(_) => {
-                // What nobody reads, a key or a text that can't be, must not cost the image.
+                // Unused or unreadable entries must not cost the image.
                 repaired = repair(json);
                 match repaired.as_deref().map(serde_json::from_str) {
                     Some(Ok(artifacts)) => artifacts,

@@ -10,14 +10,15 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The value that takes what no longer fits.
+/// The value under which the rest is counted.
 pub const OTHER: &str = "__other__";
 /// Values kept per sketch while it is filled; later new ones are folded into [`OTHER`]. A guard
-/// against hostile input, far above what a category is good for.
+/// against hostile input, far above the useful number of values.
 pub const MAX_VALUES: usize = 4096;
 
 /// Values kept of a chunk, an hour or a day, once all partitions are merged: see
-/// [`CategorySketch::fold`]. Few in this crate's tests, so that they see what happens beyond.
+/// [`CategorySketch::fold`]. Few in this crate's tests, so that they cover what happens beyond the
+/// limit.
 pub const MAX_STRETCH_VALUES: usize = if cfg!(test) { 3 } else { 1024 };
 
 /// Lists of values that a sum keeps separately before it merges them into one.
@@ -165,7 +166,7 @@ impl CategorySketch {
         self.lists.push(Arc::new(SortedValues::sum(&small)));
     }
 
-    /// Makes its values one list: what will be added to several sums costs them little then.
+    /// Merges its values into one list, so that adding it to several sums is cheap.
     pub fn settle(&mut self) {
         if !self.counted.is_empty() || self.lists.len() > 1 {
             self.lists = SmallVec::from_buf([self.values()]);
@@ -332,7 +333,7 @@ impl CategorySketch {
         self.sessions.write(w);
     }
 
-    /// Reads a sketch back; `with_users` is false for what was written before users were kept.
+    /// Reads a sketch back; `with_users` is false for bytes written before users were kept.
     pub(super) fn read(r: &mut Reader<'_>, with_users: bool) -> Result<Self, DecodeError> {
         let n = r.length()?;
         let mut list = SortedValues::with_capacity(n.min(MAX_VALUES));

@@ -8,7 +8,7 @@ use smallvec::{Array, SmallVec};
 use std::cmp::Ordering;
 use std::fmt::Debug;
 
-/// A list that starts inside of its owner: `[u16; 8]` has room for eight there.
+/// A list that starts inside its owner: `[u16; 8]` has room for eight there.
 pub(super) trait Column: Array<Item: Copy + Default + Debug + Eq> {}
 
 impl<A: Array<Item: Copy + Default + Debug + Eq>> Column for A {}
@@ -51,7 +51,7 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
         &mut self.values[i]
     }
 
-    /// Appends a key above all others; `false` and nothing where it is not.
+    /// Appends a key above all others; returns `false`, and does nothing, where it is not.
     #[must_use]
     pub fn push(&mut self, key: K::Item, value: V::Item) -> bool {
         let above = self.keys.last().is_none_or(|last| *last < key);
@@ -90,7 +90,7 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
     /// Adds another map: `add` adds a value to the one that is there, new keys are inserted. Grows
     /// the lists at most once and needs no other memory.
     pub fn merge(&mut self, other: &Self, add: impl Fn(&mut V::Item, &V::Item)) {
-        // Ascending first: adds where there is a place, and counts what has none.
+        // First in ascending order: adds to existing keys, and counts new ones.
         let (mut i, mut new) = (0, 0);
         let (keys, values) = (&self.keys[..], &mut self.values[..]);
         let few = other.keys.len() < keys.len() / 16;
@@ -137,7 +137,7 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
     }
 }
 
-/// Bytes that a list takes outside of its owner.
+/// Bytes that a list takes outside its owner.
 pub(super) fn spilled<A: Array>(list: &SmallVec<A>) -> usize {
     if list.spilled() { list.capacity() * size_of::<A::Item>() } else { 0 }
 }

@@ -97,7 +97,7 @@ impl MissingGroup {
         &mut self.some[i].1
     }
 
-    /// Writes out the fields that all events so far lack but not those to come.
+    /// Writes out the fields that all events so far lack, but later ones may not.
     fn spell_out(&mut self, fields: u64) {
         for field in bits(self.all & fields) {
             let lacking = self.events.clone();

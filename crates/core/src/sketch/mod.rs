@@ -273,7 +273,7 @@ impl Sketch {
         let id = SketchId(r.hash()?);
         let body = match r.u8()? {
             1 => Body::Tokens(TokenSketch::read(&mut r)?),
-            // As categories were written before they kept users.
+            // The format of categories before they kept users.
             2 => Body::Category(CategorySketch::read(&mut r, false)?),
             3 => Body::Numeric(NumericSketch::read(&mut r)?),
             4 => Body::Rate(RateSketch::read(&mut r, false)?),

@@ -71,7 +71,7 @@ impl Quantiles {
         self.counts.merge(&other.counts, |n, o| *n = n.saturating_add(*o));
     }
 
-    /// Takes off what was once added.
+    /// Subtracts what was added before.
     pub fn subtract(&mut self, other: &Self) {
         self.counts.subtract(&other.counts, |n, o| {
             *n = n.saturating_sub(*o);

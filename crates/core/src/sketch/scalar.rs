@@ -86,7 +86,7 @@ impl NumericSketch {
         Some((to_float(self.sum_sq) / self.n() as f64 - mean * mean).max(0.0).sqrt())
     }
 
-    /// The quantiles of the values as they came.
+    /// The quantiles of the unclipped, unscaled values.
     #[must_use]
     pub fn quantiles(&self) -> &Quantiles {
         &self.quantiles

@@ -47,7 +47,8 @@ impl BucketSums {
             e.sum = e.sum.saturating_add(sum);
         } else {
             if self.entries.len() == self.entries.capacity() {
-                // By leaps: lists that grow one by one are most of what filling a pane costs.
+                // In steps: lists that grow one by one would be most of the cost of adding events
+                // to a pane.
                 let more = (3 * self.entries.len()).min(SESSION_BUCKETS - self.entries.len());
                 self.entries.reserve_exact(more);
             }
@@ -68,7 +69,7 @@ impl BucketSums {
         }
     }
 
-    /// Takes off what was once added.
+    /// Subtracts what was added before.
     pub fn subtract(&mut self, other: &Self) {
         for (bucket, n, sum) in other.iter() {
             let i = self.position(bucket);

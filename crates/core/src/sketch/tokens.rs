@@ -112,7 +112,7 @@ impl TokenSketch {
         self.sessions.merge(&other.sessions);
     }
 
-    /// Takes off what was once added; users and sessions stay as they are.
+    /// Subtracts what was added before; users and sessions stay as they are.
     pub fn subtract(&mut self, other: &Self) {
         self.tokens.subtract(&other.tokens, |c, o| {
             c.count = c.count.saturating_sub(o.count);

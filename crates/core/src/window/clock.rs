@@ -1,5 +1,5 @@
-//! Whose clock is believed: which of a partition's records the watermark follows, and which are too
-//! far ahead of it.
+//! Which clocks are trusted: which of a partition's records the watermark follows, and which are
+//! too far ahead of it.
 //!
 //! A record more than a leap (an hour, or the lateness if that is longer) ahead of what came before
 //! is *ahead*: a wrong clock, or the first record after a pause of the traffic. Only the records
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 /// The shortest leap.
 const LEAP: i64 = HOUR;
-/// How far ahead an event is kept whose clock turned out to be wrong.
+/// An event whose clock turned out to be wrong is kept if it is at most this far ahead.
 const KEPT: i64 = DAY;
 /// The largest distance between the last records of an input, however dense the others are.
 const STEP: i64 = 2 * HOUR;
@@ -35,7 +35,7 @@ const PAUSE: i64 = 1_000 * DAY;
 /// that are behind.
 const BACK: u32 = MEDIAN_OF as u32;
 
-/// Lengths and numbers that decide what is believed.
+/// Lengths and numbers that decide which times are confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockLimits {
     /// Length of a pane.
@@ -82,10 +82,10 @@ pub struct SeenRecord {
 struct PaneAhead {
     /// Records since its first one that are not behind it, but for the lateness; its own included.
     agree: u32,
-    /// Records since that are behind it by a leap, and not behind what was believed then.
+    /// Records since that are behind it by a leap, and not behind the confirmed time of then.
     back: u32,
-    /// What was believed when its first record came: what is behind that would be late in any case,
-    /// and refutes nothing.
+    /// The confirmed time when its first record came: records behind that would be late in any
+    /// case, and refute nothing.
     #[serde(default)]
     level: Option<i64>,
     records: Vec<SeenRecord>,
@@ -145,7 +145,7 @@ pub struct PartitionClock {
     since: usize,
     /// The newest event time that is believed; before the first, the last one seen.
     newest: i64,
-    /// The latest event that was kept, though refuted, before anything was believed: a file whose
+    /// The latest event that was kept, though refuted, before anything was confirmed: a file whose
     /// newest records come first.
     kept: Option<i64>,
 }
@@ -221,8 +221,8 @@ impl PartitionClock {
         appended.saturating_add(self.limits.leap())
     }
 
-    /// Takes note of a record. `vouched` is one whose time its broker's clock bounds: it is
-    /// believed at once.
+    /// Observes a record. The time of one that is `vouched` for is bounded by the broker's clock:
+    /// it is confirmed at once.
     pub fn see(&mut self, mut record: SeenRecord, vouched: bool) -> Placement {
         let start = floor(record.time, self.limits.pane);
         let level = self.watermark.level();
@@ -286,7 +286,7 @@ impl PartitionClock {
         out
     }
 
-    /// The traffic is there now: the watermark follows it, record by record as they came.
+    /// The traffic has moved there: the watermark follows it, record by record in their order.
     fn catch_up(&mut self) {
         if self.watermark.seen() == 0 {
             self.newest = i64::MIN;
@@ -322,7 +322,7 @@ impl PartitionClock {
         let mut last = None;
         for (start, standing) in &self.ahead {
             let gap = start.saturating_sub(at);
-            // A pause before the end of an input is believed if enough comes after it.
+            // A pause before the end of an input is confirmed if enough records come after it.
             let believed = reach == Reach::Ended && gap <= PAUSE && beyond >= MEDIAN_OF;
             if gap > step && !believed {
                 break;
@@ -370,7 +370,7 @@ impl PartitionClock {
         let stands = match reach {
             Reach::Idle => {
                 taken.sort_unstable_by_key(|r| r.offset);
-                // Those that came since have their places among the last.
+                // Records that came since are among the last ones.
                 let from = taken.len().saturating_sub(MEDIAN_OF - self.since);
                 let mut times: Vec<i64> =
                     self.watermark.recent().chain(taken[from..].iter().map(|r| r.time)).collect();

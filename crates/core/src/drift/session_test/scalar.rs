@@ -3,7 +3,7 @@
 use super::{BUCKETS, Judgement, MIN_WINDOW_BUCKETS, ROUNDING, Reason, Weights, floor};
 use crate::drift::tails::f_sf;
 
-/// A baseline of a mean or a rate made ready to judge many windows.
+/// A baseline of a mean or a rate, prepared to judge many windows.
 #[derive(Debug, Clone)]
 pub struct PreparedScalar {
     mean: f64,

@@ -17,7 +17,7 @@ pub enum VectorKind {
     Bins,
 }
 
-/// A baseline made ready to judge many windows: everything that the window does not enter.
+/// A baseline prepared to judge many windows: everything that does not depend on the window.
 #[derive(Debug, Clone)]
 pub struct PreparedVector {
     kind: VectorKind,

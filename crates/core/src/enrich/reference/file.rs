@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The form of file that is written and read.
 const FORMAT: u64 = 1;
-/// Largest file that is read, bytes: above what the largest reference takes.
+/// Largest file that is read, bytes: above the size of the largest reference.
 const MAX_BYTES: usize = 8 << 20;
 /// Largest magnitude of a number: far above the results of a fit, and low enough that projections
 /// stay far below the limit of sums.
@@ -107,14 +107,14 @@ impl Reference {
             directions: to_hex(&directions),
             clusters: clusters.chunks_exact(self.components()).map(to_hex).collect(),
         };
-        // Strings and numbers in a struct: there is nothing that the writer could refuse.
+        // Strings and numbers in a struct: serializing can't fail.
         serde_json::to_string_pretty(&file).expect("a reference's fields can be written as JSON")
     }
 
     /// Reads what [`Reference::to_json`] wrote.
     ///
     /// # Errors
-    /// Whatever is wrong with the file: [`FileError`].
+    /// A [`FileError`], which says what is wrong with the file.
     pub fn from_json(text: &[u8]) -> Result<Self, FileError> {
         if text.len() > MAX_BYTES {
             return Err(FileError::Long(text.len()));

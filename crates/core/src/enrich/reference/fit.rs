@@ -18,7 +18,7 @@ use rand_xoshiro::rand_core::SeedableRng;
 
 use super::projection::{About, MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference};
 
-/// Clusters where nobody says how many.
+/// The default number of clusters.
 pub const DEFAULT_CLUSTERS: usize = 12;
 /// Vectors that a fit needs for every component: with four, sampling inflates the variance of a
 /// direction of noise at most (1 + √¼)² = 2.25 times (Marchenko, Pastur), and so its divisor 1.2
@@ -35,7 +35,7 @@ const LEAST_TOTAL: f64 = 1e-12;
 const RIDGE: f64 = 1e-10;
 /// Vectors that enter the covariance at once.
 const ROWS: usize = 1024;
-/// Starts of k-means, of which the best is kept.
+/// Starts of k-means; the best is kept.
 const STARTS: usize = 10;
 
 /// Why there is no reference for these vectors.

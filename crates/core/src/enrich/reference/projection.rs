@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Largest number of components K: what a sketch keeps of an embedding.
+/// Largest number of components K that a sketch keeps of an embedding.
 pub const MAX_COMPONENTS: usize = 64;
 /// Largest dimension D of an embedding.
 pub const MAX_DIMENSION: usize = 8192;
@@ -17,7 +17,7 @@ pub const MAX_CLUSTERS: usize = 256;
 /// latency.
 const BLOCK: usize = 8;
 
-/// How a reference was made; nothing of it enters a projection.
+/// How a reference was made; not used by projections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
@@ -82,7 +82,7 @@ impl Reference {
                 }
             }
             let length = norm(&row);
-            // Only the last of few dimensions can come out nearly dependent; another draw will not.
+            // Only the last of few dimensions can turn out nearly dependent; another draw will not.
             if length > 1e-6 * before {
                 row.iter_mut().for_each(|x| *x /= length);
                 rows.push(row);
