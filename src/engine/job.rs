@@ -37,7 +37,7 @@ pub struct Job {
     /// What finds vectors of images; `None` where they are not looked at, and for a job set up for
     /// looking only.
     pub embedder: Option<Arc<Embedder>>,
-    /// What filling panes needs.
+    /// What is needed to add events to panes.
     pub filler: Arc<Filler>,
     /// Pane length and lateness.
     pub times: Times,

@@ -209,7 +209,7 @@ impl Evaluator {
         self.folded
     }
 
-    /// Values of categories counted as other for want of room: in chunks, hours and days.
+    /// Values of categories counted as `__other__` beyond the limit: in chunks, hours and days.
     #[must_use]
     pub fn folded_values(&self) -> u64 {
         self.folded_values

@@ -95,7 +95,7 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
     /// Passes on work; returns it if the worker's queue is full. A worker that is gone accepts
     /// everything: its error is found when it is joined.
     fn offer(&self, p: PartitionId, work: PolledWork<P>) -> Option<PolledWork<P>> {
-        // Nobody else sends to it, so room that is there stays.
+        // Nobody else sends to it, so free places stay free.
         if self.of(p).is_full() {
             return Some(work);
         }

@@ -16,7 +16,7 @@ const MAX_PROMPTS: usize = 1 << 15;
 pub const MAX_TEXT: usize = 4 << 10;
 /// Longest word that is encoded in one piece: the encoder's time grows with its square.
 const MAX_PIECE: usize = 256;
-/// Longest word that is cached; longer ones are rare and take room.
+/// Longest word that is cached; longer ones are rare and take memory.
 const MAX_WORD: usize = 32;
 
 /// The tokenizer's name; goes into the id of token sketches.

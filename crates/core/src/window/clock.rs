@@ -378,8 +378,8 @@ impl PartitionClock {
                 let median = (times.len() == MEDIAN_OF).then(|| *times.select_nth_unstable(MEDIAN_OF / 2).1);
                 median.map(|at| at.saturating_sub(self.limits.lateness))
             }
-            // Nothing comes that would be late: the input is evaluated to its end, whether or not
-            // others share its traffic.
+            // Nothing follows that could be late: the input is evaluated to its end, even if others
+            // share its traffic.
             Reach::Ended => {
                 let seen = self.watermark.level().map(|_| self.newest);
                 taken.iter().map(|r| r.time).max().max(seen).max(self.kept)

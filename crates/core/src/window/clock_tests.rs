@@ -17,7 +17,7 @@ struct Outcome {
     /// Counted as events.
     events: Vec<usize>,
     refused: Vec<usize>,
-    /// Behind the watermark when they came.
+    /// Behind the watermark when they arrived.
     late: usize,
     watermark: i64,
     likely: Option<i64>,
@@ -85,7 +85,7 @@ fn dense(n: usize) -> Vec<i64> {
 enum Wrong {
     /// A wrong clock that continues from this time.
     Says(i64),
-    /// It is ahead by so much.
+    /// A clock that is ahead by this much.
     Ahead(i64),
 }
 
@@ -278,8 +278,8 @@ fn pauses_of_the_traffic_cost_nothing_and_are_followed() {
     for pause in [61 * MINUTE, 2 * HOUR, 3 * DAY, 400 * DAY] {
         let mut times = dense(1_500);
         times[700..].iter_mut().for_each(|t| *t += pause);
-        // Some clocks and queues are minutes behind, and a burst of wrong ones falls into the time
-        // of doubt.
+        // Some clocks and queues are minutes behind, and a burst of wrong ones comes while nothing
+        // is confirmed yet.
         (705..720).for_each(|i| times[i] -= i as i64 % 7 * MINUTE);
         let plain = play(&times);
         assert_eq!((plain.events.len(), plain.refused.len(), plain.late), (1_500, 0, 0));
@@ -395,8 +395,8 @@ proptest! {
         let times: Vec<i64> = steps
             .iter()
             .map(|&(step, kind, n)| {
-                // One that is wrong is so for a while: what comes next is of the same kind now and
-                // then.
+                // A wrong clock stays wrong for a while: sometimes the next record is of the same
+                // kind.
                 now += if kind == 0 && step == 0 { 2 * DAY } else { step * SECOND };
                 match kind {
                     1 => FAR + n * MINUTE,

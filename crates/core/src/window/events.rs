@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Events up to which a segment's are kept one by one.
+/// Up to this many events of a segment are kept one by one.
 const FEW: u32 = 8;
 
 /// The user's bits of an event that names none.
 const NO_USER: u8 = 64;
 
-/// What the sketches of a feature are made by, as far as adding a value needs it.
+/// The part of a feature's definition that adding a value needs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
     /// The feature's kind.
@@ -154,13 +154,13 @@ impl Events {
         Ok(users)
     }
 
-    /// Whether these and those were made by the same definitions.
+    /// Whether both were made by the same definitions.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.definitions, &other.definitions) || self.definitions == other.definitions
     }
 
-    /// Whether another one, or another's, may be kept here.
+    /// Whether so many more events may be kept here.
     #[must_use]
     pub fn has_room_for(&self, more: u32) -> bool {
         self.count.saturating_add(more) <= FEW

@@ -18,7 +18,7 @@ pub enum Filling {
     Events(Events),
     /// The sketches of any number.
     Sketches(Contents),
-    /// The same as bytes, which take a fraction of the room.
+    /// The same as bytes, which take a fraction of the memory.
     Packed(Packed),
 }
 
@@ -131,7 +131,8 @@ impl Filling {
         }
     }
 
-    /// Takes as little room as it can: sketches become bytes, few events no more than they are.
+    /// Makes it take as little memory as possible: sketches become bytes, few events only shed
+    /// unused capacity.
     pub fn pack(&mut self) {
         match self {
             Self::Events(e) => e.shrink(),
@@ -196,7 +197,7 @@ impl Filling {
 const SKETCHES: u8 = 0;
 const EVENTS: u8 = 1;
 
-/// The bytes of a filling.
+/// The forms of a sum as bytes.
 #[derive(Debug, Clone, Copy)]
 pub enum Written<'a> {
     /// Of [`Events::read`].

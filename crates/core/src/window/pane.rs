@@ -149,7 +149,7 @@ impl Filler {
         Self { features, definitions, groupings }
     }
 
-    /// What the features' sketches are made by.
+    /// The definitions of the features' sketches.
     #[must_use]
     pub fn definitions(&self) -> &Definitions {
         &self.definitions

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 mod closing;
 
-/// Guards against hostile input, far above what any job needs.
+/// Limits against hostile input, far above the needs of any job.
 #[derive(Debug, Clone, Copy)]
 struct PartitionLimits {
     /// Open panes (by start and closing time) beyond which events ahead of all of them are refused.
@@ -58,7 +58,7 @@ pub struct Counters {
     pub folded: u64,
 }
 
-/// Lengths that decide where an event falls, in microseconds.
+/// Lengths that decide the pane of an event, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     /// Length of a pane.
@@ -110,7 +110,7 @@ pub struct PartitionState {
     pub watermark: WatermarkState,
     /// The counters.
     pub counters: Counters,
-    /// What is not settled of its records' times.
+    /// Times of records that are not decided yet.
     #[serde(default)]
     pub clock: PartitionClockState,
 }

@@ -51,7 +51,7 @@ fn batch(records: &[Record]) -> Batch {
     out
 }
 
-/// What comes of records that are cut into batches behind these.
+/// What a partition made of records, however they were cut into batches.
 struct Outcome {
     panes: Vec<PaneRow>,
     refused: Vec<i64>,

@@ -4,10 +4,10 @@
 //! The median keeps one producer with a wrong clock from pushing it ahead; it depends on the
 //! partition's records alone. [`super::clock`] decides which records are observed here at all.
 
-/// Event times whose median counts.
+/// Number of event times whose median counts.
 pub const MEDIAN_OF: usize = 15;
 
-/// Of the last event times so many are at the level or beyond: in sparse traffic the median is
+/// This many of the last event times are at the level or beyond: in sparse traffic the median is
 /// hours behind the newest event.
 const AT_LEVEL: usize = 3;
 
@@ -86,7 +86,7 @@ impl Watermark {
         (self.level != i64::MIN).then_some(self.level)
     }
 
-    /// Events have come so far, though hardly one of them was observed yet.
+    /// Raises the level to this time, although hardly any of its events were observed yet.
     pub fn raise(&mut self, level: i64) {
         self.level = self.level.max(level);
     }

@@ -1,5 +1,5 @@
 //! Panes that leave a partition, and those that stay: what closes, what a checkpoint keeps, and how
-//! little room it takes.
+//! open panes are packed.
 
 use super::{OpenPane, Partition};
 use crate::event::time::floor;
@@ -100,8 +100,8 @@ impl Partition {
             .collect()
     }
 
-    /// Packs the panes that little is added to by now: all but that in which most of the recent
-    /// events fall and the one after. Of dense traffic they are most of a job's memory, and a
+    /// Packs the panes that hardly receive events any more: all except the one of most of the
+    /// recent events and the next. With dense traffic they are most of a job's memory, and a
     /// checkpoint writes them as bytes anyway.
     pub fn pack_others(&mut self) {
         let Some(median) = self.clock.median() else { return };
