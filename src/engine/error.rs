@@ -37,7 +37,7 @@ pub enum EngineError {
     Taken(PartitionId),
     /// The topic was recreated, and this output can't continue with another topic.
     #[error(
-        "partition {partition}: its offsets begin again at {to} (they had come to {from}): the topic was created again; archive it into \
+        "partition {partition}: its offsets begin again at {to} (they had reached {from}): the topic was created again; archive it into \
          another --output"
     )]
     Recreated {
@@ -52,7 +52,7 @@ pub enum EngineError {
     #[error("can't start a thread: {0}")]
     NoThread(#[source] std::io::Error),
     /// A thread has panicked.
-    #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
+    #[error("a {0} thread stopped unexpectedly; its panic message is above")]
     Thread(&'static str),
 }
 
@@ -125,7 +125,7 @@ pub enum IngestError {
     },
     /// Decoding crashed, and not because of one message.
     #[error(
-        "partition {partition}: the decoder crashed, which is a bug; where it did stands above, please report it"
+        "partition {partition}: the decoder crashed, which is a bug; its panic message is above, please report it"
     )]
     Crashed {
         /// The partition.

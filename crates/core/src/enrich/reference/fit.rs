@@ -71,7 +71,7 @@ pub enum FitError {
     #[error("vector {0} is all zeros and has no direction")]
     Zero(usize),
     /// No two directions.
-    #[error("the vectors all point the same way, so nothing can be told apart by them")]
+    #[error("the vectors all point the same way, so nothing distinguishes them")]
     Same,
     /// More clusters than a reference can have.
     #[error("a reference has at most {MAX_CLUSTERS} clusters, {0} were asked for")]
