@@ -52,7 +52,7 @@ struct RememberedInput {
 }
 
 impl RememberedInput {
-    /// The offset behind its last line.
+    /// The offset after its last line.
     fn end(&self) -> Option<i64> {
         Some(self.start? + self.lines?)
     }
@@ -94,7 +94,7 @@ pub struct ChainPosition {
     pub committed: Option<u64>,
     /// The offset at which it continues.
     pub next_offset: i64,
-    /// Whether it says that its input is over.
+    /// Whether its commit says that its input is over.
     pub ended: bool,
 }
 
@@ -119,7 +119,7 @@ pub struct InputPlan {
     pub lanes: Vec<FileLane>,
     /// Partitions that were read before, of archives.
     pub partitions: BTreeSet<i32>,
-    /// What is to be remembered, where that is more than before.
+    /// The record to write, if it has more than the stored one.
     pub memory: Option<InputMemory>,
     /// How far an earlier run came, for a message.
     pub resuming: Option<String>,
@@ -263,7 +263,7 @@ fn matched(
             new.push(g);
             continue;
         };
-        // What was not found out before may be known now.
+        // Facts that were unknown before may be known now.
         let known = &mut memory.files[at];
         known.lines = known.lines.or(g.surveyed.lines);
         known.last = known.last.or(g.surveyed.last);
@@ -423,7 +423,7 @@ fn version_of(path: &str) -> Option<u64> {
     path.rsplit_once("version=")?.1.strip_suffix(".json")?.parse().ok()
 }
 
-/// What a job remembers, and its version; 0 before anything.
+/// A job's record of its inputs, and its version; 0 where there is none.
 ///
 /// # Errors
 /// When it can't be read.

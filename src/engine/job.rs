@@ -34,8 +34,8 @@ pub struct Job {
     pub storage: Storage,
     /// What enriching needs.
     pub plan: Arc<Plan>,
-    /// What finds vectors of images; `None` where they are not looked at, and for a job set up for
-    /// looking only.
+    /// Finds vectors of images; `None` where images are not watched, and for a job set up for
+    /// reading only.
     pub embedder: Option<Arc<Embedder>>,
     /// What is needed to add events to panes.
     pub filler: Arc<Filler>,
@@ -70,7 +70,7 @@ const OWN: [&str; 12] = [
 ];
 
 impl Job {
-    /// Sets a job up in its output, which it makes its own.
+    /// Sets up a job in its output, which then belongs to it.
     ///
     /// # Errors
     /// As [`Job::prepare`] and [`PreparedJob::begin`].

@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 /// Rows of windows and hours after which a commit is due at once.
 const MANY_ROWS: usize = 100_000;
 /// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with
-/// a clock that is years ahead must not drag it to their time, behind which every later event would
+/// a clock that is years ahead must not move it to their time, because then every later event would
 /// be late.
 const QUIET_REACH: i64 = 2 * HOUR;
 /// How far ahead of the evaluation rows are kept in memory. Rows that a partition has committed
@@ -350,7 +350,7 @@ impl EvaluatorDriver {
             _ => i64::MAX,
         })?;
         if self.evaluator.pending().is_empty() {
-            // With no row at hand the next one decides whether there is a gap.
+            // With no row in memory, the next one decides whether there is a gap.
             self.reload_far(self.far.first_key_value().map_or(i64::MIN, |f| *f.0))?;
         }
         let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
@@ -491,8 +491,8 @@ impl EvaluatorDriver {
         let Some(at) = self.evaluator.at() else { return };
         let (chunks, hour) = (at - self.evaluator.fine_length(), floor(at, HOUR));
         for (p, retained) in &mut self.retained {
-            // Needed while a chunk of theirs is in a window's reach, while any row waits, and until
-            // the hour that took them up is written.
+            // Needed while one of their chunks is within a window, while any row waits, and until
+            // the hour that includes them is written.
             let outlived = |r: &mut RetainedEpoch| r.last_start < chunks && r.counts_from <= hour;
             while retained.pop_front_if(outlived).is_some() {}
             let read = self.partitions.entry(*p).or_default();

@@ -78,8 +78,8 @@ fn gcd(a: i64, b: i64) -> i64 {
 }
 
 impl Evaluator {
-    /// An evaluator, at its start or where a checkpoint left it. `excluded` are the exclusions
-    /// decided before.
+    /// An evaluator, new or restored from a checkpoint. `excluded` are the exclusions decided
+    /// before.
     #[must_use]
     pub fn new(
         settings: Arc<EvaluationSettings>,
@@ -241,14 +241,14 @@ impl Evaluator {
 
     /// About how many bytes of memory its state takes: panes that wait for their tick, chunks, and
     /// hours, those of the current day included. Baselines and rows that wait for their commit are
-    /// not weighed.
+    /// not included.
     #[must_use]
     pub fn memory(&self) -> EvaluatorBytes {
         let (chunks, hours) = self.window_parts.memory();
         let current: usize = self.hour.values().flat_map(FxHashMap::values).map(Filling::held).sum();
         let days = self.day.values().flat_map(FxHashMap::values).flatten();
-        // Those that no window keeps. Where windows last a day and more there are none: no need to
-        // look at each.
+        // Those that no window keeps. Where windows last a day or more there are none, and no need
+        // to check each.
         let of_day_alone: usize = if self.window_parts.long_length() >= DAY {
             0
         } else {
@@ -283,7 +283,7 @@ impl Evaluator {
         let mut left = most;
         loop {
             let next = match (self.at, self.pending.first()) {
-                // The last one may be of a configuration with other ticks.
+                // The last tick may be of a configuration with other ticks.
                 (Some(t), _) => floor(t, self.tick) + self.tick,
                 (None, Some((from, start))) => floor(start.min(from), self.tick) + self.tick,
                 (None, None) => return Ok(true),
@@ -321,7 +321,7 @@ impl Evaluator {
         if self.at.is_none() {
             self.build_baselines(floor(t, DAY))?;
         }
-        // One after the other, as a restart takes them up again.
+        // One after the other, as a restart adds them again.
         while let Some(due) = self.pending.first_tick().filter(|due| *due <= t) {
             let rows = self.pending.drain_due(due)?;
             self.merge_due(rows, t, true)?;

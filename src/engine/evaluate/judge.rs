@@ -35,7 +35,7 @@ pub struct WindowBounds {
     pub end: i64,
     /// Length, microseconds.
     pub length: i64,
-    /// Every partition had passed the end.
+    /// Whether every partition had passed the end.
     pub complete: bool,
 }
 
@@ -58,8 +58,8 @@ struct Comparison {
 /// together.
 const SLICE: usize = 512;
 
-/// A segment's window, compared. What was merged for it is dropped again: of ten thousand segments
-/// it would be most of the job's memory.
+/// A segment's window, compared. Its merged sums are dropped: those of ten thousand segments would
+/// be most of the job's memory.
 struct SegmentWindow<'r> {
     segment: &'r Segment,
     parts: &'r [&'r Filling],

@@ -37,8 +37,8 @@ fn memory_of<T>(slots: &Slots<T>) -> usize {
     slots.values().map(|s| s.memory).sum()
 }
 
-/// Hours are merged to blocks of this length, so that a day's window has about eight parts instead
-/// of 24.
+/// Hours are merged into blocks of this length, so that a day's window has about eight parts
+/// instead of 24.
 const BLOCK: i64 = 4 * HOUR;
 
 /// Bytes of a segment's chunk up to which it stays as it is.
@@ -71,9 +71,9 @@ pub struct WindowParts {
     /// Chunks that something was added to since the last tick.
     touched: BTreeSet<i64>,
     /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked.
-    /// A second entry came late.
+    /// A second entry is late data.
     hours: Slots<Vec<Arc<Filling>>>,
-    /// Of segments large enough to be judged by a block alone.
+    /// Only of segments whose block alone has enough sessions to be judged.
     blocks: Slots<Filling>,
     /// Segments whose blocks lack data that arrived since.
     unsettled: BTreeMap<i64, FxHashSet<Segment>>,
@@ -136,7 +136,7 @@ impl WindowParts {
         Ok(())
     }
 
-    /// Packs the chunks that a tick has added to, but for the handy ones.
+    /// Packs the chunks to which a tick has added, except the handy ones.
     pub fn settle_chunks(&mut self) {
         for start in std::mem::take(&mut self.touched) {
             let Some(slot) = self.chunks.get_mut(&start) else { continue };

@@ -1,4 +1,4 @@
-//! What the evaluator is set up with; the same for the whole life of a job.
+//! The settings of the evaluator, which stay the same while a job runs.
 
 use crate::alert::Rules;
 use crate::baseline::Pin;
@@ -23,6 +23,6 @@ pub struct EvaluationSettings {
     pub rules: Rules,
     /// The pins.
     pub pins: Vec<Pin>,
-    /// The named styles that a drift of embeddings is explained by, as unit vectors.
+    /// The named styles, as unit vectors, which explain a drift of embeddings.
     pub styles: Vec<(Arc<str>, Vec<f64>)>,
 }

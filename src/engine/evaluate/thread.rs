@@ -59,7 +59,7 @@ struct RoleStatus {
 /// The role while this process has it.
 struct ActiveRole {
     driver: EvaluatorDriver,
-    /// Alerts handed to the outbox and not known to be delivered: every commit carries them, so
+    /// Alerts passed to the outbox and not known to be delivered: every commit carries them, so
     /// that a restart sends them again.
     undelivered: VecDeque<(u64, Vec<AlertRow>)>,
     committed_at: Instant,

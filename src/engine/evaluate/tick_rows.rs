@@ -23,7 +23,7 @@ pub struct TickRows<'s> {
 }
 
 impl<'s> TickRows<'s> {
-    /// No rows yet; `book` is as the tick before left it.
+    /// No rows yet; `book` is its state after the previous tick.
     #[must_use]
     pub fn new(settings: &'s EvaluationSettings, book: &'s AlertBook) -> Self {
         Self { settings, book, waiting: Vec::new(), batches: Vec::new(), observed: Vec::new() }

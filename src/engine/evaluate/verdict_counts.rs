@@ -22,7 +22,8 @@ pub struct VerdictCounts {
     pub small: u64,
 }
 
-/// Features of a grouping that no segment could be judged by, since all their baselines lack days.
+/// Features of a grouping by which no segment could be judged, because all their baselines lack
+/// days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeaturesLackingDays {
     /// The grouping's name; empty for all traffic.
@@ -168,8 +169,8 @@ pub enum Unjudged {
         needs_days: u16,
         /// Days that there were.
         days: u16,
-        /// The first and the last day with events; the first is unknown where the run went on from
-        /// an earlier one.
+        /// The first and the last day with events; the first is unknown where the run continued an
+        /// earlier one.
         from: Option<String>,
         /// See `from`.
         to: String,
@@ -190,7 +191,7 @@ fn day(t: i64) -> String {
 
 impl Unjudged {
     /// Why nothing was judged, if nothing was: from the counts of a whole run, the event times that
-    /// it evaluated (from where, unless it went on from an earlier run, and to where), and how near
+    /// it evaluated (from where, unless it continued an earlier run, and to where), and how near
     /// the newest windows were to a baseline.
     #[must_use]
     pub fn of(

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// Messages after which the share of bad ones is counted again from zero.
 const RECENT: u64 = 10_000;
-/// Messages before the share of bad ones says anything.
+/// Messages before the share of bad ones is significant.
 const ENOUGH: u64 = 1_000;
 
 /// What the archives of all partitions share.
@@ -31,7 +31,7 @@ pub struct ArchiveJob {
     plan: Arc<Plan>,
     max_message: usize,
     max_bad_share: f64,
-    /// Time after which a file is written though it is not full.
+    /// Time after which a file is written although it is not full.
     pub commit_every: Duration,
     /// Bytes of chunks that may wait for workers.
     pub queue_bytes: u64,
@@ -241,7 +241,8 @@ impl PartitionDriver for ArchiveDriver {
         self.archive.end();
     }
 
-    /// A file is full, old enough, or the input is over: silence alone makes no file.
+    /// A file is written when it is full, old enough, or the input is over, not because of silence
+    /// alone.
     fn commits_when_quiet(&mut self, caught_up: bool) -> bool {
         if caught_up {
             self.archive.end();

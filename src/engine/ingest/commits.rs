@@ -45,7 +45,7 @@ pub struct PartitionCommit {
     pub ended: bool,
 }
 
-/// A commit, handed to the evaluator of this process.
+/// A commit, passed to the evaluator of this process.
 #[derive(Debug)]
 pub struct CommittedPanes {
     /// The partition.

@@ -30,7 +30,7 @@ pub struct Rejection {
     pub fatal: bool,
 }
 
-/// A chunk as its partition takes it in.
+/// A chunk in the form in which its partition ingests it.
 #[derive(Debug)]
 pub struct DecodedChunk {
     /// The partition.
@@ -39,13 +39,13 @@ pub struct DecodedChunk {
     pub batch: Batch,
     /// The offset of each.
     pub offsets: Vec<i64>,
-    /// When its broker took each, where the broker's clock says so; empty where none does.
+    /// When the broker received each, by the broker's clock; empty where that is unknown.
     pub appended: Vec<Option<i64>>,
     /// What was refused, in order.
     pub refused: Vec<Rejection>,
-    /// Of every message whether it was an event, in order; empty for archives, whose rows all are.
+    /// For each message, in order, whether it was an event; empty for archives, where all rows are.
     pub good: Vec<bool>,
-    /// The offset behind the last message; `None` for a chunk without any.
+    /// The offset after the last message; `None` for a chunk without any.
     pub next_offset: Option<i64>,
     /// A hash of the last message.
     pub fingerprint: Option<u64>,
@@ -88,9 +88,8 @@ impl DecodedChunk {
             (chunk.partition, chunk.len() as u64, chunk.bytes as u64);
     }
 
-    /// Takes an event in, without the numbers that lie outside of their ranges. Fields that were
-    /// refused, names among them, are noted. `appended` is when its broker took it, where the
-    /// broker's clock says so.
+    /// Adds an event, without numbers outside their ranges. Refused fields, names included, are
+    /// noted. `appended` is when the broker received it, where that is known by the broker's clock.
     fn push(
         &mut self,
         mut event: Event<'_>,
@@ -136,7 +135,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for a job; events outside of `range` are left out.
+    /// A decoder for a job; events outside `range` are left out.
     #[must_use]
     pub fn new(job: &Job, range: TimeRange) -> Self {
         Self {
@@ -152,7 +151,7 @@ impl Decoder {
     }
 
     /// Decodes a chunk. A message on which the decoder crashes is rejected like any other bad one,
-    /// so that it can't take the job down again and again.
+    /// so that it can't end the job again and again.
     ///
     /// # Errors
     /// When an archive lacks columns.
@@ -265,7 +264,7 @@ impl Decoder {
 /// What becomes of a chunk.
 pub type DecodeResult = Result<Box<DecodedChunk>, IngestError>;
 
-/// A chunk to decode, and where the outcome is waited for.
+/// A chunk to decode, and the channel for its outcome.
 pub struct DecodeTask {
     /// The chunk.
     pub chunk: Chunk,

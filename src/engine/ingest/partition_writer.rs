@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 
 /// Recent messages whose share of bad ones is watched.
 const RECENT: usize = 10_000;
-/// Recent messages before the share says anything.
+/// Recent messages before the share is significant.
 const ENOUGH: usize = 1_000;
 /// Bytes of closed panes after which a commit is due at once: few enough that they are still in the
 /// processor's caches, and that the evaluation of what closed begins early. But a commit writes the
@@ -141,7 +141,7 @@ impl PartitionWriter {
         Ok(owned)
     }
 
-    /// The same with the storage of another set-up of this job.
+    /// The same with the storage of another instance of this job.
     #[must_use]
     pub fn of(mut self, job: &Arc<Job>) -> Self {
         self.job = Arc::clone(job);
@@ -266,7 +266,7 @@ impl PartitionWriter {
     #[must_use]
     pub fn is_full(&self) -> bool {
         panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.held())
-            // Those of fields are bounded by themselves: a field that is always wrong must not cost
+            // Those of fields have a limit of their own: a field that is always wrong must not cost
             // a commit for every thousand events.
             || self.rejects.len() - self.field_rows.values().sum::<usize>() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
@@ -408,7 +408,7 @@ impl PartitionWriter {
         publish(&job.storage, &staged).map_err(|e| files(e.into()))?;
         reached("partition.commit.published");
         if let Some(old) = std::mem::replace(&mut self.open_file, open_file) {
-            // Left behind it does no harm: no commit names it any more.
+            // If it stays it does no harm: no commit names it any more.
             let _ = job.storage.delete(&old);
         }
         self.rejects.clear();

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time before a partition that was lost to another process, and that the group still assigns to
-/// this one, is claimed again: where both believe to own it, one of them is corrected within a few
-/// heartbeats.
+/// this one, is claimed again: where both believe that they own it, one of them is corrected within
+/// a few heartbeats.
 const RECLAIM: Duration = Duration::from_secs(2);
 
 /// Pieces of work that may wait for a worker's full queue before polling stops.
@@ -193,8 +193,8 @@ mod tests {
     use crate::source::SourceError;
     use crossbeam_channel::{bounded, unbounded};
 
-    /// A source with much to say of partition 0 and then as much of 1, which it says also while 0
-    /// is paused.
+    /// A source with many reports about partition 0 and then as many about 1, which it also returns
+    /// while 0 is paused.
     #[derive(Default)]
     struct Talking {
         said: [usize; 2],

@@ -47,7 +47,7 @@ pub enum WorkerOrder<P: PartitionDriver> {
     Drop(PartitionId),
 }
 
-/// Has a chunk decoded; the result is sent on.
+/// Starts decoding a chunk; the result is sent to the channel.
 pub type Decode<'a, C> = &'a (dyn Fn(Chunk, Sender<Result<C, IngestError>>) + Sync);
 
 /// A chunk to be decoded, and where its result goes.

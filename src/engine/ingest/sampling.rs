@@ -48,7 +48,7 @@ impl ImageSampler {
     pub fn admits(&mut self, batch: &Batch, row: usize, dimensions: usize, per_minute: u32) -> bool {
         let minute = floor(batch.rows[row].time_us, MINUTE);
         if !self.minutes.contains_key(&minute) && self.minutes.len() >= MINUTES {
-            // One clock that is years ahead takes one place, and no more.
+            // A clock that is years ahead takes only one place.
             if self.minutes.first_key_value().is_some_and(|first| minute < *first.0) {
                 return false;
             }

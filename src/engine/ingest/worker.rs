@@ -155,7 +155,7 @@ impl<P: PartitionDriver> IngestWorker<P> {
         let _ = self.lost.send(p);
     }
 
-    /// Tells the polling thread how far a partition is committed, for lag tools.
+    /// Reports to the polling thread how far a partition is committed, for lag tools.
     fn hint(&self, p: PartitionId) {
         if let Some((owned, _)) = self.owned.get(&p) {
             let _ = self.hints.send((p, owned.committed_offset()));
