@@ -68,7 +68,7 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
     }
 
     /// Bytes of memory in addition to its own size.
-    pub fn held(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         spilled(&self.keys) + spilled(&self.values)
     }
 

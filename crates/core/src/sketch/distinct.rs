@@ -75,7 +75,7 @@ impl Distinct {
     }
 
     /// Bytes of memory in addition to its own size.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         spilled(&self.hashes)
     }
 
@@ -171,7 +171,7 @@ impl Examples {
     }
 
     /// Bytes of memory in addition to its own size; an id is preceded by two counters.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         self.kept.capacity() * size_of::<(u64, Arc<str>)>()
             + self.kept.iter().map(|k| 2 * size_of::<usize>() + k.1.len()).sum::<usize>()
     }

@@ -80,8 +80,8 @@ impl Quantiles {
     }
 
     /// Bytes of memory in addition to its own size.
-    pub(super) fn held(&self) -> usize {
-        self.counts.held()
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.counts.memory_bytes()
     }
 
     /// Values counted.

@@ -99,7 +99,7 @@ impl BucketSums {
     }
 
     /// Bytes of memory in addition to its own size.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         spilled(&self.entries)
     }
 

@@ -92,11 +92,11 @@ impl VectorSketch {
     }
 
     /// Bytes of memory in addition to its own size.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         // A list is two words in addition to its components.
         let components = self.sum.capacity() + self.projected.iter().map(|p| 2 + p.len()).sum::<usize>();
-        let samples = self.samples.kept.iter().map(Sampled::held).sum::<usize>();
-        components * size_of::<i64>() + samples + self.events.held() + self.sessions.held()
+        let samples = self.samples.kept.iter().map(Sampled::memory_bytes).sum::<usize>();
+        components * size_of::<i64>() + samples + self.events.memory_bytes() + self.sessions.memory_bytes()
     }
 
     /// Vectors counted.
@@ -180,7 +180,7 @@ struct Sampled {
 }
 
 impl Sampled {
-    fn held(&self) -> usize {
+    fn memory_bytes(&self) -> usize {
         // The text of a shared id is preceded by two counters.
         size_of::<Self>() + 2 * size_of::<usize>() + self.id.len() + 2 * self.projected.len()
     }

@@ -2,7 +2,7 @@
 //! records in offset order.
 
 use super::clock::{self, PartitionClock, PartitionClockState, Placement, SeenRecord, SettledPane};
-use super::filling::{Filling, Pane};
+use super::filling::{Pane, SegmentSum};
 use super::packed::PackedError;
 use super::pane::{Filler, Segment};
 use super::watermark::WatermarkState;
@@ -77,7 +77,7 @@ pub struct Origins<'a> {
 }
 
 /// Segments of one pane.
-type OpenPane = FxHashMap<u32, Filling>;
+type OpenPane = FxHashMap<u32, SegmentSum>;
 
 /// Open panes by closing time, then start; those that are kept apart, which close at their end, by
 /// start alone.
