@@ -295,7 +295,7 @@ fn show(job: &Job, name: &str, pick: &SelectionArgs, global: &Global) -> Result<
     if values.is_empty() {
         let any = pins::baseline_features(job, name, &|_, f| f == 0).map_err(classify)?;
         let found = any.iter().any(|h| wanted.is_match(&h.segment, names));
-        // TableNames that clients chose are shown as hashes.
+        // Names that clients chose are shown as hashes.
         let any: Vec<Segment> = any.iter().map(|h| names.identity(&h.segment)).collect();
         let segments: BTreeSet<&str> = any.iter().map(|s| &*s.name).collect();
         let instead = match &pick.feature {
@@ -425,7 +425,7 @@ fn accept(
     if !force {
         let seen = pins::segments_seen(job).map_err(classify)?;
         if !seen.iter().any(|s| wanted.is_match(s, names)) {
-            // TableNames that clients chose are shown as hashes.
+            // Names that clients chose are shown as hashes.
             let seen: Vec<Segment> = seen.iter().map(|s| names.identity(s)).collect();
             let seen: BTreeSet<&str> = seen.iter().map(|s| &*s.name).collect();
             let instead = no_segment(&segment, names, &seen);

@@ -94,7 +94,7 @@ enum Command {
     Run(run::RunCommand),
     /// Analyse files: JSON lines or Parquet archives, local or in an object store
     ///
-    /// Runs the same engine over files and ends with them. GivenInput more files later, it continues the
+    /// Runs the same engine over files and ends with them. Given more files later, it continues the
     /// same output; given the same ones, it reads nothing twice.
     #[command(after_long_help = "Examples:
   driftglass replay events/*.jsonl.gz -o out

@@ -1,5 +1,5 @@
 //! Tests of models: tiny ones of `fixtures/embed` always, on the built-in backend; the same and a
-//! real one on ONNX InferenceRuntime where its library is at hand.
+//! real one on ONNX Runtime where its library is at hand.
 
 use super::model::{Model, ModelError, ModelOptions};
 use super::runtime::{Backend, InferenceRuntime};

@@ -16,11 +16,11 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Archives until the input ends or it is told to stop. `claims` must be the source's
+/// Archives until the input ends or it is asked to stop. `claims` must be the source's
 /// [`Positions`](crate::source::Positions), and of the same job.
 ///
 /// # Errors
-/// When the source or a partition can't go on.
+/// When the source or a partition fails.
 pub fn archive(
     job: &ArchiveJob,
     source: &mut dyn Source,
@@ -34,7 +34,7 @@ pub fn archive(
     let (hint_to, hints) = unbounded::<(PartitionId, Offset)>();
     let (recycle_to, recycled) = bounded::<Vec<u8>>(64);
     let (lost_to, lost) = unbounded::<PartitionId>();
-    // What an evaluator would be told.
+    // What an evaluator would receive.
     let (assigned, _) = unbounded();
     let (partitions, unread) = (Mutex::default(), Mutex::default());
     std::thread::scope(|scope| {

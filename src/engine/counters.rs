@@ -54,9 +54,9 @@ pub struct LabelledMetric<P> {
 /// summary         reasons: TYPE = EXPR,                    "No number, in the summary only";
 /// ```
 ///
-/// `summary` rows are in the struct of the summary, in the order of the table; `hidden` rows are not. A
-/// field without `=` is an atomic counter of the struct; its name is its key in the summary. `_`
-/// stands for no metric. EXPR may use the name after `as`; it must hold no lock beyond its own
+/// `summary` rows are in the struct of the summary, in the order of the table; `hidden` rows are
+/// not. A field without `=` is an atomic counter of the struct; its name is its key in the summary.
+/// `_` means no metric. EXPR may use the name after `as`; it must not keep a lock after its own
 /// call, since a summary evaluates all of them in one expression.
 macro_rules! declare_counters {
     (

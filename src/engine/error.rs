@@ -1,5 +1,5 @@
-//! Why the engine fails: every error of this room, from a job that can't be set up to a partition
-//! or an evaluation that can't go on. Each says what failed, on what, and what to do.
+//! The errors of this module: of setting up a job, of partitions and of the evaluation. Each says
+//! what failed, on what, and what to do.
 
 use crate::config::ConfigError;
 use crate::embed::EmbedError;
@@ -12,7 +12,7 @@ use crate::store::panes::PaneFileError;
 use crate::window::PackedError;
 use thiserror::Error;
 
-/// The file at an output's root that says whose it is.
+/// The file at an output's root that names its job.
 pub(super) const OWNER_FILE: &str = "_job.json";
 
 /// What names of other baselines than pins begin with.
@@ -35,9 +35,9 @@ pub enum EngineError {
         "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
     )]
     Taken(PartitionId),
-    /// The topic was recreated, and what is made of it can't go on with another.
+    /// The topic was recreated, and this output can't continue with another topic.
     #[error(
-        "partition {partition}: its offsets begin again at {to} (they had come to {from}): the topic was created again; archive it into \
+        "partition {partition}: its offsets begin again at {to} (they had reached {from}): the topic was created again; archive it into \
          another --output"
     )]
     Recreated {
@@ -48,15 +48,15 @@ pub enum EngineError {
         /// The offset at which it begins.
         to: Offset,
     },
-    /// The system gives no more threads.
+    /// The system can't start more threads.
     #[error("can't start a thread: {0}")]
     NoThread(#[source] std::io::Error),
     /// A thread has panicked.
-    #[error("a {0} thread stopped unexpectedly; its panic message stands above")]
+    #[error("a {0} thread stopped unexpectedly; its panic message is above")]
     Thread(&'static str),
 }
 
-/// Why a partition can't go on.
+/// Why a partition fails.
 #[derive(Debug, Error)]
 pub enum IngestError {
     /// Its chain failed, or is another process's now.
@@ -80,7 +80,7 @@ pub enum IngestError {
         partition: PartitionId,
         /// Bad messages.
         bad: usize,
-        /// Of so many.
+        /// The total.
         of: usize,
         /// The reasons.
         reasons: String,
@@ -97,7 +97,7 @@ pub enum IngestError {
         partition: PartitionId,
         /// Bad messages.
         bad: u64,
-        /// Of so many.
+        /// The total.
         of: u64,
         /// The reasons.
         reasons: String,
@@ -125,7 +125,7 @@ pub enum IngestError {
     },
     /// Decoding crashed, and not because of one message.
     #[error(
-        "partition {partition}: the decoder crashed, which is a bug; where it did stands above, please report it"
+        "partition {partition}: the decoder crashed, which is a bug; its panic message is above, please report it"
     )]
     Crashed {
         /// The partition.
@@ -166,7 +166,7 @@ impl IngestError {
     }
 }
 
-/// Why the evaluator can't go on.
+/// Why the evaluator fails.
 #[derive(Debug, Error)]
 pub enum EvaluatorDriverError {
     /// The evaluation failed.
@@ -193,7 +193,7 @@ pub enum EvaluatorDriverError {
 /// Why an evaluation failed.
 #[derive(Debug, Error)]
 pub enum EvaluationError {
-    /// Panes made by unlike definitions met.
+    /// Panes of different definitions can't be merged.
     #[error(transparent)]
     Unlike(#[from] UnlikeSketches),
     /// A window's parts could not be merged.
@@ -238,15 +238,15 @@ pub enum JobError {
     OtherJob {
         /// The output.
         dir: String,
-        /// The job that it holds.
+        /// The job that it belongs to.
         found: String,
         /// This job.
         wanted: String,
     },
-    /// The name of the job is no name.
+    /// The name of the job is not a name.
     #[error("engine.job: {0:?} is no name: use letters, digits and . _ : @ + -")]
     Name(String),
-    /// What `--overwrite` would empty is no job's output.
+    /// What `--overwrite` would empty is not a job's output.
     #[error(
         "{dir} has files in {folder}/ and no {OWNER_FILE}: it is no job's output, so --overwrite deletes nothing there; choose another \
          output.dir, or remove the folder yourself"
@@ -291,7 +291,7 @@ pub enum PinError {
         "an unfinished baseline {0} is in the way; remove it and try again: driftglass baseline drop {0}"
     )]
     Unfinished(String),
-    /// Nothing was kept of the range.
+    /// The output has no data of the range.
     #[error("no panes from {from} to {to}; {have}")]
     NoData {
         /// Its beginning.
@@ -304,7 +304,7 @@ pub enum PinError {
     /// No such baseline.
     #[error("no baseline {name:?}; {known}")]
     Unknown {
-        /// What was asked for.
+        /// What was requested.
         name: String,
         /// What there is.
         known: String,
@@ -348,7 +348,7 @@ pub enum InputsError {
         /// The output.
         dir: String,
     },
-    /// The output was filled and nothing says from what.
+    /// The output has data, but no record of its inputs.
     #[error(
         "{dir} holds results, and nothing there says from which files: an earlier build of driftglass, or a topic, filled it. Give \
          another --output{OVERWRITE}"
@@ -418,7 +418,7 @@ pub enum InputsError {
         partition: i32,
         /// Its first offset.
         first: i64,
-        /// The offset to go on from.
+        /// The offset at which to continue.
         at: i64,
     },
     /// A file that was begun is not given.
@@ -434,7 +434,7 @@ pub enum InputsError {
 }
 
 impl InputsError {
-    /// What it says where there is no `--overwrite`.
+    /// The message where there is no `--overwrite`.
     #[must_use]
     pub fn without_overwrite(&self) -> String {
         self.to_string().replace(OVERWRITE, "")

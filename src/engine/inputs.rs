@@ -1,8 +1,9 @@
 //! What a job over files has read: its inputs by name, size and content, so that further files
 //! continue it, interrupted ones are resumed, and changed ones are refused.
 //!
-//! `_inputs/JOB/version=N.json` is created if absent before anything is read of what it adds. Where
-//! reading has come to is not in it: that is what partitions and evaluator have committed.
+//! `_inputs/JOB/version=N.json` is created if absent, before any of the inputs that it adds is
+//! read. It does not say how far they were read: that is in the commits of partitions and
+//! evaluator.
 
 use super::error::InputsError;
 use crate::event::time::text;
@@ -13,7 +14,7 @@ use crate::store::{CreateOutcome, Storage};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The folder of what jobs remember.
+/// The folder in which jobs record their inputs.
 pub const FOLDER: &str = "_inputs";
 const FORMAT: u32 = 1;
 
@@ -37,7 +38,7 @@ struct RememberedInput {
     size: Option<u64>,
     /// What its content is; none of a stream.
     content: Option<String>,
-    /// JSON lines: the partition that it is read in. Of an archive its rows tell.
+    /// JSON lines: the partition that it is read in. The rows of an archive have theirs.
     lane: Option<i32>,
     /// Offset of its first line, and number of its lines, where known.
     start: Option<i64>,
@@ -51,7 +52,7 @@ struct RememberedInput {
 }
 
 impl RememberedInput {
-    /// The offset behind its last line.
+    /// The offset after its last line.
     fn end(&self) -> Option<i64> {
         Some(self.start? + self.lines?)
     }
@@ -78,22 +79,22 @@ pub struct InputMemory {
 /// An input that is given now.
 #[derive(Debug, Clone)]
 pub struct GivenInput {
-    /// What was found of it.
+    /// What was found in it.
     pub surveyed: Surveyed,
     /// Archives: first offset by partition.
     pub offsets: BTreeMap<i32, i64>,
 }
 
-/// How far a partition's chain has come.
+/// How far a partition's chain is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChainPosition {
     /// The newest epoch.
     pub head: u64,
     /// The epoch of the newest commit.
     pub committed: Option<u64>,
-    /// The offset that it goes on from.
+    /// The offset at which it continues.
     pub next_offset: i64,
-    /// Whether it says that its input is over.
+    /// Whether its commit says that its input is over.
     pub ended: bool,
 }
 
@@ -102,12 +103,12 @@ pub struct ChainPosition {
 pub struct OutputState {
     /// The output, for messages.
     pub dir: String,
-    /// The last tick evaluated; nothing that begins before can be read any more. `None` where
-    /// nothing is evaluated, or never will be.
+    /// The last tick evaluated; files that begin before it can't be read any more. `None` where
+    /// nothing was evaluated, or never will be.
     pub evaluated_to: Option<i64>,
     /// By partition.
     pub partitions: BTreeMap<i32, ChainPosition>,
-    /// Something was committed, whatever is remembered.
+    /// Something was committed, even if nothing is remembered.
     pub filled: bool,
 }
 
@@ -118,9 +119,9 @@ pub struct InputPlan {
     pub lanes: Vec<FileLane>,
     /// Partitions that were read before, of archives.
     pub partitions: BTreeSet<i32>,
-    /// What is to be remembered, where that is more than before.
+    /// The record to write, if it has more than the stored one.
     pub memory: Option<InputMemory>,
-    /// How far an earlier run came, to be said.
+    /// How far an earlier run came, for a message.
     pub resuming: Option<String>,
     /// Nothing was remembered before.
     pub fresh: bool,
@@ -166,7 +167,7 @@ impl InputMemory {
     }
 }
 
-/// Decides what to read of the files given, after what is remembered and committed.
+/// Decides what to read of the given files, according to what is recorded and committed.
 ///
 /// # Errors
 /// When they can't continue what is there; the error names the file and what to do.
@@ -222,7 +223,7 @@ pub fn plan(
         .collect();
     let lanes = (0..count).map(|lane| FileLane {
         partition: PartitionId(lane),
-        // What a stream holds this time is found out by reading it.
+        // The content of a stream is known only when it is read.
         finished: memory.is_done(lane, state) && !given_streams.contains(&lane),
         files: memory
             .files
@@ -262,7 +263,7 @@ fn matched(
             new.push(g);
             continue;
         };
-        // What was not found out before may be known now.
+        // Facts that were unknown before may be known now.
         let known = &mut memory.files[at];
         known.lines = known.lines.or(g.surveyed.lines);
         known.last = known.last.or(g.surveyed.last);
@@ -287,7 +288,7 @@ fn matched(
     Ok((found, new))
 }
 
-/// Adds new files behind what is there.
+/// Adds new files after those that are there.
 fn add(
     memory: &mut InputMemory,
     mut new: Vec<GivenInput>,
@@ -312,7 +313,7 @@ fn add(
             return Err(InputsError::Behind { dir: state.dir.clone(), name: name(), partition, first, at });
         }
     }
-    // Those that tell no time come first: their lines are refused wherever they stand.
+    // Files without any time come first: their lines are refused wherever they are.
     new.sort_by(|a, b| {
         (a.surveyed.first, &a.surveyed.file.name).cmp(&(b.surveyed.first, &b.surveyed.file.name))
     });
@@ -331,7 +332,7 @@ fn add(
             lanes::assign(&mut ends, &stretches)?.into_iter().map(|l| Some(l as i32)).collect::<Vec<_>>()
         }
     };
-    // The last file of each lane, and where the lanes go on that were read to their end.
+    // The last file of each lane, and where lanes continue that were read to their end.
     let mut last_of: BTreeMap<i32, usize> =
         memory.files.iter().enumerate().filter_map(|(i, f)| Some((f.lane?, i))).collect();
     let done = last_of.keys().filter(|lane| memory.is_done(**lane, state));
@@ -346,7 +347,7 @@ fn add(
             None => Some(0),
             Some(before) => memory.files[before].end().or(goes_on.remove(&lane)),
         });
-        // What was read before is no answer for the file after this one.
+        // What was read before does not apply to the file after this one.
         lane.into_iter().for_each(|lane| {
             goes_on.remove(&lane);
         });
@@ -377,7 +378,7 @@ fn lane_ends(memory: &InputMemory, state: &OutputState) -> Vec<i64> {
         let over = memory.is_done(lane as i32, state).then_some(state.evaluated_to).flatten();
         let end = match (over, f.first) {
             _ if f.is_stream() => i64::MAX,
-            // What follows begins after the evaluation, which has seen all of it.
+            // Further files begin after the evaluation, which has included all of it.
             (Some(at), _) => at,
             (None, None) => i64::MIN,
             (None, Some(_)) => f.last.unwrap_or(i64::MAX),
@@ -422,7 +423,7 @@ fn version_of(path: &str) -> Option<u64> {
     path.rsplit_once("version=")?.1.strip_suffix(".json")?.parse().ok()
 }
 
-/// What a job remembers, and its version; 0 before anything.
+/// A job's record of its inputs, and its version; 0 where there is none.
 ///
 /// # Errors
 /// When it can't be read.
@@ -440,7 +441,8 @@ pub fn recall(storage: &Storage, job: &str) -> Result<(u64, Option<InputMemory>)
     Ok((version, Some(memory)))
 }
 
-/// Remembers what is about to be read, after the version that was recalled. Two versions stay.
+/// Records what is about to be read, as the version after the one that was loaded. Two versions are
+/// kept.
 ///
 /// # Errors
 /// When the output fails, or another process was faster.

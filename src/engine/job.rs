@@ -1,4 +1,4 @@
-//! A job: everything its configuration comes to, made once.
+//! A job: everything that follows from its configuration, made once.
 
 use super::error::{JobError, OWNER_FILE};
 use super::evaluate::history;
@@ -34,10 +34,10 @@ pub struct Job {
     pub storage: Storage,
     /// What enriching needs.
     pub plan: Arc<Plan>,
-    /// What finds vectors of images; `None` where they are not looked at, and for a job set up for
-    /// looking only.
+    /// Finds vectors of images; `None` where images are not watched, and for a job set up for
+    /// reading only.
     pub embedder: Option<Arc<Embedder>>,
-    /// What filling panes needs.
+    /// What is needed to add events to panes.
     pub filler: Arc<Filler>,
     /// Pane length and lateness.
     pub times: Times,
@@ -45,7 +45,7 @@ pub struct Job {
     pub settings: Arc<EvaluationSettings>,
 }
 
-/// The file at the output's root that says whose it is.
+/// The file at the output's root that names its job.
 #[derive(Debug, Serialize, Deserialize)]
 struct OutputOwner {
     job: String,
@@ -53,7 +53,7 @@ struct OutputOwner {
 }
 
 const FORMAT: u32 = 1;
-/// Folders that `--overwrite` empties: all that a job writes, pins apart.
+/// Folders that `--overwrite` empties: all that a job writes, except pins.
 const OWN: [&str; 12] = [
     "panes",
     "windows",
@@ -70,7 +70,7 @@ const OWN: [&str; 12] = [
 ];
 
 impl Job {
-    /// Sets a job up in its output, which it makes its own.
+    /// Sets up a job in its output, which then belongs to it.
     ///
     /// # Errors
     /// As [`Job::prepare`] and [`PreparedJob::begin`].
@@ -78,11 +78,11 @@ impl Job {
         Self::prepare(config, kind, storage)?.begin(overwrite)
     }
 
-    /// Sets a job up without writing anything: whatever can be wrong with it should be known before
-    /// its output is touched.
+    /// Sets up a job without writing anything: every mistake should be known before its output is
+    /// touched.
     ///
     /// # Errors
-    /// When configuration, rules, models or earlier files are not as they must be.
+    /// When configuration, rules, models or earlier files are invalid.
     pub fn prepare(config: Config, kind: JobKind, storage: Storage) -> Result<PreparedJob, JobError> {
         let default = match (&config.input.kafka, kind) {
             (Some(k), JobKind::Run) => format!("run-{}-{}", k.topic, k.group),
@@ -105,7 +105,7 @@ impl Job {
         Ok(PreparedJob { job })
     }
 
-    /// Sets a job up for looking only: nothing is written.
+    /// Sets up a job for reading only: nothing is written.
     ///
     /// # Errors
     /// As [`Job::open`].
@@ -145,7 +145,7 @@ impl Job {
         Ok(Self { name, storage, plan, embedder: None, filler, times, settings })
     }
 
-    /// Whether a local file lies in a folder that `--overwrite` empties.
+    /// Whether a local file is in a folder that `--overwrite` empties.
     #[must_use]
     pub fn clears(&self, path: &Path) -> bool {
         let root = url::Url::parse(self.storage.url()).ok().and_then(|u| u.to_file_path().ok());
@@ -179,7 +179,7 @@ pub struct PreparedJob {
 }
 
 impl PreparedJob {
-    /// The job, for whoever tries its inputs before it begins.
+    /// The job, for checking its inputs before it begins.
     #[must_use]
     pub fn job(&self) -> &Job {
         &self.job

@@ -10,7 +10,7 @@ pub const PINS: &str = "_baselines";
 /// The folder of accepts.
 pub const ACCEPTS: &str = "_accepts";
 
-/// What is known of a pin beside its rows.
+/// What is known of a pin in addition to its rows.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct PinInfo {
     /// First hour, microseconds.

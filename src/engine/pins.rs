@@ -1,5 +1,5 @@
-//! Baselines as people handle them: pinning a range of committed hours, looking at what a baseline
-//! holds, accepting the present.
+//! What people do with baselines: pinning a range of committed hours, looking at a baseline,
+//! accepting the present.
 
 use super::error::{EvaluationError, PinError, RESERVED_PREFIXES};
 use super::evaluate::history::{Days, excluded, exclusions, read_rows};
@@ -25,7 +25,7 @@ fn rows_of(name: &str) -> String {
     format!("{PINS}/{name}.parquet")
 }
 
-/// TableNames of pins are parts of paths on every store.
+/// Names of pins are parts of paths on every store.
 fn check_name(name: &str) -> Result<(), PinError> {
     if plain_name(name) && name.is_ascii() && !RESERVED_PREFIXES.iter().any(|p| name.starts_with(p)) {
         Ok(())
@@ -59,7 +59,7 @@ pub struct Pinned {
 /// name.
 ///
 /// # Errors
-/// When the name is taken or none, the range holds no data, or the output fails.
+/// When the name is taken or not a name, the range has no data, or the output fails.
 pub fn pin(
     storage: &Storage,
     names: &TableNames,
@@ -172,7 +172,7 @@ pub fn newest_day(job: &Job) -> Result<Option<i64>, PinError> {
     Ok(files.iter().filter_map(end).max().map(|t| floor(t, DAY)))
 }
 
-/// The exclusions that hold for the baselines of a day, accepts heeded.
+/// The exclusions that apply to the baselines of a day, without those that were accepted.
 ///
 /// # Errors
 /// When they can't be read.
@@ -215,8 +215,8 @@ fn each_day(
     Ok(())
 }
 
-/// What a baseline holds: `rolling_Nd` for windows that start on the newest closed day's end, or a
-/// pin (`pinned:NAME` or NAME). `wanted` picks segments and features.
+/// The content of a baseline: `rolling_Nd` for windows that start at the end of the newest closed
+/// day, or a pin (`pinned:NAME` or NAME). `wanted` picks segments and features.
 ///
 /// # Errors
 /// When there is no such baseline, or it can't be read.
@@ -299,8 +299,8 @@ pub fn newest_hour(job: &Job) -> Result<Option<i64>, PinError> {
 /// Days back in which a segment counts as seen.
 const SEEN_DAYS: i64 = 28;
 
-/// The segments that this output has: in its newest day of panes, in the days behind
-/// its baselines, among what was excluded.
+/// The segments that this output has: in its newest day of panes, in the days of its baselines,
+/// among the exclusions.
 ///
 /// # Errors
 /// When they can't be read.

@@ -1,4 +1,4 @@
-//! What a job has done so far, shared between its threads and whoever shows it.
+//! What a job has done so far, shared between its threads and what displays it.
 //!
 //! A counter is one row of the table below: it feeds the progress line, the summary and the
 //! metrics.
@@ -215,7 +215,7 @@ impl Progress {
         }
     }
 
-    /// JobCounts images with a vector, and refused ones by reason.
+    /// Counts images with a vector, and refused ones by reason.
     pub fn count_vectors(&self, rows: &[VectorRow]) {
         for row in rows {
             match &row.outcome {
@@ -225,7 +225,7 @@ impl Progress {
         }
     }
 
-    /// JobCounts fields that were refused without their message.
+    /// Counts fields that were refused without their message.
     pub fn count_fields(&self, refused: impl Iterator<Item = Reject>) {
         let mut refused = refused.peekable();
         if refused.peek().is_none() {

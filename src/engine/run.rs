@@ -36,7 +36,7 @@ pub struct Summary {
     pub counts: JobCounts,
     /// Rejections by reason.
     pub reasons: BTreeMap<&'static str, u64>,
-    /// Alerts that a sink did not take before the end, those that it refused included.
+    /// Alerts that a sink did not accept before the end, including those that it refused.
     pub undelivered: u64,
     /// The same by sink and reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -64,7 +64,7 @@ pub struct Options {
 /// [`Positions`](crate::source::Positions).
 ///
 /// # Errors
-/// When the source, a partition or the evaluation can't go on.
+/// When the source, a partition or the evaluation fails.
 pub fn run(
     job: &Arc<Job>,
     source: &mut dyn Source,
@@ -188,7 +188,7 @@ pub fn run(
             Ok(Err(e)) => result = result.and(Err(e.into())),
             Err(_) => return Err(EngineError::Thread("evaluator")),
         }
-        // Last, as a decoder that ended is why its worker did.
+        // Last, because a worker may have ended because its decoder did.
         decoders
             .into_iter()
             .try_for_each(|d| d.join().map_err(|_| EngineError::Thread("decoding")))
@@ -207,7 +207,7 @@ pub fn run(
     })
 }
 
-/// What each sink did not take, by reason.
+/// What each sink did not accept, by reason.
 fn undelivered_by(sinks: &[SinkStatus]) -> BTreeMap<String, BTreeMap<&'static str, u64>> {
     let of = |s: &SinkStatus| {
         let mut by = s.given_up();

@@ -1,4 +1,4 @@
-//! Housekeeping: files that no commit names, and what has outlived its retention.
+//! Housekeeping: files that no commit names, and files older than their retention.
 
 use super::job::Job;
 use crate::event::time::{DAY, date};
@@ -11,7 +11,7 @@ fn delete(storage: &Storage, folder: &str, gone: impl Fn(&str) -> bool) {
     delete_of(storage, folder, |_| gone);
 }
 
-/// As [`delete`], where it depends on what there is.
+/// As [`delete`], where the choice depends on the files that are there.
 fn delete_of<G: Fn(&str) -> bool>(storage: &Storage, folder: &str, gone: impl FnOnce(&[String]) -> G) {
     let storage = storage.with(Patience::Once);
     let all = match storage.list(folder) {
@@ -26,9 +26,9 @@ fn delete_of<G: Fn(&str) -> bool>(storage: &Storage, folder: &str, gone: impl Fn
     }
 }
 
-/// The first day that stays: `first`, unless of so few later ones there is anything that they are
-/// not the `least` that stay. Age alone must not decide: one leap of the event time, real or of a
-/// wrong clock, would make everything old.
+/// The first day to keep: `first`, or an earlier one if fewer than `least` later days have data.
+/// Age alone must not decide: one leap of the event time, real or of a wrong clock, would make
+/// everything old.
 fn first_kept<T: Ord>(present: impl Iterator<Item = T>, least: usize, first: T) -> T {
     let newest: BTreeSet<T> = present.collect();
     match newest.into_iter().rev().take(least).last() {
@@ -52,9 +52,9 @@ fn number(path: &str) -> Option<u64> {
     name.split(['-', '.']).next()?.parse().ok()
 }
 
-/// What a partition's earlier owners left behind without a commit: staged files, and open panes
-/// other than `open`, of epochs below the claim. Later ones belong to whoever took the partition
-/// over since, should this process have slept in between.
+/// Deletes what a partition's earlier owners left without a commit: staged files, and open panes
+/// other than `open`, of epochs below the claim. Later ones belong to the process that took over
+/// the partition since, if this one has slept in between.
 pub fn after_partition_claim(job: &Job, partition: i32, claim: u64, open: Option<&str>) {
     let prefix = format!("p{partition:05}-");
     let staged = |p: &str| name(p).strip_prefix(&prefix).and_then(number).is_some_and(|n| n < claim);
@@ -63,7 +63,7 @@ pub fn after_partition_claim(job: &Job, partition: i32, claim: u64, open: Option
     delete(&job.storage, &folder, |p| Some(p) != open && number(p).is_some_and(|n| n < claim));
 }
 
-/// What earlier evaluators left behind without a commit, of epochs below the claim.
+/// Deletes what earlier evaluators left without a commit, of epochs below the claim.
 pub fn after_evaluator_claim(job: &Job, claim: u64) {
     let epoch = |p: &str| match name(p) {
         days if p.contains("/_days/") => days.split('-').nth(2).and_then(number),
@@ -96,7 +96,7 @@ pub fn outlived(job: &Job, at: i64, partitions: &[(i32, u64)], evaluator_head: u
         delete(&job.storage, &format!("_panes/{}/partition={partition:05}", job.name), old);
         delete(&job.storage, &job.partition_chain(partition), old);
     }
-    // A few links stay for whoever wants to know what happened.
+    // A few manifests stay, to show what happened.
     delete(&job.storage, &job.evaluator_chain(), |p| number(p).is_some_and(|n| n + 20 < evaluator_head));
 }
 

@@ -1,4 +1,4 @@
-//! Threads of a job: started under a name, and heard of when they fail.
+//! Threads of a job: started under a name, with a flag that is set when they fail.
 
 use super::error::EngineError;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -96,7 +96,7 @@ impl<T> Slab<T> {
     }
 }
 
-/// Writes the events of a simulated service, one message per call.
+/// Generates the events of a simulated service, one message per call.
 ///
 /// Pure: the same [`GeneratorSettings`] give the same bytes. An incident changes nothing outside
 /// its segment and time, since every session has its own random streams.

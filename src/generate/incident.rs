@@ -84,7 +84,8 @@ pub enum IncidentKind {
     },
 }
 
-/// The segment that an incident affects: all conditions hold; without conditions, all traffic.
+/// The segment that an incident affects: events for which all conditions are true; without
+/// conditions, all traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IncidentSegment(pub Vec<(Dimension, String)>);
 
@@ -284,7 +285,7 @@ impl FromStr for Incident {
             IncidentKind::with_defaults(name).ok_or_else(|| IncidentError::UnknownKind(name.to_owned()))?;
         let (segment, rest) = rest.split_once(':').ok_or_else(incomplete)?;
         let segment = segment.parse()?;
-        // Times hold colons too; only parameters hold an equals sign.
+        // Times have colons, too; only parameters have an equals sign.
         let (range, parameters) = match rest.rsplit_once(':') {
             Some((range, tail)) if tail.contains('=') => (range, tail),
             _ => (rest, ""),

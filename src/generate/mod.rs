@@ -8,9 +8,11 @@
 //! ```
 //! use driftglass::generate::{Generator, GeneratorSettings};
 //!
-//! let settings = GeneratorSettings { duration: chrono::Duration::hours(1),
-//! ..GeneratorSettings::default() }; let mut generator = Generator::new(settings)?; let mut message
-//! = Vec::new(); while let Some(event) = generator.next_into(&mut message) {
+//! let settings =
+//!     GeneratorSettings { duration: chrono::Duration::hours(1), ..GeneratorSettings::default() };
+//! let mut generator = Generator::new(settings)?;
+//! let mut message = Vec::new();
+//! while let Some(event) = generator.next_into(&mut message) {
 //!     assert!(message.starts_with(b"{") && event.time_us > 0);
 //! }
 //! # Ok::<(), driftglass::generate::GenerateError>(())

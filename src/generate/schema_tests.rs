@@ -1,4 +1,4 @@
-//! The schema of the reference event holds for generated events and for the fixtures, valid and
+//! The schema of the reference event agrees with generated events and with the fixtures, valid and
 //! invalid.
 
 use jsonschema::Validator;

@@ -12,7 +12,7 @@ use super::{Generated, GeneratedStage, Generator, GeneratorSettings, Malformed, 
 
 type Line = (Generated, Vec<u8>);
 
-/// A parsed message with what the generator said of it.
+/// A parsed message with what the generator reported about it.
 struct Event {
     said: Generated,
     json: Value,
@@ -230,14 +230,14 @@ fn calm() -> &'static [Line] {
     CALM.get_or_init(|| lines(settings(4, &[])))
 }
 
-/// Runs with one incident (`{}` stands for its time) and without; checks that no event outside its
-/// segment and time differs in a single byte; returns the events inside, with and without. The
-/// segment is told by its value's text.
+/// Runs with one incident (`{}` is replaced by its time) and without; checks that no event outside
+/// its segment and time differs in a single byte; returns the events inside, with and without. The
+/// segment is recognized by its value's text.
 fn around(incident: &str, value: &str) -> (Vec<Event>, Vec<Event>) {
     let incident = incident.replace("{}", &format!("{START}..{END}"));
     let time_us = |text: &str| text.parse::<DateTime<Utc>>().unwrap().timestamp_micros();
     let (start_us, end_us) = (time_us(START), time_us(END));
-    // Sessions of the segment that lived through the end may go on with another prompt than they
+    // Sessions of the segment that last beyond the end may continue with another prompt than they
     // would have had.
     let settled_us = end_us + 2 * 3_600_000_000;
     let quoted = format!("\":\"{value}\"");

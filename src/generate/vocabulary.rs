@@ -126,7 +126,7 @@ pub(super) const ANIME_SUBJECTS: &[&str] = &[
     "swordswoman",
 ];
 
-/// Lettering: prompts that ask for words in the picture bring quotation marks.
+/// Lettering: prompts that ask for words in the picture have quotation marks.
 #[rustfmt::skip]
 pub(super) const SIGNS: &[&str] = &[
     "a sign that says \"open late\"", "a banner that reads \"welcome home\"",
@@ -134,7 +134,7 @@ pub(super) const SIGNS: &[&str] = &[
     "a neon sign saying \"café\"", "a label with \"No. 7\" on it", "the title \"north\" in bold letters",
 ];
 
-/// A language other than English, with fewer words of its own.
+/// A language other than English, with fewer words.
 pub(super) struct ForeignWords {
     pub subjects: &'static [&'static str],
     pub places: &'static [&'static str],

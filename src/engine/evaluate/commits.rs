@@ -23,19 +23,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Rows of windows and hours after which a commit is due, whatever the time.
+/// Rows of windows and hours after which a commit is due at once.
 const MANY_ROWS: usize = 100_000;
 /// How far beyond the watermark an evaluation goes when all partitions are quiet: a few events with
-/// a clock that is years ahead must not drag it to their time, behind which every later event would
+/// a clock that is years ahead must not move it to their time, because then every later event would
 /// be late.
 const QUIET_REACH: i64 = 2 * HOUR;
-/// How far ahead of the evaluation rows are kept in memory. What a partition has committed beyond,
-/// while others lag, is read again from its file when the evaluation comes near, unless little
-/// waits so far.
+/// How far ahead of the evaluation rows are kept in memory. Rows that a partition has committed
+/// beyond this, while others lag, are read again from their file when the evaluation comes near,
+/// unless little data waits.
 const FAR: i64 = 6 * HOUR;
 /// Bytes of rows that may wait in memory however far ahead they are.
 const LITTLE: usize = 64 << 20;
-/// Ticks between two looks at what else has come.
+/// Ticks between two checks for new commits.
 const TICKS: usize = 48;
 
 /// What the evaluator has read of one partition.
@@ -45,13 +45,13 @@ pub struct PartitionRead {
     pub read_to: u64,
     /// The oldest epoch that a restart must read again.
     pub keep_from: u64,
-    /// Ticks after which the rows of an epoch count, where they came behind the evaluation.
+    /// Ticks after which the rows of an epoch count, where they arrived behind the evaluation.
     pub floors: BTreeMap<u64, i64>,
     /// The watermark.
     pub watermark: Option<i64>,
-    /// Idle or at its end, or it was and what came since is not settled: not waited for.
+    /// Idle or at its end, or it was and the records since are not decided yet: not waited for.
     pub quiet: bool,
-    /// Where the watermark stands if what it said when it was last quiet is believed.
+    /// Where the watermark is if the records that it had when it was last quiet are believed.
     #[serde(default)]
     pub likely: Option<i64>,
     /// Its input is over: it has passed every time.
@@ -61,12 +61,12 @@ pub struct PartitionRead {
     pub empty: bool,
 }
 
-/// What one commit of the evaluator says.
+/// The content of one commit of the evaluator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EvaluatorCommit {
     /// The evaluation's state.
     pub state: EvaluatorState,
-    /// What it was made of.
+    /// What it had read of each partition.
     pub partitions: BTreeMap<i32, PartitionRead>,
     /// Files of public tables that this commit names.
     pub files: Vec<StagedFile>,
@@ -85,12 +85,12 @@ struct RetainedEpoch {
     counts_from: i64,
 }
 
-/// What an advance came to.
+/// The result of an advance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advance {
     /// There is more to evaluate right now.
     pub more_to_do: bool,
-    /// So much waits that a commit is due whatever the time.
+    /// So much waits that a commit is due at once.
     pub commit_due: bool,
 }
 
@@ -101,7 +101,7 @@ pub struct EvaluatorDriver {
     writer: String,
     evaluator: Evaluator,
     partitions: BTreeMap<i32, PartitionRead>,
-    /// Partitions of which records are still to come, with the epoch at which each was claimed.
+    /// Partitions with records still to come, with the epoch at which each was claimed.
     unread: BTreeMap<i32, Epoch>,
     /// By partition, in the order of epochs.
     retained: BTreeMap<i32, VecDeque<RetainedEpoch>>,
@@ -117,13 +117,12 @@ pub struct EvaluatorDriver {
 }
 
 impl EvaluatorDriver {
-    /// Takes the evaluator's chain over, goes on from its last commit and reads what partitions
-    /// have committed since. The alerts of the last commit are returned: they may not have been
-    /// sent.
+    /// Takes over the evaluator's chain, restores its last commit and reads what partitions have
+    /// committed since. Returns the alerts of the last commit, which may not have been sent.
     ///
-    /// `unread` are partitions of which records are still to come, with the epoch at which each was
-    /// claimed. They are waited for, though they were at their end before that epoch: files that
-    /// follow must find the evaluation where the files before left it.
+    /// `unread` are partitions with records still to come, each with the epoch at which it was
+    /// claimed. They are waited for although they were at their end before that epoch: further
+    /// files must continue the evaluation where the earlier files ended.
     ///
     /// # Errors
     /// When chains or files fail.
@@ -222,7 +221,7 @@ impl EvaluatorDriver {
         Ok(Some((commit, rows)))
     }
 
-    /// Reads what a partition has committed beyond what was read.
+    /// Reads a partition's new commits.
     ///
     /// # Errors
     /// When its chain or files fail.
@@ -233,7 +232,7 @@ impl EvaluatorDriver {
     fn read_new_commits(&mut self, partition: PartitionId) -> Result<(), EvaluatorDriverError> {
         let folder = self.job.partition_chain(partition.0);
         let from = self.partitions.entry(partition.0).or_default().read_to + 1;
-        // RuleNames places are asked for by name, since listing a bucket is slow and costs money.
+        // Epochs are requested by name, because listing a bucket is slow and costs money.
         if from > 1 && !exists(&self.job.storage, &folder, Epoch(from))? {
             return Ok(());
         }
@@ -279,10 +278,10 @@ impl EvaluatorDriver {
         read.read_to = c.epoch.0;
         self.last_commit.insert(p, c.epoch.0);
         read.watermark = (c.watermark > i64::MIN).then_some(c.watermark);
-        // An end that lies before the claim is not the end any more.
+        // An end before the claim is no longer the end.
         let goes_on = self.unread.get(&p).is_some_and(|claimed| c.epoch <= *claimed);
-        // One that goes on with records which are not believed yet is not waited for until they
-        // are: of sparse traffic that may take days.
+        // A partition that continues with unconfirmed records is not waited for until these are
+        // confirmed: with sparse traffic that may take days.
         read.quiet = !goes_on && (c.quiet || (read.quiet && c.unsettled));
         read.ended = !goes_on && c.ended;
         read.likely = if c.quiet { c.likely } else { read.likely.filter(|_| read.quiet) };
@@ -306,7 +305,7 @@ impl EvaluatorDriver {
         Ok(())
     }
 
-    /// Reads what counts from `until` or earlier back in.
+    /// Reads back rows that count from `until` or earlier.
     fn reload_far(&mut self, until: i64) -> Result<(), EvaluatorDriverError> {
         while let Some(entry) = self.far.first_entry().filter(|e| *e.key() <= until) {
             for (p, epoch) in entry.remove() {
@@ -335,7 +334,7 @@ impl EvaluatorDriver {
         self.retained.entry(partition).or_default().push_back(retained);
     }
 
-    /// Evaluates some ticks, as far as the partitions have come.
+    /// Evaluates some ticks, as far as the partitions allow.
     ///
     /// # Errors
     /// When the evaluation fails.
@@ -351,7 +350,7 @@ impl EvaluatorDriver {
             _ => i64::MAX,
         })?;
         if self.evaluator.pending().is_empty() {
-            // With no row at hand the next one decides whether there is a gap.
+            // With no row in memory, the next one decides whether there is a gap.
             self.reload_far(self.far.first_key_value().map_or(i64::MIN, |f| *f.0))?;
         }
         let waited: Vec<&PartitionRead> = self.partitions.values().filter(|p| !p.quiet).collect();
@@ -365,7 +364,7 @@ impl EvaluatorDriver {
         let complete = passed.map(|p| p.watermark.unwrap_or(i64::MIN)).min().unwrap_or(all_over);
         let before = self.evaluator.at();
         self.note_begin();
-        // Never past what was not fetched.
+        // Never beyond rows that were not read.
         let next_far = self.far.first_key_value().map_or(i64::MAX, |f| *f.0);
         let done = self.evaluator.advance(mark.min(next_far.saturating_sub(1)), complete, TICKS)?;
         self.dirty |= self.evaluator.at() != before;
@@ -390,10 +389,10 @@ impl EvaluatorDriver {
         }
     }
 
-    /// Whether another process has taken the chain over.
+    /// Whether another process has taken over the chain.
     ///
     /// # Errors
-    /// When the chain can't be looked at.
+    /// When the chain can't be read.
     pub fn is_fenced(&self) -> Result<bool, EvaluatorDriverError> {
         match self.chain.check() {
             Ok(()) => Ok(false),
@@ -419,7 +418,7 @@ impl EvaluatorDriver {
     /// `waiting` are alerts of earlier commits that are not known to be delivered.
     ///
     /// # Errors
-    /// When the storage fails for good or another process evaluates now.
+    /// When the storage fails permanently or another process evaluates now.
     pub fn commit(&mut self, waiting: Vec<AlertRow>) -> Result<Vec<AlertRow>, EvaluatorDriverError> {
         if !self.dirty {
             return Ok(Vec::new());
@@ -435,8 +434,8 @@ impl EvaluatorDriver {
         stager.table("alerts", &alerts_by_date(&outputs.alerts)?)?;
         stager.table("exclusions", &exclusion_batches(&outputs.exclusions, names)?)?;
         if let (Some(first), Some(last)) = (outputs.days.first(), outputs.days.last()) {
-            // StagedFile like a public table: earlier days are found by listing their folder, so it may
-            // hold committed ones only.
+            // Staged like a public table: earlier days are found by listing their folder, so that
+            // may contain committed ones only.
             let days: Vec<_> = outputs.days.iter().map(|d| &d.rows).collect();
             stager.file(day_file(&job.days_folder(), first.close_at, last.close_at, &stem), &days)?;
         }
@@ -473,7 +472,7 @@ impl EvaluatorDriver {
         Ok(outputs.alerts)
     }
 
-    /// Once a day of event time, deletes what no restart and no baseline needs.
+    /// Once a day of event time, deletes files that no restart and no baseline needs.
     fn sweep(&mut self) {
         let Some(at) = self.evaluator.at() else { return };
         let day = at.div_euclid(DAY);
@@ -487,13 +486,13 @@ impl EvaluatorDriver {
         sweep::outlived(&self.job, at, &partitions, self.chain.head().0);
     }
 
-    /// Lets go of epochs whose rows no restart needs.
+    /// Forgets epochs whose rows no restart needs.
     fn forget(&mut self) {
         let Some(at) = self.evaluator.at() else { return };
         let (chunks, hour) = (at - self.evaluator.fine_length(), floor(at, HOUR));
         for (p, retained) in &mut self.retained {
-            // Needed while a chunk of theirs is in a window's reach, while any row waits, and until
-            // the hour that took them up is written.
+            // Needed while one of their chunks is within a window, while any row waits, and until
+            // the hour that includes them is written.
             let outlived = |r: &mut RetainedEpoch| r.last_start < chunks && r.counts_from <= hour;
             while retained.pop_front_if(outlived).is_some() {}
             let read = self.partitions.entry(*p).or_default();

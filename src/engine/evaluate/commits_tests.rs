@@ -7,7 +7,7 @@ use crate::source::{BufferPool, MessageBuffer, TimeRange};
 use crate::store::Storage;
 use crate::window::Reach;
 
-/// Hands a partition one event for each of these hours of a day of January 2026.
+/// Gives a partition one event for each of these hours of a day of January 2026.
 fn take(job: &Job, owned: &mut PartitionWriter, day: i64, hours: std::ops::Range<i64>) {
     let mut gathered = MessageBuffer::default();
     for hour in hours {
@@ -47,7 +47,7 @@ fn a_partition_that_goes_on_is_waited_for_whenever_the_evaluation_begins() {
     }
     let day_1 = evaluate(&[]);
 
-    // Both have begun the next day before anybody evaluates, and one has come to its end.
+    // Both have begun the next day before anybody evaluates, and one has reached its end.
     let mut owned = all.map(claim);
     let unread = [0, 1].map(|i| (all[i], owned[i].head()));
     for o in &mut owned {

@@ -2,7 +2,7 @@
 //!
 //! Everything here is a function of the panes offered, the settings, the baselines and the marks up
 //! to which it may go; files, clocks and threads are not its concern. A row counts from the first
-//! tick at or after its closing time, so what a tick sees does not depend on when or from which
+//! tick at or after its closing time, so what a tick includes does not depend on when or from which
 //! partition rows came.
 
 use super::judge::{Judge, WindowBounds};
@@ -31,8 +31,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Segments whose hours are made into rows at a time: unpacked at once, those of all would be most
-/// of the job's memory. Few in this crate's tests, so that they see several.
+/// Segments whose hours are turned into rows at a time: all unpacked at once would be most of the
+/// job's memory. Few in this crate's tests, so that they see several.
 const HOURS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
 
 mod restoring;
@@ -78,8 +78,8 @@ fn gcd(a: i64, b: i64) -> i64 {
 }
 
 impl Evaluator {
-    /// An evaluator, at its start or where a checkpoint left it. `excluded` are the exclusions
-    /// decided before.
+    /// An evaluator, new or restored from a checkpoint. `excluded` are the exclusions decided
+    /// before.
     #[must_use]
     pub fn new(
         settings: Arc<EvaluationSettings>,
@@ -97,7 +97,7 @@ impl Evaluator {
                 state.admitted.get(&*g.name).into_iter().flatten().map(|s| Arc::from(s.as_str())).collect()
             })
             .collect();
-        // Of a grouping or feature that the configuration no longer has nothing is left to decide.
+        // Groupings and features that the configuration no longer has are ignored.
         let judged_today = state
             .judged
             .into_iter()
@@ -178,14 +178,14 @@ impl Evaluator {
         self.rows_to_commit
     }
 
-    /// Hands over what waits for a commit.
+    /// Returns the outputs that wait for a commit.
     pub fn drain_outputs(&mut self) -> Outputs {
         self.rows_to_commit = 0;
         self.outputs.verdicts = self.verdict_counts.drain_counts();
         std::mem::take(&mut self.outputs)
     }
 
-    /// What could be judged of late, and what not.
+    /// What could be judged recently, and what not.
     #[must_use]
     pub fn verdict_counts(&self) -> &VerdictCounter {
         &self.verdict_counts
@@ -209,7 +209,7 @@ impl Evaluator {
         self.folded
     }
 
-    /// Values of categories counted as other for want of room: in chunks, hours and days.
+    /// Values of categories counted as `__other__` beyond the limit: in chunks, hours and days.
     #[must_use]
     pub fn folded_values(&self) -> u64 {
         self.folded_values
@@ -241,15 +241,15 @@ impl Evaluator {
 
     /// About how many bytes of memory its state takes: panes that wait for their tick, chunks, and
     /// hours, those of the current day included. Baselines and rows that wait for their commit are
-    /// not weighed.
+    /// not included.
     #[must_use]
     pub fn memory(&self) -> EvaluatorBytes {
         let (chunks, hours) = self.window_parts.memory();
         let current: usize =
             self.hour.values().flat_map(FxHashMap::values).map(SegmentSum::memory_bytes).sum();
         let days = self.day.values().flat_map(FxHashMap::values).flatten();
-        // Those that no window keeps. Where windows last a day and more there are none: no need to
-        // look at each.
+        // Those that no window keeps. Where windows last a day or more there are none, and no need
+        // to check each.
         let of_day_alone: usize = if self.window_parts.long_length() >= DAY {
             0
         } else {
@@ -264,12 +264,12 @@ impl Evaluator {
         self.tick
     }
 
-    /// Takes rows; they wait until a tick reaches them. `floor` is the tick after which they may
-    /// count, where they came later than the evaluation they belong to (a partition that had been
-    /// cut off).
+    /// Accepts rows; they wait until a tick reaches them. `floor` is the tick after which they may
+    /// count, where they arrived after the evaluation of their time (a partition that had been cut
+    /// off).
     ///
     /// # Errors
-    /// When their sketches were made by unlike definitions.
+    /// When their sketches were made by different definitions.
     pub fn offer(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluationError> {
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
         Ok(self.pending.add(rows.into_iter().map(|row| (from(&row), row)))?)
@@ -284,7 +284,7 @@ impl Evaluator {
         let mut left = most;
         loop {
             let next = match (self.at, self.pending.first()) {
-                // The last one may be of a configuration with other ticks.
+                // The last tick may be of a configuration with other ticks.
                 (Some(t), _) => floor(t, self.tick) + self.tick,
                 (None, Some((from, start))) => floor(start.min(from), self.tick) + self.tick,
                 (None, None) => return Ok(true),
@@ -302,8 +302,8 @@ impl Evaluator {
         }
     }
 
-    /// The tick to go on with: `next`, or where nothing at all happened for days the beginning of
-    /// the day in which something does.
+    /// The next tick: `next`, or, where nothing at all happened for days, the beginning of the day
+    /// in which something does.
     fn skip_gap(&mut self, next: i64, mark: i64) -> Result<i64, EvaluationError> {
         let first = self.pending.first().map_or(next, |(from, _)| floor(from.min(mark), DAY));
         let still = self.window_parts.is_empty()
@@ -322,7 +322,7 @@ impl Evaluator {
         if self.at.is_none() {
             self.build_baselines(floor(t, DAY))?;
         }
-        // One after the other, as a restart takes them up again.
+        // One after the other, as a restart adds them again.
         while let Some(due) = self.pending.first_tick().filter(|due| *due <= t) {
             let rows = self.pending.drain_due(due)?;
             self.merge_due(rows, t, true)?;
@@ -467,7 +467,7 @@ impl Evaluator {
             let day = floor(start, DAY);
             let set = match self.baselines.get(&day) {
                 Some(set) => Arc::clone(set),
-                // A window that began before the first tick: nothing came before it.
+                // A window that began before the first tick: there is no earlier data.
                 None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
             };
             let tick = WindowBounds { start, end: t, length: rolling.length(), complete };

@@ -111,7 +111,7 @@ fn read_table(storage: &Storage, path: &str, names: &TableNames) -> Result<PaneT
         .map_err(|e| EvaluationError::History(format!("{path}: {e}")))
 }
 
-/// Files of hours that are held in memory at once while they are read.
+/// Files of hours that are in memory at once while they are read.
 const FILES_AT_ONCE: usize = 8;
 
 /// Hours of the public `panes` that start at or after `from`, packed; of the days of `late` also
@@ -137,7 +137,8 @@ pub fn hours_since(
     }
     let mut all = Vec::new();
     for some in files.chunks(FILES_AT_ONCE) {
-        // The store is asked by this thread only: it answers one at a time to whoever simulates it.
+        // Only this thread asks the store, because the simulated store answers one request at a
+        // time.
         let read = some.iter().map(|(path, is_late)| Ok((path, *is_late, bytes_of(storage, path)?)));
         let read = read.collect::<Result<Vec<_>, EvaluationError>>()?;
         let decoded = read.par_iter().map(|(path, is_late, bytes)| {
@@ -147,7 +148,7 @@ pub fn hours_since(
             let mut segments: Vec<&Segment> = table.segments().collect();
             segments.sort();
             let wanted = |start, close_at| start >= from || (*is_late && close_at > late.1);
-            // Packed one by one: as sketches they would be the most that a job ever holds.
+            // Packed one by one: as sketches they would be the peak of a job's memory.
             let mut rows = Vec::new();
             for segment in segments {
                 rows.extend(table.rows_between(segment, wanted).map_err(damaged)?.into_iter().map(packed));

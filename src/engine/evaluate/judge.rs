@@ -22,7 +22,7 @@ use std::time::Duration;
 struct SegmentLabels {
     /// In tables and alerts.
     shown: Arc<str>,
-    /// By what does not change.
+    /// By identity, which does not change.
     identity: Arc<str>,
 }
 
@@ -35,7 +35,7 @@ pub struct WindowBounds {
     pub end: i64,
     /// Length, microseconds.
     pub length: i64,
-    /// Every partition had passed the end.
+    /// Whether every partition had passed the end.
     pub complete: bool,
 }
 
@@ -58,8 +58,8 @@ struct Comparison {
 /// together.
 const SLICE: usize = 512;
 
-/// A segment's window, compared. What was merged for it is dropped again: of ten thousand segments
-/// it would be most of the job's memory.
+/// A segment's window, compared. Its merged sums are dropped: those of ten thousand segments would
+/// be most of the job's memory.
 struct SegmentWindow<'r> {
     segment: &'r Segment,
     parts: &'r [&'r SegmentSum],
@@ -75,13 +75,13 @@ impl Judge {
         Self { settings }
     }
 
-    /// All rows of one window, in the order of segments, features and baselines, handed over in
-    /// slices. A segment whose sessions fill fewer buckets than any test asks for gets one row, of
-    /// its volume. `seen` says which users were seen in a segment.
+    /// All rows of one window, in the order of segments, features and baselines, passed to `take`
+    /// in slices. A segment whose sessions fill fewer buckets than any test needs gets one row, of
+    /// its volume. `seen` has the users that were seen in each segment.
     ///
     /// # Errors
-    /// When days can't be read, or a window's sketches and a baseline's were made by unlike
-    /// definitions; and what `take` returns.
+    /// When days can't be read, or a window's sketches and a baseline's were made by different
+    /// definitions; and the errors of `take`.
     pub fn window(
         &self,
         tick: &WindowBounds,
@@ -135,7 +135,7 @@ impl Judge {
             .map(|r| (self.finish(tick, of, r, &called, alphas), of.segment.clone(), r.feature))
             .collect();
         if rows.iter().any(|r| r.0.verdict == Some(Verdict::Drift)) {
-            // Merged once more for what a drift is explained by: few segments drift.
+            // Merged once more, for the contributors: few segments drift.
             let contents = SegmentSum::sum(of.parts, |_| true)?;
             for (row, about) in rows.iter_mut().zip(&of.rows) {
                 self.explain(&mut row.0, about, &contents);
@@ -295,7 +295,7 @@ impl Judge {
         }
     }
 
-    /// What a row is named after whose segment has no baseline at all yet.
+    /// The baseline that a row names when its segment has no baseline at all yet.
     fn first_baseline(&self) -> Arc<str> {
         let days = self.settings.config.baselines.rolling_days.first();
         days.map_or_else(|| Arc::from(""), |d| format!("rolling_{d}d").into())

@@ -1,11 +1,11 @@
-//! Merging what segments hold, segment by segment on all cores. A sum is the same in any order.
+//! Merging sums, segment by segment on all cores. A sum is the same in any order.
 
 use crate::window::{PackedError, SegmentSum};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
 
-/// What is added to what, by place.
+/// The parts to be added up, by place.
 #[derive(Debug)]
 pub struct SegmentSumMerger<K> {
     places: FxHashMap<K, Vec<SegmentSum>>,
@@ -18,7 +18,7 @@ impl<K: Eq + Hash + Send> SegmentSumMerger<K> {
         Self { places: FxHashMap::default() }
     }
 
-    /// Adds a part of a place; `present` is asked once for what is there already.
+    /// Adds a part to a place; `present` is called once, for what is there already.
     pub fn add(&mut self, place: K, part: SegmentSum, present: impl FnOnce(&K) -> Option<SegmentSum>) {
         match self.places.get_mut(&place) {
             Some(parts) => parts.push(part),

@@ -1,10 +1,10 @@
 //! The second stage: committed panes of all partitions to hours, days, windows and alerts, in the
-//! order of event time. There is one of it: the process that owns the topic's first partition runs
-//! it.
+//! order of event time. There is one per job: the process that owns the topic's first partition
+//! runs it.
 //!
-//! On the way of a pane: [`thread`] receives what partitions commit, [`commits`] does the I/O of
-//! the role, [`evaluator`] merges by tick, [`judge`] compares with baselines, [`tick_rows`] asks
-//! the rules.
+//! In the order of a pane's way: [`thread`] receives what partitions commit, [`commits`] does the
+//! I/O of the role, [`evaluator`] merges by tick, [`judge`] compares with baselines, [`tick_rows`]
+//! evaluates the rules.
 
 pub mod commits;
 pub mod evaluator;

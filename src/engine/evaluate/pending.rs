@@ -1,5 +1,5 @@
-//! Panes that wait for the tick from which they count, merged as they come: what a tick will sum up
-//! is summed up by then, and takes a segment's room instead of that of every minute and partition.
+//! Panes that wait for the tick from which they count, merged on arrival: a tick's sums are ready
+//! by then, and take the memory of one sum per segment instead of one per minute and partition.
 
 use super::merging::SegmentSumMerger;
 use crate::event::time::floor;
@@ -37,7 +37,7 @@ impl PanesOfTick {
 }
 
 impl PendingPanes {
-    /// Nothing waits yet; ticks are `tick` apart.
+    /// Nothing waits yet; `tick` is the time between ticks.
     #[must_use]
     pub fn new(tick: i64) -> Self {
         Self { tick, ticks: BTreeMap::new(), memory: 0 }
@@ -46,7 +46,7 @@ impl PendingPanes {
     /// Adds panes, each with the time that it counts from.
     ///
     /// # Errors
-    /// When their sketches were made by unlike definitions.
+    /// When their sketches were made by different definitions.
     pub fn add(&mut self, rows: impl IntoIterator<Item = (i64, Pane)>) -> Result<(), PackedError> {
         let mut merging = SegmentSumMerger::new();
         for (from, row) in rows {
@@ -78,11 +78,11 @@ impl PendingPanes {
         floor(time.saturating_add(self.tick - 1), self.tick)
     }
 
-    /// What the ticks up to `t` see, in order of time and segment, whatever the order in which
-    /// partitions brought it.
+    /// What counts up to tick `t`, in order of time and segment, independent of the order of
+    /// arrival.
     ///
     /// # Errors
-    /// When sketches were made by unlike definitions.
+    /// When sketches were made by different definitions.
     pub fn drain_due(&mut self, t: i64) -> Result<Vec<(StretchSegment, SegmentSum)>, PackedError> {
         let later = self.ticks.split_off(&(t + 1));
         let mut merging = SegmentSumMerger::new();
@@ -101,7 +101,7 @@ impl PendingPanes {
         self.ticks.is_empty()
     }
 
-    /// About how many bytes of memory it holds.
+    /// About how many bytes of memory it takes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.memory
@@ -120,7 +120,7 @@ impl PendingPanes {
         self.ticks.first_key_value().map(|(_, w)| (w.from, w.start))
     }
 
-    /// The last tick which sees a row that counts from `until` or earlier.
+    /// The last tick that includes a row which counts from `until` or earlier.
     #[must_use]
     pub fn last(&self, until: i64) -> Option<i64> {
         let mut ticks = self.ticks.range(..=self.tick_of(until)).rev();

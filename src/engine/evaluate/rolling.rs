@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What segments hold, by the start of the chunk, hour or block.
+/// The sums of segments, by the start of the chunk, hour or block.
 type Slots<T> = BTreeMap<i64, Slot<T>>;
 
 #[derive(Debug)]
@@ -37,8 +37,8 @@ fn memory_of<T>(slots: &Slots<T>) -> usize {
     slots.values().map(|s| s.memory).sum()
 }
 
-/// Hours are merged to blocks of this length, so that a day's window has about eight parts instead
-/// of 24.
+/// Hours are merged into blocks of this length, so that a day's window has about eight parts
+/// instead of 24.
 const BLOCK: i64 = 4 * HOUR;
 
 /// Bytes of a segment's chunk up to which it stays as it is.
@@ -47,9 +47,8 @@ const HANDY: usize = 64 << 10;
 /// A segment's parts of a window, in no particular order: a sum is the same in any.
 pub type SegmentParts<'r> = (&'r Segment, Vec<&'r SegmentSum>);
 
-/// Packs a segment's chunk where too few sessions fill it for any test, as in most of a wide
-/// grouping, or where it is large: reading it back for each window is little beside what filling it
-/// took.
+/// Packs a segment's chunk that has too few sessions for any test, as most of a wide grouping have,
+/// or that is large: unpacking it for each window is cheap compared with making it.
 fn pack_unless_handy(chunk: &mut SegmentSum) {
     let handy = matches!(chunk, SegmentSum::Sketches(_)) && is_judged(chunk.filled_buckets());
     match chunk {
@@ -58,7 +57,7 @@ fn pack_unless_handy(chunk: &mut SegmentSum) {
     }
 }
 
-/// Whether sessions fill so many buckets that a window of them is judged.
+/// Whether sessions fill enough buckets for a window to be judged.
 pub fn is_judged(buckets: u32) -> bool {
     buckets.count_ones() >= MIN_WINDOW_BUCKETS as u32
 }
@@ -72,11 +71,11 @@ pub struct WindowParts {
     /// Chunks that something was added to since the last tick.
     touched: BTreeSet<i64>,
     /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked.
-    /// A second entry came late.
+    /// A second entry is late data.
     hours: Slots<Vec<Arc<SegmentSum>>>,
-    /// Of segments large enough to be judged by a block alone.
+    /// Only of segments whose block alone has enough sessions to be judged.
     blocks: Slots<SegmentSum>,
-    /// Segments of blocks that lack something which came since.
+    /// Segments whose blocks lack data that arrived since.
     unsettled: BTreeMap<i64, FxHashSet<Segment>>,
 }
 
@@ -115,13 +114,14 @@ impl WindowParts {
         self.long
     }
 
-    /// Whether what starts then is in reach of a window of chunks that ends at `t` or later.
+    /// Whether a chunk that starts at `start` is part of a window of chunks that ends at `t` or
+    /// later.
     #[must_use]
     pub fn reaches(&self, start: i64, t: i64) -> bool {
         start >= t - self.fine
     }
 
-    /// Adds what a segment holds of the chunk that begins at `start`, a tick.
+    /// Adds a segment's sum of the chunk that begins at `start`, a tick.
     ///
     /// # Errors
     /// When its sketches were made by another definition.
@@ -141,7 +141,7 @@ impl WindowParts {
         Ok(())
     }
 
-    /// Packs the chunks that a tick has added to, but for the handy ones.
+    /// Packs the chunks to which a tick has added, except the handy ones.
     pub fn settle_chunks(&mut self) {
         for start in std::mem::take(&mut self.touched) {
             let Some(slot) = self.chunks.get_mut(&start) else { continue };
@@ -151,7 +151,7 @@ impl WindowParts {
         }
     }
 
-    /// Adds an hour, or what came late to one.
+    /// Adds an hour, or late data of one.
     pub fn add_hour(&mut self, hour: i64, segment: &Segment, contents: Arc<SegmentSum>) {
         if self.long == 0 {
             return;
@@ -167,7 +167,7 @@ impl WindowParts {
     /// Merges the blocks that are over at `t`.
     ///
     /// # Errors
-    /// When sketches were made by unlike definitions.
+    /// When sketches were made by different definitions.
     pub fn settle(&mut self, t: i64) -> Result<(), PackedError> {
         let open = self.unsettled.split_off(&(t - BLOCK + 1));
         for (block, segments) in std::mem::replace(&mut self.unsettled, open) {
@@ -203,7 +203,7 @@ impl WindowParts {
         (memory_of(&self.chunks), memory_of(&self.hours) + memory_of(&self.blocks))
     }
 
-    /// Drops what no window ending at `t` or later can reach.
+    /// Drops what no window that ends at `t` or later includes.
     pub fn forget(&mut self, t: i64) {
         self.chunks = self.chunks.split_off(&(t - self.fine));
         self.hours = self.hours.split_off(&(t - self.long));

@@ -1,5 +1,5 @@
-//! Which users were seen in segments that have names which clients chose: whether these are shown.
-//! Only ever more of them, so that a segment that is named stays named.
+//! Which users were seen in segments whose names clients chose; this decides whether the names are
+//! shown. Users are only added, so that a segment that is shown by name stays so.
 
 use crate::config::segments::Groupings;
 use crate::window::Segment;
@@ -15,7 +15,7 @@ pub struct SegmentUsers(Vec<FxHashMap<Arc<str>, u64>>);
 pub type SegmentUsersState = BTreeMap<String, BTreeMap<String, u64>>;
 
 impl SegmentUsers {
-    /// As a checkpoint left it. Of a grouping that the configuration no longer has nothing is kept.
+    /// From a checkpoint. Groupings that the configuration no longer has are dropped.
     #[must_use]
     pub fn new(groupings: &Groupings, state: &SegmentUsersState) -> Self {
         let of = |seen: &BTreeMap<String, u64>| {

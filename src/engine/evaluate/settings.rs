@@ -1,4 +1,4 @@
-//! What the evaluator is set up with; the same for the whole life of a job.
+//! The settings of the evaluator, which stay the same while a job runs.
 
 use crate::alert::Rules;
 use crate::baseline::Pin;
@@ -17,12 +17,12 @@ pub struct EvaluationSettings {
     pub features: Vec<Feature>,
     /// The groupings.
     pub groupings: Arc<Groupings>,
-    /// TableNames for tables.
+    /// Names for tables.
     pub names: TableNames,
     /// The rules.
     pub rules: Rules,
     /// The pins.
     pub pins: Vec<Pin>,
-    /// The named styles that a drift of embeddings is explained by, as unit vectors.
+    /// The named styles, as unit vectors, which explain a drift of embeddings.
     pub styles: Vec<(Arc<str>, Vec<f64>)>,
 }

@@ -1,5 +1,5 @@
 //! The evaluating thread: takes the role, follows what partitions commit, evaluates, commits, and
-//! hands alerts to the outbox.
+//! passes alerts to the outbox.
 
 use super::commits::EvaluatorDriver;
 use crate::alert::{AlertRow, Outbox};
@@ -18,21 +18,20 @@ use std::time::{Duration, Instant};
 
 /// Time between commits while it catches up.
 const COMMIT: Duration = Duration::from_secs(5);
-/// Time between two looks at what other processes committed.
+/// Time between two checks for commits of other processes.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Time before the role is taken again that another process took, while the group still assigns the
-/// first partition to this one.
+/// Time before this process claims the role again that another process has taken, while the group
+/// still assigns the first partition to this one.
 const RECLAIM: Duration = Duration::from_secs(2);
 
 /// What the thread works with.
 pub struct EvaluatorThread<'a> {
     /// The job.
     pub job: &'a Arc<Job>,
-    /// All partitions that exist, of which there may be more later; the first one's owner has the
-    /// role.
+    /// All partitions that exist (there may be more later); the owner of the first has the role.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
-    /// Partitions of which records are still to come, where the source knows.
+    /// Partitions with records still to come, where the source knows.
     pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
     /// Which partitions this process has, as it changes.
     pub assigned: &'a Receiver<PartitionAssignment>,
@@ -60,16 +59,16 @@ struct RoleStatus {
 /// The role while this process has it.
 struct ActiveRole {
     driver: EvaluatorDriver,
-    /// Alerts handed to the outbox and not known to be delivered: every commit carries them, so
+    /// Alerts passed to the outbox and not known to be delivered: every commit carries them, so
     /// that a restart sends them again.
     undelivered: VecDeque<(u64, Vec<AlertRow>)>,
     committed_at: Instant,
 }
 
 impl EvaluatorThread<'_> {
-    /// Runs until nobody commits any more, then evaluates and commits what is left. The process
-    /// that owns the topic's first partition takes the role; losing the chain drops the role and
-    /// not the process.
+    /// Runs until all senders of commits are gone, then evaluates and commits what is left. The
+    /// process that owns the topic's first partition takes the role; losing the chain drops the
+    /// role and not the process.
     ///
     /// # Errors
     /// When the evaluation or its files fail.
@@ -78,9 +77,9 @@ impl EvaluatorThread<'_> {
         let mut looked = Instant::now();
         let mut more_to_do = false;
         loop {
-            // While there is something to evaluate, what else was committed waits with its sender:
-            // memory stays bounded. With nothing to do the next message may be the one that
-            // everything waits for. Asked to stop, it only listens.
+            // While there is something to evaluate, further commits wait with their senders, so
+            // that memory stays bounded. With nothing to do, the next message may be the one that
+            // everything waits for. When asked to stop, it only receives.
             let stopping = (self.stop)();
             let received = if more_to_do && !stopping {
                 Err(RecvTimeoutError::Timeout)
@@ -163,7 +162,7 @@ impl EvaluatorThread<'_> {
     }
 
     fn finish(&self, r: &mut ActiveRole) -> Result<(), EvaluatorDriverError> {
-        // Asked to stop, it leaves the rest to the next start: the panes are committed.
+        // When asked to stop, the rest is left to the next start: the panes are committed.
         while !(self.stop)() {
             let advanced = r.driver.advance()?;
             if advanced.commit_due {

@@ -1,4 +1,4 @@
-//! The rows of one tick: to Arrow in slices, and what rules say of them.
+//! The rows of one tick: to Arrow in slices, and what rules find in them.
 
 use super::settings::EvaluationSettings;
 use crate::alert::{AlertBook, RuleJudgement};
@@ -10,10 +10,10 @@ use arrow::array::RecordBatch;
 /// together.
 const SLICE: usize = 16 * 1024;
 
-/// What a tick's rows came to: batches, and of what rules found that which concerns an alert.
+/// A tick's rows as batches, and the findings of rules that concern an alert.
 pub type EvaluatedRows = (Vec<RecordBatch>, Vec<(RuleJudgement, WindowRow)>);
 
-/// Takes the rows of a tick.
+/// Collects the rows of a tick.
 pub struct TickRows<'s> {
     settings: &'s EvaluationSettings,
     book: &'s AlertBook,
@@ -23,13 +23,13 @@ pub struct TickRows<'s> {
 }
 
 impl<'s> TickRows<'s> {
-    /// No rows yet; `book` is as the tick before left it.
+    /// No rows yet; `book` is its state after the previous tick.
     #[must_use]
     pub fn new(settings: &'s EvaluationSettings, book: &'s AlertBook) -> Self {
         Self { settings, book, waiting: Vec::new(), batches: Vec::new(), observed: Vec::new() }
     }
 
-    /// Takes a row.
+    /// Adds a row.
     ///
     /// # Errors
     /// When a rule's condition fails on data.
@@ -38,7 +38,7 @@ impl<'s> TickRows<'s> {
         if self.waiting.len() < SLICE { Ok(()) } else { self.slice() }
     }
 
-    /// What they came to.
+    /// The batches and findings.
     ///
     /// # Errors
     /// As [`TickRows::push`].

@@ -1,4 +1,4 @@
-//! What an evaluation is given and what it gives: earlier days, its state, its outputs.
+//! The inputs and outputs of an evaluation: earlier days, its state, its rows.
 
 use super::segment_users::SegmentUsersState;
 use super::verdict_counts::VerdictCounts;
@@ -37,7 +37,8 @@ pub trait History: Send {
 pub struct Exclusion {
     /// Start of the day that later baselines leave out.
     pub day: i64,
-    /// The segment by its identity ([`TableNames::identity`](crate::store::panes::TableNames::identity)).
+    /// The segment by its identity
+    /// ([`TableNames::identity`](crate::store::panes::TableNames::identity)).
     pub segment: Segment,
     /// The segment as it is shown.
     pub shown: Arc<str>,
@@ -51,7 +52,7 @@ pub struct Exclusion {
     pub decided_at: i64,
 }
 
-/// Days that were closed by one tick, or a part of them, as rows of `_days`.
+/// Days that one tick closed, or a part of them, as rows of `_days`.
 #[derive(Debug)]
 pub struct DayBatch {
     /// The tick.
@@ -60,7 +61,7 @@ pub struct DayBatch {
     pub rows: RecordBatch,
 }
 
-/// What an evaluation gave, waiting for its commit.
+/// The rows of an evaluation, waiting for their commit.
 #[derive(Debug, Default)]
 pub struct Outputs {
     /// Hours for the public `panes`, by their start.

@@ -1,5 +1,5 @@
-//! What an evaluation could judge and what it could not, in counts that cost next to nothing: for
-//! progress and the summary.
+//! What an evaluation could judge and what it could not, as cheap counts for progress and the
+//! summary.
 
 use super::settings::EvaluationSettings;
 use crate::config::Baselines;
@@ -22,14 +22,15 @@ pub struct VerdictCounts {
     pub small: u64,
 }
 
-/// Features of a grouping that no segment could be judged by, since all their baselines lack days.
+/// Features of a grouping by which no segment could be judged, because all their baselines lack
+/// days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeaturesLackingDays {
     /// The grouping's name; empty for all traffic.
     pub grouping: Arc<str>,
     /// So many features.
     pub features: usize,
-    /// Of so many.
+    /// The total.
     pub of: usize,
     /// Days that the nearest of them lacks.
     pub days: u16,
@@ -55,7 +56,7 @@ struct FeatureCoverage {
     lacks: u16,
 }
 
-/// JobCounts rows as they are judged.
+/// Counts rows as they are judged.
 #[derive(Debug, Clone, Default)]
 pub struct VerdictCounter {
     /// Baselines by their name in rows, with the days that each needs.
@@ -100,11 +101,11 @@ impl VerdictCounter {
         self.coverage.iter_mut().flatten().for_each(|s| *s = FeatureCoverage::default());
     }
 
-    /// JobCounts a row of a grouping and feature, by their places.
+    /// Counts a row of a grouping and feature, by their indexes.
     pub fn count(&mut self, row: &WindowRow, grouping: usize, feature: usize, kind: FeatureKind) {
         let Some(verdict) = row.verdict else { return };
         let Some(seen) = self.coverage.get_mut(grouping).and_then(|g| g.get_mut(feature)) else { return };
-        // A small segment has a row of its volume alone, which says nothing of features.
+        // A small segment has only a row of its volume, which says nothing about features.
         if kind == FeatureKind::Volume {
             self.counts.insufficient += 1;
             self.counts.small += 1;
@@ -131,7 +132,7 @@ impl VerdictCounter {
         }
     }
 
-    /// The counts since they were taken last.
+    /// The counts since the last call.
     pub fn drain_counts(&mut self) -> VerdictCounts {
         std::mem::take(&mut self.counts)
     }
@@ -168,8 +169,8 @@ pub enum Unjudged {
         needs_days: u16,
         /// Days that there were.
         days: u16,
-        /// The first and the last day with events; the first is unknown where the run went on from
-        /// an earlier one.
+        /// The first and the last day with events; the first is unknown where the run continued an
+        /// earlier one.
         from: Option<String>,
         /// See `from`.
         to: String,
@@ -178,7 +179,7 @@ pub enum Unjudged {
     },
     /// Segments, or their baselines, have too few sessions.
     Sessions,
-    /// No window came to its end.
+    /// No window reached its end.
     NoWindow,
 }
 
@@ -190,7 +191,7 @@ fn day(t: i64) -> String {
 
 impl Unjudged {
     /// Why nothing was judged, if nothing was: from the counts of a whole run, the event times that
-    /// it evaluated (from where, unless it went on from an earlier run, and to where), and how near
+    /// it evaluated (from where, unless it continued an earlier run, and to where), and how near
     /// the newest windows were to a baseline.
     #[must_use]
     pub fn of(

@@ -20,28 +20,28 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Messages after which the share of bad ones is counted anew.
+/// Messages after which the share of bad ones is counted again from zero.
 const RECENT: u64 = 10_000;
-/// Messages before the share of bad ones says anything.
+/// Messages before the share of bad ones is significant.
 const ENOUGH: u64 = 1_000;
 
-/// What the archives of all partitions are made with.
+/// What the archives of all partitions share.
 pub struct ArchiveJob {
     target: Arc<ArchiveTarget>,
     plan: Arc<Plan>,
     max_message: usize,
     max_bad_share: f64,
-    /// Time after which a file is written though it is not full.
+    /// Time after which a file is written although it is not full.
     pub commit_every: Duration,
     /// Bytes of chunks that may wait for workers.
     pub queue_bytes: u64,
-    /// Enrichers that no worker uses now: there is one for each worker, since they hold caches.
+    /// Enrichers that no worker uses now: there is one for each worker, because they have caches.
     enrichers: Mutex<Vec<Enricher>>,
     wrote: Mutex<ArchiveWritten>,
 }
 
 impl ArchiveJob {
-    /// What archives of a job's input are made with.
+    /// What archives of a job's input need.
     #[must_use]
     pub fn new(job: &Job, target: ArchiveTarget, commit_every: Duration) -> Self {
         let config = &job.settings.config;
@@ -89,7 +89,7 @@ impl PartitionClaims<ArchiveDriver> {
 pub struct ArchiveDriver {
     job: Arc<ArchiveJob>,
     archive: ArchivePartition,
-    /// Messages since their share of bad ones was counted anew.
+    /// Messages since the count of bad ones was last reset.
     recent: u64,
     /// Bad ones among these.
     bad: u64,
@@ -99,7 +99,7 @@ pub struct ArchiveDriver {
 }
 
 impl ArchiveDriver {
-    /// Appends one message; what was written on the way is returned.
+    /// Appends one message; returns what was written meanwhile.
     fn archive_message(
         &mut self,
         message: &[u8],
@@ -241,7 +241,8 @@ impl PartitionDriver for ArchiveDriver {
         self.archive.end();
     }
 
-    /// A file is full, old enough, or the input is over: silence alone makes no file.
+    /// A file is written when it is full, old enough, or the input is over, not because of silence
+    /// alone.
     fn commits_when_quiet(&mut self, caught_up: bool) -> bool {
         if caught_up {
             self.archive.end();

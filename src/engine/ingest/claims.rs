@@ -18,7 +18,7 @@ type Claim<P> = dyn Fn(PartitionId, String) -> Result<P, IngestError> + Send + S
 pub struct PartitionClaims<P> {
     claim: Box<Claim<P>>,
     claimed: ClaimQueue<P>,
-    /// What identifies the record before each position that was asked for.
+    /// What identifies the record before each requested position.
     last_read: Mutex<BTreeMap<PartitionId, LastRead>>,
 }
 
@@ -43,7 +43,7 @@ impl<P> PartitionClaims<P> {
         Self { claim: Box::new(claim), claimed: ClaimQueue::default(), last_read: Mutex::default() }
     }
 
-    /// What was claimed and let go, for the polling thread.
+    /// Claims and releases, for the polling thread.
     pub fn claimed(&self) -> &ClaimQueue<P> {
         &self.claimed
     }

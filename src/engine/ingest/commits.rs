@@ -1,4 +1,4 @@
-//! What the first stage says: in a partition's commits, and to the evaluator of this process.
+//! What the first stage reports: in a partition's commits, and to the evaluator of this process.
 
 use super::sampling::SamplerState;
 use crate::source::PartitionId;
@@ -8,14 +8,14 @@ use crate::window::{Pane, PartitionState};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What one commit of a partition says.
+/// The content of one commit of a partition.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PartitionCommit {
-    /// The offset to go on from.
+    /// The offset at which to continue.
     pub next_offset: i64,
-    /// A hash of the last record, to tell a topic that was created again where its id does not.
+    /// A hash of the last record, to recognize a recreated topic where topics have no id.
     pub fingerprint: u64,
-    /// The topic's id, where the brokers tell it.
+    /// The topic's id, where the brokers know it.
     #[serde(default)]
     pub log: Option<String>,
     /// Watermark and counters.
@@ -33,20 +33,19 @@ pub struct PartitionCommit {
     pub sampler: SamplerState,
     /// Whether the partition was idle or at its end, with its open panes flushed.
     pub quiet: bool,
-    /// Then, where the watermark would stand if records that are ahead of the others were believed,
-    /// as far as they may be.
+    /// When quiet, where the watermark would be if records ahead of the others were believed, as
+    /// far as they may be.
     #[serde(default)]
     pub likely: Option<i64>,
     /// Whether some records are too far ahead of the others to be believed yet.
     #[serde(default)]
     pub unsettled: bool,
-    /// Whether its input was read to its end, behind which nothing comes unless more input is
-    /// given.
+    /// Whether its input was read to its end, so that nothing follows unless more input is added.
     #[serde(default)]
     pub ended: bool,
 }
 
-/// A commit, handed to the evaluator of this process.
+/// A commit, passed to the evaluator of this process.
 #[derive(Debug)]
 pub struct CommittedPanes {
     /// The partition.
@@ -63,14 +62,14 @@ pub struct CommittedPanes {
     pub unsettled: bool,
     /// Whether its input is over.
     pub ended: bool,
-    /// Whether it ever held a record.
+    /// Whether the partition never had a record.
     pub empty: bool,
     /// The panes that closed.
     pub rows: Vec<Pane>,
 }
 
 impl CommittedPanes {
-    /// What a commit says that was read back with its panes.
+    /// From a commit that was read with its panes.
     #[must_use]
     pub fn of(partition: PartitionId, epoch: Epoch, commit: &PartitionCommit, rows: Vec<Pane>) -> Self {
         Self {
@@ -87,7 +86,7 @@ impl CommittedPanes {
     }
 }
 
-/// What tells the last record read: the id of its topic, where it is known, and a hash of its
+/// What identifies the last record read: the id of its topic, where it is known, and a hash of its
 /// value; 0 before the first.
 pub type LastRead = (Option<Arc<str>>, u64);
 
@@ -105,7 +104,7 @@ pub enum PartitionAssignment {
 pub enum ChunkOutcome {
     /// It was ingested.
     Ingested,
-    /// It was ingested, and on the way something of it was committed.
+    /// It was ingested, and something of it was committed meanwhile.
     Committed,
     /// It was not: the job was asked to stop while it waited for its images.
     Stopped,

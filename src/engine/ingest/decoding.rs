@@ -2,8 +2,8 @@
 //! belong to.
 //!
 //! It depends on nothing but the chunk and the settings, so it may run anywhere; its result is
-//! ingested by the partition's worker in the order of offsets. Batches circulate: a thread that has
-//! none to fill waits, so that decoding is never far ahead.
+//! ingested by the partition's worker in the order of offsets. Batches circulate: a thread without
+//! an empty one waits, so that decoding is never far ahead.
 
 use crate::config::features::ranges;
 use crate::engine::error::IngestError;
@@ -30,7 +30,7 @@ pub struct Rejection {
     pub fatal: bool,
 }
 
-/// A chunk as its partition takes it in.
+/// A chunk in the form in which its partition ingests it.
 #[derive(Debug)]
 pub struct DecodedChunk {
     /// The partition.
@@ -39,19 +39,19 @@ pub struct DecodedChunk {
     pub batch: Batch,
     /// The offset of each.
     pub offsets: Vec<i64>,
-    /// When its broker took each, where the broker's clock says so; empty where none does.
+    /// When the broker received each, by the broker's clock; empty where that is unknown.
     pub appended: Vec<Option<i64>>,
     /// What was refused, in order.
     pub refused: Vec<Rejection>,
-    /// Of every message whether it was an event, in order; empty for archives, whose rows all are.
+    /// For each message, in order, whether it was an event; empty for archives, where all rows are.
     pub good: Vec<bool>,
-    /// The offset behind the last message; `None` for a chunk without any.
+    /// The offset after the last message; `None` for a chunk without any.
     pub next_offset: Option<i64>,
     /// A hash of the last message.
     pub fingerprint: Option<u64>,
     /// Records in the chunk.
     pub messages: u64,
-    /// Those of them without a value, which are no messages.
+    /// Those of them without a value, which are not messages.
     pub tombstones: u64,
     /// Bytes that they were read from.
     pub bytes: u64,
@@ -88,9 +88,8 @@ impl DecodedChunk {
             (chunk.partition, chunk.len() as u64, chunk.bytes as u64);
     }
 
-    /// Takes an event in, without the numbers that lie outside of their ranges. Fields that were
-    /// refused, names among them, are noted. `appended` is when its broker took it, where the
-    /// broker's clock says so.
+    /// Adds an event, without numbers outside their ranges. Refused fields, names included, are
+    /// noted. `appended` is when the broker received it, where that is known by the broker's clock.
     fn push(
         &mut self,
         mut event: Event<'_>,
@@ -122,7 +121,7 @@ impl DecodedChunk {
     }
 }
 
-/// Decodes chunks; one per thread, since it holds caches.
+/// Decodes chunks; one per thread, because it has caches.
 pub struct Decoder {
     plan: Arc<Plan>,
     max_message: usize,
@@ -136,7 +135,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for a job; events outside of `range` are left out.
+    /// A decoder for a job; events outside `range` are left out.
     #[must_use]
     pub fn new(job: &Job, range: TimeRange) -> Self {
         Self {
@@ -152,7 +151,7 @@ impl Decoder {
     }
 
     /// Decodes a chunk. A message on which the decoder crashes is rejected like any other bad one,
-    /// so that it can't take the job down again and again.
+    /// so that it can't end the job again and again.
     ///
     /// # Errors
     /// When an archive lacks columns.
@@ -170,7 +169,7 @@ impl Decoder {
         };
         let crashing: Vec<i64> = spans.iter().map(|s| s.offset).filter(|o| harmful(self, *o)).collect();
         tracing::error!(partition = %chunk.partition, offsets = ?crashing, "messages crash the decoder, which is a bug: rejected");
-        // A crash that no message alone brings about would come again.
+        // A crash that no single message causes would happen again.
         match self.catching_panics(|d| d.decode_except(chunk, &crashing, out)) {
             Some(done) if !crashing.is_empty() => done,
             _ => Err(IngestError::Crashed { partition: chunk.partition }),
@@ -265,7 +264,7 @@ impl Decoder {
 /// What becomes of a chunk.
 pub type DecodeResult = Result<Box<DecodedChunk>, IngestError>;
 
-/// A chunk to decode, and where the outcome is waited for.
+/// A chunk to decode, and the channel for its outcome.
 pub struct DecodeTask {
     /// The chunk.
     pub chunk: Chunk,
@@ -273,8 +272,8 @@ pub struct DecodeTask {
     pub to: Sender<DecodeResult>,
 }
 
-/// Decodes until no task can come any more, or no emptied batch. Emptied buffers of messages go to
-/// `recycle`.
+/// Decodes until the channel of tasks or of emptied batches is closed. Emptied buffers of messages
+/// go to `recycle`.
 pub fn decode_until_closed(
     mut decoder: Decoder,
     tasks: &Receiver<DecodeTask>,
@@ -287,7 +286,7 @@ pub fn decode_until_closed(
         if let Payload::Messages { buffer, .. } = task.chunk.payload {
             let _ = recycle.try_send(buffer);
         }
-        // A worker that has ended has said why.
+        // A worker that has ended has reported why.
         let _ = task.to.send(done.map(|()| into));
     }
 }

@@ -1,5 +1,5 @@
 //! What a worker drives: a partition of this process, whose records it ingests and commits. Panes
-//! and archives are two kinds of it, with the same claims, fences and pauses.
+//! and archives are two kinds of drivers, with the same claims, fences and pauses.
 
 use super::commits::{ChunkOutcome, CommittedPanes, LastRead};
 use super::decoding::DecodedChunk;
@@ -17,7 +17,8 @@ pub trait PartitionDriver: Send + Sized {
     /// A chunk as it is ingested.
     type Chunk: Send;
 
-    /// Whether it goes on when the offsets of its log begin again, since the topic was recreated.
+    /// Whether it continues when the offsets of its log start again because the topic was
+    /// recreated.
     const FOLLOWS_NEW_LOGS: bool;
 
     /// The partition.
@@ -26,22 +27,23 @@ pub trait PartitionDriver: Send + Sized {
     /// The newest epoch of its chain: that of the claim, before anything is committed.
     fn head(&self) -> Epoch;
 
-    /// Where to go on; `None` before the first record.
+    /// Where to continue; `None` before the first record.
     fn position(&self) -> Option<Offset>;
 
     /// What identifies the last record.
     fn last_read(&self) -> LastRead;
 
-    /// The offset behind what was committed last.
+    /// The offset after the last committed record.
     fn committed_offset(&self) -> Offset;
 
-    /// What comes next is in the log of this id; where that is another one, it begins at `begins`.
+    /// The next records are from the log of this id; if that is another one than before, it begins
+    /// at `begins`.
     fn follow(&mut self, log: Option<Arc<str>>, begins: Option<Offset>);
 
     /// Ingests a chunk.
     ///
     /// # Errors
-    /// When most of the recent input is bad, or what it needs fails.
+    /// When most of the recent input is bad, or something that it needs fails.
     fn ingest_chunk(
         &mut self,
         chunk: &mut Self::Chunk,
@@ -52,22 +54,22 @@ pub trait PartitionDriver: Send + Sized {
     /// Notes that the input is over.
     fn end(&mut self);
 
-    /// Whether a commit is due since nothing more is expected for now; `caught_up` where the input
-    /// is read to its end, and not only silent.
+    /// Whether a commit is due because nothing more is expected for now; `caught_up` where the
+    /// input is read to its end, and not only silent.
     fn commits_when_quiet(&mut self, caught_up: bool) -> bool;
 
-    /// Whether a commit is due whatever the time: memory fills.
+    /// Whether a commit is due at once, because memory fills.
     fn is_full(&self) -> bool;
 
-    /// Whether anything came since the last commit.
+    /// Whether there are new records since the last commit.
     fn is_dirty(&self) -> bool;
 
-    /// How long ago what is not committed came, or where that is unknown the last commit was.
+    /// The age of the oldest uncommitted record or, where that is unknown, of the last commit.
     fn age(&self, committed_at: Instant) -> Duration {
         committed_at.elapsed()
     }
 
-    /// Whether others wait to hear how far the partition has come.
+    /// Whether others wait to learn how far the partition is.
     fn has_yet_to_commit(&self) -> bool {
         false
     }
@@ -82,12 +84,12 @@ pub trait PartitionDriver: Send + Sized {
         0
     }
 
-    /// Commits; with `quiet` also what is open, since nothing more is expected for now. What the
-    /// evaluator is told is returned, if it is told anything.
+    /// Commits; with `quiet` also what is open, since nothing more is expected for now. Returns
+    /// what the evaluator should receive, if anything.
     ///
     /// # Errors
-    /// When the storage fails for good, or the partition is another process's now; then nothing of
-    /// it counts.
+    /// When the storage fails permanently, or the partition belongs to another process now; then
+    /// nothing of this commit counts.
     fn commit(
         &mut self,
         quiet: Option<Reach>,

@@ -1,4 +1,4 @@
-//! Vectors of a chunk's images: which images are sampled, and what was found of them.
+//! Vectors of a chunk's images: which images are sampled, and their vectors or why there is none.
 
 use super::decoding::DecodedChunk;
 use super::sampling::ImageSampler;
@@ -10,7 +10,7 @@ use crate::source::PartitionId;
 use crate::store::vectors::VectorRow;
 use std::sync::Arc;
 
-/// What images of a partition are looked up with.
+/// What is needed to find the vectors of a partition's images.
 pub struct Images<'a> {
     pub job: &'a Job,
     pub plan: &'a VectorPlan,

@@ -1,8 +1,9 @@
-//! The first stage: records of a partition to committed panes. It runs wherever the source puts a
-//! partition, and what it commits is a function of that partition's records in offset order.
+//! The first stage: records of a partition to committed panes. It runs in the process to which a
+//! partition is assigned, and what it commits is a function of that partition's records in offset
+//! order.
 //!
-//! On the way of a message: [`polling`] asks the source, [`decoding`] makes batches of its chunks,
-//! [`worker`] hands these to the [`partition_writer`] in the order of offsets.
+//! In the order of a message's way: [`polling`] polls the source, [`decoding`] makes batches of its
+//! chunks, [`worker`] passes these to the [`partition_writer`] in the order of offsets.
 
 pub mod archive;
 pub mod claims;

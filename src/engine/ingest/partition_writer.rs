@@ -25,22 +25,22 @@ use std::sync::atomic::Ordering;
 
 /// Recent messages whose share of bad ones is watched.
 const RECENT: usize = 10_000;
-/// Recent messages before the share says anything.
+/// Recent messages before the share is significant.
 const ENOUGH: usize = 1_000;
-/// Bytes of closed panes after which a commit is due, whatever the time: few enough that they are
-/// still in the processor's caches, and that the evaluation of what closed begins early. But a
-/// commit writes the open panes too, and should not be mostly these.
+/// Bytes of closed panes after which a commit is due at once: few enough that they are still in the
+/// processor's caches, and that the evaluation of what closed begins early. But a commit writes the
+/// open panes too, and should not be mostly these.
 const MANY_BYTES: usize = 3 << 20;
 /// Bytes of closed panes that wait only if the open ones take more: a minute of dense traffic takes
 /// megabytes.
 const MOST_BYTES: usize = 32 << 20;
 /// Rejected messages after which a commit is due.
 const MANY_ROWS: usize = 1_000;
-/// Rows of one refused field and reason that a commit holds; further ones are counted only.
+/// Rows of one refused field and reason in a commit; further ones are only counted.
 const FIELD_ROWS: usize = 1_000;
 
-/// Whether panes that closed, so many rows and bytes of them, should be committed before their
-/// time; `open_bytes` are looked up where it depends on them.
+/// Whether closed panes, of this many rows and bytes, should be committed early; `open_bytes` is
+/// called only if the answer depends on it.
 fn panes_are_due(rows: usize, bytes: usize, open_rows: usize, open_bytes: impl FnOnce() -> usize) -> bool {
     (bytes >= MANY_BYTES && rows >= 2 * open_rows) || (bytes >= MOST_BYTES && bytes >= open_bytes())
 }
@@ -57,7 +57,7 @@ pub struct PartitionWriter {
     fingerprint: u64,
     log: Option<Arc<str>>,
     closed: Vec<Pane>,
-    /// About how many bytes of memory these hold.
+    /// About how many bytes of memory these take.
     closed_bytes: usize,
     rejects: Vec<RejectRow>,
     /// Rows of refused fields among these, by field and reason.
@@ -68,7 +68,7 @@ pub struct PartitionWriter {
     open_file: Option<String>,
     recent: VecDeque<bool>,
     bad: usize,
-    /// Whether anything came since the last commit.
+    /// Whether there are new records since the last commit.
     dirty: bool,
     /// Whether its input is over.
     ended: bool,
@@ -77,7 +77,7 @@ pub struct PartitionWriter {
 }
 
 impl PartitionWriter {
-    /// Takes a partition over and goes on from its last commit.
+    /// Takes over a partition and continues from its last commit.
     ///
     /// # Errors
     /// When its chain or files fail.
@@ -141,7 +141,7 @@ impl PartitionWriter {
         Ok(owned)
     }
 
-    /// The same with the storage of another set-up of this job.
+    /// The same with the storage of another instance of this job.
     #[must_use]
     pub fn of(mut self, job: &Arc<Job>) -> Self {
         self.job = Arc::clone(job);
@@ -149,7 +149,7 @@ impl PartitionWriter {
         self
     }
 
-    /// Takes in a decoded chunk, once the vectors of its images are there.
+    /// Ingests a decoded chunk, once the vectors of its images are there.
     ///
     /// # Errors
     /// When most of the recent input is bad, or vectors are unavailable.
@@ -181,7 +181,7 @@ impl PartitionWriter {
         Progress::add(&progress.tombstones, decoded.tombstones);
         Progress::add(&progress.bytes, decoded.bytes);
         let before = self.state.counters();
-        // A message that says no time of its own lies in that of the events around it.
+        // A message without a time of its own is taken to have that of the events around it.
         let without_time: Vec<i64> =
             decoded.refused.iter().filter(|r| r.record_time_us.is_none()).map(|r| r.offset).collect();
         let mut too_far = Vec::new();
@@ -195,7 +195,7 @@ impl PartitionWriter {
             self.reject(time, r.offset, r.reject, r.fatal, progress);
         }
         for (offset, time, reject) in too_far {
-            // It was noted as good when it came.
+            // It was counted as good when it arrived.
             self.count_recent(false);
             self.reject(time, offset, reject, true, progress);
         }
@@ -209,7 +209,7 @@ impl PartitionWriter {
         self.check_bad_share()
     }
 
-    /// JobCounts what came in since the counters stood at `before`.
+    /// Counts what was ingested since the counters were `before`.
     fn count(&self, before: Counters, progress: &Progress) {
         let after = self.state.counters();
         Progress::add(&progress.events, after.events.saturating_sub(before.events));
@@ -262,11 +262,11 @@ impl PartitionWriter {
         Err(IngestError::MostlyBad { partition: self.id, bad, of, reasons: reasons.join(", "), share })
     }
 
-    /// Whether a commit is due whatever the time: memory fills.
+    /// Whether a commit is due at once, because memory fills.
     #[must_use]
     pub fn is_full(&self) -> bool {
         panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.memory_bytes())
-            // Those of fields are bounded by themselves: a field that is always wrong must not cost
+            // Those of fields have a limit of their own: a field that is always wrong must not cost
             // a commit for every thousand events.
             || self.rejects.len() - self.field_rows.values().sum::<usize>() >= MANY_ROWS
             || self.vectors.len() >= 4 * MANY_ROWS
@@ -278,13 +278,13 @@ impl PartitionWriter {
         self.state.memory_bytes()
     }
 
-    /// Whether anything came since the last commit.
+    /// Whether there are new records since the last commit.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         self.dirty
     }
 
-    /// Whether this owner has yet to tell how far the partition has come.
+    /// Whether this owner has yet to commit how far the partition is.
     #[must_use]
     pub fn has_yet_to_commit(&self) -> bool {
         !self.has_committed
@@ -296,19 +296,20 @@ impl PartitionWriter {
         self.closed_bytes
     }
 
-    /// Where to go on; `None` before the first record.
+    /// Where to continue; `None` before the first record.
     #[must_use]
     pub fn position(&self) -> Option<Offset> {
         (self.chain.last_commit().is_some()).then_some(Offset(self.next_offset))
     }
 
-    /// What tells the last record.
+    /// What identifies the last record.
     #[must_use]
     pub fn last_read(&self) -> LastRead {
         (self.log.clone(), self.fingerprint)
     }
 
-    /// What comes next is in the log of this id; where that is another one, it begins at `begins`.
+    /// The next records are from the log of this id; if that is another one than before, it begins
+    /// at `begins`.
     pub fn follow(&mut self, log: Option<Arc<str>>, begins: Option<Offset>) {
         if let Some(begins) = begins {
             self.next_offset = begins.0;
@@ -323,7 +324,7 @@ impl PartitionWriter {
         self.ended = true;
     }
 
-    /// The offset to go on from.
+    /// The offset at which to continue.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         Offset(self.next_offset)
@@ -344,8 +345,8 @@ impl PartitionWriter {
     /// Commits what closed; with `quiet` what is open too, since nothing more is expected for now.
     ///
     /// # Errors
-    /// When the storage fails for good, or the partition is another process's now; then nothing of
-    /// it counts.
+    /// When the storage fails permanently, or the partition belongs to another process now; then
+    /// nothing of this commit counts.
     pub fn commit(
         &mut self,
         quiet: Option<Reach>,
@@ -407,7 +408,7 @@ impl PartitionWriter {
         publish(&job.storage, &staged).map_err(|e| files(e.into()))?;
         reached("partition.commit.published");
         if let Some(old) = std::mem::replace(&mut self.open_file, open_file) {
-            // Left behind it does no harm: no commit names it any more.
+            // If it stays it does no harm: no commit names it any more.
             let _ = job.storage.delete(&old);
         }
         self.rejects.clear();

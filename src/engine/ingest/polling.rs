@@ -1,5 +1,5 @@
-//! The polling side of a running job: asks the source, passes on what it gives, holds it back where
-//! workers can't follow.
+//! The polling side of a running job: polls the source, passes on its records, and pauses
+//! partitions whose workers are behind.
 
 use super::commits::PartitionAssignment;
 use super::driver::PartitionDriver;
@@ -15,26 +15,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time before a partition that was lost to another process, and that the group still assigns to
-/// this one, is claimed again: where both believe to own it, one of them is corrected within a few
-/// heartbeats.
+/// this one, is claimed again: where both believe that they own it, one of them is corrected within
+/// a few heartbeats.
 const RECLAIM: Duration = Duration::from_secs(2);
 
-/// Pieces of work that may wait for a worker's full queue before no more is asked for.
+/// Pieces of work that may wait for a worker's full queue before polling stops.
 const MANY_WAITING: usize = 4;
 
-/// Time that full queues keep the source from being asked before their partitions are paused. A
-/// client that pauses a partition throws away what it has fetched of it ahead, so that a worker
-/// which only writes its commit would cost a fetch; on the other hand it learns of a rebalance only
-/// when it is asked.
+/// Time for which full queues stop polling before their partitions are paused. A client that pauses
+/// a partition discards what it has fetched ahead, so pausing while a worker only writes its commit
+/// would cost a fetch. On the other hand, the client learns of a rebalance only when it is polled.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// How a job came to its end.
+/// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// All input was read.
     InputEnded,
-    /// It was asked to stop; what it had is committed.
+    /// It was asked to stop; everything read so far is committed.
     Stopped,
 }
 
@@ -47,7 +46,7 @@ pub struct Poller<'a, P: PartitionDriver> {
     pub lost: &'a Receiver<PartitionId>,
     /// All partitions that exist; a topic may be given more.
     pub partitions: &'a Mutex<Vec<PartitionId>>,
-    /// Those of which records are still to come, where the source knows.
+    /// Those with records still to come, where the source knows.
     pub unread: &'a Mutex<Vec<(PartitionId, Epoch)>>,
     pub hints: &'a Receiver<(PartitionId, Offset)>,
     pub recycled: &'a Receiver<Vec<u8>>,
@@ -58,15 +57,15 @@ impl<P: PartitionDriver> Poller<'_, P> {
     /// Polls until the input ends or it is asked to stop.
     ///
     /// # Errors
-    /// When the source fails, or another process took a partition for good.
+    /// When the source fails, or another process took a partition that can't be claimed again.
     pub fn poll_all(
         &self,
         source: &mut dyn Source,
         stop: &AtomicBool,
         failed: &AtomicBool,
     ) -> Result<Finish, EngineError> {
-        // Work that a full queue did not take, in order, and since when so much of a worker's waits
-        // that no more is asked for.
+        // Work that a full queue did not accept, in order; and since when so much waits for each
+        // worker that polling stops.
         let mut waiting: VecDeque<(PartitionId, PolledWork<P>)> = VecDeque::new();
         let mut crowded_since: Vec<Option<Instant>> = vec![None; self.queues.workers.len()];
         let mut paused: BTreeSet<PartitionId> = BTreeSet::new();
@@ -114,7 +113,8 @@ impl<P: PartitionDriver> Poller<'_, P> {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            // Their workers make no progress; polling goes on, so that the group keeps this member.
+            // Their workers make no progress; polling continues, so that the group keeps this
+            // member.
             for (p, _) in waiting.iter().filter(|(p, _)| crowded_since[self.queues.worker(*p)].is_some()) {
                 if paused.insert(*p) {
                     source.pause(*p)?;
@@ -144,7 +144,7 @@ impl<P: PartitionDriver> Poller<'_, P> {
                         (p, PolledWork::Drop(p))
                     }
                 };
-                // It begins anew, unpaused.
+                // It starts again, not paused.
                 paused.remove(&id);
                 waiting.push_back((id, work));
             }
@@ -193,8 +193,8 @@ mod tests {
     use crate::source::SourceError;
     use crossbeam_channel::{bounded, unbounded};
 
-    /// A source with much to say of partition 0 and then as much of 1, which it says also while 0
-    /// is paused.
+    /// A source with many reports about partition 0 and then as many about 1, which it also returns
+    /// while 0 is paused.
     #[derive(Default)]
     struct Talking {
         said: [usize; 2],
@@ -256,7 +256,7 @@ mod tests {
                 matches!(told, Ok(WorkerOrder::Quiet { partition, .. }) if partition.0 == worker as i32)
             };
             let second = (0..MUCH).filter(|_| quiet(1)).count();
-            // The first one goes on, and all comes that waited.
+            // The first one continues, and all that waited arrives.
             let first = (0..MUCH).filter(|_| quiet(0)).count();
             stop.store(true, Ordering::Relaxed);
             assert_eq!([first, second], [MUCH; 2]);

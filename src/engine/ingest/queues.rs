@@ -23,7 +23,7 @@ pub enum PolledWork<P> {
     Drop(PartitionId),
 }
 
-/// What a worker is told.
+/// An order to a worker.
 pub enum WorkerOrder<P: PartitionDriver> {
     Assign(Box<P>),
     /// A chunk that is being decoded.
@@ -38,7 +38,7 @@ pub enum WorkerOrder<P: PartitionDriver> {
     },
     /// Its input is over.
     End(PartitionId),
-    /// What comes next is in this log, which begins there if it is another one.
+    /// The next records are from this log, which begins at `begins` if it is another one.
     Log {
         partition: PartitionId,
         id: Option<Arc<str>>,
@@ -47,13 +47,13 @@ pub enum WorkerOrder<P: PartitionDriver> {
     Drop(PartitionId),
 }
 
-/// Has a chunk decoded; the result is sent on.
+/// Starts decoding a chunk; the result is sent to the channel.
 pub type Decode<'a, C> = &'a (dyn Fn(Chunk, Sender<Result<C, IngestError>>) + Sync);
 
 /// A chunk to be decoded, and where its result goes.
 type ToDecode<C> = (Chunk, Sender<Result<C, IngestError>>);
 
-/// The way to the workers, and to the decoders that work ahead of them.
+/// The queues to the workers, and to the decoders that work ahead of them.
 pub struct WorkerQueues<'a, P: PartitionDriver> {
     pub workers: &'a [Sender<WorkerOrder<P>>],
     pub decode: Decode<'a, P::Chunk>,
@@ -69,8 +69,8 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
         &self.workers[self.worker(p)]
     }
 
-    /// Passes on what waits; what comes back waits on, in the same order. A full queue keeps back
-    /// the work of its own worker only.
+    /// Passes on what waits; returns what still has to wait, in the same order. A full queue holds
+    /// back only the work of its own worker.
     pub fn offer_all(
         &self,
         waiting: VecDeque<(PartitionId, PolledWork<P>)>,
@@ -92,10 +92,10 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
         crowds
     }
 
-    /// Passes work on; it comes back where the worker's queue is full. A worker that is gone takes
+    /// Passes on work; returns it if the worker's queue is full. A worker that is gone accepts
     /// everything: its error is found when it is joined.
     fn offer(&self, p: PartitionId, work: PolledWork<P>) -> Option<PolledWork<P>> {
-        // Nobody else sends to it, so room that is there stays.
+        // Nobody else sends to it, so free places stay free.
         if self.of(p).is_full() {
             return Some(work);
         }
@@ -107,7 +107,7 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
         None
     }
 
-    /// Passes all of it on, however long the workers take.
+    /// Passes on all of it, however long the workers take.
     pub fn send_all(&self, waiting: VecDeque<(PartitionId, PolledWork<P>)>) {
         for (p, work) in waiting {
             let (order, task) = order(work);
@@ -119,7 +119,7 @@ impl<P: PartitionDriver> WorkerQueues<'_, P> {
     }
 }
 
-/// What a worker is told, and what is to be decoded for it meanwhile.
+/// The order to a worker, and what is to be decoded for it meanwhile.
 fn order<P: PartitionDriver>(work: PolledWork<P>) -> (WorkerOrder<P>, Option<ToDecode<P::Chunk>>) {
     let order = match work {
         PolledWork::Assign(owned) => WorkerOrder::Assign(owned),

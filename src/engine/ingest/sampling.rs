@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Minutes of event time whose counts are kept. A request of an earlier one is not sampled.
 const MINUTES: usize = 16;
 
-/// JobCounts of recent minutes, as a commit keeps them: a minute's start with the counts of its
+/// Counts of recent minutes, as a commit keeps them: a minute's start with the counts of its
 /// strata.
 pub type SamplerState = Vec<(i64, Vec<(u64, u32)>)>;
 
@@ -48,7 +48,7 @@ impl ImageSampler {
     pub fn admits(&mut self, batch: &Batch, row: usize, dimensions: usize, per_minute: u32) -> bool {
         let minute = floor(batch.rows[row].time_us, MINUTE);
         if !self.minutes.contains_key(&minute) && self.minutes.len() >= MINUTES {
-            // One clock that is years ahead takes one place, and no more.
+            // A clock that is years ahead takes only one place.
             if self.minutes.first_key_value().is_some_and(|first| minute < *first.0) {
                 return false;
             }

@@ -23,28 +23,28 @@ const MANY_BYTES: usize = 24 << 20;
 pub struct IngestWorker<P: PartitionDriver> {
     /// Its partitions, each with the time of its last commit.
     pub owned: FxHashMap<PartitionId, (Box<P>, Instant)>,
-    /// Time after which what came is committed.
+    /// Time after which new records are committed.
     pub commit_every: Duration,
     pub progress: Arc<Progress>,
-    /// Where commits of panes are told; `None` where nobody evaluates.
+    /// Receives commits of panes; `None` where nobody evaluates.
     pub evaluator: Option<Sender<CommittedPanes>>,
     pub hints: Sender<(PartitionId, Offset)>,
     /// Partitions that another process has taken.
     pub lost: Sender<PartitionId>,
-    /// Takes chunks that were ingested, whose memory is used again.
+    /// Takes back ingested chunks, so that their memory is reused.
     pub give_back: Box<dyn Fn(P::Chunk) + Send>,
     pub failed: Arc<AtomicBool>,
     pub stop: Arc<AtomicBool>,
-    /// Whether partitions are read side by side from their beginnings: each then tells at once
-    /// where it begins, so that one which begins later holds up nothing.
+    /// Whether partitions are read side by side from their beginnings: each then commits at once
+    /// where it begins, so that one which begins later delays nothing.
     pub side_by_side: bool,
 }
 
 impl<P: PartitionDriver> IngestWorker<P> {
-    /// Works until nobody gives orders any more, then commits what is left.
+    /// Works until all senders of orders are gone, then commits what is left.
     ///
     /// # Errors
-    /// When a partition can't go on; losing one to another process only drops it.
+    /// When a partition fails; losing one to another process only drops it.
     pub fn work(mut self, from: &Receiver<WorkerOrder<P>>) -> Result<(), EngineError> {
         loop {
             match from.recv_timeout(Duration::from_millis(100)) {
@@ -95,8 +95,8 @@ impl<P: PartitionDriver> IngestWorker<P> {
         dirty.into_iter().try_for_each(|p| self.commit(p, None))
     }
 
-    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since what it
-    /// waits for may never come then.
+    /// Waits for a chunk to be decoded; `None` when the job has failed elsewhere, since the chunk
+    /// may then never arrive.
     fn decoded(
         &self,
         from: &Receiver<Result<P::Chunk, IngestError>>,
@@ -122,15 +122,14 @@ impl<P: PartitionDriver> IngestWorker<P> {
             Ok(ChunkOutcome::Ingested) => {}
             Ok(ChunkOutcome::Committed) => self.hint(p),
             Ok(ChunkOutcome::Stopped) => {
-                // Nothing behind a chunk that was not ingested may be: the partition is left as it
-                // is, committed as far as it came.
+                // Nothing after a chunk that was not ingested may be ingested: commit the partition
+                // as far as it is, and drop it.
                 self.commit(p, None)?;
                 self.drop(p);
             }
             Err(IngestError::Chain(ChainError::Lost { chain, epoch })) => self.lose(p, &chain, epoch),
             Err(e) => {
-                // What was rejected is committed first, so that the table can show what the error
-                // speaks of.
+                // Commit what was rejected first, so that the table shows what the error is about.
                 self.commit(p, None)?;
                 return Err(e.into());
             }
@@ -147,7 +146,8 @@ impl<P: PartitionDriver> IngestWorker<P> {
         }
     }
 
-    /// Drops a partition whose chain another process has taken, and says so to the polling thread.
+    /// Drops a partition whose chain another process has taken, and reports that to the polling
+    /// thread.
     fn lose(&mut self, p: PartitionId, chain: &str, epoch: Epoch) {
         tracing::warn!(partition = %p, %chain, %epoch, "another process owns this partition now; dropping it here");
         Progress::add(&self.progress.partitions_lost, 1);
@@ -155,7 +155,7 @@ impl<P: PartitionDriver> IngestWorker<P> {
         let _ = self.lost.send(p);
     }
 
-    /// Tells the polling thread how far a partition is committed, for lag tools.
+    /// Reports to the polling thread how far a partition is committed, for lag tools.
     fn hint(&self, p: PartitionId) {
         if let Some((owned, _)) = self.owned.get(&p) {
             let _ = self.hints.send((p, owned.committed_offset()));

@@ -1,5 +1,4 @@
-//! Who may go on: of all members one runs at a time, from one step to the next, and a seeded
-//! scheduler says which.
+//! Which member may run: one at a time, from one step to the next, chosen by a seeded scheduler.
 
 use parking_lot::{Condvar, Mutex};
 
@@ -19,7 +18,7 @@ pub enum Verdict {
 struct Turns {
     /// The member that runs.
     running: Option<(usize, Verdict)>,
-    /// Members that have ended for good.
+    /// Members that have ended.
     ended: Vec<bool>,
     /// Members that wait for their turn.
     waiting: usize,
@@ -34,13 +33,13 @@ pub struct Baton {
 }
 
 impl Baton {
-    /// A baton for so many members.
+    /// A baton for this many members.
     pub fn new(members: usize) -> Self {
         let turns = Turns { running: None, ended: vec![false; members], waiting: 0 };
         Self { members, turns: Mutex::new(turns), woken: (0..=members).map(|_| Condvar::new()).collect() }
     }
 
-    /// A member's step: gives the baton back and waits until it is handed over again.
+    /// A member's step: returns the baton and waits until it has it again.
     pub fn step(&self, me: usize) -> Verdict {
         let mut turns = self.turns.lock();
         if turns.running.is_some_and(|r| r.0 == me) {
@@ -59,7 +58,7 @@ impl Baton {
         }
     }
 
-    /// A member ends for good.
+    /// A member ends.
     pub fn end(&self, me: usize) {
         let mut turns = self.turns.lock();
         if turns.running.is_some_and(|r| r.0 == me) {
@@ -69,13 +68,13 @@ impl Baton {
         self.woken[self.members].notify_one();
     }
 
-    /// Whether a member has ended for good.
+    /// Whether a member has ended.
     pub fn has_ended(&self, member: usize) -> bool {
         self.turns.lock().ended[member]
     }
 
-    /// The scheduler hands the baton to a member, and has it back when this returns. One that has
-    /// ended is passed over.
+    /// The scheduler hands the baton to a member, and has it again when this returns. A member that
+    /// has ended is skipped.
     pub fn hand(&self, member: usize, verdict: Verdict) {
         let mut turns = self.turns.lock();
         self.rest(&mut turns);

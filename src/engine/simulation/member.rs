@@ -1,4 +1,4 @@
-//! A member of the group: does what a process does, in steps and in an order that its seed decides.
+//! A member of the group: does what a process does, in steps, in an order that the seed decides.
 
 use super::baton::{Baton, Verdict};
 use super::world::{Phase, World};
@@ -27,7 +27,7 @@ pub enum End {
 
 /// What stops one life, or the simulation.
 enum Trouble {
-    /// The store gave up on a dead process, or the chain is somebody else's.
+    /// The store gave up on a dead process, or the chain belongs to another member.
     Died,
     Lost,
     /// Something that must not happen.
@@ -80,7 +80,7 @@ struct Life<'a> {
     made: u64,
     rng: ChaCha8Rng,
     decoder: Decoder,
-    /// The group's assignment as it was last told.
+    /// The group's assignment, as last seen.
     view: BTreeMap<i32, u64>,
     owned: BTreeMap<i32, (u64, PartitionWriter)>,
     role: Option<EvaluatorDriver>,
@@ -142,7 +142,7 @@ impl Life<'_> {
         format!("{}x{}x{}", self.member.me, self.number, self.made)
     }
 
-    /// Learns what the group assigns; lets go, claims.
+    /// Reads what the group assigns; releases and claims.
     fn poll(&mut self) -> Result<(), Trouble> {
         self.view = self.member.world.assigned_to(self.member.me);
         let view = self.view.clone();

@@ -1,12 +1,12 @@
 //! Many members over partitions in memory: every interleaving of their operations on the store that
-//! a seed picks, with members that die in the middle of anything, hang and wake up late, lose
-//! answers, and take partitions from each other.
+//! a seed picks, with members that die at any step, hang and wake up late, lose answers, and take
+//! partitions from each other.
 //!
-//! What runs is the real thing, [`PartitionWriter`], [`EvaluatorDriver`],
+//! What runs is the real code: [`PartitionWriter`], [`EvaluatorDriver`],
 //! [`Chain`](crate::store::chain::Chain) and the tables; only threads, Kafka and the disk are
 //! replaced. After each schedule the record must equal that of an uninterrupted one. Seeds:
-//! `DRIFTGLASS_SEEDS` (so many, or `FIRST..LAST`); a violation names its seed, and the same seed
-//! gives the same schedule.
+//! `DRIFTGLASS_SEEDS` (a number of seeds, or `FIRST..LAST`); a violation names its seed, and the
+//! same seed gives the same schedule.
 
 mod baton;
 mod member;
@@ -35,7 +35,7 @@ use world::{Logs, Phase, World, logs};
 
 const MEMBERS: usize = 3;
 const PARTITIONS: usize = 3;
-/// Schedules over the same logs: what they must leave is worked out once.
+/// Schedules over the same logs: the expected record is computed once.
 const PER_LOG: u64 = 50;
 
 fn runtime() -> Runtime {
@@ -63,7 +63,7 @@ fn on(job: &Job, store: Arc<dyn object_store::ObjectStore>, runtime: &Handle) ->
     Arc::new(Job { storage: Storage::over(store, "memory:///", runtime.clone()), ..job.clone() })
 }
 
-/// What one member leaves that nothing disturbs.
+/// The record of one undisturbed member.
 fn undisturbed(job: &Job, logs: &Logs, runtime: &Handle) -> Record {
     let store = Arc::new(InMemory::new());
     let job = on(job, store, runtime);
@@ -130,7 +130,7 @@ fn play(job: &Job, logs: &Logs, expected: &Record, seed: u64, bug: Bug, runtime:
                 12..24 => Verdict::DieAfter,
                 24..60 => Verdict::Twice,
                 60..75 => {
-                    // It hangs, and the group gives its partitions away.
+                    // It hangs, and the group assigns its partitions to others.
                     hangs[member] = steps + rng.random_range(10..200);
                     (0..PARTITIONS).filter(|p| world.owner(*p) == member).for_each(|p| {
                         world.assign(p, rng.random_range(0..MEMBERS));
@@ -152,7 +152,7 @@ fn play(job: &Job, logs: &Logs, expected: &Record, seed: u64, bug: Bug, runtime:
             baton.hand(member, verdict);
         }
         world.set_phase(Phase::Settle);
-        // One may hang until all is over; what it does then must change nothing.
+        // One may hang until everything has ended; what it does then must change nothing.
         let others: Vec<usize> = (0..MEMBERS).filter(|m| Some(*m) != stubborn).collect();
         for p in (0..PARTITIONS).filter(|p| Some(world.owner(*p)) == stubborn) {
             world.assign(p, others[rng.random_range(0..others.len())]);
@@ -169,7 +169,7 @@ fn play(job: &Job, logs: &Logs, expected: &Record, seed: u64, bug: Bug, runtime:
             (0..200).for_each(|_| baton.hand(late, Verdict::Go));
         }
         world.set_phase(Phase::Stop);
-        // All that wait come to their next action, which is their last.
+        // All that wait reach their next action, which is their last.
         while (0..MEMBERS).any(|m| !baton.has_ended(m)) {
             (0..MEMBERS).for_each(|m| baton.hand(m, Verdict::Go));
         }

@@ -22,7 +22,7 @@ pub struct Record {
     rejects: Vec<String>,
     /// The last end of a complete window.
     until: i64,
-    /// Rows of windows that stand there twice, complete or not.
+    /// Rows of windows that are there twice, complete or not.
     doubled: Vec<String>,
 }
 
@@ -148,8 +148,8 @@ fn commit<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 /// Checks what was committed over time: offsets and evaluations go forward, published files are
-/// exactly those that manifests name. A link behind the head of its chain is none: a process that
-/// slept wrote it where a sweep had made room, and must notice.
+/// exactly those that manifests name. A manifest behind the head of its chain does not count: a
+/// process that slept wrote it where a sweep had deleted one, and must notice.
 pub fn manifests(written: &[(String, Vec<u8>)], storage: &Storage) -> Vec<String> {
     let (mut out, mut named) = (Vec::new(), BTreeSet::new());
     let mut heads: BTreeMap<&str, &str> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! A store in memory whose every operation is a step: the scheduler decides who goes on, whether an
-//! answer is lost, and who dies.
+//! A store in memory whose every operation is a step: the scheduler decides who runs next, whether
+//! an answer is lost, and who dies.
 
 use super::baton::{Baton, Verdict};
 use futures::stream::BoxStream;
@@ -23,13 +23,13 @@ pub enum Bug {
     NoFence,
     /// A file of panes that was acknowledged is not there.
     LostPanes,
-    /// An owner goes on from the commit before the newest.
+    /// An owner continues from the commit before the newest.
     OldState,
-    /// StagedFile files are not given their final names.
+    /// Staged files don't get their final names.
     Unpublished,
 }
 
-/// What was written for good, in order: manifests with their content.
+/// What was written permanently, in order: manifests with their content.
 pub type Written = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// One member's view of the store.

@@ -1,4 +1,4 @@
-//! What members share: the logs, the group's assignment, and what was seen to go wrong.
+//! What members share: the logs, the group's assignment, and the failures observed.
 
 use crate::alert::AlertRow;
 use parking_lot::Mutex;
@@ -80,14 +80,14 @@ impl World {
         self.state.lock().assigned[partition].0
     }
 
-    /// The group gives a partition to a member.
+    /// The group assigns a partition to a member.
     pub fn assign(&self, partition: usize, member: usize) {
         let mut state = self.state.lock();
         state.generation += 1;
         state.assigned[partition] = (member, state.generation);
     }
 
-    /// A member found its partition taken.
+    /// A member found that its partition was taken.
     pub fn fenced(&self) {
         self.state.lock().fenced += 1;
     }
@@ -167,7 +167,7 @@ pub fn logs(seed: u64, partitions: usize) -> Logs {
                     };
                     let tenant = ["ash", "birch"][rng.random_range(0..2)];
                     let latency = rng.random_range(100..5_000);
-                    // Of few users, so that segments by source come to be named while it runs.
+                    // Of few users, so that segments by source become shown by name during the run.
                     let user = rng.random_range(0..12);
                     let source = ["app", "api", "web"][rng.random_range(0..3)];
                     // More than a chunk keeps, some of them often.

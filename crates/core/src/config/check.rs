@@ -1,5 +1,5 @@
 //! What types can't say of a configuration: ranges, names, and values that contradict each other.
-//! Each mistake is told with its file, line and key, with the value, and with what would do.
+//! Each error names file, line, key and value, and what is valid.
 
 use super::units::{Size, Span};
 use super::{Config, ConfigError, Embedding};
@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 
-/// Most of what a file may list. Beyond these a job would be set up for minutes, or never end a
-/// tick.
+/// The most entries that a file may list. With more, setting up a job would take minutes, or a tick
+/// would never end.
 const MOST_RULES: usize = 2_000;
 const MOST_GROUPINGS: usize = 500;
 const MOST_WINDOWS: usize = 24;
@@ -27,7 +27,7 @@ pub fn plain_name(name: &str) -> bool {
 }
 
 impl Config {
-    /// A mistake at a key, with the place where it stands.
+    /// An error at a key, with its place in the file.
     pub(super) fn wrong(&self, key: &str, message: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             place: self.origin.place(key),
@@ -44,7 +44,7 @@ impl Config {
         low: T,
         high: T,
     ) -> Result<(), ConfigError> {
-        // Not a number lies in no range.
+        // NaN is in no range.
         if value >= low && value <= high {
             return Ok(());
         }
@@ -80,7 +80,7 @@ impl Config {
 /// The first mistake.
 pub(super) fn check(c: &Config) -> Result<(), ConfigError> {
     input(c)?;
-    // Before what must reach as far.
+    // Checked before the settings that must be at least as long.
     baselines(c)?;
     output(c)?;
     privacy(c)?;
@@ -104,7 +104,7 @@ pub(super) fn check(c: &Config) -> Result<(), ConfigError> {
 }
 
 fn input(c: &Config) -> Result<(), ConfigError> {
-    // The shortest event has about a hundred bytes; one that is longer than this is no event.
+    // The shortest event has about a hundred bytes; one that is longer than this is not an event.
     c.within("input.max_message", c.input.max_message, Size(256), Size(1 << 30))?;
     c.share("input.max_bad_share", c.input.max_bad_share)?;
     let Some(kafka) = &c.input.kafka else { return Ok(()) };
@@ -260,7 +260,7 @@ fn baselines(c: &Config) -> Result<(), ConfigError> {
 fn features(c: &Config) -> Result<(), ConfigError> {
     for (i, e) in c.features.iter().enumerate() {
         let key = |k: &str| format!("features[{i}].{k}");
-        // The same entry twice says nothing else than once.
+        // The same entry twice means the same as once.
         if c.features[..i].iter().any(|before| before.name == e.name && before != e) {
             let message =
                 format!("two entries are called {:?}; write one, with all that is to change", e.name);

@@ -1,4 +1,4 @@
-//! Nonsense that a configuration may hold, key by key, and what is said of it.
+//! Invalid values, key by key, and the error for each.
 
 use super::super::{ConfigError, DEFAULT_TOML, parse};
 use super::*;
@@ -11,7 +11,7 @@ fn read(text: &str) -> Result<Config, ConfigError> {
     parse(text, "job.toml", env)
 }
 
-/// What is said of the second line of a section.
+/// The error for the second line of a section.
 fn said(section: &str, line: &str) -> String {
     let text = format!("[{section}]\n{line}\n");
     match read(&text) {

@@ -1,4 +1,5 @@
-//! `[embedding]`: where images' vectors come from, what they are compared with, and the limits on fetching.
+//! `[embedding]`: where images' vectors come from, what they are compared with, and the limits on
+//! fetching.
 
 use super::units::{Size, Span};
 use serde::{Deserialize, Serialize};
@@ -8,14 +9,15 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
-    /// ONNX Runtime where its library is found, on the GPU where there is one; else the built-in runtime.
+    /// ONNX Runtime where its library is found, on the GPU where there is one; else the built-in
+    /// runtime.
     #[default]
     Auto,
     /// ONNX Runtime on the GPU, or an error.
     Cuda,
     /// ONNX Runtime on the CPU.
     Cpu,
-    /// The built-in runtime, which needs nothing installed.
+    /// The built-in runtime, which needs no installation.
     Tract,
 }
 
@@ -36,9 +38,10 @@ impl Provider {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Embedding {
-    /// What relative `image_uri`, `thumb_uri` and `embedding_uri` stand on: a folder or a URL.
+    /// What relative `image_uri`, `thumb_uri` and `embedding_uri` are relative to: a folder or a
+    /// URL.
     pub base_uri: Option<String>,
-    /// Prefixes below which absolute URIs may lie; none: nothing but `base_uri` is read.
+    /// Prefixes of allowed absolute URIs; none: only `base_uri` is read.
     pub allow: Vec<String>,
     /// Whether allowed URLs may lead to private addresses.
     pub allow_private: bool,
@@ -56,7 +59,8 @@ pub struct Embedding {
     pub std: [f32; 3],
     /// What runs the model.
     pub provider: Provider,
-    /// ONNX Runtime's library; found by `ORT_DYLIB_PATH` or an installed `onnxruntime` package where absent.
+    /// ONNX Runtime's library; found by `ORT_DYLIB_PATH` or an installed `onnxruntime` package
+    /// where absent.
     pub runtime: Option<PathBuf>,
     /// The GPU.
     pub device: i32,
@@ -68,17 +72,21 @@ pub struct Embedding {
     pub name: String,
     /// Components of a vector, where no `model` is configured.
     pub dimension: usize,
-    /// The file of a reference (`driftglass style fit`): projection and content clusters. Absent: fixed random directions, no clusters.
+    /// The file of a reference (`driftglass style fit`): projection and content clusters. Absent:
+    /// fixed random directions, no clusters.
     pub reference: Option<PathBuf>,
-    /// The named style that events without `style.collection`, or with one that is no named style, are measured against.
+    /// The named style that events are measured against which have no `style.collection`, or one
+    /// that is not a named style.
     pub target: Option<String>,
     /// A linear head for the aesthetic score of events that carry none: a JSON file.
     pub head: Option<PathBuf>,
-    /// Share of requests whose image is looked at.
+    /// Share of requests whose image is sampled.
     pub rate: f64,
-    /// Images looked at per minute of event time, partition and combination of segment values, at most.
+    /// The most images sampled per minute of event time, partition and combination of segment
+    /// values.
     pub per_minute: u32,
-    /// A `vectors` table, or the output that has one: what it holds is used instead of fetching and embedding.
+    /// A `vectors` table, or the output that has one: its vectors are used instead of fetching and
+    /// embedding.
     pub recorded: Option<String>,
     /// Largest file.
     pub max_bytes: Size,

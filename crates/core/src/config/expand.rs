@@ -15,7 +15,7 @@ pub(super) struct Expanded {
 }
 
 impl Expanded {
-    /// A message without what came from the environment: it may be secret.
+    /// A message without values from the environment, which may be secret.
     pub(super) fn hide(&self, message: &str) -> String {
         let long = self.values.iter().filter(|(_, value)| value.len() >= SHORTEST_SECRET);
         long.fold(message.to_owned(), |text, (name, value)| {
@@ -71,7 +71,7 @@ impl<E: Fn(&str) -> Option<String>> Expander<'_, E> {
         ConfigError::Syntax { path: self.path.to_owned(), line: self.line(at), message: message.into() }
     }
 
-    /// The variable whose `${` stands at `at`: its value and length.
+    /// The variable whose `${` is at `at`: its value and length.
     fn variable(&mut self, at: usize) -> Result<(String, usize), ConfigError> {
         let rest = &self.text[at..];
         let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
@@ -132,7 +132,7 @@ impl<E: Fn(&str) -> Option<String>> Expander<'_, E> {
             self.out.push_str(&rest[..whole]);
             return Ok(whole);
         }
-        // Written as a string with escapes, in which any value can stand.
+        // Written as a string with escapes, which can contain any value.
         let quotes = &"\"\"\""[..open];
         self.out.push_str(quotes);
         let mut done = 0;
@@ -169,7 +169,7 @@ fn content_length(content: &str, quote: char, multiline: bool) -> Option<usize> 
             c if c == quote => {
                 let run = content[i..].chars().take_while(|c| *c == quote).count();
                 if run >= 3 {
-                    // Up to two quotes may stand before the three that end it.
+                    // Up to two quotes may precede the three that end it.
                     return Some(i + run.min(5) - 3);
                 }
                 for _ in 1..run {
@@ -182,7 +182,7 @@ fn content_length(content: &str, quote: char, multiline: bool) -> Option<usize> 
     None
 }
 
-/// Where the next `${` stands that no backslash escapes.
+/// The position of the next `${` that no backslash escapes.
 fn next_variable(content: &str, quote: char) -> Option<usize> {
     let mut chars = content.char_indices();
     while let Some((i, c)) = chars.next() {
@@ -197,8 +197,8 @@ fn next_variable(content: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// Writes a text so that it stands in a string with escapes; `lines`: line breaks stay, so that
-/// lines keep their numbers.
+/// Writes a text for a string with escapes; `lines`: line breaks stay, so that lines keep their
+/// numbers.
 fn escape(out: &mut String, text: &str, lines: bool) {
     for c in text.chars() {
         match c {

@@ -3,7 +3,7 @@
 
 use super::near::nearest;
 
-/// Words of the parser's messages, and what they mean to whoever writes the file.
+/// Words of the parser's messages, and what they mean to the author of the file.
 const WANTED: [(&str, &str); 15] = [
     ("a string", "text in quotes"),
     ("string or map", "text in quotes, or a table { … }"),
@@ -22,7 +22,7 @@ const WANTED: [(&str, &str); 15] = [
     ("f64", "a number"),
 ];
 
-/// A message of the parser in plain words. `key` is where the value stands, if it is known.
+/// A message of the parser in plain words. `key` is the value's key, if it is known.
 pub(super) fn explain(message: &str, key: Option<&str>) -> String {
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some(text) = unknown_key(&message) {
@@ -43,8 +43,8 @@ fn prefix(key: Option<&str>) -> String {
     key.map_or_else(String::new, |k| format!("{}: ", shown(k)))
 }
 
-/// A key for people: without the numbers of list entries, which begin at 0 and help nobody beside a
-/// line's number.
+/// A key for people: without the numbers of list entries, which begin at 0 and help nobody when the
+/// line is named.
 pub(super) fn shown(key: &str) -> String {
     let mut out = String::with_capacity(key.len());
     let mut rest = key;
@@ -85,7 +85,7 @@ fn type_or_value(message: &str) -> Option<String> {
     Some(format!("is {}; write {}", found(given), plain(wanted)))
 }
 
-/// What stands in the file.
+/// What the file has.
 fn found(given: &str) -> String {
     let quoted = |t: &str| t.trim_matches('`').to_owned();
     for (kind, words) in [
@@ -105,7 +105,7 @@ fn found(given: &str) -> String {
     }
 }
 
-/// What should stand there.
+/// What is expected there.
 fn plain(wanted: &str) -> String {
     if let Some(n) = wanted.strip_prefix("an array of length ") {
         return format!("a list of {n} numbers");

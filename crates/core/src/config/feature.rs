@@ -20,22 +20,25 @@ pub struct Feature {
     pub log: Option<f64>,
     /// How a number is judged.
     pub test: Test,
-    /// The bounds that its mean takes a number beyond them for, so that a single one can't carry it away.
+    /// The bounds to which numbers are clipped for its mean, so that a single one can't dominate
+    /// it.
     pub clip: Option<Bounds>,
-    /// The range that the configuration gives to its field; `None`: the schema's.
+    /// The range of its field in the configuration; `None`: the schema's.
     pub range: Option<Bounds>,
     /// What is tolerated.
     pub tolerance: Tolerance,
-    /// A dimension within whose values the mean is compared, so that a change of mix is no drift of the feature.
+    /// A dimension within whose values the mean is compared, so that a change of mix is not a drift
+    /// of the feature.
     pub stratify: Option<Text>,
     /// The fields that the feature `missing` looks for.
     pub watched: Option<Arc<Watched>>,
-    /// The text of the definition: sketches made by unlike definitions don't merge.
+    /// The text of the definition: sketches of different definitions don't merge.
     pub definition: String,
 }
 
 impl Feature {
-    /// The same with a range of its field and bounds of clipping that the configuration gives. Only means clip.
+    /// The same with the field's range and the clipping bounds of the configuration. Only means
+    /// clip.
     #[must_use]
     pub fn bounded(mut self, range: Option<Bounds>, clip: Option<Bounds>) -> Self {
         self.range = range;
@@ -44,8 +47,8 @@ impl Feature {
         self
     }
 
-    /// What its sketches are made by. Bounds stand in it only where there are any, so that the history of a feature
-    /// goes on that never had one.
+    /// The definition of its sketches. It contains bounds only if there are any, so that the
+    /// history of a feature without bounds continues.
     fn define(&self) -> String {
         let Self { name, kind, from, log, test, .. } = self;
         let stages: Vec<_> =
@@ -60,7 +63,7 @@ impl Feature {
     }
 }
 
-/// The ranges of an event's numbers: the schema's, or what features say instead.
+/// The ranges of an event's numbers: the schema's, or those that features set instead.
 #[must_use]
 pub fn ranges(features: &[Feature]) -> Ranges {
     let mut out = Ranges::default();
@@ -72,7 +75,7 @@ pub fn ranges(features: &[Feature]) -> Ranges {
     out
 }
 
-/// A feature with its definition's text, and the bounds of clipping that its field has by itself.
+/// A feature with its definition's text, and the default clipping bounds of its field.
 #[must_use]
 pub fn feature(
     name: String,

@@ -87,7 +87,8 @@ pub fn builtin() -> Vec<Feature> {
         Builtin("rerolls", Numeric, FieldSource::Num(Num::Rerolls), ANY, None, Mean, 0.1, 0.1),
     ];
     let mut out: Vec<Feature> = table.into_iter().map(|b| from_row(b, None)).collect();
-    // Latency and errors of the other stages speak for themselves: mixed, a change of mix would look like drift.
+    // Latency and errors of the other stages are features of their own: mixed, a change of mix
+    // would look like drift.
     for stage in Stage::ALL.into_iter().filter(|s| *s != Stage::Generate) {
         let own = stage_of(stage);
         out.push(from_row(
@@ -158,7 +159,7 @@ fn watched_fields(features: &[Feature], stages: Stages) -> Watched {
     out
 }
 
-/// Tells each feature of this kind what to look for, once all features are known.
+/// Gives each feature of this kind its fields, once all features are known.
 pub fn watch(features: &mut [Feature]) {
     for i in 0..features.len() {
         if features[i].kind == FeatureKind::Missing {
@@ -193,7 +194,7 @@ mod tests {
     fn a_definition_names_bounds_only_where_there_are_any() {
         let all = builtin();
         let of = |name: &str| all.iter().find(|f| f.name == name).unwrap().clone();
-        // As before there were any: their history goes on.
+        // As before there were any: their history continues.
         assert_eq!(
             of("aesthetic").definition,
             "aesthetic|Numeric|Num(Aesthetic)|ingest+preprocess+generate+upscale+postprocess+deliver|None|Mean"

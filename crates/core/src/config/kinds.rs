@@ -24,7 +24,7 @@ pub enum FeatureKind {
 }
 
 impl FeatureKind {
-    /// Its name in the `kind` column; tokens and what is missing are categories there.
+    /// Its name in the `kind` column; tokens and missing fields are categories there.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl FeatureKind {
     }
 }
 
-/// Where in the event a feature's value stands.
+/// The field of the event that a feature reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldSource {
     /// The event itself.
@@ -58,7 +58,7 @@ pub enum FieldSource {
     Text(Text),
     /// The image's embedding.
     Embedding,
-    /// The cluster of the reference that the embedding falls into.
+    /// The cluster of the reference that the embedding belongs to.
     Content,
     /// The named style that the embedding is nearest to.
     Style,
@@ -93,7 +93,7 @@ impl FieldSource {
             .chain(Text::ALL.iter().map(|f| f.path()))
     }
 
-    /// Who chooses the names that come from it. Clusters and named styles are the operator's.
+    /// Who chooses the names in this field. Clusters and named styles are the operator's.
     #[must_use]
     pub fn chosen_by(self) -> ChosenBy {
         match self {
@@ -129,11 +129,12 @@ pub enum Test {
     Shape,
 }
 
-/// The effect that is tolerated: the larger of an absolute one and a share of the baseline's mean, on the test's scale.
+/// The tolerated effect, on the test's scale: the larger of an absolute one and a share of the
+/// baseline's mean.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tolerance {
     /// In the unit of the test's scale (latency: of ln(ms + 1000)); for categories and tokens, of
-    /// `psi_excess`; for what is missing, the share of events that lack a field.
+    /// `psi_excess`; for missing fields, the share of events that lack a field.
     pub absolute: f64,
     /// Share of the baseline's value.
     pub relative: f64,
@@ -143,7 +144,8 @@ pub struct Tolerance {
 #[must_use]
 pub fn scaled(log: Option<f64>, x: f64) -> f64 {
     match log {
-        // libm's logarithm is the same on every machine; the platform's need not be, and a sum must be.
+        // libm's logarithm is the same on every machine; the platform's may differ, and sums must
+        // not.
         Some(c) => libm::log(x.max(0.0) + c),
         None => x,
     }

@@ -1,4 +1,5 @@
-//! Reading the configuration: environment variables, TOML, and errors that say where and what to do.
+//! Reading the configuration: environment variables, TOML, and errors that say where and what to
+//! do.
 
 use super::check::check;
 use super::expand::expand;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml::de::DeTable;
 
-/// A longer file is no configuration.
+/// A longer file is not a configuration.
 const LONGEST_FILE: u64 = 16 << 20;
 
 /// Why a configuration can't be used.
@@ -28,7 +29,7 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// What is there is no configuration.
+    /// What is there is not a configuration.
     #[error("{path}: {message}; write a TOML file (driftglass check --print-default prints one)")]
     NoConfig {
         /// The file.
@@ -43,7 +44,7 @@ pub enum ConfigError {
         path: String,
         /// Line, from 1.
         line: usize,
-        /// What is wrong and what would be right.
+        /// What is wrong and what is valid.
         message: String,
     },
     /// A variable of the environment that is named and not set.
@@ -63,7 +64,7 @@ pub enum ConfigError {
         place: String,
         /// Dotted key.
         key: String,
-        /// What is wrong and what would be right.
+        /// What is wrong and what is valid.
         message: String,
     },
 }
@@ -96,7 +97,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         other(&format!("is not UTF-8 (line {line})"))
     })?;
     let mut config = parse(&text, &name, |v| std::env::var(v).ok())?;
-    // A pipe (-c <(…)) has no folder of its own: there paths are relative to the working directory.
+    // A pipe (-c <(…)) has no folder: its paths are relative to the working directory.
     if let Some(folder) = path.parent().filter(|f| path.is_file() && !f.as_os_str().is_empty()) {
         config.below(folder);
     }
@@ -130,7 +131,7 @@ pub fn parse(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Re
     Ok(config)
 }
 
-/// A mistake at a key; where the key stands is added once the text is at hand.
+/// An error at a key; its line is added where the text is known.
 fn wrong(key: &str, message: impl Into<String>) -> ConfigError {
     ConfigError::Value { place: String::new(), key: key.to_owned(), message: message.into() }
 }
@@ -139,7 +140,7 @@ impl Config {
     /// The fields whose names are always written as their keyed hash.
     ///
     /// # Errors
-    /// When an entry names no field that holds names.
+    /// When an entry is not a field that has names.
     pub fn hidden_fields(&self) -> Result<NameFields, ConfigError> {
         let field = |name: &String| {
             NameField::from_name(name).ok_or_else(|| {
@@ -257,7 +258,7 @@ impl Config {
             if clip.is_some() && (made.kind, made.test) != (FeatureKind::Numeric, Test::Mean) {
                 return Err(wrong(&key, "`clip` is for numbers that are judged by their mean"));
             }
-            // What was set before holds on, unless the feature reads another field now.
+            // Bounds set before stay, unless the feature now reads another field.
             let before = before.filter(|f| f.from == from).and_then(|f| f.clip);
             let clip = clip.or(before).or(made.clip);
             let made = made.bounded(None, clip);
@@ -266,7 +267,7 @@ impl Config {
                 None => all.push(made),
             }
         }
-        // A range is the field's: it holds for all features that read it.
+        // A range belongs to the field: it applies to all features that read it.
         for f in &mut all {
             let FieldSource::Num(field) = f.from else { continue };
             if let Some(range) = ranges.get(&field) {
@@ -289,7 +290,7 @@ fn bounds(key: &str, name: &str, given: Option<[f64; 2]>) -> Result<Option<Bound
 }
 
 impl Config {
-    /// Where a key stands; a feature's by its name.
+    /// The place of a key; that of a feature by its name.
     fn place_of(&self, key: &str) -> String {
         let feature = key.strip_prefix("features.");
         let entry = feature.and_then(|name| self.features.iter().rposition(|f| f.name == name));
@@ -299,7 +300,7 @@ impl Config {
         }
     }
 
-    /// Takes relative paths of the file as relative to this folder: the output, the file of alerts,
+    /// Makes relative paths of the file relative to this folder: the output, the file of alerts,
     /// and what `[embedding]` names.
     fn below(&mut self, folder: &Path) {
         let text = |text: &mut String| {

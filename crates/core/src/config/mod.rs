@@ -1,4 +1,5 @@
-//! The configuration: one TOML file, every key with a default, unknown keys named with their line and nearest neighbour.
+//! The configuration: one TOML file, every key with a default, unknown keys reported with their
+//! line and the nearest valid key.
 
 mod check;
 mod default;
@@ -59,7 +60,7 @@ pub struct Config {
     pub engine: Engine,
     /// Embeddings of images; absent: they are not looked at.
     pub embedding: Option<Embedding>,
-    /// What is told over HTTP.
+    /// Metrics and health over HTTP.
     pub serve: Serve,
     /// The file and its lines, for messages.
     #[serde(skip)]
@@ -279,7 +280,7 @@ pub struct FeatureEntry {
     pub log: Option<f64>,
     /// How a number is judged.
     pub test: Option<Test>,
-    /// The range of its field, outside of which a number counts as missing.
+    /// The range of its field, beyond which a number counts as missing.
     pub range: Option<[f64; 2]>,
     /// The bounds that its mean takes a number beyond them for.
     pub clip: Option<[f64; 2]>,
@@ -311,7 +312,8 @@ impl<'de> Deserialize<'de> for StageName {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alerts {
-    /// False alarms per quarter that are accepted over all segments, features and windows; decides `alpha`.
+    /// False alarms per quarter that are accepted over all segments, features and windows; decides
+    /// `alpha`.
     pub false_alarms_per_quarter: f64,
     /// A file that alerts are appended to as JSON lines; `-` is standard output.
     pub jsonl: Option<String>,
@@ -351,16 +353,16 @@ pub struct RuleEntry {
     pub baseline: OneOrMany,
     /// A SQL expression over the window's row.
     pub when: String,
-    /// How long it must hold before it fires.
+    /// How long the condition must be true before the alert fires.
     #[serde(default, rename = "for")]
     pub hold: Option<Span>,
-    /// How long it must not hold before it is resolved.
+    /// How long the condition must be false before the alert is resolved.
     #[serde(default)]
     pub keep_firing_for: Option<Span>,
     /// `low`, `medium`, `high` or `critical`.
     #[serde(default = "medium")]
     pub severity: Severity,
-    /// A link for whoever is paged.
+    /// A link for the person on call.
     #[serde(default)]
     pub runbook: Option<String>,
 }
@@ -379,7 +381,7 @@ pub enum Severity {
     Medium,
     /// Worth a page.
     High,
-    /// Worth waking somebody.
+    /// Important enough to wake somebody.
     Critical,
 }
 
@@ -469,7 +471,7 @@ impl Config {
     /// The groupings, checked.
     ///
     /// # Errors
-    /// When a dimension is no field of the event or stands twice.
+    /// When a dimension is not a field of the event or is listed twice.
     pub fn groupings(&self) -> Result<Groupings, ConfigError> {
         let by: Vec<Vec<String>> = if self.segments.is_empty() {
             segments::DEFAULT.iter().map(|g| g.iter().map(|s| (*s).to_owned()).collect()).collect()

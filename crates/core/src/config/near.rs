@@ -5,7 +5,7 @@ const LISTED: usize = 40;
 
 /// The valid name that is most like this one, if any is like it at all.
 pub fn nearest<'v>(name: &str, valid: impl IntoIterator<Item = &'v str>) -> Option<&'v str> {
-    // One slip of the keys in a short name leaves it little alike by the measure for longer ones.
+    // One typing error makes a short name look very different by the measure for longer ones.
     let score = |v: &str| match strsim::damerau_levenshtein(name, v) {
         0 | 1 => 1.0,
         _ => strsim::jaro_winkler(name, v),
@@ -18,7 +18,7 @@ pub fn nearest<'v>(name: &str, valid: impl IntoIterator<Item = &'v str>) -> Opti
         .map(|(_, v)| v)
 }
 
-/// "did you mean …?", or what there is.
+/// "did you mean …?", or the list of valid names.
 pub fn near(name: &str, what: &str, valid: &[&str]) -> String {
     match nearest(name, valid.iter().copied()) {
         Some(v) => format!("did you mean {v:?}?"),

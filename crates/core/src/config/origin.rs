@@ -1,5 +1,5 @@
-//! Where a configuration was read: the file and the line of each key, for messages that come after
-//! it was parsed.
+//! Where a configuration was read: the file and the line of each key, for errors that are found
+//! after parsing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct Origin {
 }
 
 impl fmt::Debug for Origin {
-    /// Says nothing, so that two configurations with the same settings look the same.
+    /// Prints nothing, so that two configurations with the same settings look the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Origin")
     }
@@ -46,7 +46,7 @@ impl Origin {
     }
 }
 
-/// Where every key of a text stands.
+/// The place of every key of a text.
 #[derive(Debug, Default)]
 pub(super) struct Map {
     lines: BTreeMap<String, usize>,
@@ -87,7 +87,7 @@ impl Map {
         self.values.push((key, value.span()));
     }
 
-    /// The key whose value stands at these bytes: the innermost.
+    /// The innermost key whose value is at these bytes.
     pub(super) fn key_at(&self, at: &Range<usize>) -> Option<&str> {
         let around = self.values.iter().filter(|(_, span)| span.start <= at.start && at.end <= span.end);
         around.min_by_key(|(_, span)| span.len()).map(|(key, _)| key.as_str())

@@ -1,12 +1,14 @@
-//! Segments: the groupings a job watches, which of them are made from which, and the names of segments.
+//! Segments: the groupings a job watches, which of them are made from which, and the names of
+//! segments.
 
 use super::near::nearest;
 use crate::event::{ChosenBy, Text, column, dimension};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The groupings without configuration: the whole stream, the three dimensions that incidents usually lie in, and the pairs with
-/// the model version that keep a change of traffic between versions apart from a change within one.
+/// The groupings without configuration: the whole stream, the three dimensions in which incidents
+/// usually occur, and the pairs with the model version, which distinguish a change of traffic
+/// between versions from a change within one.
 pub const DEFAULT: &[&[&str]] = &[
     &[],
     &["tenant"],
@@ -30,7 +32,7 @@ pub struct Grouping {
     pub name: Arc<str>,
     /// The columns of its dimensions.
     pub columns: Vec<String>,
-    /// Where its dimensions stand in [`Groupings::dimensions`].
+    /// The positions of its dimensions in [`Groupings::dimensions`].
     pub positions: Vec<usize>,
     /// The grouping (by index) that it is merged from; itself where it is sketched directly.
     pub parent: usize,
@@ -57,7 +59,7 @@ impl Groupings {
     /// Groupings from lists of dimension names.
     ///
     /// # Errors
-    /// Which list is wrong, and a message, when a name is no dimension, or stands twice in a list, or
+    /// Which list is wrong, and a message, when a name is not a dimension, or is listed twice, or
     /// two lists are equal.
     pub fn new(lists: &[Vec<String>]) -> Result<Self, (usize, String)> {
         let mut all: Vec<Grouping> = Vec::new();
@@ -89,7 +91,8 @@ impl Groupings {
             .filter(|j| (0..all.len()).all(|k| k == *j || !contains(&all[k], &all[*j])))
             .collect();
         for i in 0..all.len() {
-            // The smallest grouping that contains it and is contained in no other: the fewest segments to merge.
+            // The smallest grouping that contains it and is contained in no other: the fewest
+            // segments to merge.
             let parent = maximal
                 .iter()
                 .copied()
@@ -117,14 +120,15 @@ impl Groupings {
         self.all.iter().position(|g| &*g.name == name)
     }
 
-    /// The segment of grouping `to` that a segment of grouping `from` belongs to; `to`'s dimensions are among `from`'s.
+    /// The segment of grouping `to` that a segment of grouping `from` belongs to; `to`'s dimensions
+    /// are among `from`'s.
     #[must_use]
     pub fn coarser(&self, from: usize, segment: &str, to: usize) -> String {
         if from == to {
             return segment.to_owned();
         }
         let mut out = String::new();
-        // Copied as they stand there, escapes and all.
+        // Copied as they are, with their escapes.
         for (dimension, part) in self.all[from].by.iter().zip(raw_parts(segment)) {
             if self.all[to].by.contains(dimension) {
                 if !out.is_empty() {
@@ -137,8 +141,8 @@ impl Groupings {
     }
 }
 
-/// Writes a segment's name, `tenant=birch,region=eu`, from columns and values, in place of what
-/// stood there. A `=`, `,` or `\` of theirs stands behind a backslash. [`parts`] is the way back.
+/// Writes a segment's name, `tenant=birch,region=eu`, from columns and values, replacing what
+/// `name` had. A `=`, `,` or `\` in them is escaped with a backslash. [`parts`] is the inverse.
 pub fn write_name<'n>(name: &mut String, parts: impl Iterator<Item = (&'n str, &'n str)>) {
     name.clear();
     for (column, value) in parts {
@@ -191,7 +195,7 @@ fn raw_parts(segment: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What stands before the first `mark` that is not escaped, and what stands behind it.
+/// The text before the first `mark` that is not escaped, and the text after it.
 fn split_at(text: &str, mark: u8) -> (&str, Option<&str>) {
     let mut escaped = false;
     for (i, b) in text.bytes().enumerate() {
@@ -205,7 +209,7 @@ fn split_at(text: &str, mark: u8) -> (&str, Option<&str>) {
     (text, None)
 }
 
-/// A text without the backslashes that escape what is behind them.
+/// A text without its escaping backslashes.
 #[must_use]
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {

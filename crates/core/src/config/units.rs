@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The longest span that is taken, a hundred years: times and spans then add up without overflow.
+/// The longest span accepted, a hundred years, so that adding times and spans never overflows.
 const LONGEST: i64 = 36_500 * crate::event::time::DAY;
 
 /// A length of time, in whole microseconds.
@@ -49,7 +49,7 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use crate::event::time::{DAY, HOUR, MINUTE, SECOND};
-        // Whole days are written as hours up to two days: "24h" is what the contract calls that window.
+        // Whole days are written as hours up to two days: "24h" is the usual name of that window.
         for (unit, name, from) in
             [(DAY, "d", 2 * DAY), (HOUR, "h", HOUR), (MINUTE, "m", MINUTE), (SECOND, "s", SECOND)]
         {

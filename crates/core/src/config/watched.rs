@@ -9,16 +9,16 @@ const MAX_FIELDS: usize = u64::BITS as usize;
 /// The name of the built-in feature.
 pub const MISSING: &str = "missing";
 
-/// The fields that are looked for at each stage, in a fixed order. Their places in it are the bits
-/// of what an event lacks.
+/// The fields that are watched at each stage, in a fixed order. A field's position is its bit in
+/// the set of missing fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
     by_stage: [Vec<FieldSource>; Stage::ALL.len()],
 }
 
 impl Watched {
-    /// Adds a field to those of a stage, unless it is there, is no field of its own, or there is no
-    /// bit left for it.
+    /// Adds a field to those of a stage, unless it is there, is not a field of its own, or no bit
+    /// is left for it.
     pub fn add(&mut self, stage: Stage, field: FieldSource) {
         let fields = &mut self.by_stage[stage as usize];
         if path(field).is_some() && !fields.contains(&field) && fields.len() < MAX_FIELDS {
@@ -42,7 +42,8 @@ impl Watched {
         Some(format!("{failed}{} {path}", stage.name()))
     }
 
-    /// The list as text: part of the feature's definition, since the bits mean nothing without it.
+    /// The list as text: part of the feature's definition, because the bits have no meaning without
+    /// it.
     #[must_use]
     pub fn definition(&self) -> String {
         let at = |stage: &Stage| {
@@ -54,7 +55,7 @@ impl Watched {
 }
 
 /// The group in which an event is compared: its stage, and whether it failed. A failed request has
-/// no image and so lacks what is said of images; more failures must not read as missing fields.
+/// no image and so no fields about images; more failures must not look like missing fields.
 #[must_use]
 pub fn group(stage: Stage, failed: bool) -> u8 {
     2 * stage as u8 + u8::from(failed)
@@ -66,7 +67,7 @@ pub fn is_of_errors(from: FieldSource) -> bool {
     matches!(from, FieldSource::Text(Text::ErrorCode) | FieldSource::Flag(Flag::Retriable))
 }
 
-/// The dotted path of what an event can lack; `None` for what is no field of its own.
+/// The dotted path of a field that an event can lack; `None` for what is not a field of its own.
 fn path(from: FieldSource) -> Option<&'static str> {
     match from {
         FieldSource::Tokens => Some("prompt.text"),

@@ -1,4 +1,5 @@
-//! Into which bins numbers and tokens are counted before their distance is taken; always the baseline's bins.
+//! Into which bins numbers and tokens are counted before their distance is taken; always the
+//! baseline's bins.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ pub const TOKEN_BINS: usize = 256;
 /// The border between two numeric bins.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Edge {
-    /// Where the border lies.
+    /// The value of the border.
     pub value: f64,
     /// Whether `value` itself belongs to the bin below the border (≤) or to the one above it (<).
     pub inclusive: bool,
@@ -27,18 +28,20 @@ impl Edge {
         Self { value, inclusive: false }
     }
 
-    /// Whether `value` lies above this border. NaN lies above none.
+    /// Whether `value` is above this border. NaN is above none.
     fn is_passed_by(&self, value: f64) -> bool {
         if self.inclusive { value > self.value } else { value >= self.value }
     }
 }
 
-/// The borders between the deciles of a baseline, from its values with their weights, sorted by value.
+/// The borders between the deciles of a baseline, from its values with their weights, sorted by
+/// value.
 ///
-/// The i-th decile is the least value with at least i tenths of the weight at or below it, and belongs to the bin
-/// below its border. Where deciles repeat, the value is a point mass and has a bin of its own between a border
-/// just below it and one at it: a constant 30 has the bins `< 30`, `30` and `> 30`. So there are at most ten
-/// bins, the outer ones open, and one more bin than borders. No weight, no borders: a single bin.
+/// The i-th decile is the least value with at least i tenths of the weight at or below it, and
+/// belongs to the bin below its border. Where deciles repeat, the value is a point mass and has its
+/// own bin, between a border just below it and one at it: a constant 30 has the bins `< 30`, `30`
+/// and `> 30`. So there are at most ten bins, the outer ones open, and one more bin than borders.
+/// No weight, no borders: a single bin.
 pub fn decile_edges(sorted: &[(f64, u64)]) -> Vec<Edge> {
     let total: u128 = sorted.iter().map(|&(_, weight)| u128::from(weight)).sum();
     let mut edges: Vec<Edge> = Vec::with_capacity(9);
@@ -64,7 +67,8 @@ pub fn decile_edges(sorted: &[(f64, u64)]) -> Vec<Edge> {
     edges
 }
 
-/// The bin of a value: 0 below the first border, `edges.len()` above the last. NaN falls in the first bin.
+/// The bin of a value: 0 below the first border, `edges.len()` above the last. NaN falls in the
+/// first bin.
 pub fn bin_of(edges: &[Edge], value: f64) -> usize {
     edges.partition_point(|edge| edge.is_passed_by(value))
 }
@@ -78,8 +82,9 @@ pub fn bin_counts(edges: &[Edge], values: &[(f64, u64)]) -> Vec<u64> {
     counts
 }
 
-/// What to call a bin: "≤ 12.5", "12.5 – 14" (above the first, up to and with the second), "30" (that value
-/// alone), "14 – <30", "> 90"; "any value" for the only bin, or one that does not exist.
+/// What to call a bin: "≤ 12.5", "12.5 – 14" (above the first, up to and with the second), "30"
+/// (that value alone), "14 – <30", "> 90"; "any value" for the only bin, or one that does not
+/// exist.
 pub fn bin_label(edges: &[Edge], bin: usize) -> String {
     let below = bin.checked_sub(1).and_then(|i| edges.get(i));
     match (below, edges.get(bin)) {
@@ -95,7 +100,7 @@ pub fn bin_label(edges: &[Edge], bin: usize) -> String {
     }
 }
 
-/// A number in at most six significant digits: enough to tell edges apart, short enough to read.
+/// A number in at most six significant digits: enough to distinguish edges, short enough to read.
 struct Short(f64);
 
 impl fmt::Display for Short {
@@ -110,7 +115,8 @@ impl fmt::Display for Short {
     }
 }
 
-/// Bins of tokens: the baseline's most frequent ones, each its own bin in order of frequency, and one for the rest.
+/// Bins of tokens: the baseline's most frequent ones, each its own bin in order of frequency, and
+/// one for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBins {
     /// Tokens by bin: most frequent first, equally frequent ones by id.
@@ -119,9 +125,10 @@ pub struct TokenBins {
     by_token: Vec<(u32, u32)>,
 }
 
-/// The bins of a baseline, from each token (once) and its count: the [`TOKEN_BINS`] most frequent, of equally
-/// frequent ones the lower id first, and one for the rest. A baseline with fewer distinct tokens has a bin for
-/// each of them and the one for the rest. Tokens counted zero times have no bin.
+/// The bins of a baseline, from each token (once) and its count: the [`TOKEN_BINS`] most frequent
+/// (of equally frequent ones the lower id first), and one for the rest. A baseline with fewer
+/// distinct tokens has a bin for each of them and the one for the rest. Tokens counted zero times
+/// have no bin.
 pub fn token_bins(counts: impl Iterator<Item = (u32, u64)>) -> TokenBins {
     let mut counts: Vec<(u32, u64)> = counts.filter(|&(_, count)| count > 0).collect();
     let order = |x: &(u32, u64), y: &(u32, u64)| y.1.cmp(&x.1).then(x.0.cmp(&y.0));
@@ -137,7 +144,8 @@ pub fn token_bins(counts: impl Iterator<Item = (u32, u64)>) -> TokenBins {
 }
 
 impl TokenBins {
-    /// Number of bins B, with the one for the rest: 257 unless the baseline has fewer than 256 distinct tokens.
+    /// Number of bins B, with the one for the rest: 257 unless the baseline has fewer than 256
+    /// distinct tokens.
     pub fn bins(&self) -> usize {
         self.tokens.len() + 1
     }

@@ -1,12 +1,12 @@
 //! How far a window is from its baseline, over bins, over sorted values and over mean vectors.
 //!
-//! `a` are the baseline's counts and `b` the window's, bin by bin, `n` and `m` their sums. Shares are smoothed
-//! after Jeffreys, p_i = (a_i+½)/(n+B/2) and q_i = (b_i+½)/(m+B/2), so an empty bin is finite. All logarithms
-//! are natural. What has no data has no distance: `None`, never NaN.
+//! `a` are the baseline's counts and `b` the window's, bin by bin, `n` and `m` their sums. Shares
+//! are smoothed after Jeffreys, p_i = (a_i+½)/(n+B/2) and q_i = (b_i+½)/(m+B/2), so an empty bin is
+//! finite. All logarithms are natural. Without data there is no distance: `None`, never NaN.
 
 use super::tails::deviance;
 
-/// The distances over bins that one pass over the counts gives.
+/// The distances over bins, from one pass over the counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Distances {
     /// Population stability index, Σ (q−p)·ln(q/p): symmetric, ≥ 0.
@@ -42,7 +42,7 @@ pub fn psi(a: &[u64], b: &[u64]) -> Option<f64> {
     Some(Smoothed::new(a, b)?.pairs().map(|(p, q)| psi_term(p, q)).sum())
 }
 
-/// max(0, psi − (B−1)·(1/n + 1/m)): PSI less what it is on average when nothing drifted.
+/// max(0, psi − (B−1)·(1/n + 1/m)): PSI less its average without drift.
 pub fn psi_excess(psi: f64, bins: usize, n: u64, m: u64) -> f64 {
     let expected = bins.saturating_sub(1) as f64 * (1.0 / n as f64 + 1.0 / m as f64);
     (psi - expected).max(0.0)
@@ -64,8 +64,8 @@ pub fn js(a: &[u64], b: &[u64]) -> Option<f64> {
     Some(Smoothed::new(a, b)?.pairs().map(|(p, q)| js_term(p, q)).sum())
 }
 
-/// Each bin's signed PSI term: its contribution to [`psi`], positive where the window's share has grown and
-/// negative where it has shrunk. Empty where a side is empty.
+/// Each bin's signed PSI term: its contribution to [`psi`], positive where the window's share has
+/// grown and negative where it has shrunk. Empty where a side is empty.
 ///
 /// # Panics
 /// If the two lists are not equally long.
@@ -109,15 +109,17 @@ fn js_term(p: f64, q: f64) -> f64 {
     0.5 * (deviance(q, h) + deviance(p, h))
 }
 
-/// First Wasserstein distance of two weighted lists sorted by value, in units of `baseline_sd`: the area between
-/// their distribution functions. `None` where a side weighs nothing or the standard deviation is not positive.
+/// First Wasserstein distance of two weighted lists sorted by value, in units of `baseline_sd`: the
+/// area between their distribution functions. `None` where a side has no weight or the standard
+/// deviation is not positive.
 pub fn wasserstein(baseline: &[(f64, u64)], window: &[(f64, u64)], baseline_sd: f64) -> Option<f64> {
     let weigh = |list: &[(f64, u64)]| list.iter().map(|&(_, weight)| i128::from(weight)).sum::<i128>();
     let (n, m) = (weigh(baseline), weigh(window));
     if n == 0 || m == 0 || baseline_sd.is_nan() || baseline_sd <= 0.0 {
         return None;
     }
-    // Exact in integers, so equal distributions are at distance 0 whatever their sizes; the narrow ones where they are wide enough.
+    // Exact in integers, so equal distributions have distance 0 whatever their sizes; 64-bit ones
+    // where they suffice.
     let narrow = n.checked_mul(m).and_then(|product| i64::try_from(product).ok()).is_some();
     let area = if narrow {
         let (n, m) = (n as i64, m as i64);
@@ -131,7 +133,8 @@ pub fn wasserstein(baseline: &[(f64, u64)], window: &[(f64, u64)], baseline_sd: 
     distance.is_finite().then_some(distance)
 }
 
-/// The area between two distribution functions; `gap` makes their distance of the weights below a value on either side.
+/// The area between two distribution functions; `gap` computes their distance at a value from the
+/// weights below it on either side.
 fn area(baseline: &[(f64, u64)], window: &[(f64, u64)], gap: impl Fn(u64, u64) -> f64) -> f64 {
     let (mut left, mut right) = (baseline, window);
     let (mut below_left, mut below_right) = (0u64, 0u64);

@@ -1,4 +1,4 @@
-//! What the tests of this room share: reading reference values and comparing with them.
+//! What the tests of this module share: reading reference values and comparing with them.
 
 use serde_json::Value;
 

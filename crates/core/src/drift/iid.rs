@@ -1,19 +1,21 @@
 //! Tests for records that are sessions of their own: PSI against χ² (F1).
 //!
-//! Without drift PSI is about (1/n + 1/m)·χ²(B−1). That holds only where records are independent; requests that
-//! share a session are not, and for them `session_test` is the test to use.
+//! Without drift PSI is about (1/n + 1/m)·χ²(B−1). That holds only for independent records.
+//! Requests that share a session are not independent; for them use `session_test`.
 
 use super::tails::{chi2_sf, ncx2_sf};
 
-/// P-value of a PSI over `bins` bins between samples of `n` and `m` independent records, under no drift.
-/// `None` where a sample is empty, there are fewer than two bins, or the PSI is not a number ≥ 0.
+/// P-value of a PSI over `bins` bins between samples of `n` and `m` independent records, under no
+/// drift. `None` where a sample is empty, there are fewer than two bins, or the PSI is not a number
+/// ≥ 0.
 pub fn psi_p_value(psi: f64, bins: usize, n: u64, m: u64) -> Option<f64> {
     material_p_value(psi, bins, n, m, 0.0)
 }
 
-/// P-value of a PSI under a drift that is still tolerated: non-central χ²(B−1) with λ = tolerated/(1/n + 1/m).
-/// Small means not only significant but material. `tolerated` is a PSI; 0 asks for any drift at all.
-/// `None` as for [`psi_p_value`], and where `tolerated` is not a finite number ≥ 0.
+/// P-value of a PSI under a drift that is still tolerated: non-central χ²(B−1) with λ =
+/// tolerated/(1/n + 1/m). Small means not only significant but material. `tolerated` is a PSI; 0
+/// asks for any drift at all. `None` as for [`psi_p_value`], and where `tolerated` is not a finite
+/// number ≥ 0.
 pub fn material_p_value(psi: f64, bins: usize, n: u64, m: u64, tolerated: f64) -> Option<f64> {
     if n == 0 || m == 0 || bins < 2 || psi.is_nan() || psi < 0.0 {
         return None;

@@ -1,16 +1,19 @@
-//! The alarm budget: which p-value may page, when an operator states how many false pages a quarter are tolerable.
+//! The alarm budget: which p-value may page, when an operator states how many false pages a quarter
+//! are tolerable.
 //!
-//! α = share × budget ÷ looks. A rolling window is looked at each time it slides, but windows that overlap say
-//! nearly the same, so what counts is the number of *effective* looks: c_L for each window length L that passes,
-//! whatever the slide (a sixth of the length, an hour at most). c_L was measured on quiet and on shuffled traffic.
+//! α = share × budget ÷ looks. A rolling window is looked at each time it slides, but windows that
+//! overlap contain nearly the same data, so what counts is the number of *effective* looks: c_L for
+//! each window length L that passes, whatever the slide (a sixth of the length, an hour at most).
+//! c_L was measured on quiet and on shuffled traffic.
 
 use std::time::Duration;
 
 /// The time over which a budget of false pages is stated.
 pub const QUARTER: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// What kind of grouping a stream of windows belongs to. Groupings of several dimensions have many more segments,
-/// which are rarely where an incident is best seen, so the larger part of the budget goes to the simpler ones.
+/// What kind of grouping a stream of windows belongs to. Groupings of several dimensions have many
+/// more segments, and incidents are rarely seen best there, so the larger part of the budget goes
+/// to the simpler ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dimensions {
     /// All traffic, or one dimension such as `tenant`: three quarters of the budget.
@@ -34,20 +37,22 @@ impl Dimensions {
     }
 }
 
-/// Effective looks for each window length that passes: c_L = max(1, 1.2·(L/3 h)^0.774), longer windows being
-/// looked at more often while they pass.
+/// Effective looks for each window length that passes: c_L = max(1, 1.2·(L/3 h)^0.774), since
+/// longer windows are looked at more often while they pass.
 pub fn looks_per_length(length: Duration) -> f64 {
     (1.2 * (length.as_secs_f64() / (3.0 * 3600.0)).powf(0.774)).max(1.0)
 }
 
 /// The level at which a p-value pages.
 ///
-/// - `budget_per_quarter`: false pages that are tolerable in 90 days, over everything that is judged;
+/// - `budget_per_quarter`: false pages that are tolerable in 90 days, over everything that is
+///   judged;
 /// - `streams`: judged streams (segment × feature × baseline) of this kind of grouping;
 /// - `length`: the window's length;
 /// - `lengths`: how many window lengths are judged; each has an equal part of the budget.
 ///
-/// In (0, 1] for a positive budget; fewer than one stream or length count as one, and a length of zero gives 0.
+/// In (0, 1] for a positive budget; fewer than one stream or length count as one, and a length of
+/// zero gives 0.
 pub fn alpha(
     budget_per_quarter: f64,
     dimensions: Dimensions,

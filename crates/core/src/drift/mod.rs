@@ -1,8 +1,9 @@
-//! The statistics of drift: pure functions from counts and sums to distances, p-values and alarm levels.
+//! The statistics of drift: pure functions from counts and sums to distances, p-values and alarm
+//! levels.
 //!
-//! Nothing here reads a clock, a file or a setting, and nothing knows what a sketch is: callers hand in plain
-//! slices. Results agree with scipy and numpy to 1e-9 relative on the same counts; the reference values and the
-//! script that computes them are in `fixtures/statistics/`.
+//! Nothing here reads a clock, a file or a setting, and nothing knows what a sketch is: callers
+//! pass plain slices. Results agree with scipy and numpy to 1e-9 relative on the same counts; the
+//! reference values and the script that computes them are in `fixtures/statistics/`.
 //!
 //! | File | Answers |
 //! |---|---|

@@ -5,7 +5,7 @@
 pub enum Verdict {
     /// No drift that the alarm budget allows to call so.
     Ok,
-    /// Significant within the budget, and larger than what is tolerated.
+    /// Significant within the budget, and larger than the tolerance.
     Drift,
     /// Too little data in the window or the baseline.
     InsufficientData,
@@ -60,7 +60,7 @@ pub struct Side {
 pub struct Scores {
     /// Population stability index.
     pub psi: Option<f64>,
-    /// The part of it that sample size does not explain.
+    /// The part of it that the sample sizes do not explain.
     pub psi_excess: Option<f64>,
     /// Kullback–Leibler divergence of the window from the baseline.
     pub kl: Option<f64>,

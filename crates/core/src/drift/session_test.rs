@@ -1,14 +1,17 @@
-//! The session-aware two-sample test (F4): could chance explain a window, when requests of one session are alike?
+//! The session-aware two-sample test (F4): could chance explain a window, when requests of one
+//! session are alike?
 //!
-//! People re-roll one prompt many times, so the sampling unit is the session, not the request. A sample keeps
-//! 32 sub-sums keyed by hash(session), of a feature vector and of the number of events; they add, and nothing
-//! else is needed. How much the buckets' means differ says how much the mean of such a sample varies by chance.
+//! People re-roll one prompt many times, so the sampling unit is the session, not the request. A
+//! sample keeps 32 sub-sums keyed by hash(session), of a feature vector and of the number of
+//! events; these are additive, and nothing else is needed. How much the buckets' means differ shows
+//! how much the mean of such a sample varies by chance.
 //!
-//! Against the plain cluster-robust test it adds what small p-values need: weights that no single session
-//! dominates, a variance corrected for leverage, unbiased second and third moments of the covariance, an F tail
-//! that matches three moments, and a floor on what few buckets can say. Two forms: [`PreparedVector`] for
-//! embeddings, tokens and shares of bins, [`PreparedScalar`] for means and rates. Both do once what depends on
-//! the baseline alone.
+//! Against the plain cluster-robust test it adds what small p-values need: weights that no single
+//! session dominates, a variance corrected for leverage, unbiased second and third moments of the
+//! covariance, an F tail that matches three moments, and a lower limit on the p-value that few
+//! buckets can give. Two forms: [`PreparedVector`] for embeddings, tokens and shares of bins,
+//! [`PreparedScalar`] for means and rates. Both do work that depends on the baseline alone only
+//! once.
 
 mod scalar;
 #[cfg(test)]
@@ -28,8 +31,8 @@ pub const MIN_WINDOW_BUCKETS: usize = 8;
 pub const MIN_BASELINE_SESSIONS: f64 = 20.0;
 /// Weight in events that a baseline must have to be judged against.
 pub const MIN_BASELINE_EVENTS: f64 = 100.0;
-/// Relative size below which a difference or a standard error is rounding: constants that differ in the last bits
-/// of their sums must not be told apart by the noise of those bits.
+/// Relative size below which a difference or a standard error is rounding: constants whose sums
+/// differ in the last bits must not count as different.
 const ROUNDING: f64 = 1e-12;
 
 /// What 32 session buckets keep of a sample of vectors.
@@ -52,8 +55,8 @@ impl Sums {
         self.s.ncols()
     }
 
-    /// Multiplies each component by its scale; see [`token_scales`] and [`category_scales`]. Window and baseline
-    /// must be scaled alike, by the baseline's scales.
+    /// Multiplies each component by its scale; see [`token_scales`] and [`category_scales`]. Window
+    /// and baseline must be scaled alike, by the baseline's scales.
     ///
     /// # Panics
     /// If there is not one scale for each component.
@@ -65,7 +68,7 @@ impl Sums {
     }
 }
 
-/// What a window's comparison with its baseline comes to.
+/// The result of comparing a window with its baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Judgement {
     /// The probability, 0 to 1, that a window of the baseline's own traffic would differ as much.
@@ -83,7 +86,7 @@ impl Judgement {
         }
     }
 
-    /// A p-value; what is not a number came from sums too large to square.
+    /// A p-value; NaN where sums were too large to square.
     fn of(p: f64) -> Self {
         if p.is_nan() { Self::Insufficient(Reason::NotFinite) } else { Self::PValue(p.clamp(0.0, 1.0)) }
     }
@@ -106,8 +109,9 @@ pub enum Reason {
     NotFinite,
 }
 
-/// Scales that let rare tokens count: 1/√max(share, floor), with share = (count + ½)/(events + 1) from the
-/// baseline and floor = max(4/D, 16/events). `counts`: events that touched each of the D token bins.
+/// Scales that let rare tokens count: 1/√max(share, floor), with share = (count + ½)/(events + 1)
+/// from the baseline and floor = max(4/D, 16/events). `counts`: events that touched each of the D
+/// token bins.
 pub fn token_scales(counts: &[f64], events: f64) -> Vec<f64> {
     scales(counts, events, (4.0 / counts.len() as f64).max(16.0 / events))
 }
@@ -132,21 +136,23 @@ struct Weights {
 }
 
 impl Weights {
-    /// Events, capped at three times the median of the filled buckets, so that one session can't be the mean.
+    /// Events, capped at three times the median of the filled buckets, so that one session can't
+    /// dominate the mean.
     fn capped(n: &[f64; BUCKETS]) -> Self {
         let most = 3.0 * median_of_filled(n);
         Self::of(n.map(|x| x.min(most)))
     }
 
-    /// Events, without the buckets above three times the median of the filled ones: a scalar's mean takes a bucket
-    /// whole or not at all.
+    /// Events, without the buckets above three times the median of the filled ones: a scalar's mean
+    /// takes a bucket whole or not at all.
     fn trimmed(n: &[f64; BUCKETS]) -> Self {
         let most = 3.0 * median_of_filled(n);
         Self::of(n.map(|x| if x > most { 0.0 } else { x }))
     }
 
     fn of(w: [f64; BUCKETS]) -> Self {
-        // What is not above zero is no weight, so that no sample makes the total vanish under its parts.
+        // Values that are not above zero have no weight, so that the total is never smaller than a
+        // part.
         let w = w.map(|x| if x > 0.0 { x } else { 0.0 });
         Self { total: w.iter().sum(), used: w.iter().filter(|&&x| x > 0.0).count(), w }
     }
@@ -171,7 +177,8 @@ impl Weights {
         (1.0 - 2.0 * self.share(bucket) + concentration).max(1e-9)
     }
 
-    /// Sessions that would spread over the buckets as unevenly as these weights do (a second-moment sketch).
+    /// The number of sessions that would spread over the buckets as unevenly as these weights (a
+    /// second-moment sketch).
     fn effective_sessions(&self) -> f64 {
         const B: f64 = BUCKETS as f64;
         let even = self.total / B;
@@ -190,7 +197,7 @@ impl Weights {
         (squares * squares / fourths).min(self.used as f64 - 1.0).max(1.0)
     }
 
-    /// Why a baseline of these weights can't be judged against, if so.
+    /// Why windows can't be judged against a baseline of these weights, if they can't.
     fn lacking(&self) -> Option<Reason> {
         if !self.total.is_finite() {
             Some(Reason::NotFinite)

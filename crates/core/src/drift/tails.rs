@@ -1,21 +1,24 @@
-//! Upper tails of χ², non-central χ² and F, with relative precision down to the smallest p that a float holds.
+//! Upper tails of χ², non-central χ² and F, with relative precision down to the smallest p that a
+//! float holds.
 //!
-//! Pages are decided at p far below 1e-6, so `1 − cdf` is of no use, and freedoms reach from 1e-10 to 1e30 (the
-//! session test scales them by a squared ratio). statrs' `beta_reg` does not carry that range. It forms `1 − x` and
-//! differences of large ln Γ, which on the F tails of the fixtures costs up to 5e-9 at a second freedom of 3e6,
-//! 5e-6 at 1e9, 6e-3 at 1e12 and everything at 1e20 (relative, against 50-digit arithmetic), and it ends after
-//! 140 terms, converged or not.
+//! Alarms are decided at p far below 1e-6, where `1 − cdf` is useless, and degrees of freedom reach
+//! from 1e-10 to 1e30 (the session test scales them by a squared ratio). statrs' `beta_reg` does
+//! not cover that range. It forms `1 − x` and differences of large ln Γ, which on the F tails of
+//! the fixtures costs up to 5e-9 at a second freedom of 3e6, 5e-6 at 1e9, 6e-3 at 1e12 and
+//! everything at 1e20 (relative, against 50-digit arithmetic), and it stops after 140 terms,
+//! converged or not.
 //!
-//! So the tails here take both `x` and `1 − x`, write densities in deviance form (Loader, "Fast and accurate
-//! computation of binomial probabilities", 2000: no large logarithms cancel), and use the continued fraction of
-//! DiDonato and Morris (ACM TOMS 708, 1992), whose terms stay of order one for any freedom. From statrs comes
-//! ln Γ, for small arguments.
+//! So the tails here take both `x` and `1 − x`, write densities in deviance form (Loader, "Fast and
+//! accurate computation of binomial probabilities", 2000: no large logarithms cancel), and use the
+//! continued fraction of DiDonato and Morris (ACM TOMS 708, 1992), whose terms stay of order one
+//! for any freedom. ln Γ of small arguments is statrs'.
 
 use std::f64::consts::PI;
 
 use statrs::function::gamma::ln_gamma;
 
-/// More terms than any sum or fraction here needs at freedoms that occur; a bound instead of an endless loop.
+/// More terms than any sum or fraction here needs at degrees of freedom that occur; prevents an
+/// endless loop.
 const MAX_TERMS: u32 = 200_000;
 /// Where a Lentz quotient would divide by zero.
 const TINY: f64 = 1e-300;
@@ -27,11 +30,12 @@ pub(super) fn chi2_sf(x: f64, freedom: f64) -> f64 {
     upper_gamma(freedom / 2.0, x / 2.0)
 }
 
-/// P(X > x) for non-central χ² with `freedom` degrees of freedom (> 0) and non-centrality `lambda` (≥ 0).
+/// P(X > x) for non-central χ² with `freedom` degrees of freedom (> 0) and non-centrality `lambda`
+/// (≥ 0).
 ///
-/// The Poisson mixture of central tails, Σ_j Pois(j; λ/2)·Q(k/2 + j, x/2), summed upwards only: the step from
-/// one Q to the next adds a positive term, so nothing cancels. Terms below nine standard deviations under the
-/// Poisson mean are left out: Q grows with j, so they weigh less than e⁻⁴⁰.
+/// The Poisson mixture of central tails, Σ_j Pois(j; λ/2)·Q(k/2 + j, x/2), summed upwards only: the
+/// step from one Q to the next adds a positive term, so nothing cancels. Terms below nine standard
+/// deviations under the Poisson mean are left out: Q grows with j, so they weigh less than e⁻⁴⁰.
 pub(super) fn ncx2_sf(x: f64, freedom: f64, lambda: f64) -> f64 {
     let (z, mean) = (x / 2.0, lambda / 2.0);
     if z <= 0.0 {
@@ -50,7 +54,8 @@ pub(super) fn ncx2_sf(x: f64, freedom: f64, lambda: f64) -> f64 {
     let first = (mean - 9.0 * mean.sqrt() - 50.0).floor().max(0.0);
     let mut j = first;
     let mut a = freedom / 2.0 + j;
-    // In the far tail `q` and `step` are kept in units of the first step, so that neither underflows.
+    // In the far tail `q` and `step` are kept in units of the first step, so that neither
+    // underflows.
     let ln_step = ln_poisson(a, z);
     let (mut q, mut step, mut ln_scale) = if z > a + 1.0 {
         (a * upper_fraction(a, z), 1.0, ln_step)
@@ -70,7 +75,7 @@ pub(super) fn ncx2_sf(x: f64, freedom: f64, lambda: f64) -> f64 {
             (q, step, sum, ln_scale) =
                 (q * 1e-100, step * 1e-100, sum * 1e-100, ln_scale + 100.0 * 10f64.ln());
         }
-        // Past the peak the terms fall at least geometrically; the rest is below what the ratio bounds.
+        // Beyond the peak the terms fall at least geometrically; the ratio bounds the rest.
         let ratio = mean / j * (1.0 + step / q);
         if ratio < 1.0 && weight * q <= 1e-17 * (1.0 - ratio) * sum {
             break;
@@ -94,8 +99,9 @@ pub(super) fn f_sf(x: f64, d1: f64, d2: f64) -> f64 {
     incomplete_beta(d2 / 2.0, d1 / 2.0, d2 / whole, scaled / whole)
 }
 
-/// k·ln(k/mean) + mean − k, the deviance of a count k from its mean: never negative, 0 where they are equal.
-/// Σ deviance(q_i, p_i) over two distributions is KL(q‖p), without the cancellation of the plain sum.
+/// k·ln(k/mean) + mean − k, the deviance of a count k from its mean: never negative, 0 where they
+/// are equal. Σ deviance(q_i, p_i) over two distributions is KL(q‖p), without the cancellation of
+/// the plain sum.
 pub(super) fn deviance(k: f64, mean: f64) -> f64 {
     deviance_at(k, mean, mean - k)
 }
@@ -189,7 +195,8 @@ fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     if y <= 0.0 {
         return 1.0;
     }
-    // The fraction converges fast below x = (a+1)/(a+b+2), which is a·y − b·x > 2x − 1 without cancellation.
+    // The fraction converges fast below x = (a+1)/(a+b+2), which is a·y − b·x > 2x − 1 without
+    // cancellation.
     let p = if a * y - b * x > x - y { beta_fraction(a, b, x, y) } else { 1.0 - beta_fraction(b, a, y, x) };
     p.clamp(0.0, 1.0)
 }

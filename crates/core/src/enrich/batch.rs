@@ -1,4 +1,5 @@
-//! A batch of events as the windows need them: no text but admitted names, values by feature, everything in shared buffers.
+//! A batch of events as windows need them: no text except admitted names, values by feature, all in
+//! shared buffers.
 
 use crate::event::Stage;
 use std::ops::Range;
@@ -32,7 +33,7 @@ pub enum Value {
     },
 }
 
-/// One event's identity and place; its values and dimensions stand in the batch.
+/// One event's identity and position; its values and dimensions are in the batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Event time, microseconds.
@@ -66,9 +67,10 @@ pub struct Batch {
     pub names: Vec<Arc<str>>,
     /// All request ids.
     pub ids: String,
-    /// Rows whose image is to be looked at.
+    /// Rows whose image is a candidate for sampling.
     pub candidates: Vec<Candidate>,
-    /// The candidates' URIs and vectors as they came. Never written; empty before anything else leaves the batch.
+    /// The candidates' URIs and vectors as they came. Never written; emptied before the batch is
+    /// used for anything else.
     pub addresses: String,
     /// Vectors in [`Batch::units`] and [`Batch::projections`].
     pub vectors: u32,
@@ -87,7 +89,7 @@ pub enum ImageSource {
     VectorFile(Range<u32>),
     /// An image: the range of its URI.
     Image(Range<u32>),
-    /// From what an earlier run has recorded, if anything.
+    /// From the recordings of an earlier run, if they have it.
     Recorded,
     /// The event says it in a form that can't be read.
     Unreadable,
@@ -107,7 +109,7 @@ impl ImageSource {
     }
 }
 
-/// A row whose image is to be looked at.
+/// A row whose image is a candidate for sampling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The row.

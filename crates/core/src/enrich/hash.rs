@@ -1,7 +1,8 @@
 //! Keyed hashes of ids and names: what is stored of a session, a user, a request or a hidden name
-//! says nothing without the key.
+//! is meaningless without the key.
 
-/// Hashes ids under the configured key (BLAKE3, keyed, cut to 64 bits; each kind of id has a key of its own).
+/// Hashes ids under the configured key (BLAKE3, keyed, cut to 64 bits; each kind of id has its own
+/// key).
 #[derive(Debug, Clone)]
 pub struct IdHasher {
     session: [u8; 32],
@@ -11,7 +12,8 @@ pub struct IdHasher {
     id: u64,
 }
 
-/// The key that stands in while none is configured: hashes still are not the ids, but anybody can make them.
+/// The key that is used where none is configured: hashes hide the ids, but anybody can compute
+/// them.
 pub const DEFAULT_KEY: &str = "driftglass: no key configured";
 
 impl IdHasher {
@@ -60,7 +62,7 @@ impl IdHasher {
     }
 }
 
-/// The first 64 bits of a hash without a key (BLAKE3), for what is no secret.
+/// The first 64 bits of a hash without a key (BLAKE3), for what is not secret.
 #[must_use]
 pub fn short_hash(bytes: &[u8]) -> u64 {
     cut(blake3::hash(bytes).as_bytes())

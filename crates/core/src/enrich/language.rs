@@ -10,12 +10,14 @@ const BYTES: usize = 160;
 /// Letters below which a text has no language.
 const LETTERS: usize = 4;
 
-/// What tells languages, and the version of how: goes into the id of the sketches of languages, since another way gives other answers.
+/// How languages are detected, with versions. Part of the sketch id of languages, since another
+/// method gives other results.
 pub const READER: &str = "whichlang-0.1 whatlang-0.18 #2";
 
-/// The ISO 639 code of a text's language, or `und` where there is too little to tell. Plain ASCII is told by `whichlang`, which reads a
-/// prompt in a microsecond and does well on short ones; with letters beyond it `whatlang` is asked first, which knows many more
-/// languages and says where it is not sure.
+/// The ISO 639 code of a text's language, or `und` where the text is too short. Plain ASCII is left
+/// to `whichlang`, which reads a prompt in a microsecond and does well on short ones. With letters
+/// beyond ASCII `whatlang` is asked first: it knows many more languages and reports when it is not
+/// sure.
 pub fn of(text: &str) -> &'static str {
     let head = &text[..text.floor_char_boundary(BYTES)];
     if head.chars().filter(|c| c.is_alphabetic()).nth(LETTERS - 1).is_none() {
@@ -32,12 +34,13 @@ pub fn of(text: &str) -> &'static str {
     two_letters(first)
 }
 
-/// Whether a letter says something of the language: the signs of ordinals and of a millionth do not.
+/// Whether a letter is evidence of a language: the ordinal signs and the micro sign are not.
 fn is_beyond_ascii(c: char) -> bool {
     !c.is_ascii() && c.is_alphabetic() && !matches!(c, 'ª' | 'º' | 'µ')
 }
 
-/// Asks `whatlang`, whose time goes by the languages that it compares with: only those that the letters at hand leave possible.
+/// Asks `whatlang` about the languages that the text's letters leave possible: its time grows with
+/// the number of languages.
 fn detect(head: &str, first: &str) -> Option<Info> {
     match candidates(head, first) {
         Some(languages) => Detector::with_allowlist(languages).detect(head),
@@ -45,9 +48,9 @@ fn detect(head: &str, first: &str) -> Option<Info> {
     }
 }
 
-/// Languages whose alphabets hold the most of a text's letters that are not of ASCII; beside these `first`, which another library thinks
-/// it is, as a foreign name may stand in it, and English, which has no such letter of its own. `None` where one of the letters is of no
-/// Latin alphabet, or none is left.
+/// The languages whose alphabets contain most of the text's letters beyond ASCII, and in addition
+/// `first`, the other library's answer (a foreign name may be in the text), and English, which has
+/// no such letters. `None` where a letter is not of a Latin alphabet, or no language is left.
 fn candidates(head: &str, first: &str) -> Option<Vec<Lang>> {
     let mut letters: SmallVec<[char; 16]> = head
         .chars()
@@ -117,7 +120,8 @@ const ALPHABETS: [(Lang, &str); 33] = [
     (Lang::Vie, "àáâãèéêìíòóôõùúýăđĩũơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ"),
 ];
 
-/// The ISO 639-1 code, where there is one that events are likely to use; else the ISO 639-3 code itself.
+/// The ISO 639-1 code, where there is one that events are likely to use; else the ISO 639-3 code
+/// itself.
 fn two_letters(code: &'static str) -> &'static str {
     const CODES: [(&str, &str); 24] = [
         ("eng", "en"),

@@ -1,7 +1,7 @@
 //! From a decoded event to what may be kept: tokens instead of text, hashes instead of ids, names,
 //! values by feature.
 //!
-//! This is where privacy is decided. Whatever leaves this room may be written.
+//! This is where privacy is decided. Whatever this module returns may be written.
 
 mod batch;
 pub mod hash;
@@ -29,7 +29,7 @@ use vectors::VectorPlan;
 
 /// What a name may be and how it is written; part of the ids of sketches that count names.
 const NAMES: &str = "names-2";
-/// LoRAs of one event that are told apart; further ones are `__other__` together.
+/// LoRAs of one event that are counted by name; further ones are `__other__` together.
 const MAX_LORAS: usize = 64;
 
 /// What enriching needs to know: features, dimensions and the hashing key.
@@ -43,7 +43,7 @@ pub struct Plan {
     pub hasher: IdHasher,
     /// Fields whose values are always written as their hash.
     pub hidden: NameFields,
-    /// What vectors of images are made into; `None` where they are not looked at.
+    /// How vectors of images are used; `None` where images are not watched.
     pub vectors: Option<Arc<VectorPlan>>,
 }
 
@@ -77,7 +77,7 @@ impl Plan {
     }
 }
 
-/// Hashes of one event's ids, and what was read of its prompt.
+/// Hashes of one event's ids, and the result of reading its prompt.
 #[derive(Debug, Default)]
 pub struct Ids {
     /// Hash of the session, if the event names one.
@@ -95,20 +95,20 @@ pub struct Ids {
 pub struct Clean {
     /// Ids and prompt.
     pub ids: Ids,
-    /// NameCache by [`Text`], as they are written.
+    /// Names by [`Text`], as they are written.
     pub texts: [Option<Arc<str>>; Text::COUNT],
     /// LoRAs, as they are written.
     pub loras: Option<Vec<Arc<str>>>,
-    /// Fields that held what is no name.
+    /// Fields whose value was not a name.
     pub refused: NameFields,
 }
 
-/// Turns events into rows of a [`Batch`]; one per thread, since it holds caches.
+/// Turns events into rows of a [`Batch`]; one per thread, because it has caches.
 #[derive(Debug)]
 pub struct Enricher {
     plan: Arc<Plan>,
     names: NameCache,
-    /// Fields of the last event that held what is no name.
+    /// Fields of the last event whose value was not a name.
     refused: NameFields,
     other: Arc<str>,
     prompts: PromptReader,
@@ -123,8 +123,8 @@ impl Enricher {
         Self { plan, names, refused, other: Arc::from(OTHER), prompts }
     }
 
-    /// What stands for a value of a field, and notes whether it is a name; `None` where there is
-    /// nothing but space.
+    /// What is written for a value of a field; notes whether it is a name. `None` where the value
+    /// is blank.
     fn name(&mut self, raw: &str, field: NameField, event: &Event<'_>) -> Option<Arc<str>> {
         let way = NameForm { archived: event.archived, hidden: self.plan.hidden.contains(field) };
         let WrittenName { text, refused } = self.names.get(raw, way, &self.plan.hasher);
@@ -142,8 +142,7 @@ impl Enricher {
         self.name(raw, NameField::Text(field), event)
     }
 
-    /// The fields that held what is no name in the event that was pushed last: their hashes stand
-    /// for them.
+    /// The fields of the event pushed last whose value was not a name; hashes are written instead.
     #[must_use]
     pub fn refused(&self) -> NameFields {
         self.refused
@@ -167,8 +166,8 @@ impl Enricher {
         out
     }
 
-    /// Hashes the ids and reads the prompt. Of an event whose user opted out neither session nor
-    /// user nor prompt is even read.
+    /// Hashes the ids and reads the prompt. Session, user and prompt of an event whose user opted
+    /// out are not even read.
     fn ids(&mut self, event: &Event<'_>) -> Ids {
         let h = &self.plan.hasher;
         let hash = |id: &Id<'_>, f: &dyn Fn(&str) -> u64| match id {
@@ -287,8 +286,8 @@ impl Enricher {
 }
 
 /// Which of these fields an event lacks: those that [`Enricher::value`] finds missing. A prompt is
-/// there when it came as text or as tokens, however short it is; what a prompt's text tells is
-/// there with it.
+/// present when it came as text or as tokens, however short it is, and with it all that is derived
+/// from its text.
 fn lacking(watched: &[FieldSource], event: &Event<'_>, ids: &Ids) -> Value {
     let lacks = |from: FieldSource| match from {
         _ if is_of_errors(from) && !event.failed => false,
@@ -298,7 +297,7 @@ fn lacking(watched: &[FieldSource], event: &Event<'_>, ids: &Ids) -> Value {
             event.nums[f as usize].is_nan() && !(f == Num::PromptLength && ids.read.is_some())
         }
         FieldSource::Flag(f) => event.flags[f as usize].is_none(),
-        // Nothing but space is no name.
+        // A blank value is not a name.
         FieldSource::Text(f) => match &event.texts[f as usize] {
             Some(text) => text.trim().is_empty(),
             None => !(f == Text::Language && ids.read.is_some()),

@@ -1,22 +1,22 @@
-//! NameCache as they are written: admitted, escaped or hashed once per value and thread, and shared.
+//! Names as they are written: admitted, escaped or hashed once per value and thread, and shared.
 
 use super::IdHasher;
 use crate::event::text::{archived, escape, hashed, is_hashed, is_name, normal};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// Values kept per table; past that it starts anew.
+/// Values kept per table; beyond that it is cleared.
 const MAX_VALUES: usize = 1 << 16;
-/// Bytes of raw text kept per table; past that it starts anew.
+/// Bytes of raw text kept per table; beyond that it is cleared.
 const MAX_BYTES: usize = 8 << 20;
-/// Longest value that is kept, in bytes: a longer one is no name, and a text of that length hardly
-/// comes twice.
+/// Longest value that is kept, in bytes: a longer one is not a name, and a text of that length
+/// hardly occurs twice.
 const MAX_KEPT: usize = 2048;
 
 /// How a field's values are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NameForm {
-    /// They come from an archive, which holds them as they are written.
+    /// The values come from an archive, which has them in written form.
     pub archived: bool,
     /// They are always written as their hash.
     pub hidden: bool,
@@ -25,9 +25,9 @@ pub(super) struct NameForm {
 /// What a raw value is written as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WrittenName {
-    /// Its text or its hash; `None` where there is nothing but space.
+    /// Its text or its hash; `None` where the value is blank.
     pub text: Option<Arc<str>>,
-    /// It is no name: that is why its hash stands for it.
+    /// It is not a name, and so written as its hash.
     pub refused: bool,
 }
 
@@ -50,15 +50,14 @@ impl WrittenName {
     }
 }
 
-/// Raw values of one way and what they are written as.
+/// Raw values of one form and how they are written.
 #[derive(Debug, Default)]
 struct NameTable {
     known: FxHashMap<Box<str>, WrittenName>,
     bytes: usize,
 }
 
-/// All values seen of late; a table for each way, since one raw value is written differently by
-/// each.
+/// Values seen recently; one table per form, since each form writes a raw value differently.
 #[derive(Debug, Default)]
 pub(super) struct NameCache {
     tables: [NameTable; 4],

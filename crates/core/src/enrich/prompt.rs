@@ -1,4 +1,4 @@
-//! Prompt text to CLIP tokens, length and language, through caches: words repeat, and so do whole prompts.
+//! Prompt text to CLIP tokens, length and language. Cached, because words and whole prompts repeat.
 
 use super::language;
 use instant_clip_tokenizer::{Token, Tokenizer};
@@ -9,13 +9,14 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::new);
 
 /// Words kept, with their tokens.
 const MAX_WORDS: usize = 1 << 16;
-/// Prompts kept, by hash, with what was made of them.
+/// Prompts cached: by hash, with the result.
 const MAX_PROMPTS: usize = 1 << 15;
-/// Bytes of a prompt that are tokenized; the rest only counts in its length. CLIP itself reads 77 tokens.
+/// Bytes of a prompt that are tokenized; the rest counts only for its length. CLIP itself reads 77
+/// tokens.
 pub const MAX_TEXT: usize = 4 << 10;
-/// Longest word that is encoded in one piece: the encoder's time grows with the square of it.
+/// Longest word that is encoded in one piece: the encoder's time grows with its square.
 const MAX_PIECE: usize = 256;
-/// Longest word that is cached; longer ones are rare and take room.
+/// Longest word that is cached; longer ones are rare and take memory.
 const MAX_WORD: usize = 32;
 
 /// The tokenizer's name; goes into the id of token sketches.
@@ -28,7 +29,7 @@ pub struct PromptReading {
     pub tokens: Box<[u16]>,
     /// Characters.
     pub length: u32,
-    /// ISO 639 code of the language that it seems to be in (`und` where there is too little to tell).
+    /// ISO 639 code of the language that it seems to be in (`und` where it is too short).
     pub language: &'static str,
 }
 
@@ -42,7 +43,7 @@ pub struct PromptReader {
 }
 
 impl PromptReader {
-    /// Reads a prompt. The text itself is not kept, only a 128-bit hash of it beside the result.
+    /// Reads a prompt. The text itself is not kept, only a 128-bit hash of it with the result.
     pub fn read(&mut self, text: &str) -> Arc<PromptReading> {
         let hash = blake3::hash(text.as_bytes());
         let mut key = [0u64; 2];
@@ -93,8 +94,8 @@ impl PromptReader {
     }
 }
 
-/// The text of a token as people read it: a token that ends a word stands bare, one that begins or continues a word has a hyphen
-/// behind it. `None` for a number that is no token.
+/// The text of a token as people read it: a token that ends a word is shown as it is, one that
+/// begins or continues a word with a hyphen after it. `None` for a number that is not a token.
 #[must_use]
 pub fn token_text(token: u32) -> Option<String> {
     let token = Token::from_u16(u16::try_from(token).ok()?, &TOKENIZER)?;

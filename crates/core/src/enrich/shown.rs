@@ -1,8 +1,8 @@
-//! Which names stand as text outside the confidential folders, and what stands for the others.
+//! Which names are written as text outside the confidential folders, and what replaces the others.
 //!
-//! A client may send anything as the name of a LoRA, a whole prompt too. So a name that clients
-//! choose is shown once `privacy.min_users` users have sent it; before that, and for good where
-//! fewer ever do, its keyed hash stands for it.
+//! A client may send anything as the name of a LoRA, even a whole prompt. So a name that clients
+//! choose is shown once `privacy.min_users` users have sent it. Until then its keyed hash is
+//! written instead.
 
 use super::hash::{DEFAULT_KEY, IdHasher};
 use crate::config::segments::{Grouping, MISSING, OTHER, name_of, parts, plain, write_name, written_parts};
@@ -18,7 +18,7 @@ pub struct Shown {
 }
 
 impl Default for Shown {
-    /// Under the key that everybody knows, with the default of `privacy.min_users`.
+    /// With the publicly known key and the default of `privacy.min_users`.
     fn default() -> Self {
         Self::new(IdHasher::new(DEFAULT_KEY), crate::config::Privacy::default().min_users)
     }
@@ -43,7 +43,7 @@ impl Shown {
         if ours || at_once || users.count_ones() >= self.min_users {
             return Cow::Borrowed(value);
         }
-        // Behind a backslash stands a name that would be taken for one of our own words.
+        // A backslash marks a name that could be taken for one of our own words.
         let name = value.strip_prefix('\\').unwrap_or(value);
         Cow::Owned(format!("#{:016x}", self.hasher.name(name)))
     }
@@ -63,8 +63,8 @@ impl Shown {
         shown.into()
     }
 
-    /// What a segment is known by wherever that is written: its name with the hashes of all names
-    /// that clients chose. The same for the segment's own name and for what is shown of it, at any
+    /// The identity of a segment in everything that is written: its name with the hashes of all
+    /// names that clients chose. The same for the segment's own name and for its shown form, at any
     /// time.
     #[must_use]
     pub fn identity(&self, grouping: &Grouping, name: &Arc<str>) -> Arc<str> {
@@ -91,7 +91,7 @@ impl Shown {
     }
 }
 
-/// Whether a value is of the kind that programs make: no spaces, nothing but ASCII.
+/// Whether a value looks machine-made: no spaces, only ASCII.
 fn is_code(value: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._:/@+-".contains(&b);
     (1..=64).contains(&value.len()) && value.bytes().all(fits)

@@ -1,6 +1,7 @@
-//! What the vector of an image becomes: a unit vector and its projection, a content cluster, a distance from a style, a score.
+//! What the vector of an image becomes: a unit vector and its projection, a content cluster, a
+//! distance from a style, a score.
 //!
-//! Pure: vectors come in, whoever fetched or computed them.
+//! Pure: vectors are passed in; others fetch or compute them.
 
 use super::batch::{Batch, Candidate, ImageSource, Value};
 use super::hash::short_hash;
@@ -83,10 +84,11 @@ pub struct Takes {
     pub recorded: bool,
 }
 
-/// What vectors are made into.
+/// How vectors are used.
 #[derive(Debug, Clone)]
 pub struct VectorPlan {
-    /// Identity of the model: a hash of its file and preprocessing, or the name that the configuration gives it.
+    /// Identity of the model: a hash of its file and preprocessing, or the name that the
+    /// configuration gives it.
     pub model: Arc<str>,
     /// Components of a vector.
     pub dimension: usize,
@@ -94,7 +96,7 @@ pub struct VectorPlan {
     pub reference: Reference,
     /// The named styles.
     pub styles: Vec<Style>,
-    /// The style that an event without one of its own is measured against.
+    /// The style against which events without a style are measured.
     pub target: Option<usize>,
     /// A score for events that carry none.
     pub head: Option<Head>,
@@ -118,7 +120,8 @@ struct Artifacts<'a> {
 }
 
 impl VectorPlan {
-    /// What the values of a source owe to models and files, for the identity of their sketches; `None` where nothing.
+    /// The models and files that the values of a source depend on, for the identity of their
+    /// sketches; `None` where there are none.
     #[must_use]
     pub fn made_by(&self, from: FieldSource) -> Option<String> {
         let numbers = |all: &mut dyn Iterator<Item = f64>| -> u64 {
@@ -143,7 +146,8 @@ impl VectorPlan {
         }
     }
 
-    /// Where an event's vector comes from, if its image is to be looked at: by the hash of the request, so that every run picks the same.
+    /// Where an event's vector comes from, if its image is sampled: decided by the request's hash,
+    /// so that every run picks the same images.
     pub(super) fn source(
         &self,
         event: &Event<'_>,
@@ -162,7 +166,7 @@ impl VectorPlan {
         let artifacts = match serde_json::from_str::<Artifacts<'_>>(json) {
             Ok(artifacts) => artifacts,
             Err(_) => {
-                // What nobody reads, a key or a text that can't be, must not cost the image.
+                // Unused or unreadable entries must not cost the image.
                 repaired = repair(json);
                 match repaired.as_deref().map(serde_json::from_str) {
                     Some(Ok(artifacts)) => artifacts,
@@ -249,7 +253,8 @@ impl VectorPlan {
         Ok(())
     }
 
-    /// The named style that a vector of length one is nearest to, where there are two to choose from; of equally near ones the first.
+    /// The named style that a vector of length one is nearest to, where there are two to choose
+    /// from; of equally near ones the first.
     #[must_use]
     pub fn nearest(&self, unit: &[f64]) -> Option<&Style> {
         let (first, others) = self.styles.split_first()?;

@@ -10,17 +10,18 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The value that takes what no longer fits.
+/// The value under which the rest is counted.
 pub const OTHER: &str = "__other__";
 /// Values kept per sketch while it is filled; later new ones are folded into [`OTHER`]. A guard
-/// against hostile input, far above what a category is good for.
+/// against hostile input, far above the useful number of values.
 pub const MAX_VALUES: usize = 4096;
 
 /// Values kept of a chunk, an hour or a day, once all partitions are merged: see
-/// [`CategorySketch::fold`]. Few in this crate's tests, so that they see what happens beyond.
+/// [`CategorySketch::fold`]. Few in this crate's tests, so that they cover what happens beyond the
+/// limit.
 pub const MAX_STRETCH_VALUES: usize = if cfg!(test) { 3 } else { 1024 };
 
-/// Lists of values that a sum keeps beside each other before it makes one of them.
+/// Lists of values that a sum keeps separately before it merges them into one.
 const MOST_LISTS: usize = 32;
 
 /// The sketch of a categorical feature. An event counts once in each value it carries (several for
@@ -155,8 +156,8 @@ impl CategorySketch {
         self.sessions.merge(&other.sessions);
     }
 
-    /// Makes one list of all but the one that holds most of the values, so that what is added a
-    /// little at a time isn't copied each time.
+    /// Merges all lists but the largest into one, so that values added a few at a time don't copy
+    /// the largest list each time.
     fn unite_lists(&mut self) {
         let most = self.lists.iter().map(|l| l.len()).sum::<usize>() / 2;
         let (large, small): (Vec<_>, Vec<_>) = self.lists.drain(..).partition(|l| l.len() > most);
@@ -165,7 +166,7 @@ impl CategorySketch {
         self.lists.push(Arc::new(SortedValues::sum(&small)));
     }
 
-    /// Makes its values one list: what will be added to several sums costs them little then.
+    /// Merges its values into one list, so that adding it to several sums is cheap.
     pub fn settle(&mut self) {
         if !self.counted.is_empty() || self.lists.len() > 1 {
             self.lists = SmallVec::from_buf([self.values()]);
@@ -191,10 +192,10 @@ impl CategorySketch {
     }
 
     /// Bounds the values to `most`, of which [`OTHER`] is one, and returns how many were folded
-    /// into it. With more than that, the values of a single session bucket are folded first: they
-    /// come from one session as good as always, and say nothing of the others. Of the rest the
-    /// most frequent stay, of equally frequent ones the first by name: what stays depends on what
-    /// the sketch holds and on nothing else.
+    /// into it. With more than that, the values of a single session bucket are folded first: these
+    /// are nearly always of one session, and so no evidence about others. Of the rest the most
+    /// frequent stay, of equally frequent ones the first by name: the result depends on the sketch
+    /// alone.
     pub fn fold(&mut self, most: usize) -> u64 {
         if self.kept() <= most {
             return 0;
@@ -236,7 +237,7 @@ impl CategorySketch {
         folded
     }
 
-    /// Bytes of memory beside itself, about: of names that are counted as if nobody shared them.
+    /// Bytes of memory in addition to its own size, about; names count as if nobody shared them.
     pub(super) fn memory_bytes(&self) -> usize {
         let each = size_of::<(Arc<str>, Held)>() + 2 * size_of::<usize>();
         let counted = self.counted.iter().map(|(v, held)| each + v.len() + spilled(&held.cells));
@@ -253,7 +254,7 @@ impl CategorySketch {
         self.events.n()
     }
 
-    /// How many values are kept, or a few more: one that stands in several lists counts in each.
+    /// How many values are kept, or a few more: a value in several lists counts in each.
     #[must_use]
     pub fn kept(&self) -> usize {
         self.counted.len() + self.lists.iter().map(|l| l.len()).sum::<usize>()
@@ -273,7 +274,7 @@ impl CategorySketch {
         }
     }
 
-    /// Lists whose sum its values are: a value may stand in several of them.
+    /// The lists that its values are the sum of: a value may be in several of them.
     #[must_use]
     pub fn lists(&self) -> SmallVec<[Arc<SortedValues>; 1]> {
         let mut lists = self.lists.clone();
@@ -335,7 +336,7 @@ impl CategorySketch {
         self.sessions.write(w);
     }
 
-    /// Reads a sketch back; `with_users` is false for what was written before users were kept.
+    /// Reads a sketch back; `with_users` is false for bytes written before users were kept.
     pub(super) fn read(r: &mut Reader<'_>, with_users: bool) -> Result<Self, DecodeError> {
         let n = r.length()?;
         let mut list = SortedValues::with_capacity(n.min(MAX_VALUES));
@@ -456,8 +457,8 @@ mod tests {
         assert_eq!(forth.values().iter().map(|v| v.count()).sum::<u64>(), 600);
     }
 
-    /// A sum of lists, of values counted one by one and of both is one sum, whatever came first and
-    /// was settled on the way.
+    /// Lists, values counted one by one, and both together give the same sum, whatever came first
+    /// and was merged on the way.
     #[test]
     fn a_sum_does_not_depend_on_how_its_values_are_kept() {
         let one = |i: usize| {
@@ -496,7 +497,7 @@ mod tests {
             assert_eq!((listed.fold(most), settled.fold(most)), (folded, folded));
             assert!(listed == counted && settled == counted);
         }
-        // Counting goes on from a list.
+        // Counting continues from a list.
         let more: Arc<str> = "more".into();
         [&mut counted, &mut listed].into_iter().for_each(|s| s.add([&more], 1, 1, None));
         assert_eq!(listed, counted);

@@ -9,7 +9,8 @@ pub enum DecodeError {
     /// The bytes end inside a value.
     #[error("sketch is cut short at byte {0}")]
     Truncated(usize),
-    /// A value cannot stand where it stands (an unsorted key, a count past the type, bytes left over).
+    /// A value is impossible at its position (an unsorted key, a count beyond its type, bytes left
+    /// over).
     #[error("sketch has an impossible {what} at byte {at}")]
     Impossible {
         /// What the value should have been.
@@ -35,7 +36,8 @@ pub type HashList = SmallVec<[u64; 2]>;
 pub struct Writer {
     /// What was written so far.
     pub bytes: Vec<u8>,
-    /// Sessions that were written before: a sketch with the same ones says so instead of writing them again.
+    /// Sessions that were written before: a sketch with the same ones refers to them instead of
+    /// writing them again.
     pub shared: Option<HashList>,
 }
 
@@ -154,7 +156,8 @@ impl<'a> Reader<'a> {
         self.impossible("integer")
     }
 
-    /// How many items follow; never more than the bytes left could hold, so that a forged length reserves nothing.
+    /// How many items follow; never more than fit into the bytes left, so that a forged length does
+    /// not allocate memory.
     pub fn length(&mut self) -> Result<usize, DecodeError> {
         let n = self.uint()?;
         match usize::try_from(n) {

@@ -1,18 +1,20 @@
-//! A map in two sorted columns: keys apart from what they count.
+//! A map in two sorted columns: the keys separately from the counts.
 //!
-//! A sketch of dense traffic is larger than the processor's caches, and there are hundreds of them: looking a key up costs what it has
-//! to fetch. Keys by themselves are a few KB; what they count is touched once, when its place is known.
+//! A sketch of dense traffic is larger than the processor's caches, and there are hundreds of them:
+//! the cost of looking up a key is that of the memory fetched. The keys alone are a few KB; a count
+//! is touched once, when its position is known.
 
 use smallvec::{Array, SmallVec};
 use std::cmp::Ordering;
 use std::fmt::Debug;
 
-/// A list that starts inside of its owner: `[u16; 8]` has room for eight there.
+/// A list that starts inside its owner: `[u16; 8]` has room for eight there.
 pub(super) trait Column: Array<Item: Copy + Default + Debug + Eq> {}
 
 impl<A: Array<Item: Copy + Default + Debug + Eq>> Column for A {}
 
-/// Keys, ascending, and a value for each. The first of both stand inside of the sketch, so that the smallest take no memory of their own.
+/// Keys, ascending, and a value for each. The first ones are stored in the sketch itself, so that
+/// the smallest allocate no memory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Columns<K: Column, V: Column> {
     keys: SmallVec<K>,
@@ -21,7 +23,8 @@ pub(super) struct Columns<K: Column, V: Column> {
 
 impl<K: Column, V: Column> Clone for Columns<K, V> {
     fn clone(&self) -> Self {
-        // In one piece and of the exact size; the derived one copies item by item into the next power of two.
+        // In one piece and of the exact size; the derived implementation copies item by item into
+        // the next power of two.
         Self { keys: SmallVec::from_slice(&self.keys), values: SmallVec::from_slice(&self.values) }
     }
 }
@@ -48,7 +51,7 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
         &mut self.values[i]
     }
 
-    /// Appends a key above all others; `false` and nothing where it is not.
+    /// Appends a key above all others; returns `false`, and does nothing, where it is not.
     #[must_use]
     pub fn push(&mut self, key: K::Item, value: V::Item) -> bool {
         let above = self.keys.last().is_none_or(|last| *last < key);
@@ -64,7 +67,7 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
         self.keys.binary_search(&key).ok().map(|i| self.values[i])
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub fn memory_bytes(&self) -> usize {
         spilled(&self.keys) + spilled(&self.values)
     }
@@ -84,10 +87,10 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
         &self.values
     }
 
-    /// Adds another's: `add` puts a value to the one that is there, what is new is inserted. Grows the lists at most once and takes no
-    /// room beside them.
+    /// Adds another map: `add` adds a value to the one that is there, new keys are inserted. Grows
+    /// the lists at most once and needs no other memory.
     pub fn merge(&mut self, other: &Self, add: impl Fn(&mut V::Item, &V::Item)) {
-        // Ascending first: adds where there is a place, and counts what has none.
+        // First in ascending order: adds to existing keys, and counts new ones.
         let (mut i, mut new) = (0, 0);
         let (keys, values) = (&self.keys[..], &mut self.values[..]);
         let few = other.keys.len() < keys.len() / 16;
@@ -113,7 +116,8 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
         }
     }
 
-    /// Takes another off: `take` takes one value off another and says whether anything is left. What only the other has is passed over.
+    /// Subtracts another map: `take` subtracts one value from another and returns whether anything
+    /// is left. Keys that only the other has are skipped.
     pub fn subtract(&mut self, other: &Self, take: impl Fn(&mut V::Item, &V::Item) -> bool) {
         let (mut kept, mut theirs) = (0, 0);
         let (keys, values) = (&mut self.keys[..], &mut self.values[..]);
@@ -133,13 +137,13 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
     }
 }
 
-/// Bytes that a list takes outside of its owner.
+/// Bytes that a list takes outside its owner.
 pub(super) fn spilled<A: Array>(list: &SmallVec<A>) -> usize {
     if list.spilled() { list.capacity() * size_of::<A::Item>() } else { 0 }
 }
 
-/// Inserts what only the other has into columns whose first `mine` items are their own and which have grown by as many as are new: from
-/// the end on, so that everything moves once.
+/// Inserts what only the other has into columns that have grown by the number of new items and
+/// whose first `mine` items are their own. Works from the end, so that everything moves once.
 pub(super) fn insert_new<K: Copy + Ord, V: Copy>(
     keys: &mut [K],
     values: &mut [V],
@@ -147,7 +151,7 @@ pub(super) fn insert_new<K: Copy + Ord, V: Copy>(
     other: (&[K], &[V]),
 ) {
     let (mut to, mut theirs) = (keys.len(), other.0.len());
-    // `to - mine` keys are still to come from the other; at none the rest stands where it belongs.
+    // `to - mine` keys are still to come from the other; with none left the rest is in its place.
     while to > mine {
         let order = match mine {
             0 => Ordering::Less,
@@ -206,7 +210,7 @@ mod tests {
             prop_assert!(want.keys().all(|k| got.get(*k) == want.get(k).copied()));
             got.subtract(&counts(&b), |x, y| { *x -= y; *x > 0 });
             prop_assert_eq!(&got, &before);
-            // Of what only the other has nothing is taken.
+            // Nothing is subtracted for keys that only the other has.
             got.subtract(&counts(&b), |_, _| false);
             prop_assert!(got.iter().eq(before.iter().filter(|c| !b.contains_key(&c.0))));
         }

@@ -1,4 +1,5 @@
-//! Unions: distinct ids and example requests by the smallest hashes. They merge but do not subtract.
+//! Unions: distinct ids and example requests by the smallest hashes. They merge but do not
+//! subtract.
 
 use super::codec::{DecodeError, HashList, Reader, Writer};
 use super::columns::{insert_new, spilled};
@@ -9,8 +10,8 @@ use std::sync::Arc;
 /// Hashes kept for a distinct count.
 pub const DISTINCT_K: usize = 256;
 
-/// Distinct count by the `k` smallest hashes (bottom-k, Bar-Yossef et al. 2002): exact below 256 ids, standard error about 6 %
-/// above. Any order and split of the input leaves the same hashes.
+/// Distinct count by the `k` smallest hashes (bottom-k, Bar-Yossef et al. 2002): exact below 256
+/// ids, standard error about 6 % above. Any order and split of the input leaves the same hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Distinct {
     hashes: HashList,
@@ -34,7 +35,8 @@ impl Distinct {
 
     /// The union of both.
     pub fn merge(&mut self, other: &Self) {
-        // Ascending until the union is full: how many of both are in it, and how many of these are new.
+        // In ascending order until the union is full: how many of each are in it, and how many of
+        // these are new.
         let (a, b) = (&self.hashes, &other.hashes);
         let (mut i, mut j, mut new) = (0, 0, 0);
         while i + new < DISTINCT_K && j < b.len() {
@@ -59,7 +61,8 @@ impl Distinct {
         insert_new(&mut self.hashes, mine, own, (&b[..j], theirs));
     }
 
-    /// The number of distinct ids, estimated from the largest hash kept once there are more than fit.
+    /// The number of distinct ids, estimated from the largest hash kept once there are more than
+    /// fit.
     #[must_use]
     pub fn count(&self) -> u64 {
         match self.hashes.last() {
@@ -71,7 +74,7 @@ impl Distinct {
         }
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn memory_bytes(&self) -> usize {
         spilled(&self.hashes)
     }
@@ -94,7 +97,8 @@ impl Distinct {
         self.hashes.is_empty()
     }
 
-    /// Appends the hashes behind their number; where the writer has shared ones, 1 stands for these, and the number is 2 higher.
+    /// Appends the number of hashes and the hashes. Where the writer has shared ones, 1 refers to
+    /// these, and the number is 2 higher.
     pub fn write(&self, w: &mut Writer) {
         let n = self.hashes.len() as u64;
         match &w.shared {
@@ -135,7 +139,8 @@ impl Distinct {
     }
 }
 
-/// Example requests: the ids with the smallest hashes, so that every order and split picks the same ones.
+/// Example requests: the ids with the smallest hashes, so that every order and split picks the same
+/// ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Examples {
     kept: Vec<(u64, Arc<str>)>,
@@ -165,7 +170,7 @@ impl Examples {
         }
     }
 
-    /// Bytes of memory beside itself; an id stands behind two counters.
+    /// Bytes of memory in addition to its own size; an id is preceded by two counters.
     pub(super) fn memory_bytes(&self) -> usize {
         self.kept.capacity() * size_of::<(u64, Arc<str>)>()
             + self.kept.iter().map(|k| 2 * size_of::<usize>() + k.1.len()).sum::<usize>()

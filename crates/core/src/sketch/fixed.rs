@@ -1,9 +1,11 @@
-//! Fixed-point numbers: sums of them are exact, so that merging is associative and subtracting undoes adding.
+//! Fixed-point numbers: sums of them are exact, so that merging is associative and subtracting
+//! undoes adding.
 
 /// Binary places of a fixed-point number: its unit is 2⁻⁴⁰, about 10⁻¹².
 pub const PLACES: i32 = 40;
 const UNIT: f64 = (1u64 << PLACES) as f64;
-/// Largest magnitude that enters a sum, 2⁸⁰: 2⁷ such values fit an `i128` with its 2⁻⁴⁰ places; sums saturate there.
+/// Largest magnitude that enters a sum, 2⁸⁰: 2⁷ such values fit an `i128` with its 2⁻⁴⁰ places;
+/// sums saturate there.
 const LIMIT: f64 = (1u128 << 80) as f64;
 
 /// Below this an integral number fits an `i64`.
@@ -13,7 +15,7 @@ const FITS: f64 = (1u64 << 63) as f64;
 #[must_use]
 pub fn to_fixed(x: f64) -> i128 {
     let scaled = (x.clamp(-LIMIT, LIMIT) * UNIT).round_ties_even();
-    // Nearly all numbers fit 64 bits, to which the processor converts by itself.
+    // Nearly all numbers fit 64 bits, for which the processor has an instruction.
     if scaled.abs() < FITS { i128::from(scaled as i64) } else { scaled as i128 }
 }
 

@@ -1,8 +1,8 @@
 //! What events lack: per group of events how many there are and how many of them lack each field,
 //! by session bucket.
 //!
-//! A field that all events of a group lack takes one bit, and one that none lacks takes nothing: of
-//! most traffic a sketch holds little more than its number of events.
+//! A field that all events of a group lack takes one bit, and one that none lacks takes nothing:
+//! for most traffic a sketch is little more than its number of events.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::distinct::Distinct;
@@ -97,7 +97,7 @@ impl MissingGroup {
         &mut self.some[i].1
     }
 
-    /// Writes out the fields that all events so far lack but not those to come.
+    /// Writes out the fields that all events so far lack, but later ones may not.
     fn spell_out(&mut self, fields: u64) {
         for field in bits(self.all & fields) {
             let lacking = self.events.clone();
@@ -233,7 +233,7 @@ impl MissingSketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself, about.
+    /// Bytes of memory in addition to its own size, about.
     pub(super) fn memory_bytes(&self) -> usize {
         let cells = |c: &Cells| c.capacity() * size_of::<(u8, u64)>();
         let groups = self.groups.iter().map(|g| {

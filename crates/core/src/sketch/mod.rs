@@ -1,8 +1,10 @@
 //! Mergeable sketches, exact in two algebras.
 //!
-//! *Sums* (counts, fixed-point sums, quantile buckets) are integers: merging is associative and commutative and subtracting
-//! is exact. *Unions* (distinct sessions, users of a token or a value, example requests) merge but do not subtract. Every sketch carries
-//! a [`SketchId`]; unlike ids never merge. Floating point begins where a statistic is computed from a finished sketch.
+//! *Sums* (counts, fixed-point sums, quantile buckets) are integers: merging is associative and
+//! commutative and subtracting is exact. *Unions* (distinct sessions, users of a token or a value,
+//! example requests) merge but do not subtract. Every sketch carries a [`SketchId`]; sketches of
+//! different ids never merge. Floating point begins where a statistic is computed from a finished
+//! sketch.
 
 mod category;
 pub mod codec;
@@ -34,7 +36,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
 
-/// What makes two sketches mergeable: a hash of the definition, its parameters, the tokenizer or model, and the hashing key's id.
+/// What makes two sketches mergeable: a hash of the definition, its parameters, the tokenizer or
+/// model, and the hashing key's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SketchId(pub u64);
 
@@ -67,7 +70,7 @@ pub enum UnlikeSketches {
     },
 }
 
-/// What a sketch holds, by the feature's kind.
+/// The content of a sketch, by the feature's kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// Prompt tokens.
@@ -102,7 +105,7 @@ impl Body {
 pub struct Sketch {
     /// What it may merge with.
     pub id: SketchId,
-    /// What it holds.
+    /// Its content.
     pub body: Body,
 }
 
@@ -270,7 +273,7 @@ impl Sketch {
         let id = SketchId(r.hash()?);
         let body = match r.u8()? {
             1 => Body::Tokens(TokenSketch::read(&mut r)?),
-            // As categories were written before they kept users.
+            // The format of categories before they kept users.
             2 => Body::Category(CategorySketch::read(&mut r, false)?),
             3 => Body::Numeric(NumericSketch::read(&mut r)?),
             4 => Body::Rate(RateSketch::read(&mut r, false)?),

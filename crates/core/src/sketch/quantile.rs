@@ -1,8 +1,9 @@
 //! Quantiles as counts of log-linear buckets, in the manner of DDSketch and HDR histograms.
 //!
-//! A value's bucket is read off its bits (sign, exponent and the seven highest bits of the mantissa), so integers alone
-//! decide it: the same value falls in the same bucket on every machine, which the logarithm of the published
-//! libraries does not promise, and counts subtract. A quantile is off by at most [`RELATIVE_ERROR`].
+//! A value's bucket is taken from its bits (sign, exponent and the seven highest bits of the
+//! mantissa), so only integers decide it: the same value falls in the same bucket on every machine,
+//! which the logarithms of published libraries do not guarantee, and counts subtract. The error of
+//! a quantile is at most [`RELATIVE_ERROR`].
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::columns::Columns;
@@ -17,14 +18,15 @@ const LARGEST: i32 = ((1023 + 80) << MANTISSA_BITS) - SMALLEST;
 /// Largest relative error of a quantile: half a bucket, 2⁻⁸.
 pub const RELATIVE_ERROR: f64 = 1.0 / 256.0;
 
-/// The bucket of a value; ordered as the values are. Zero's is 0, negative values have negative buckets.
+/// The bucket of a value; ordered as the values are. Zero's is 0, negative values have negative
+/// buckets.
 #[must_use]
 pub fn bucket_of(x: f64) -> i32 {
     let magnitude = ((x.abs().to_bits() >> SHIFT) as i32 - SMALLEST).clamp(0, LARGEST);
     if x < 0.0 { -magnitude } else { magnitude }
 }
 
-/// The middle of a bucket: the value that stands for all in it.
+/// The middle of a bucket, which represents all values in it.
 #[must_use]
 pub fn value_of(bucket: i32) -> f64 {
     if bucket == 0 {
@@ -50,8 +52,9 @@ fn session(key: i32) -> u8 {
     key.rem_euclid(SESSION_BUCKETS as i32) as u8
 }
 
-/// Counts per value bucket and session bucket, sorted. A feature tested by its mean keeps all under session bucket 0;
-/// one tested by its shape keeps them apart, since the shares of a baseline's deciles need sub-sums.
+/// Counts per value bucket and session bucket, sorted. A feature tested by its mean keeps all under
+/// session bucket 0; one tested by its shape keeps them by session bucket, since the shares of a
+/// baseline's deciles need sub-sums.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quantiles {
     counts: Columns<[i32; 4], [u64; 2]>,
@@ -68,7 +71,7 @@ impl Quantiles {
         self.counts.merge(&other.counts, |n, o| *n = n.saturating_add(*o));
     }
 
-    /// Takes off what was once added.
+    /// Subtracts what was added before.
     pub fn subtract(&mut self, other: &Self) {
         self.counts.subtract(&other.counts, |n, o| {
             *n = n.saturating_sub(*o);
@@ -76,7 +79,7 @@ impl Quantiles {
         });
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn memory_bytes(&self) -> usize {
         self.counts.memory_bytes()
     }
@@ -107,7 +110,8 @@ impl Quantiles {
         self.counts.iter().map(|(k, n)| (value_of(bucket(k)), session(k), n))
     }
 
-    /// The value below or at which the share `q` of the values lies (the inverse of the empirical distribution).
+    /// The value below or at which the share `q` of the values lies (the inverse of the empirical
+    /// distribution).
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let n = self.n();

@@ -12,7 +12,8 @@ pub struct NumericSketch {
     sum: i128,
     sum_sq: i128,
     quantiles: Quantiles,
-    /// Events and sums of the value *on the test's scale* (latency: ln(ms + 1000)) per session bucket.
+    /// Events and sums of the value *on the test's scale* (latency: ln(ms + 1000)) per session
+    /// bucket.
     events: BucketSums,
     /// Sum of squares on the test's scale.
     test_sq: i128,
@@ -20,8 +21,8 @@ pub struct NumericSketch {
 }
 
 impl NumericSketch {
-    /// Counts a value `x`, which the mean takes for `clipped` and the test for `scaled`; `by_session` keeps its quantile bucket apart
-    /// by session bucket.
+    /// Counts a value `x`, as `clipped` for the mean and as `scaled` for the test; with
+    /// `by_session` its quantile is counted by session bucket.
     pub fn add(&mut self, x: f64, clipped: f64, scaled: f64, bucket: u8, session: u64, by_session: bool) {
         let (sum, sum_sq) = (to_fixed(clipped), to_fixed(clipped * clipped));
         // Most features are tested on their own scale.
@@ -55,7 +56,7 @@ impl NumericSketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn memory_bytes(&self) -> usize {
         self.quantiles.memory_bytes() + self.events.memory_bytes() + self.sessions.memory_bytes()
     }
@@ -85,7 +86,7 @@ impl NumericSketch {
         Some((to_float(self.sum_sq) / self.n() as f64 - mean * mean).max(0.0).sqrt())
     }
 
-    /// The quantiles of the values as they came.
+    /// The quantiles of the unclipped, unscaled values.
     #[must_use]
     pub fn quantiles(&self) -> &Quantiles {
         &self.quantiles
@@ -130,8 +131,8 @@ impl NumericSketch {
     }
 }
 
-/// The sketch of a rate: events and those of them for which it holds, per session bucket, and examples of these. A volume is the
-/// same without outcomes.
+/// The sketch of a rate: events and those for which it is true, per session bucket, and examples of
+/// these. A volume is a rate without outcomes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RateSketch {
     events: BucketSums,
@@ -175,7 +176,7 @@ impl RateSketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn memory_bytes(&self) -> usize {
         self.events.memory_bytes() + self.sessions.memory_bytes() + self.examples.memory_bytes()
     }
@@ -186,14 +187,14 @@ impl RateSketch {
         self.events.n()
     }
 
-    /// Events for which it holds.
+    /// Events for which it is true.
     #[must_use]
     pub fn hits(&self) -> u64 {
         u64::try_from(self.events.sum()).unwrap_or(0)
     }
 
-    /// Whether this is a volume: it names requests though nothing holds for any. Of one whose events all opted out it can't be
-    /// told.
+    /// Whether this is a volume: it names requests although none is true. Unknown for one whose
+    /// events all opted out.
     #[must_use]
     pub fn is_volume(&self) -> bool {
         self.hits() == 0 && self.examples.ids().next().is_some()
@@ -211,7 +212,7 @@ impl RateSketch {
         &self.sessions
     }
 
-    /// Requests for which it holds.
+    /// Requests for which it is true.
     #[must_use]
     pub fn examples(&self) -> &Examples {
         &self.examples
@@ -223,7 +224,8 @@ impl RateSketch {
         self.users
     }
 
-    /// Writes it without its users, or with them where there are any: the kind in front tells.
+    /// Writes it without its users, or with them where there are any; the kind, written before,
+    /// distinguishes the two.
     pub(super) fn write(&self, w: &mut Writer) {
         self.events.write(w);
         self.sessions.write(w);

@@ -13,15 +13,15 @@ pub fn session_bucket(session: u64) -> u8 {
     (session >> 59) as u8
 }
 
-/// What one bucket holds.
+/// The content of one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BucketSum {
     n: u64,
     sum: i128,
 }
 
-/// Events and a fixed-point sum per session bucket, sparse until dense: an entry for every bucket in use, found by counting the bits
-/// below its own.
+/// Events and a fixed-point sum per session bucket, sparse until dense: an entry for every bucket
+/// in use, found by counting the bits below its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BucketSums {
     used: u32,
@@ -47,7 +47,8 @@ impl BucketSums {
             e.sum = e.sum.saturating_add(sum);
         } else {
             if self.entries.len() == self.entries.capacity() {
-                // By leaps: lists that grow one by one are most of what filling a pane costs.
+                // In steps: lists that grow one by one would be most of the cost of adding events
+                // to a pane.
                 let more = (3 * self.entries.len()).min(SESSION_BUCKETS - self.entries.len());
                 self.entries.reserve_exact(more);
             }
@@ -68,7 +69,7 @@ impl BucketSums {
         }
     }
 
-    /// Takes off what was once added.
+    /// Subtracts what was added before.
     pub fn subtract(&mut self, other: &Self) {
         for (bucket, n, sum) in other.iter() {
             let i = self.position(bucket);
@@ -97,7 +98,7 @@ impl BucketSums {
         self.entries.iter().fold(0, |sum, e| sum.saturating_add(e.sum))
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn memory_bytes(&self) -> usize {
         spilled(&self.entries)
     }

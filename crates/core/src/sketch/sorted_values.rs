@@ -1,5 +1,5 @@
-//! A category's values in a few flat lists, in order of their names. They don't change once they are made, so that sums share
-//! them, and are read without a step from one piece of memory to the next.
+//! A category's values in a few flat lists, in order of their names. They are immutable, so that
+//! sums can share them, and are read without following pointers.
 
 use super::session::SESSION_BUCKETS;
 use smallvec::SmallVec;
@@ -119,14 +119,14 @@ impl SortedValues {
         None
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn memory_bytes(&self) -> usize {
         self.names.capacity()
             + self.cells.capacity() * size_of::<Cell>()
             + self.values.capacity() * size_of::<Ends>()
     }
 
-    /// The sum of several: a value that stands in more than one has the users and the cells of all.
+    /// The sum of several: a value in more than one has the users and the cells of all.
     pub(super) fn sum(parts: &[&Self]) -> Self {
         let mut out = Self::with_capacity(parts.iter().map(|p| p.len()).max().unwrap_or(0));
         // The next value of each part, the least name on top.

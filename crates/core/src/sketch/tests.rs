@@ -1,4 +1,5 @@
-//! Equalities that every sketch keeps: any order and split gives the same bytes, subtraction undoes addition, bytes come back.
+//! Equalities that every sketch keeps: any order and split gives the same bytes, subtraction undoes
+//! addition, decoding undoes encoding.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
-//! Prompt tokens: full counts, the users behind each token, and the session-wise presence in fixed bins.
+//! Prompt tokens: full counts, the users behind each token, and the session-wise presence in fixed
+//! bins.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::columns::Columns;
@@ -7,7 +8,8 @@ use super::distinct::Distinct;
 use super::session::{BucketSums, SESSION_BUCKETS};
 use std::sync::OnceLock;
 
-/// Bins of the session-wise test: the 256 most common tokens each have one, all others share 64 by hash.
+/// Bins of the session-wise test: the 256 most common tokens each have one, all others share 64 by
+/// hash.
 pub const TOKEN_BINS: usize = 320;
 /// Tokens of one event above which they are sorted before they are counted.
 const MANY_TOKENS: usize = 1_000;
@@ -30,8 +32,9 @@ pub fn token_bin(token: u32) -> u16 {
     }
 }
 
-/// What is kept of a token: how often it came and a bitmap of the users' hashes modulo 64. The bits set are never more than
-/// the distinct users, so k-anonymity decided on them errs on the safe side.
+/// What is kept of a token: how often it came and a bitmap of the users' hashes modulo 64. There
+/// are never more bits set than distinct users, so k-anonymity decided by them errs on the safe
+/// side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenCount {
     /// Occurrences.
@@ -46,7 +49,7 @@ type TokenCounts = Columns<[u32; 4], [TokenCount; 1]>;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenSketch {
     tokens: TokenCounts,
-    /// Events per (bin, session bucket) that hold a token of the bin; key bin·32 + bucket.
+    /// Events per (bin, session bucket) that have a token of the bin; key bin·32 + bucket.
     presence: Columns<[u16; 8], [u64; 2]>,
     /// Events per session bucket; the sums are the tokens of these events.
     events: BucketSums,
@@ -56,7 +59,7 @@ pub struct TokenSketch {
 impl TokenSketch {
     /// Counts one event's tokens.
     pub fn add(&mut self, tokens: &[u16], bucket: u8, session: u64, user: Option<u64>) {
-        // A user that the event does not name adds no bit: unknown users never make a token look common.
+        // An event without a user adds no bit: unknown users never make a token look common.
         let users = user.map_or(0, |u| 1u64 << (u & 63));
         let mut seen = [0u64; TOKEN_BINS / 64];
         if tokens.len() > MANY_TOKENS {
@@ -81,7 +84,8 @@ impl TokenSketch {
         self.sessions.add(session);
     }
 
-    /// Counts the tokens of a very long prompt in one go: one at a time each new one would move all behind it.
+    /// Counts the tokens of a very long prompt at once: one by one, each new token would move all
+    /// that follow it.
     fn count_many(&mut self, tokens: &[u16], users: u64) {
         let mut sorted = tokens.to_vec();
         sorted.sort_unstable();
@@ -108,7 +112,7 @@ impl TokenSketch {
         self.sessions.merge(&other.sessions);
     }
 
-    /// Takes off what was once added; users and sessions stay as they are.
+    /// Subtracts what was added before; users and sessions stay as they are.
     pub fn subtract(&mut self, other: &Self) {
         self.tokens.subtract(&other.tokens, |c, o| {
             c.count = c.count.saturating_sub(o.count);
@@ -121,7 +125,7 @@ impl TokenSketch {
         self.events.subtract(&other.events);
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn memory_bytes(&self) -> usize {
         self.tokens.memory_bytes()
             + self.presence.memory_bytes()

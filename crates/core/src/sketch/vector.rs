@@ -1,15 +1,17 @@
-//! Vectors: the exact sum of unit vectors, their projection summed by session bucket for the test, and a sample to name examples from.
+//! Vectors: the exact sum of unit vectors, their projection summed by session bucket for the test,
+//! and a sample to name examples from.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::distinct::Distinct;
 use super::session::BucketSums;
 use std::sync::Arc;
 
-/// Binary places of a component: its unit is 2⁻²⁴, which is as fine as the single precision that vectors come in.
+/// Binary places of a component: its unit is 2⁻²⁴, as fine as the single precision of incoming
+/// vectors.
 const PLACES: f64 = (1u64 << 24) as f64;
 /// Largest magnitude of a component that enters a sum; a unit vector's projection stays far below.
 const LIMIT: f64 = (1u64 << 16) as f64;
-/// Unit of a sampled projection, 2⁻¹⁰: enough to tell near from far.
+/// Unit of a sampled projection, 2⁻¹⁰: enough to distinguish near from far.
 const SAMPLE_PLACES: f64 = 1024.0;
 /// Vectors kept in the sample.
 const SAMPLES_K: usize = 16;
@@ -18,8 +20,8 @@ fn fixed(x: f64) -> i64 {
     (x.clamp(-LIMIT, LIMIT) * PLACES).round_ties_even() as i64
 }
 
-/// The sketch of an embedding feature. Sums of unit vectors (D components) and of their projections (P components), which are a fixed
-/// linear map of these: the map is part of the sketch's id.
+/// The sketch of an embedding feature. Sums of unit vectors (D components) and of their projections
+/// (P components), which are a fixed linear map of these: the map is part of the sketch's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VectorSketch {
     events: BucketSums,
@@ -30,13 +32,15 @@ pub struct VectorSketch {
     samples: Samples,
 }
 
-/// Adds `other` to `mine`, in arithmetic that wraps: it is associative whatever the bytes said.
+/// Adds `other` to `mine`, with wrapping arithmetic, which is associative for any bytes that were
+/// read.
 fn add(mine: &mut [i64], other: impl Iterator<Item = i64>) {
     mine.iter_mut().zip(other).for_each(|(a, b)| *a = a.wrapping_add(b));
 }
 
 impl VectorSketch {
-    /// Counts a vector: `unit` of length one and its projection. `request` is the hash and the id of its request.
+    /// Counts a vector: `unit` of length one and its projection. `request` is the hash and the id
+    /// of its request.
     pub fn add(&mut self, unit: &[f64], projected: &[f64], bucket: u8, session: u64, request: (u64, &str)) {
         if self.sum.is_empty() {
             self.sum = vec![0; unit.len()];
@@ -87,9 +91,9 @@ impl VectorSketch {
         self.projected.retain(|_| bucket.next().is_some_and(|b| left & 1 << b != 0));
     }
 
-    /// Bytes of memory beside itself.
+    /// Bytes of memory in addition to its own size.
     pub(super) fn memory_bytes(&self) -> usize {
-        // A list is two words beside its components.
+        // A list is two words in addition to its components.
         let components = self.sum.capacity() + self.projected.iter().map(|p| 2 + p.len()).sum::<usize>();
         let samples = self.samples.kept.iter().map(Sampled::memory_bytes).sum::<usize>();
         components * size_of::<i64>() + samples + self.events.memory_bytes() + self.sessions.memory_bytes()
@@ -177,12 +181,13 @@ struct Sampled {
 
 impl Sampled {
     fn memory_bytes(&self) -> usize {
-        // Two counters stand before the text of an id that is shared.
+        // The text of a shared id is preceded by two counters.
         size_of::<Self>() + 2 * size_of::<usize>() + self.id.len() + 2 * self.projected.len()
     }
 }
 
-/// The vectors of the requests with the smallest hashes, so that every order and split picks the same ones.
+/// The vectors of the requests with the smallest hashes, so that every order and split picks the
+/// same ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Samples {
     kept: Vec<Sampled>,

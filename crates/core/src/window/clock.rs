@@ -1,20 +1,20 @@
-//! Whose clock is believed: which of a partition's records the watermark follows, and which are too
-//! far ahead of it.
+//! Which clocks are trusted: which of a partition's records the watermark follows, and which are
+//! too far ahead of it.
 //!
 //! A record more than a leap (an hour, or the lateness if that is longer) ahead of what came before
 //! is *ahead*: a wrong clock, or the first record after a pause of the traffic. Only the records
-//! that follow can tell, so it stands apart, with all that fall in its pane, until they have:
+//! that follow can decide, so it is kept apart, with all others in its pane, until they have:
 //!
-//! - [`ClockLimits::agree`] records have come since that are not behind it: the traffic is there now,
-//!   and the watermark follows.
-//! - As many were behind it, and not late themselves, so that it was a wrong clock. The watermark never saw it. An event more
-//!   than a day ahead is refused then; one that is less far ahead is kept where it says, as there it
-//!   waits for its time and harms nothing.
-//! - The others have come as far: then it is kept, too.
+//! - [`ClockLimits::agree`] records have come since that are not behind it: the traffic has moved
+//!   there, and the watermark follows.
+//! - As many were behind it, and not late themselves: it was a wrong clock, and the watermark never
+//!   saw it. An event more than a day ahead is then refused. One that is less far ahead is kept at
+//!   its time, where it waits and does no harm.
+//! - The others have reached its time: then it is kept, too.
 //!
-//! The first records of a partition are ahead of nothing and stand apart, too: a burst of wrong
-//! clocks at the start is no other one. Everything here is a function of the partition's records in
-//! the order of their offsets.
+//! The first records of a partition have nothing before them and are kept apart, too, because a
+//! burst of wrong clocks may be at the start as well. Everything here is a function of the
+//! partition's records in the order of their offsets.
 
 use super::watermark::{MEDIAN_OF, Watermark, WatermarkState};
 use crate::event::time::{DAY, HOUR, floor};
@@ -23,18 +23,19 @@ use std::collections::BTreeMap;
 
 /// The shortest leap.
 const LEAP: i64 = HOUR;
-/// How far ahead an event is kept whose clock turned out to be wrong.
+/// An event whose clock turned out to be wrong is kept if it is at most this far ahead.
 const KEPT: i64 = DAY;
-/// How far apart the last records of an input may be, however dense the others are.
+/// The largest distance between the last records of an input, however dense the others are.
 const STEP: i64 = 2 * HOUR;
 /// The longest pause before the end of an input that is believed: between two files there may be
 /// years, and decades are likelier to be wrong clocks.
 const PAUSE: i64 = 1_000 * DAY;
-/// Records behind one that is ahead which refute it, if they are no fewer than those that are not
-/// behind: some stragglers from before a pause must not, nor a minority of clocks that are behind.
+/// This many records behind one that is ahead refute it, unless they are fewer than those that are
+/// not behind: some stragglers from before a pause must not refute it, nor a minority of clocks
+/// that are behind.
 const BACK: u32 = MEDIAN_OF as u32;
 
-/// Lengths and numbers that decide what is believed.
+/// Lengths and numbers that decide which times are confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockLimits {
     /// Length of a pane.
@@ -51,16 +52,17 @@ impl ClockLimits {
     }
 }
 
-/// How far beyond what is believed open panes are taken when nothing more is expected for now.
+/// How far beyond the confirmed time open panes are taken out when nothing more is expected for
+/// now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The partition is silent, and may go on in a minute: what follows would be late.
+    /// The partition is silent and may continue in a minute: what follows would be late.
     Idle,
-    /// Its input is over. What only a few records tell of is left undecided, for further input.
+    /// Its input is over. A time with only a few records is left undecided, for further input.
     Ended,
 }
 
-/// A record that stands apart.
+/// A record that is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenRecord {
     /// Its offset.
@@ -80,10 +82,10 @@ pub struct SeenRecord {
 struct PaneAhead {
     /// Records since its first one that are not behind it, but for the lateness; its own included.
     agree: u32,
-    /// Records since that are behind it by a leap, and not behind what was believed then.
+    /// Records since that are behind it by a leap, and not behind the confirmed time of then.
     back: u32,
-    /// What was believed when its first record came: what is behind that would be late in any case,
-    /// and refutes nothing.
+    /// The confirmed time when its first record came: records behind that would be late in any
+    /// case, and refute nothing.
     #[serde(default)]
     level: Option<i64>,
     records: Vec<SeenRecord>,
@@ -125,9 +127,10 @@ pub struct FlushDecision {
     pub last: Option<i64>,
     /// Records of these that were not counted as events yet.
     pub counted: Vec<SeenRecord>,
-    /// Records beyond that were, when there was nothing to tell that they are far ahead.
+    /// Records beyond that time that were observed before it was known that they are far ahead.
     pub uncounted: Vec<SeenRecord>,
-    /// Where the watermark would stand if what is taken out were believed, if enough has come.
+    /// Where the watermark would be if the records taken out were believed; `None` before there are
+    /// enough.
     pub likely: Option<i64>,
 }
 
@@ -142,7 +145,7 @@ pub struct PartitionClock {
     since: usize,
     /// The newest event time that is believed; before the first, the last one seen.
     newest: i64,
-    /// The latest event that was kept, though refuted, before anything was believed: a file whose
+    /// The latest event that was kept, though refuted, before anything was confirmed: a file whose
     /// newest records come first.
     kept: Option<i64>,
 }
@@ -165,7 +168,7 @@ impl PartitionClock {
         Self { limits, watermark, ahead: BTreeMap::new(), since: 0, newest: 0, kept: None }
     }
 
-    /// Rebuilds a clock from what [`PartitionClock::state`] gave.
+    /// Rebuilds a clock from a [`PartitionClock::state`].
     #[must_use]
     pub fn restore(watermark: &WatermarkState, state: &PartitionClockState, limits: ClockLimits) -> Self {
         let watermark = Watermark::restore(watermark, limits.lateness);
@@ -188,7 +191,7 @@ impl PartitionClock {
         self.watermark.get()
     }
 
-    /// Where most of the recent events stand; `None` before there are enough.
+    /// The time of most of the recent events; `None` before there are enough.
     #[must_use]
     pub fn median(&self) -> Option<i64> {
         self.watermark.median()
@@ -200,7 +203,7 @@ impl PartitionClock {
         self.newest
     }
 
-    /// Whether records stand apart.
+    /// Whether records are kept apart.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.ahead.is_empty()
@@ -218,8 +221,8 @@ impl PartitionClock {
         appended.saturating_add(self.limits.leap())
     }
 
-    /// Takes note of a record. `vouched` is one whose time its broker's clock bounds: it is
-    /// believed at once.
+    /// Observes a record. The time of one that is `vouched` for is bounded by the broker's clock:
+    /// it is confirmed at once.
     pub fn see(&mut self, mut record: SeenRecord, vouched: bool) -> Placement {
         let start = floor(record.time, self.limits.pane);
         let level = self.watermark.level();
@@ -274,15 +277,16 @@ impl PartitionClock {
             self.watermark.raise(*start);
             self.catch_up();
         }
-        // What the others have come near to. Not all of it was observed: one clock of two that is
-        // ahead by more than a leap must not count as soon as the other has come as far.
+        // The times that the others have come close to. Observed records alone don't decide: of two
+        // clocks, one that is ahead by more than a leap must not count as soon as the other reaches
+        // it.
         let reach = self.watermark.level().map_or(i64::MIN, |l| l.saturating_add(self.limits.leap()));
         let near = self.ahead.extract_if(..=reach, |_, _| true);
         out.extend(near.map(|(start, s)| SettledPane { start, records: s.records, kept: true }));
         out
     }
 
-    /// The traffic is there now: the watermark follows it, record by record as they came.
+    /// The traffic has moved there: the watermark follows it, record by record in their order.
     fn catch_up(&mut self) {
         if self.watermark.seen() == 0 {
             self.newest = i64::MIN;
@@ -318,7 +322,7 @@ impl PartitionClock {
         let mut last = None;
         for (start, standing) in &self.ahead {
             let gap = start.saturating_sub(at);
-            // A pause before the end of an input is believed if enough comes after it.
+            // A pause before the end of an input is confirmed if enough records come after it.
             let believed = reach == Reach::Ended && gap <= PAUSE && beyond >= MEDIAN_OF;
             if gap > step && !believed {
                 break;
@@ -332,7 +336,7 @@ impl PartitionClock {
         last
     }
 
-    /// How far apart the last records of an input may be: further, where events are rare.
+    /// The largest distance between the last records of an input; larger where events are rare.
     fn step(&self, level: i64) -> i64 {
         let before = self.watermark.recent().chain(self.records().map(|r| r.time)).filter(|t| *t <= level);
         let (n, first) = before.fold((0, level), |(n, first), t| (n + 1, first.min(t)));
@@ -366,7 +370,7 @@ impl PartitionClock {
         let stands = match reach {
             Reach::Idle => {
                 taken.sort_unstable_by_key(|r| r.offset);
-                // Those that came since have their places among the last.
+                // Records that came since are among the last ones.
                 let from = taken.len().saturating_sub(MEDIAN_OF - self.since);
                 let mut times: Vec<i64> =
                     self.watermark.recent().chain(taken[from..].iter().map(|r| r.time)).collect();
@@ -374,8 +378,8 @@ impl PartitionClock {
                 let median = (times.len() == MEDIAN_OF).then(|| *times.select_nth_unstable(MEDIAN_OF / 2).1);
                 median.map(|at| at.saturating_sub(self.limits.lateness))
             }
-            // Nothing comes that would be late: the input is evaluated to its end, whether or not
-            // others share its traffic.
+            // Nothing follows that could be late: the input is evaluated to its end, even if others
+            // share its traffic.
             Reach::Ended => {
                 let seen = self.watermark.level().map(|_| self.newest);
                 taken.iter().map(|r| r.time).max().max(seen).max(self.kept)

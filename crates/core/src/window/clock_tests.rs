@@ -17,7 +17,7 @@ struct Outcome {
     /// Counted as events.
     events: Vec<usize>,
     refused: Vec<usize>,
-    /// Behind the watermark when they came.
+    /// Behind the watermark when they arrived.
     late: usize,
     watermark: i64,
     likely: Option<i64>,
@@ -83,9 +83,9 @@ fn dense(n: usize) -> Vec<i64> {
 /// What is wrong with a clock.
 #[derive(Debug, Clone, Copy)]
 enum Wrong {
-    /// It says so, and goes on from there.
+    /// A wrong clock that continues from this time.
     Says(i64),
-    /// It is ahead by so much.
+    /// A clock that is ahead by this much.
     Ahead(i64),
 }
 
@@ -184,7 +184,7 @@ fn clocks_less_than_a_day_ahead_cost_no_event_and_move_nothing() {
     for n in [1, 8, 15, 100, 199] {
         for at in [0, 12, 300, 1_500 - n] {
             let mut times = dense(1_500);
-            // More than an hour ahead of whatever comes after the burst.
+            // More than an hour ahead of everything after the burst.
             times[at..at + n].iter_mut().for_each(|t| *t += if n < 199 { 90 * MINUTE } else { 2 * HOUR });
             let got = play(&times);
             assert_eq!((got.events.len(), got.refused.len(), got.late), (1_500, 0, 0), "{n} at {at}");
@@ -278,8 +278,8 @@ fn pauses_of_the_traffic_cost_nothing_and_are_followed() {
     for pause in [61 * MINUTE, 2 * HOUR, 3 * DAY, 400 * DAY] {
         let mut times = dense(1_500);
         times[700..].iter_mut().for_each(|t| *t += pause);
-        // Some clocks and queues are minutes behind, and a burst of wrong ones falls into the time
-        // of doubt.
+        // Some clocks and queues are minutes behind, and a burst of wrong ones comes while nothing
+        // is confirmed yet.
         (705..720).for_each(|i| times[i] -= i as i64 % 7 * MINUTE);
         let plain = play(&times);
         assert_eq!((plain.events.len(), plain.refused.len(), plain.late), (1_500, 0, 0));
@@ -395,8 +395,8 @@ proptest! {
         let times: Vec<i64> = steps
             .iter()
             .map(|&(step, kind, n)| {
-                // One that is wrong is so for a while: what comes next is of the same kind now and
-                // then.
+                // A wrong clock stays wrong for a while: sometimes the next record is of the same
+                // kind.
                 now += if kind == 0 && step == 0 { 2 * DAY } else { step * SECOND };
                 match kind {
                     1 => FAR + n * MINUTE,

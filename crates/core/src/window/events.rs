@@ -1,8 +1,10 @@
-//! A segment's few events, value by value. Traffic is sparse in most segments: a sketch of one event takes ten times its room, and
-//! adding an event to a sum takes a fraction of the time that merging a sketch of it does.
+//! A segment's few events, value by value. Traffic is sparse in most segments: a sketch of one
+//! event takes ten times the memory of the event, and adding an event to a sum takes a fraction of
+//! the time of merging its sketch.
 //!
-//! What is kept of an event is what its sketches would hold: names, numbers, tokens in ascending order, hashes of session and request,
-//! of the user six bits. A sum of them equals, to the bit, the sum of their sketches.
+//! What is kept of an event is what its sketches would keep: names, numbers, tokens in ascending
+//! order, hashes of session and request, and six bits of the user's hash. A sum of them equals, to
+//! the bit, the sum of their sketches.
 
 use super::packed::PackedError;
 use super::sketch_set::{SketchSet, empty};
@@ -15,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Events up to which a segment's are kept one by one.
+/// Up to this many events of a segment are kept one by one.
 const FEW: u32 = 8;
 
 /// The user's bits of an event that names none.
 const NO_USER: u8 = 64;
 
-/// What the sketches of a feature are made by, as far as adding a value needs it.
+/// The part of a feature's definition that adding a value needs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
     /// The feature's kind.
@@ -81,7 +83,7 @@ impl Events {
         Self { definitions, count: 0, buckets: 0, names: 0, bytes: Vec::new() }
     }
 
-    /// Reads back what [`Events::bytes`] gave.
+    /// Reads what [`Events::bytes`] has written.
     ///
     /// # Errors
     /// When the bytes are damaged.
@@ -110,7 +112,7 @@ impl Events {
         &self.bytes
     }
 
-    /// Bytes of memory that they hold.
+    /// Bytes of memory that they take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity()
@@ -152,19 +154,20 @@ impl Events {
         Ok(users)
     }
 
-    /// Whether these and those were made by the same definitions.
+    /// Whether both were made by the same definitions.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.definitions, &other.definitions) || self.definitions == other.definitions
     }
 
-    /// Whether another one, or another's, may be kept here.
+    /// Whether so many more events may be kept here.
     #[must_use]
     pub fn has_room_for(&self, more: u32) -> bool {
         self.count.saturating_add(more) <= FEW
     }
 
-    /// Whether row `i` of a batch can be kept so: a vector is large, and its sums take no more room than itself.
+    /// Whether row `i` of a batch can be kept as values. One with a vector is not: a vector is
+    /// large, and its sums take no more memory than itself.
     #[must_use]
     pub fn takes(&self, batch: &Batch, i: usize) -> bool {
         let features = self.definitions.len();
@@ -282,7 +285,8 @@ impl Events {
     }
 }
 
-/// Flags of the volume beyond yes and no: an event that names its request, and one that doesn't as its user opted out.
+/// Flags of the volume in addition to yes and no: an event that names its request, and one that
+/// does not because its user opted out.
 const NAMED: u8 = 2;
 const COUNTED: u8 = 3;
 

@@ -1,4 +1,5 @@
-//! Panes by event time, per partition: watermarks, lateness, closing. Pure: no clock, no I/O, no thread.
+//! Panes by event time, per partition: watermarks, lateness, closing. Pure: no clock, I/O or
+//! thread.
 
 mod clock;
 mod events;

@@ -1,8 +1,8 @@
-//! Sketch sets as bytes: what long windows keep of an hour, internal files of a pane, and a partition
-//! of panes that hardly receive events any more. They take a fraction of the memory of sketches, and
-//! features that are not asked for are skipped without being read.
+//! Sketches as bytes: kept by long windows for hours, by internal files for panes, and by
+//! partitions for open panes that hardly receive events any more. They take a fraction of the
+//! memory of sketches; what is not needed is skipped without decoding it.
 //!
-//! The sessions of a segment's features are mostly the same ones, so they are written once for all
+//! The features of a segment mostly have the same sessions, so these are written once for all
 //! sketches that have them.
 
 use super::sketch_set::SketchSet;
@@ -10,13 +10,13 @@ use crate::sketch::codec::{DecodeError, Reader, Writer};
 use crate::sketch::{Sketch, UnlikeSketches};
 use thiserror::Error;
 
-/// Why packed contents could not be taken up.
+/// Why packed sketches could not be read or merged.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PackedError {
     /// The bytes are damaged.
     #[error("packed sketches: {0}")]
     Damaged(#[from] DecodeError),
-    /// They hold sketches of another definition.
+    /// They have sketches of another definition.
     #[error(transparent)]
     Unlike(#[from] UnlikeSketches),
 }
@@ -60,7 +60,8 @@ impl Packed {
     }
 }
 
-/// Appends contents: the sessions that sketches share, then every sketch behind its feature's number and its length.
+/// Appends sketches: the sessions that they share, then for each its feature's number, its length
+/// and its bytes.
 pub fn write(contents: &SketchSet, out: &mut Vec<u8>) {
     let present = || contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
     let shared = present().map(|(_, s)| s.sessions()).max_by_key(|s| s.len()).cloned().unwrap_or_default();
@@ -78,7 +79,7 @@ pub fn write(contents: &SketchSet, out: &mut Vec<u8>) {
     *out = w.bytes;
 }
 
-/// Reads contents back. `place` says where a stored feature goes, `None` leaves it out.
+/// Reads what [`write()`] has written. `place` maps a stored feature to its index; `None` skips it.
 ///
 /// # Errors
 /// When the bytes are not what [`write()`] writes.

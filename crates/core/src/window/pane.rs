@@ -23,6 +23,6 @@ pub struct PaneRow<C = SketchSet> {
     pub close_at: i64,
     /// The segment, of a grouping that is sketched directly.
     pub segment: Segment,
-    /// What it holds.
+    /// Its content.
     pub contents: C,
 }

@@ -1,4 +1,5 @@
-//! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
+//! One partition's event-time state: open panes, watermark, counters. A function of the partition's
+//! records in offset order.
 
 use super::clock::{self, PartitionClock, PartitionClockState, Placement, SeenRecord, SettledPane};
 use super::filler::Filler;
@@ -17,12 +18,13 @@ use std::sync::Arc;
 
 mod closing;
 
-/// Guards against hostile input, far above what any job needs.
+/// Limits against hostile input, far above the needs of any job.
 #[derive(Debug, Clone, Copy)]
 struct PartitionLimits {
     /// Open panes (by start and closing time) beyond which events ahead of all of them are refused.
     panes: usize,
-    /// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; above the cap that the evaluator keeps.
+    /// Segments of one pane beyond which new ones are folded into [`segments::OTHER`]; more than
+    /// the evaluator's limit.
     segments: usize,
     /// Names kept beyond twice those in use.
     names: usize,
@@ -44,20 +46,20 @@ impl PartitionLimits {
     }
 }
 
-/// What an operator wants to know of a partition's input.
+/// Counters of a partition's input, for the operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
-    /// Events taken in.
+    /// Events ingested.
     pub events: u64,
     /// Events whose user opted out.
     pub opted_out: u64,
     /// Events that came after their pane had closed; they count in later windows and in baselines.
     pub late: u64,
-    /// Events folded into `__other__` because one pane held too many segments.
+    /// Events folded into `__other__` because one pane had too many segments.
     pub folded: u64,
 }
 
-/// Lengths that decide where an event falls, in microseconds.
+/// Lengths that decide the pane of an event, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     /// Length of a pane.
@@ -78,7 +80,7 @@ pub struct Origins<'a> {
 /// Segments of one pane.
 type OpenPane = FxHashMap<u32, SegmentSum>;
 
-/// Open panes by closing time, then start; or those that stand apart, which close at their end, by
+/// Open panes by closing time, then start; those that are kept apart, which close at their end, by
 /// start alone.
 type PaneKey = (bool, (i64, i64));
 
@@ -109,7 +111,7 @@ pub struct PartitionState {
     pub watermark: WatermarkState,
     /// The counters.
     pub counters: Counters,
-    /// What is not settled of its records' times.
+    /// Times of records that are not decided yet.
     #[serde(default)]
     pub clock: PartitionClockState,
 }
@@ -159,7 +161,7 @@ impl Partition {
         self
     }
 
-    /// What a checkpoint keeps beside [`Partition::open_panes`].
+    /// What a checkpoint keeps in addition to [`Partition::open_panes`].
     #[must_use]
     pub fn state(&self) -> PartitionState {
         let (watermark, clock) = self.clock.state();
@@ -196,12 +198,12 @@ impl Partition {
         self.counters
     }
 
-    /// Takes in a batch, in offset order. Events that can't be placed, of this batch or an earlier
-    /// one, are handed to `refused` with their offset and the newest event time that was believed
+    /// Ingests a batch, in offset order. Events that can't be placed, of this batch or an earlier
+    /// one, are passed to `refused` with their offset and the newest event time that was confirmed
     /// then.
     ///
     /// # Errors
-    /// When what a pane holds can't be added to: it was read back from a damaged checkpoint.
+    /// When a pane's sum is damaged: it was read from a damaged checkpoint.
     pub fn ingest(
         &mut self,
         batch: &Batch,
@@ -211,8 +213,8 @@ impl Partition {
         self.ingest_asked(batch, origins, &[], &mut refused).map(|_| ())
     }
 
-    /// As [`Partition::ingest`]; tells for each of the offsets asked for, which ascend, the newest
-    /// event time that was believed before.
+    /// As [`Partition::ingest`]; returns for each of the requested offsets, which ascend, the
+    /// newest event time that was confirmed before it.
     ///
     /// # Errors
     /// As there.
@@ -301,7 +303,8 @@ impl Partition {
     fn fill(&mut self, batch: &Batch) -> Result<(), PackedError> {
         let filler = Arc::clone(&self.filler);
         let mut placed = std::mem::take(&mut self.placed);
-        // Segment by segment: a segment's sketches come into the processor's caches once, for all of its rows.
+        // Segment by segment: a segment's sketches are loaded into the processor's caches once, for
+        // all of its rows.
         placed.sort_unstable();
         let mut rows = Vec::new();
         for of_segment in placed.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
@@ -316,8 +319,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Moves or drops what a record, of event time `time`, has settled of the panes that stand
-    /// apart.
+    /// Moves or drops the panes kept apart that a record, of event time `time`, has decided.
     fn settle(
         &mut self,
         batch: &Batch,
@@ -328,7 +330,7 @@ impl Partition {
         if settled.is_empty() {
             return Ok(());
         }
-        // What is moved must hold all that was placed there.
+        // What is moved must include everything that was placed there.
         self.fill(batch)?;
         for SettledPane { start, records, kept } in settled {
             let pane = self.apart.remove(&start).unwrap_or_default();
@@ -356,15 +358,16 @@ impl Partition {
         Ok(())
     }
 
-    /// Whether no more panes may be opened. Those that the watermark has closed don't count, as when they are taken out depends on where
-    /// batches end.
+    /// Whether no more panes may be opened. Those that the watermark has closed don't count,
+    /// because when they are removed depends on where batches end.
     fn is_full(&self, mark: i64) -> bool {
         let most = self.limits.panes;
         self.open.len() >= most
             && self.open.range((mark.saturating_add(1), i64::MIN)..).nth(most - 1).is_some()
     }
 
-    /// The number of row `i`'s segment in grouping `g`, and whether it is the one that takes what a pane has no room for.
+    /// The number of row `i`'s segment in grouping `g`, and whether it is the one for segments
+    /// beyond a pane's limit.
     fn segment(
         &mut self,
         filler: &Filler,

@@ -1,4 +1,5 @@
-//! A partition is a function of its records: where batches end, when panes are taken out and which of them are packed changes nothing.
+//! A partition is a function of its records: the ends of batches, the time at which panes are taken
+//! out and which of them are packed make no difference.
 
 use super::super::events::Events;
 use super::super::segment_sum::EncodedSum;
@@ -50,7 +51,7 @@ fn batch(records: &[Record]) -> Batch {
     out
 }
 
-/// What comes of records that are cut into batches behind these.
+/// What a partition made of records, however they were cut into batches.
 struct Outcome {
     panes: Vec<PaneRow>,
     refused: Vec<i64>,
@@ -62,7 +63,7 @@ fn offsets(from: usize, n: usize) -> Vec<i64> {
     (from as i64..).take(n).collect()
 }
 
-/// As a process that goes on where another one has stopped.
+/// Like a process that continues where another one has stopped.
 fn restarted(p: &Partition) -> Partition {
     let state = serde_json::from_str(&serde_json::to_string(&p.state()).unwrap()).unwrap();
     let open = p.open_panes().into_iter().map(|row| {
@@ -116,11 +117,10 @@ fn play(
     Outcome { panes, refused, counters: p.counters(), names }
 }
 
-/// Minutes to a time that no clock should tell.
+/// Minutes to a time that no clock should have.
 const FAR: i64 = 40_000_000;
 
-/// Records that go on in time with a pause now and then, some of them late and some ahead, some of
-/// wrong clocks.
+/// Records that advance in time, with pauses, some of them late, some ahead, some of wrong clocks.
 fn records() -> impl Strategy<Value = Vec<Record>> {
     let one = (0i64..30, -30i64..3, 0u16..8, 0u64..40);
     prop::collection::vec(one, 0..250).prop_map(|steps| {

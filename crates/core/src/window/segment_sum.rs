@@ -19,7 +19,7 @@ pub enum SegmentSum {
     Events(Events),
     /// The sketches of any number.
     Sketches(SketchSet),
-    /// The same as bytes, which take a fraction of the room.
+    /// The same as bytes, which take a fraction of the memory.
     Packed(Packed),
 }
 
@@ -49,7 +49,7 @@ impl SegmentSum {
         Ok(())
     }
 
-    /// Its sketches, which it holds from now on.
+    /// Its sketches; it is converted to this form.
     ///
     /// # Errors
     /// When bytes are damaged, which packing and reading them rules out.
@@ -86,8 +86,8 @@ impl SegmentSum {
         Ok(sum)
     }
 
-    /// Bounds the values of each category to `most`; returns how many were folded. What is left
-    /// depends on the sum alone, not on the way that it is held.
+    /// Bounds the values of each category to `most`; returns how many were folded. The result
+    /// depends on the sum alone, not on its form.
     ///
     /// # Errors
     /// When bytes are damaged, which packing and reading them rules out.
@@ -132,7 +132,8 @@ impl SegmentSum {
         }
     }
 
-    /// Takes as little room as it can: sketches become bytes, few events no more than they are.
+    /// Makes it take as little memory as possible: sketches become bytes, few events only shed
+    /// unused capacity.
     pub fn pack(&mut self) {
         match self {
             Self::Events(e) => e.shrink(),
@@ -151,7 +152,7 @@ impl SegmentSum {
         }
     }
 
-    /// About how many bytes of memory it holds.
+    /// About how many bytes of memory it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let beside = match self {
@@ -162,7 +163,7 @@ impl SegmentSum {
         size_of::<Self>() + beside
     }
 
-    /// Appends it as bytes, the first of which tells [`SegmentSum::read`] what follows.
+    /// Appends it as bytes, the first of which is its form, for [`SegmentSum::read`].
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Sketches(c) => {
@@ -197,7 +198,7 @@ impl SegmentSum {
 const SKETCHES: u8 = 0;
 const EVENTS: u8 = 1;
 
-/// The bytes of a filling.
+/// The forms of a sum as bytes.
 #[derive(Debug, Clone, Copy)]
 pub enum EncodedSum<'a> {
     /// Of [`Events::read`].

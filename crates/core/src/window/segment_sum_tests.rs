@@ -1,4 +1,4 @@
-//! Events that are kept as values sum up to what their sketches would.
+//! The sum of events kept as values equals that of their sketches.
 
 use super::*;
 use crate::config::features::builtin;
@@ -33,7 +33,7 @@ static MADE: LazyLock<Made> = LazyLock::new(|| {
     Made { filler: Filler::new(&plan, groupings), batch }
 });
 
-/// Rows added in two goes: the second finds what the first has left.
+/// Rows added in two steps: the second adds to the result of the first.
 fn filled(rows: &[usize]) -> SegmentSum {
     let mut out = MADE.filler.nothing();
     let rows: Vec<u32> = rows.iter().map(|i| (i % MADE.batch.rows.len()) as u32).collect();
@@ -43,7 +43,7 @@ fn filled(rows: &[usize]) -> SegmentSum {
     out
 }
 
-/// Every event sketched by itself, and the sketches merged.
+/// Each event sketched separately, and the sketches merged.
 fn sketched(rows: &[usize]) -> SketchSet {
     let mut sum = SketchSet::default();
     for i in rows {

@@ -1,17 +1,18 @@
-//! A partition's watermark: the running maximum of the median of its last 15 event times, less the lateness.
+//! A partition's watermark: the running maximum of the median of its last 15 event times, less the
+//! lateness.
 //!
 //! The median keeps one producer with a wrong clock from pushing it ahead; it depends on the
-//! partition's records alone. Which records are observed here at all, [`super::clock::Clock`]
-//! decides.
+//! partition's records alone. [`super::clock`] decides which records are observed here at all.
 
-/// Event times whose median counts.
+/// Number of event times whose median counts.
 pub const MEDIAN_OF: usize = 15;
 
-/// Of the last event times so many are at the level or beyond: in sparse traffic the median is
+/// This many of the last event times are at the level or beyond: in sparse traffic the median is
 /// hours behind the newest event.
 const AT_LEVEL: usize = 3;
 
-/// Everything before this event time is taken to have come. `i64::MIN` until 15 events were seen.
+/// Everything before this event time is assumed to have arrived. `i64::MIN` until 15 events were
+/// seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
     recent: [i64; MEDIAN_OF],
@@ -30,7 +31,7 @@ impl Watermark {
         Self { recent: [0; MEDIAN_OF], seen: 0, median: i64::MIN, level: i64::MIN, lateness }
     }
 
-    /// Rebuilds a watermark from what [`Watermark::state`] gave.
+    /// Rebuilds a watermark from a [`Watermark::state`].
     #[must_use]
     pub fn restore(state: &WatermarkState, lateness: i64) -> Self {
         let mut w = Self::new(lateness);
@@ -85,7 +86,7 @@ impl Watermark {
         (self.level != i64::MIN).then_some(self.level)
     }
 
-    /// Events have come so far, though hardly one of them was observed yet.
+    /// Raises the level to this time, although hardly any of its events were observed yet.
     pub fn raise(&mut self, level: i64) {
         self.level = self.level.max(level);
     }
@@ -96,7 +97,8 @@ impl Watermark {
         (0..n).map(move |i| self.recent[((self.seen as usize - n) + i) % MEDIAN_OF])
     }
 
-    /// Where most of the recent events stand, which no single clock can move; `None` before there are enough.
+    /// The time of most of the recent events, which no single clock can move; `None` before there
+    /// are enough.
     #[must_use]
     pub fn median(&self) -> Option<i64> {
         (self.median != i64::MIN).then_some(self.median)
@@ -118,7 +120,7 @@ pub struct WatermarkState {
     pub median: i64,
     /// The last event times, as a ring.
     pub recent: Vec<i64>,
-    /// How far events have come; told by the other fields where an earlier version wrote them.
+    /// How far events have come; derived from the other fields where an earlier version wrote them.
     #[serde(default)]
     pub level: Option<i64>,
 }

@@ -1,13 +1,14 @@
-//! Going on after a restart: what was merged before it is merged again, with the same result.
+//! Continuing after a restart: rows that were merged before it are merged again, with the same
+//! result.
 
 use super::*;
 
 impl Evaluator {
-    /// Puts rows back that were merged before a restart; [`Evaluator::merge_restored`] merges them
+    /// Restores rows that were merged before a restart; [`Evaluator::merge_restored`] merges them
     /// again.
     ///
     /// # Errors
-    /// When their sketches were made by unlike definitions.
+    /// When their sketches were made by different definitions.
     pub fn restore(&mut self, rows: Vec<Pane>, floor: Option<i64>) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return self.offer(rows, floor) };
         let from = |row: &Pane| row.close_at.max(floor.unwrap_or(i64::MIN));
@@ -16,11 +17,10 @@ impl Evaluator {
         Ok(self.restored.add(taken.into_iter().map(|row| (from(&row), row)))?)
     }
 
-    /// Merges what was put back, tick by tick as it was: what a tick folds depends on what it
-    /// saw.
+    /// Merges the restored rows tick by tick, as before: what a tick folds depends on its rows.
     ///
     /// # Errors
-    /// When sketches were made by unlike definitions.
+    /// When sketches were made by different definitions.
     pub fn merge_restored(&mut self) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         let hour = floor(at, HOUR);
@@ -32,10 +32,10 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Puts hours back that were written before a restart.
+    /// Restores hours that were written before a restart.
     ///
     /// # Errors
-    /// When their sketches were made by unlike definitions.
+    /// When their sketches were made by different definitions.
     pub fn restore_hours(&mut self, rows: Vec<Pane>) -> Result<(), EvaluationError> {
         let Some(at) = self.at else { return Ok(()) };
         for row in rows {

@@ -3,7 +3,7 @@
 use super::{BUCKETS, Judgement, MIN_WINDOW_BUCKETS, ROUNDING, Reason, Weights, floor};
 use crate::drift::tails::f_sf;
 
-/// A baseline of a mean or a rate made ready to judge many windows.
+/// A baseline of a mean or a rate, prepared to judge many windows.
 #[derive(Debug, Clone)]
 pub struct PreparedScalar {
     mean: f64,
@@ -11,15 +11,16 @@ pub struct PreparedScalar {
     variance: f64,
     /// Correlation of two events of one session, 0 to 1.
     rho: f64,
-    /// Variance that an event of its own session would have, by which a window's is predicted.
+    /// The variance of an event that is alone in its session; predicts a window's.
     unit: f64,
     freedom: f64,
     lacking: Option<Reason>,
 }
 
 impl PreparedScalar {
-    /// Prepares a baseline of `s` (sums of the value by bucket), `n` (events by bucket) and `q2` (the sum of squares
-    /// of all values). One that is too small is accepted; its windows are judged insufficient.
+    /// Prepares a baseline of `s` (sums of the value by bucket), `n` (events by bucket) and `q2`
+    /// (the sum of squares of all values). Too small a baseline is accepted; its windows have
+    /// insufficient data.
     pub fn new(s: &[f64; BUCKETS], n: &[f64; BUCKETS], q2: f64) -> Self {
         let weights = Weights::trimmed(n);
         let lacking = weights.lacking();
@@ -40,8 +41,8 @@ impl PreparedScalar {
         Self { mean, variance, rho, unit, freedom: weights.freedom(), lacking }
     }
 
-    /// Judges a window of `s1` (sums by bucket) and `n1` (events by bucket). `tolerance` is a difference of means
-    /// that does not matter: what is tested is the part beyond it.
+    /// Judges a window of `s1` (sums by bucket) and `n1` (events by bucket). `tolerance` is a
+    /// difference of means that does not matter: what is tested is the part beyond it.
     pub fn score(&self, s1: &[f64; BUCKETS], n1: &[f64; BUCKETS], tolerance: f64) -> Judgement {
         let weights = Weights::trimmed(n1);
         if weights.used < MIN_WINDOW_BUCKETS {
@@ -64,7 +65,8 @@ impl PreparedScalar {
         }
         let rounding = ROUNDING * mean.abs().max(self.mean.abs());
         if variance.sqrt() <= rounding || variance <= 0.0 {
-            // Neither sample varies: any difference is beyond chance, as far as so many buckets can say.
+            // Neither sample varies: any difference is beyond chance, within the limit that the
+            // number of buckets sets.
             return Judgement::PValue(if beyond <= rounding { 1.0 } else { floor(2.5, weights.used) });
         }
         let (part1, part2) = (blended / variance, self.variance / variance);
@@ -73,7 +75,8 @@ impl PreparedScalar {
     }
 }
 
-/// How the variance of a mean falls with its events and sessions, at a correlation `rho` within a session.
+/// How the variance of a mean falls with its events and sessions, at a correlation `rho` within a
+/// session.
 fn spread(rho: f64, events: f64, sessions: f64) -> f64 {
     (1.0 - rho) / events + rho / sessions
 }

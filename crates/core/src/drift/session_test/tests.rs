@@ -1,4 +1,5 @@
-//! The session-aware test against its reference values, on hostile sums, and as a promise about quiet traffic.
+//! The session-aware test against its reference values, on hostile sums, and its rate of false
+//! alarms on quiet traffic.
 
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -85,7 +86,8 @@ fn constant(value: f64, buckets: usize) -> ([f64; BUCKETS], [f64; BUCKETS], f64)
 
 #[test]
 fn a_constant_that_stays_is_no_drift_and_one_that_changes_is() {
-    // 0.1 and 7.3 are no binary fractions: their sums carry rounding, which must not be taken for variation.
+    // 0.1 and 7.3 are not binary fractions: their sums have rounding errors, which must not count
+    // as variation.
     for value in [0.0, 0.1, 7.3, 30.0, 1e9] {
         let (s2, n2, q2) = constant(value, 32);
         let baseline = PreparedScalar::new(&s2, &n2, q2);
@@ -140,7 +142,8 @@ fn sums_too_large_to_square_are_refused() {
     assert_eq!(baseline.score(&huge, &n1, 0.0), Judgement::Insufficient(Reason::NotFinite));
 }
 
-/// Sessions of one to eight like requests, in random buckets; each request has a vector of four components.
+/// Sessions of one to eight like requests, in random buckets; each request has a vector of four
+/// components.
 fn traffic(random: &mut ChaCha8Rng, sessions: usize, shift: f64) -> (Sums, f64) {
     let mut sums = Sums::new(4);
     let mut squares = 0.0;

@@ -12,11 +12,12 @@ pub enum VectorKind {
     Embedding,
     /// Presence of tokens in an event, scaled by [`super::token_scales`].
     Tokens,
-    /// Shares of bins that add to one: deciles as they are, categories scaled by [`super::category_scales`].
+    /// Shares of bins that add to one: deciles as they are, categories scaled by
+    /// [`super::category_scales`].
     Bins,
 }
 
-/// A baseline made ready to judge many windows: everything that the window does not enter.
+/// A baseline prepared to judge many windows: everything that does not depend on the window.
 #[derive(Debug, Clone)]
 pub struct PreparedVector {
     kind: VectorKind,
@@ -25,7 +26,8 @@ pub struct PreparedVector {
     trace: f64,
     /// tr Σ²/(tr Σ)²: one over the number of directions that matter.
     th2: f64,
-    /// Freedom of the numerator that matches the third moment, before it is bounded by the directions.
+    /// Freedom of the numerator that matches the third moment, before it is bounded by the
+    /// directions.
     skew_freedom: f64,
     /// Freedom of the baseline's own variance.
     freedom: f64,
@@ -33,7 +35,7 @@ pub struct PreparedVector {
 }
 
 impl PreparedVector {
-    /// Prepares a baseline. One that is too small is accepted; its windows are judged insufficient.
+    /// Prepares a baseline. Too small a baseline is accepted; its windows have insufficient data.
     pub fn new(baseline: &Sums, kind: VectorKind) -> Self {
         let dimension = baseline.dimension();
         let weights = Weights::capped(&baseline.n);
@@ -79,13 +81,14 @@ impl PreparedVector {
         let least = floor(if self.kind == VectorKind::Bins { 2.0 } else { 2.5 }, weights.used);
         let rounding = ROUNDING * ROUNDING * magnitude;
         if variance <= rounding {
-            // Neither sample varies: any difference is beyond chance, as far as so many buckets can say.
+            // Neither sample varies: any difference is beyond chance, within the limit that the
+            // number of buckets sets.
             return Judgement::PValue(if squared <= rounding { 1.0 } else { least });
         }
 
         let mut th2 = self.th2;
         if self.kind == VectorKind::Tokens {
-            // New words open directions that the baseline does not have, or close most of its own.
+            // New words add directions that the baseline does not have, or remove most of its own.
             th2 = th2.max(second_moment(window, &weights, &mean).clamp(1e-4, 1.0));
         }
         let directions = 1.0 / th2;
@@ -98,8 +101,8 @@ impl PreparedVector {
     }
 }
 
-/// P(T/trace > t) by an F with three matched moments: `directions` h = 1/th2, `numerator` ν = th2³/th3², `freedom`
-/// that of the trace.
+/// P(T/trace > t) by an F with three matched moments: `directions` h = 1/th2, `numerator` ν =
+/// th2³/th3², `freedom` that of the trace.
 fn tail(t: f64, directions: f64, numerator: f64, freedom: f64) -> f64 {
     let r = (numerator / directions).sqrt();
     let d = t - 1.0 + r;
@@ -142,7 +145,8 @@ fn trace(sums: &Sums, weights: &Weights, mean: &[f64]) -> f64 {
     weights.buckets().map(|b| of_bucket(b) / weights.leverage(b, concentration)).sum()
 }
 
-/// tr Σ²/(tr Σ)² and tr Σ³/(tr Σ)³ of the covariance of a bucket's residual, without the diagonal's bias.
+/// tr Σ²/(tr Σ)² and tr Σ³/(tr Σ)³ of the covariance of a bucket's residual, without the diagonal's
+/// bias.
 fn shape(sums: &Sums, weights: &Weights, mean: &[f64]) -> (f64, f64) {
     let Some(products) = off_diagonal(sums, weights, mean) else { return (1.0, 1.0) };
     let cubed = products.dot(&products);
@@ -160,9 +164,9 @@ fn squares(products: &Array2<f64>, k: f64) -> f64 {
     products.iter().map(|x| x * x).sum::<f64>() * k / (k - 3.0)
 }
 
-/// Products of the residuals of different buckets in use (k × k, diagonal 0), freed of what they owe to the
-/// common mean, as parts of their unbiased trace. `None` for fewer than five buckets, and where the residuals do
-/// not vary or are too large to square.
+/// Products of the residuals of different buckets in use (k × k, diagonal 0), without the part that
+/// is due to the common mean, divided by their unbiased trace. `None` for fewer than five buckets,
+/// and where the residuals do not vary or are too large to square.
 fn off_diagonal(sums: &Sums, weights: &Weights, mean: &[f64]) -> Option<Array2<f64>> {
     if weights.used < 5 {
         return None;
@@ -179,7 +183,8 @@ fn off_diagonal(sums: &Sums, weights: &Weights, mean: &[f64]) -> Option<Array2<f
     if !trace.is_finite() || trace <= 0.0 {
         return None;
     }
-    // Divided before anything is squared: no product is above the trace, so the moments can't overflow.
+    // Divided before anything is squared: no product is above the trace, so the moments can't
+    // overflow.
     let diagonal = products.diag().mapv(|own| own / trace);
     let k = weights.used as f64;
     let (once, twice) = (k / (k - 2.0), k * k / ((k - 1.0) * (k - 2.0)));

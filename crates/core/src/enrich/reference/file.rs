@@ -5,18 +5,19 @@ use serde::{Deserialize, Serialize};
 
 /// The form of file that is written and read.
 const FORMAT: u64 = 1;
-/// Largest file that is read, bytes: above what the largest reference takes.
+/// Largest file that is read, bytes: above the size of the largest reference.
 const MAX_BYTES: usize = 8 << 20;
-/// Largest magnitude of a number: far above what a fit gives, and projections stay far below what sums clamp at.
+/// Largest magnitude of a number: far above the results of a fit, and low enough that projections
+/// stay far below the limit of sums.
 const MAX_NUMBER: f32 = 1e9;
 
-/// Numbers are hex digits of little-endian `f32`: decimal ones would come back changed in the last place.
+/// Numbers are hex digits of little-endian `f32`: decimal numbers could change in the last place.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     format: u64,
     name: String,
-    /// 16 hex digits; tells a file that was cut or edited.
+    /// 16 hex digits; detects a file that was cut or edited.
     id: String,
     about: ReferenceInfo,
     dimension: usize,
@@ -32,7 +33,7 @@ struct Form {
     format: u64,
 }
 
-/// Why a file is no reference.
+/// Why a file is not a reference.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Longer than any reference.
@@ -61,7 +62,7 @@ pub enum FileError {
     Length {
         /// Which field.
         what: &'static str,
-        /// Digits that the sizes ask for.
+        /// Digits that the sizes require.
         expected: usize,
         /// Bytes that there are.
         got: usize,
@@ -69,7 +70,7 @@ pub enum FileError {
     /// Something else than hex digits.
     #[error("{0} has a character that is no hex digit")]
     Digit(&'static str),
-    /// A NaN, an infinity, or a number that no fit gives.
+    /// A NaN, an infinity, or a number that no fit produces.
     #[error("{what} has a number that is not finite or beyond ±{MAX_NUMBER:e}, at place {place}")]
     Number {
         /// Which field.
@@ -85,13 +86,13 @@ pub enum FileError {
     Id {
         /// As the file has it.
         said: String,
-        /// As its content gives.
+        /// The id of its content.
         is: String,
     },
 }
 
 impl Reference {
-    /// The reference as JSON text. [`Reference::from_json`] gives it back exactly.
+    /// The reference as JSON text. [`Reference::from_json`] restores it exactly.
     #[must_use]
     pub fn to_json(&self) -> String {
         let [centre, directions, clusters] = self.parts();
@@ -106,14 +107,14 @@ impl Reference {
             directions: to_hex(&directions),
             clusters: clusters.chunks_exact(self.components()).map(to_hex).collect(),
         };
-        // Strings and numbers in a struct: there is nothing that the writer could refuse.
+        // Strings and numbers in a struct: serializing can't fail.
         serde_json::to_string_pretty(&file).expect("a reference's fields can be written as JSON")
     }
 
     /// Reads what [`Reference::to_json`] wrote.
     ///
     /// # Errors
-    /// Whatever is wrong with the file: [`FileError`].
+    /// A [`FileError`], which says what is wrong with the file.
     pub fn from_json(text: &[u8]) -> Result<Self, FileError> {
         if text.len() > MAX_BYTES {
             return Err(FileError::Long(text.len()));

@@ -1,9 +1,10 @@
-//! Fits a reference to vectors: principal components by linfa's eigendecomposition, clusters by its k-means.
+//! Fits a reference to vectors: principal components by linfa's eigendecomposition, clusters by its
+//! k-means.
 //!
-//! linfa's own PCA is not used: its iteration starts from random vectors and returns what it has where it does not
-//! converge. The covariance and its full decomposition have one answer, whatever the rank. The same input gives the same
-//! bits on one kind of processor; on another, matrix products may differ in the last place, so a reference is fitted once
-//! and its file shared.
+//! linfa's own PCA is not used: its iteration starts from random vectors and returns its last state
+//! if it does not converge. The covariance and its full decomposition have one answer, whatever the
+//! rank. The same input gives the same bits on one kind of processor; on another, matrix products
+//! may differ in the last place, so fit a reference once and share its file.
 
 use linfa::DatasetBase;
 use linfa::traits::Fit;
@@ -17,24 +18,24 @@ use rand_xoshiro::rand_core::SeedableRng;
 
 use super::projection::{MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference, ReferenceInfo};
 
-/// Clusters where nobody says how many.
+/// The default number of clusters.
 pub const DEFAULT_CLUSTERS: usize = 12;
-/// Vectors that a fit needs for every component: with four, sampling inflates the variance of a direction of noise at
-/// most (1 + √¼)² = 2.25 times (Marchenko, Pastur), and so what it is divided by 1.2 times; with fewer, the last
-/// components describe the sample rather than the service.
+/// Vectors that a fit needs for every component: with four, sampling inflates the variance of a
+/// direction of noise at most (1 + √¼)² = 2.25 times (Marchenko, Pastur), and so its divisor 1.2
+/// times; with fewer, the last components describe the sample rather than the service.
 const VECTORS_PER_COMPONENT: usize = 4;
-/// Vectors that a cluster is worth on average; fewer clusters are made of fewer vectors.
+/// Vectors per cluster on average; fewer vectors give fewer clusters.
 const VECTORS_PER_CLUSTER: usize = 25;
 /// Components with less variance, as a part of the first one's, are rounding.
 const LEAST_VARIANCE: f64 = 1e-6;
 /// Vectors of length one with less variance in all are one vector and the rounding of `f32`.
 const LEAST_TOTAL: f64 = 1e-12;
-/// Added to every eigenvalue, as a part of their sum, and taken off again: the solver stops by comparing with its
-/// diagonal, and without full rank that would be zero.
+/// Added to each eigenvalue, as a share of their sum, and subtracted again: the solver stops by
+/// comparing with its diagonal, and without full rank that would be zero.
 const RIDGE: f64 = 1e-10;
 /// Vectors that enter the covariance at once.
 const ROWS: usize = 1024;
-/// Starts of k-means, of which the best is kept.
+/// Starts of k-means; the best is kept.
 const STARTS: usize = 10;
 
 /// Why there is no reference for these vectors.
@@ -70,9 +71,9 @@ pub enum FitError {
     #[error("vector {0} is all zeros and has no direction")]
     Zero(usize),
     /// No two directions.
-    #[error("the vectors all point the same way, so nothing can be told apart by them")]
+    #[error("the vectors all point the same way, so nothing distinguishes them")]
     Same,
-    /// More clusters than a reference holds.
+    /// More clusters than a reference can have.
     #[error("a reference has at most {MAX_CLUSTERS} clusters, {0} were asked for")]
     Clusters(usize),
     /// The decomposition failed.
@@ -86,14 +87,16 @@ pub enum FitError {
 impl Reference {
     /// Fits a reference to embeddings of one dimension D, of any length: they are normalised first.
     ///
-    /// Its directions are their first principal components, at most 64, without those of less than 10⁻⁶ of the first
-    /// one's variance λ; each is divided by λ^¼, which keeps more weight on what varies much than whitening and less
-    /// than none would. The sign of a component is such that its largest entry is positive. At most `clusters` clusters
-    /// (fewer for fewer than 25 vectors each) come from k-means on the projections, largest first; `seed` is of its
-    /// starts. Time grows with D³ and with vectors × D².
+    /// Its directions are their first principal components, at most 64, without those of less than
+    /// 10⁻⁶ of the first one's variance λ; each is divided by λ^¼: directions of large variance
+    /// keep more weight than with whitening, and less than without any scaling. The sign of a
+    /// component is such that its largest entry is positive. At most `clusters` clusters (fewer for
+    /// fewer than 25 vectors each) come from k-means on the projections, largest first; `seed` is
+    /// for its starting points. Time grows with D³ and with vectors × D².
     ///
     /// # Errors
-    /// Vectors that can't be used, fewer than 4 for each of the min(64, D) components, or a failing solver.
+    /// When vectors can't be used, there are fewer than 4 for each of the min(64, D) components, or
+    /// the solver fails.
     pub fn fit<V: AsRef<[f32]>>(vectors: &[V], clusters: usize, seed: u64) -> Result<Self, FitError> {
         if clusters > MAX_CLUSTERS {
             return Err(FitError::Clusters(clusters));
@@ -161,14 +164,14 @@ fn units<V: AsRef<[f32]>>(vectors: &[V]) -> Result<Array2<f64>, FitError> {
 struct Principal {
     /// D × K, each divided by λ^¼.
     directions: Array2<f64>,
-    /// Share of the variance that they hold.
+    /// Share of the variance that they explain.
     explained: f64,
 }
 
 fn principal(units: &Array2<f64>, mean: &Array1<f64>) -> Result<Principal, FitError> {
     let dimension = units.ncols();
-    // An odd side, with zeros for what is added: the solver walks columns, and those of an even one (512) fall on the
-    // same few cache lines, which takes it eight times as long.
+    // An odd side, padded with zeros: the solver walks columns, and with an even side (512) these
+    // share a few cache lines, which takes eight times as long.
     let side = dimension | 1;
     let mut covariance = Array2::zeros((side, side));
     for block in units.axis_chunks_iter(Axis(0), ROWS) {
@@ -199,7 +202,8 @@ fn principal(units: &Array2<f64>, mean: &Array1<f64>) -> Result<Principal, FitEr
 fn cluster(rows: Array2<f64>, clusters: usize, seed: u64) -> Result<Vec<f32>, FitError> {
     let components = rows.ncols();
     let dataset = DatasetBase::from(rows);
-    // k-means++: the parallel start that linfa has as well draws by thread, and so differs by the number of processors.
+    // k-means++: linfa's parallel start draws per thread, so its result depends on the number of
+    // processors.
     let model = KMeans::params_with_rng(clusters, Xoshiro256Plus::seed_from_u64(seed))
         .init_method(KMeansInit::KMeansPlusPlus)
         .n_runs(STARTS)

@@ -95,7 +95,7 @@ fn clusters_are_found_and_the_largest_is_first() {
     for (i, vector) in vectors.iter().enumerate() {
         assert_eq!(reference.cluster(&project(&reference, vector)), Some(group(i)), "vector {i}");
     }
-    // One cluster for 25 vectors, however many were asked for.
+    // One cluster per 25 vectors, however many were requested.
     assert!(Reference::fit(&vectors, 200, 1).unwrap().cluster_count() <= 9);
     assert_eq!(Reference::fit(&vectors[..24], 5, 1).unwrap().cluster_count(), 0);
 }

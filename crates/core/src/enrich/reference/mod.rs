@@ -1,4 +1,5 @@
-//! References: the fixed projection that vectors pass before they enter sums, and the content clusters behind it.
+//! References: the fixed projection of vectors before they are summed, and the content clusters
+//! after it.
 
 mod file;
 mod fit;

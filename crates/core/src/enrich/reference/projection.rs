@@ -1,21 +1,23 @@
-//! The fixed projection that embeddings pass before they enter sums, and the content clusters behind it.
+//! The fixed projection of embeddings before they are summed, and the content clusters after it.
 //!
-//! Applying a reference is plain arithmetic in one order, without fused operations: every machine gets the same bits,
-//! so that sums of different machines and of a replay can be merged and compared.
+//! Applying a reference is plain arithmetic in one order, without fused operations: every machine
+//! gets the same bits, so that sums of different machines and of a replay can be merged and
+//! compared.
 
 use serde::{Deserialize, Serialize};
 
-/// Largest number of components K: what a sketch keeps of an embedding.
+/// Largest number of components K that a sketch keeps of an embedding.
 pub const MAX_COMPONENTS: usize = 64;
 /// Largest dimension D of an embedding.
 pub const MAX_DIMENSION: usize = 8192;
 /// Largest number of clusters C.
 pub const MAX_CLUSTERS: usize = 256;
 
-/// Outputs that are summed at once: few enough for the registers, many enough to hide an addition's latency.
+/// Outputs that are summed at once: few enough for the registers, many enough to hide an addition's
+/// latency.
 const BLOCK: usize = 8;
 
-/// How a reference was made; nothing of it enters a projection.
+/// How a reference was made; not used by projections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceInfo {
@@ -23,7 +25,8 @@ pub struct ReferenceInfo {
     pub method: Method,
     /// Vectors it was fitted on; 0 for random directions.
     pub vectors: u64,
-    /// Share of the vectors' variance that the directions hold, in millionths rounded; 0 for random directions.
+    /// Share of the vectors' variance that the directions explain, rounded to millionths; 0 for
+    /// random directions.
     pub explained: f64,
 }
 
@@ -39,7 +42,8 @@ pub enum Method {
 
 /// A projection of D numbers to K ≤ 64, and the centres of clusters in those K.
 ///
-/// All numbers are of `f32` precision, so that a reference that was written to a file and read again is the same.
+/// All numbers are of `f32` precision, so that writing a reference to a file and reading it back
+/// does not change it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
     name: String,
@@ -48,15 +52,16 @@ pub struct Reference {
     components: usize,
     /// D numbers, subtracted before the projection.
     centre: Vec<f64>,
-    /// In blocks of [`BLOCK`] components: for every input dimension the block's entries, zeros where K is no multiple.
+    /// In blocks of [`BLOCK`] components: for every input dimension the block's entries, zeros
+    /// where K is no multiple.
     directions: Vec<f64>,
     /// C × K, one cluster after the other.
     clusters: Vec<f64>,
 }
 
 impl Reference {
-    /// Fixed random orthonormal directions, min(64, D) of them, around 0 and without clusters: what serves where there
-    /// are no vectors to fit. The same on every machine and in every version.
+    /// Fixed random orthonormal directions, min(64, D) of them, around 0 and without clusters: for
+    /// use where there are no vectors to fit. The same on every machine and in every version.
     ///
     /// # Panics
     /// If the dimension is 0 or above [`MAX_DIMENSION`].
@@ -77,7 +82,7 @@ impl Reference {
                 }
             }
             let length = norm(&row);
-            // Only the last of few dimensions can come out nearly dependent; another draw will not.
+            // Only the last of few dimensions can turn out nearly dependent; another draw will not.
             if length > 1e-6 * before {
                 row.iter_mut().for_each(|x| *x /= length);
                 rows.push(row);
@@ -91,8 +96,8 @@ impl Reference {
         Self::from_parts(format!("random-{dimension}"), about, &vec![0.0; dimension], &directions, &[])
     }
 
-    /// Puts a reference together: `centre` of D numbers, `directions` D × K by input dimension, `clusters` C × K. The
-    /// caller has checked the shapes.
+    /// Builds a reference from its parts: `centre` of D numbers, `directions` D × K by input
+    /// dimension, `clusters` C × K. The caller has checked the shapes.
     pub(super) fn from_parts(
         name: String,
         about: ReferenceInfo,
@@ -177,11 +182,13 @@ impl Reference {
         self.clusters.chunks_exact(self.components)
     }
 
-    /// Writes `vector` divided by its euclidean length to `out`, whatever `out` held. False, with `out` empty, where
-    /// there is no direction to keep: a vector of zeros, or one with a number that is not finite.
+    /// Replaces the content of `out` with `vector` divided by its euclidean length. Returns false,
+    /// with `out` empty, where there is no direction: a vector of zeros, or one with a number that
+    /// is not finite.
     pub fn unit(vector: &[f32], out: &mut Vec<f64>) -> bool {
         out.clear();
-        // Squares of f32 neither overflow nor vanish in f64. Eight sums, because one would wait for each addition.
+        // Squares of f32 neither overflow nor vanish in f64. Eight sums, because one would wait for
+        // each addition.
         let mut sums = [0.0; 8];
         let (chunks, rest) = vector.as_chunks::<8>();
         for chunk in chunks {
@@ -202,7 +209,8 @@ impl Reference {
         true
     }
 
-    /// The K numbers of a vector of length one (see [`Reference::unit`]): Σ (x_d − centre_d)·direction_dk.
+    /// The K numbers of a vector of length one (see [`Reference::unit`]): Σ (x_d −
+    /// centre_d)·direction_dk.
     ///
     /// # Panics
     /// If `unit` is not of D numbers or `out` not of K.
@@ -215,7 +223,8 @@ impl Reference {
         );
         let blocks = self.directions.as_chunks::<BLOCK>().0.chunks_exact(self.dimension);
         for (out, block) in out.chunks_mut(BLOCK).zip(blocks) {
-            // Every output has one sum over the input in its order; a block of them fills the vector registers.
+            // Every output has one sum over the input in its order; a block of them fills the
+            // vector registers.
             let mut sums = [0.0; BLOCK];
             for ((x, centre), row) in unit.iter().zip(&self.centre).zip(block) {
                 let moved = x - centre;
@@ -227,8 +236,8 @@ impl Reference {
         }
     }
 
-    /// The cluster whose centre is nearest to a projection; of equally near ones the first. `None` where there are no
-    /// clusters or the projection is not finite.
+    /// The cluster whose centre is nearest to a projection; of equally near ones the first. `None`
+    /// where there are no clusters or the projection is not finite.
     ///
     /// # Panics
     /// If `projected` is not of K numbers.
@@ -250,8 +259,8 @@ impl Reference {
         nearest
     }
 
-    /// What tells references apart whose projections or clusters differ: the first 64 bits of a BLAKE3 hash of all that
-    /// gives them their meaning. Sums under different ids must not be merged.
+    /// Distinguishes references whose projections or clusters differ: the first 64 bits of a BLAKE3
+    /// hash of everything that defines them. Sums under different ids must not be merged.
     #[must_use]
     pub fn id(&self) -> u64 {
         let mut h = blake3::Hasher::new();
@@ -268,7 +277,7 @@ impl Reference {
         u64::from_le_bytes(first)
     }
 
-    /// Centre, directions (D × K) and clusters (C × K) as they were given to [`Reference::from_parts`].
+    /// Centre, directions (D × K) and clusters (C × K), as in [`Reference::from_parts`].
     pub(super) fn parts(&self) -> [Vec<f32>; 3] {
         let directions = (0..self.dimension)
             .flat_map(|d| (0..self.components).map(move |k| self.direction(d, k) as f32))
@@ -283,11 +292,12 @@ pub(super) fn norm(v: &[f64]) -> f64 {
     v.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// Standard normal numbers that are the same on every machine: bits of BLAKE3's stream, functions of `libm`.
+/// Standard normal numbers that are the same on every machine: bits of BLAKE3's stream, functions
+/// of `libm`.
 pub(super) struct Normal(blake3::OutputReader);
 
 impl Normal {
-    /// A stream of its own for every purpose and number.
+    /// A separate stream for each purpose and number.
     pub(super) fn new(purpose: &str, number: usize) -> Self {
         let mut h = blake3::Hasher::new();
         h.update(purpose.as_bytes());

@@ -1,4 +1,4 @@
-//! Projections by bits, random directions, and what tells references apart.
+//! Projections bit by bit, random directions, and what distinguishes references.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
 //! Panes that leave a partition, and those that stay: what closes, what a checkpoint keeps, and how
-//! little room it takes.
+//! open panes are packed.
 
 use super::{OpenPane, Partition};
 use crate::event::time::floor;
@@ -16,9 +16,9 @@ impl Partition {
         self.take_until(self.clock.watermark())
     }
 
-    /// Takes out all open panes, since the partition is silent or its input has ended, and those
-    /// that stand apart within reach; says where the watermark would stand if these were believed,
-    /// if enough records have come.
+    /// Takes out all open panes, because the partition is silent or its input has ended, and those
+    /// kept apart that are within reach. Returns with them where the watermark would be if these
+    /// were believed, once there are enough records.
     pub fn flush(&mut self, reach: Reach) -> (Vec<Pane>, Option<i64>) {
         let quiet = self.clock.quiet(reach);
         quiet.counted.iter().for_each(|r| self.count(r, true));
@@ -62,7 +62,7 @@ impl Partition {
         }
     }
 
-    /// Drops the names of segments that no open pane has: they would stay for ever otherwise.
+    /// Drops the names of segments that no open pane has, which would otherwise stay forever.
     fn forget_names(&mut self) {
         let named = std::mem::take(&mut self.segments);
         self.index.iter_mut().for_each(FxHashMap::clear);
@@ -89,8 +89,8 @@ impl Partition {
         self.open.values().chain(self.apart.values()).map(FxHashMap::len).sum()
     }
 
-    /// The open panes, for a checkpoint. Those that stand apart are marked by closing when they
-    /// start, as no other pane does.
+    /// The open panes, for a checkpoint. Those kept apart are marked by closing when they start, as
+    /// no other pane does.
     #[must_use]
     pub fn open_panes(&self) -> Vec<PaneRow<&SegmentSum>> {
         let apart = self.apart.iter().map(|(start, p)| ((*start, *start), p));
@@ -100,8 +100,8 @@ impl Partition {
             .collect()
     }
 
-    /// Packs the panes that little is added to by now: all but that in which most of the recent
-    /// events fall and the one after. Of dense traffic they are most of a job's memory, and a
+    /// Packs the panes that hardly receive events any more: all except the one of most of the
+    /// recent events and the next. With dense traffic they are most of a job's memory, and a
     /// checkpoint writes them as bytes anyway.
     pub fn pack_others(&mut self) {
         let Some(median) = self.clock.median() else { return };
