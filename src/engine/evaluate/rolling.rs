@@ -255,7 +255,7 @@ mod tests {
         Segment { grouping: 0, name: name.into() }
     }
 
-    /// SketchSet with `events` events of sessions that follow from the seed.
+    /// A sketch set with `events` events of sessions that follow from the seed.
     fn contents(seed: u64, events: u64) -> SketchSet {
         let mut rate = RateSketch::default();
         for i in 0..events {
