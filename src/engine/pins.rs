@@ -14,7 +14,7 @@ use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
 use crate::store::panes::{self, TableNames};
 use crate::store::{CreateOutcome, Storage};
-use crate::window::{Contents, PaneRow, Segment};
+use crate::window::{PaneRow, Segment, SketchSet};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn json_of(name: &str) -> String {
@@ -78,7 +78,7 @@ pub fn pin(
     }
     let files = pane_files(storage)?;
     let (first, last) = (date(from), date(to - 1));
-    let mut segments: BTreeMap<Segment, Contents> = BTreeMap::new();
+    let mut segments: BTreeMap<Segment, SketchSet> = BTreeMap::new();
     let (mut hours, mut days) = (BTreeSet::new(), BTreeSet::new());
     for (_, path) in files.iter().filter(|(d, _)| *d >= first && *d <= last) {
         for row in read_rows(storage, path, names)? {
@@ -99,7 +99,7 @@ pub fn pin(
         let (from, to) = range();
         return Err(PinError::NoData { from, to, have });
     }
-    let folded = |(segment, mut contents): (Segment, Contents)| {
+    let folded = |(segment, mut contents): (Segment, SketchSet)| {
         contents.fold(MAX_STRETCH_VALUES);
         PaneRow { start: from, close_at: to, segment, contents }
     };

@@ -13,6 +13,6 @@ mod strata;
 pub use accept::{Accept, Segments, accepted};
 pub use categories::CategoryBins;
 pub use missing::{PreparedMissing, missing_shares};
-pub use prepared::{About, Compared, Prepared, Strata, side};
-pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe, leaves};
+pub use prepared::{BaselineInfo, Compared, Prepared, Strata, side};
+pub use set::{BaselineRecipe, BaselineSet, DaySource, Excluded, Pin, SegmentBaselines, leaves};
 pub use strata::{Child, Children, strata};

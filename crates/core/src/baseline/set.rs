@@ -3,7 +3,7 @@
 //! A segment's baselines are merged and prepared when one of its windows is judged for the first time: most segments of a wide
 //! grouping are too small to ever be.
 
-use super::prepared::{About, Prepared};
+use super::prepared::{BaselineInfo, Prepared};
 use super::strata::{Children, strata};
 use crate::config::Baselines;
 use crate::config::features::Feature;
@@ -11,7 +11,7 @@ use crate::config::segments::Groupings;
 use crate::enrich::Shown;
 use crate::event::time::DAY;
 use crate::sketch::{Sketch, UnlikeSketches};
-use crate::window::{Contents, PaneRow, Segment};
+use crate::window::{PaneRow, Segment, SketchSet};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::{Arc, OnceLock};
@@ -47,7 +47,7 @@ pub trait DaySource: Send + Sync {
 
 /// What a set is made with.
 #[derive(Debug, Clone)]
-pub struct Recipe {
+pub struct BaselineRecipe {
     /// Which baselines there are.
     pub config: Baselines,
     /// The features.
@@ -61,29 +61,29 @@ pub struct Recipe {
 }
 
 /// One segment's baselines by feature, in the order of the configuration, pins behind.
-pub type OfSegment = Arc<Vec<Vec<Arc<Prepared>>>>;
+pub type SegmentBaselines = Arc<Vec<Vec<Arc<Prepared>>>>;
 
 /// The baselines of one day.
 pub struct BaselineSet {
-    recipe: Recipe,
+    recipe: BaselineRecipe,
     /// Start of the day whose windows are judged, microseconds.
     day: i64,
     excluded: Excluded,
     days: Vec<Arc<dyn DaySource>>,
-    ready: Mutex<FxHashMap<Segment, OfSegment>>,
+    ready: Mutex<FxHashMap<Segment, SegmentBaselines>>,
     children: OnceLock<Children>,
 }
 
 /// What is summed up for one baseline of one segment.
 struct Sum {
-    contents: Contents,
+    contents: SketchSet,
     days: Vec<FxHashSet<i64>>,
 }
 
 impl BaselineSet {
     /// The set for windows that start in the day beginning at `day`; `days` hold what was known when that day began.
     #[must_use]
-    pub fn new(recipe: Recipe, day: i64, excluded: Excluded, days: Vec<Arc<dyn DaySource>>) -> Self {
+    pub fn new(recipe: BaselineRecipe, day: i64, excluded: Excluded, days: Vec<Arc<dyn DaySource>>) -> Self {
         Self { recipe, day, excluded, days, ready: Mutex::default(), children: OnceLock::new() }
     }
 
@@ -91,7 +91,7 @@ impl BaselineSet {
     ///
     /// # Errors
     /// A message when its days can't be read or were made by another definition.
-    pub fn get(&self, segment: &Segment) -> Result<OfSegment, String> {
+    pub fn get(&self, segment: &Segment) -> Result<SegmentBaselines, String> {
         if let Some(ready) = self.ready.lock().get(segment) {
             return Ok(Arc::clone(ready));
         }
@@ -113,11 +113,11 @@ impl BaselineSet {
         let of_children: Vec<Vec<Sum>> =
             own.iter().map(|c| self.sums(&c.segment)).collect::<Result<_, _>>()?;
         for (i, &days) in self.recipe.config.rolling_days.iter().enumerate() {
-            let parts: Vec<&Contents> = of_children.iter().map(|s| &s[i].contents).collect();
+            let parts: Vec<&SketchSet> = of_children.iter().map(|s| &s[i].contents).collect();
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = sums[i].contents.sketches.get(f) else { continue };
                 let n = sums[i].days[f].len() as u16;
-                let about = About {
+                let about = BaselineInfo {
                     name: format!("rolling_{days}d").into(),
                     id: baseline_id(&format!("rolling_{days}d@{}", self.day), sketch),
                     days: n,
@@ -131,11 +131,11 @@ impl BaselineSet {
         for pin in self.recipe.pins.iter() {
             let row = |s: &Segment| pin.rows.iter().find(|r| r.segment == *s).map(|r| &r.contents);
             let Some(contents) = row(segment) else { continue };
-            let none = Contents::default();
-            let parts: Vec<&Contents> = own.iter().map(|c| row(&c.segment).unwrap_or(&none)).collect();
+            let none = SketchSet::default();
+            let parts: Vec<&SketchSet> = own.iter().map(|c| row(&c.segment).unwrap_or(&none)).collect();
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
-                let about = About {
+                let about = BaselineInfo {
                     name: format!("pinned:{}", pin.name).into(),
                     id: baseline_id(&pin.name, sketch),
                     days: pin.days,
@@ -203,7 +203,7 @@ impl BaselineSet {
 impl Sum {
     fn of(features: usize) -> Self {
         Self {
-            contents: Contents { sketches: vec![None; features] },
+            contents: SketchSet { sketches: vec![None; features] },
             days: vec![FxHashSet::default(); features],
         }
     }
@@ -257,7 +257,7 @@ mod tests {
         for i in 0..day as u64 {
             rate.add(i % 2 == 0, (i % 32) as u8, i, (i, "r"));
         }
-        let mut contents = Contents { sketches: vec![None; 2] };
+        let mut contents = SketchSet { sketches: vec![None; 2] };
         contents.sketches[feature] = Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }));
         let segment = Segment { grouping: 0, name: "".into() };
         PaneRow { start: day * DAY, close_at: (day + 1) * DAY, segment, contents }
@@ -270,7 +270,7 @@ mod tests {
         let rows: Vec<PaneRow> = (1..40).flat_map(|d| [day_row(d, 0), day_row(d, 1)]).collect();
         let mut excluded = Excluded::default();
         excluded.insert((segment.clone(), 1), vec![25 * DAY, 33 * DAY]);
-        let recipe = Recipe {
+        let recipe = BaselineRecipe {
             config: Baselines { rolling_days: vec![28, 7], ..Baselines::default() },
             features: builtin()[..2].to_vec().into(),
             groupings: Arc::new(Groupings::new(&[vec![]]).unwrap()),

@@ -15,7 +15,7 @@ use ndarray::{Array1, Array2, ArrayView1, Axis, s};
 use rand_xoshiro::Xoshiro256Plus;
 use rand_xoshiro::rand_core::SeedableRng;
 
-use super::projection::{About, MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference};
+use super::projection::{MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference, ReferenceInfo};
 
 /// Clusters where nobody says how many.
 pub const DEFAULT_CLUSTERS: usize = 12;
@@ -107,7 +107,7 @@ impl Reference {
 
         let centre: Vec<f32> = mean.iter().map(|x| *x as f32).collect();
         let directions: Vec<f32> = principal.directions.iter().map(|x| *x as f32).collect();
-        let about = About {
+        let about = ReferenceInfo {
             method: Method::Principal,
             vectors: units.nrows() as u64,
             explained: (principal.explained * 1e6).round() / 1e6,
