@@ -6,7 +6,7 @@
 
 use crate::enrich::Clean;
 use crate::event::text::admit_request_id;
-use crate::event::{Event, Flag, Id, Num, Prompt, Stage, Text, column};
+use crate::event::{Event, Flag, Id, Num, Prompt, Stage, Text};
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBuilder, Float64Array, Float64Builder,
     Int32Array, Int32Builder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray,
@@ -62,9 +62,9 @@ pub fn schema() -> SchemaRef {
             Field::new("loras", list(DataType::Utf8), true),
             Field::new("seed", DataType::Int64, true),
         ];
-        fields.extend(Num::ALL.iter().map(|f| Field::new(column(f.path()), DataType::Float64, true)));
-        fields.extend(Flag::ALL.iter().map(|f| Field::new(column(f.path()), DataType::Boolean, true)));
-        fields.extend(Text::ALL.iter().map(|f| Field::new(column(f.path()), DataType::Utf8, true)));
+        fields.extend(Num::ALL.iter().map(|f| Field::new(f.column(), DataType::Float64, true)));
+        fields.extend(Flag::ALL.iter().map(|f| Field::new(f.column(), DataType::Boolean, true)));
+        fields.extend(Text::ALL.iter().map(|f| Field::new(f.column(), DataType::Utf8, true)));
         Arc::new(Schema::new(fields))
     });
     Arc::clone(&SCHEMA)
@@ -371,15 +371,15 @@ impl<'b> ArchiveReader<'b> {
             seed: typed(batch, "seed")?.map(|a| a.as_primitive()),
             nums: Num::ALL
                 .iter()
-                .map(|f| Ok(typed(batch, &column(f.path()))?.map(|a| a.as_primitive::<Float64Type>())))
+                .map(|f| Ok(typed(batch, f.column())?.map(|a| a.as_primitive::<Float64Type>())))
                 .collect::<Result<_, _>>()?,
             flags: Flag::ALL
                 .iter()
-                .map(|f| Ok(typed(batch, &column(f.path()))?.map(|a| a.as_boolean())))
+                .map(|f| Ok(typed(batch, f.column())?.map(|a| a.as_boolean())))
                 .collect::<Result<_, _>>()?,
             texts: Text::ALL
                 .iter()
-                .map(|f| Ok(typed(batch, &column(f.path()))?.map(|a| a.as_string())))
+                .map(|f| Ok(typed(batch, f.column())?.map(|a| a.as_string())))
                 .collect::<Result<_, _>>()?,
         })
     }

@@ -169,6 +169,38 @@ fn an_archive_of_the_archive_is_the_archive() {
 }
 
 #[test]
+fn each_field_comes_back_from_its_own_column() {
+    let (mut enricher, mut builder) = (enricher(), ArchiveBuilder::default());
+    let mut events = Vec::new();
+    let mut push = |fill: &dyn Fn(&mut Event<'static>)| {
+        let mut event = Event::new(Cow::Borrowed("r"), 1_700_000_000_000_000, Stage::Generate);
+        fill(&mut event);
+        let clean = enricher.clean(&event);
+        builder.push(
+            &event,
+            &clean,
+            Place { topic: "events", partition: 0, offset: 0, record_time_us: None },
+        );
+        events.push(event);
+    };
+    Num::ALL.iter().for_each(|f| push(&|event| event.nums[*f as usize] = 0.25));
+    Flag::ALL.iter().for_each(|f| push(&|event| event.flags[*f as usize] = Some(true)));
+    Text::ALL.iter().for_each(|f| push(&|event| event.texts[*f as usize] = Some(Cow::Borrowed("name"))));
+    let rows = builder.finish().unwrap();
+    let reader = ArchiveReader::new(&rows).unwrap();
+    for (row, event) in events.iter().enumerate() {
+        let back = reader.event(row);
+        let bits = |event: &Event<'_>| event.nums.map(f64::to_bits);
+        assert_eq!((bits(&back), back.flags, &back.texts), (bits(event), event.flags, &event.texts));
+    }
+    let columns = Num::ALL.iter().map(|f| f.column()).chain(Flag::ALL.iter().map(|f| f.column()));
+    for (row, name) in columns.chain(Text::ALL.iter().map(|f| f.column())).enumerate() {
+        let column = rows.column_by_name(name).unwrap();
+        assert!((0..rows.num_rows()).all(|r| column.is_valid(r) == (r == row)), "{name}");
+    }
+}
+
+#[test]
 fn nothing_personal_is_written() {
     let rows = archived(&messages());
     let text = format!("{rows:?}");

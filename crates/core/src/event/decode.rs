@@ -2,8 +2,9 @@
 //! type counts as missing and is reported by its path, and so does one whose value can't be represented ([`repair`]). No error
 //! holds any of the message's text.
 
-use super::raw::{ObjectField, Opt, Raw};
+use super::raw::{NameList, ObjectField, Opt, Seed, TokenIds};
 use super::repair::repair;
+use super::table::Raw;
 use super::{Event, Flag, Id, Num, Prompt, Stage, Text};
 use serde_json::error::Category;
 use std::borrow::Cow;
@@ -116,109 +117,29 @@ pub fn decode<'a>(message: &'a [u8], mistyped: &mut Vec<&'static str>) -> Result
 }
 
 fn decode_text<'a>(text: &'a str, mistyped: &mut Vec<&'static str>) -> Result<Event<'a>, Reject> {
-    let raw: Raw<'a> = serde_json::from_str(text).map_err(|e| {
+    let mut raw: Raw<'a> = serde_json::from_str(text).map_err(|e| {
         // serde_json's own text may quote the message; only what kind of error it is goes on.
         let duplicate = e.classify() == Category::Data && e.to_string().starts_with("duplicate field");
         let reason = if duplicate { RejectReason::DuplicateField } else { RejectReason::NotJson };
         Reject { reason, field: None }
     })?;
-    let request_id = required(raw.request_id, "request_id")?;
+    let request_id = required(std::mem::take(&mut raw.request_id), "request_id")?;
     if request_id.is_empty() {
         return Err(Reject::field(RejectReason::MissingField, "request_id"));
     }
     if request_id.len() > MAX_ID && request_id.chars().count() > MAX_ID {
         return Err(Reject::field(RejectReason::TooLarge, "request_id"));
     }
-    let timestamp = required(raw.timestamp, "timestamp")?;
+    let timestamp = required(std::mem::take(&mut raw.timestamp), "timestamp")?;
     let time_us =
         super::time::parse(&timestamp).ok_or(Reject::field(RejectReason::ImpossibleTime, "timestamp"))?;
-    let stage = Stage::from_name(&required(raw.pipeline_stage, "pipeline_stage")?)
+    let stage = Stage::from_name(&required(std::mem::take(&mut raw.pipeline_stage), "pipeline_stage")?)
         .ok_or(Reject::field(RejectReason::MistypedField, "pipeline_stage"))?;
 
-    let mut take = Taker { mistyped };
     let mut event = Event::new(request_id, time_us, stage);
-    event.session = take.id(raw.session_id, "session_id");
-    event.user = take.id(raw.user_id_hash, "user_id_hash");
-    take.text(&mut event, Text::Region, raw.region);
-    take.text(&mut event, Text::Tenant, raw.tenant);
-    take.text(&mut event, Text::TrafficSource, raw.traffic_source);
-    if let Some(p) = take.group(raw.prompt, "prompt") {
-        take.num(&mut event, Num::PromptLength, p.length);
-        take.text(&mut event, Text::Language, p.language);
-        take.flag(&mut event, Flag::RedactionApplied, p.redaction_applied);
-        let ids = take.value(p.token_ids, "prompt.token_ids");
-        let text = take.value(p.text, "prompt.text");
-        event.prompt = match (ids, text) {
-            (Some(ids), _) => Prompt::Tokens(Cow::Owned(ids.0)),
-            (None, Some(text)) => Prompt::Text(text),
-            (None, None) => Prompt::Missing,
-        };
-    }
-    if let Some(m) = take.group(raw.model, "model") {
-        take.text(&mut event, Text::ModelFamily, m.family);
-        take.text(&mut event, Text::ModelVersion, m.version);
-        take.text(&mut event, Text::Checkpoint, m.checkpoint_hash);
-        event.loras = take.value(m.loras, "model.loras").map(|l| l.0);
-    }
-    if let Some(p) = take.group(raw.params, "params") {
-        take.text(&mut event, Text::Sampler, p.sampler);
-        take.num(&mut event, Num::Steps, p.steps);
-        take.num(&mut event, Num::Cfg, p.cfg);
-        event.seed = take.value(p.seed, "params.seed").map(|s| s.0);
-        take.text(&mut event, Text::Resolution, p.resolution);
-    }
-    if let Some(r) = take.group(raw.resources, "resources") {
-        take.text(&mut event, Text::GpuType, r.gpu_type);
-        take.num(&mut event, Num::GpuMem, r.gpu_mem_mb);
-        take.num(&mut event, Num::BatchSize, r.batch_size);
-    }
-    if let Some(m) = take.group(raw.metrics, "metrics") {
-        take.num(&mut event, Num::Latency, m.latency_ms);
-        take.num(&mut event, Num::Rps, m.rps);
-        take.num(&mut event, Num::GpuUtil, m.gpu_util);
-        take.num(&mut event, Num::Cost, m.cost_usd);
-        take.num(&mut event, Num::QueueWait, m.queue_wait_ms);
-        take.num(&mut event, Num::ModelLoad, m.model_load_ms);
-        take.num(&mut event, Num::SafetyCheck, m.safety_check_ms);
-        take.num(&mut event, Num::CdnUpload, m.cdn_upload_ms);
-    }
-    if let Some(q) = take.group(raw.quality, "quality") {
-        take.num(&mut event, Num::ClipI, q.clip_i);
-        take.num(&mut event, Num::Aesthetic, q.aesthetic);
-        take.num(&mut event, Num::StyleDistance, q.style_distance);
-        take.flag(&mut event, Flag::Nsfw, q.nsfw_flag);
-        take.flag(&mut event, Flag::FaceOk, q.face_ok);
-    }
-    if let Some(s) = take.group(raw.safety, "safety") {
-        take.flag(&mut event, Flag::PromptPassed, s.prompt_passed);
-        take.flag(&mut event, Flag::ImagePassed, s.image_passed);
-        take.text(&mut event, Text::SafetyCategory, s.category);
-    }
-    if let Some(o) = take.group(raw.outcome, "outcome") {
-        take.flag(&mut event, Flag::Accepted, o.accepted);
-        take.flag(&mut event, Flag::Edited, o.edited);
-        take.num(&mut event, Num::Rerolls, o.rerolls);
-    }
-    if let Some(e) = take.group(raw.error, "error") {
-        event.failed = true;
-        take.text(&mut event, Text::ErrorCode, e.code);
-        take.flag(&mut event, Flag::Retriable, e.retriable);
-    }
-    if let Some(s) = take.group(raw.style, "style") {
-        take.text(&mut event, Text::StyleCollection, s.collection);
-    }
+    event.failed = matches!(raw.error.0, Opt::Value(_));
     event.artifacts = raw.artifacts.map(|a| Cow::Borrowed(a.get()));
-    if let Some(c) = take.group(raw.consent, "consent") {
-        // A consent that can't be read is taken as withheld.
-        event.opt_out = match c.opt_out {
-            Opt::Value(v) => v,
-            Opt::Missing => false,
-            Opt::Mistyped => {
-                take.mistyped.push("consent.opt_out");
-                true
-            }
-        };
-    }
+    raw.fill(&mut event, &mut Taker { mistyped });
     Ok(event)
 }
 
@@ -230,8 +151,9 @@ fn required<'a>(value: Opt<Cow<'a, str>>, path: &'static str) -> Result<Cow<'a, 
     }
 }
 
-/// Moves optional values into the event and notes those of the wrong type.
-struct Taker<'m> {
+/// Moves optional values into the event and notes those of the wrong type. The [`table`](super::table) says which
+/// method moves which field.
+pub struct Taker<'m> {
     mistyped: &'m mut Vec<&'static str>,
 }
 
@@ -247,8 +169,36 @@ impl Taker<'_> {
         }
     }
 
-    fn group<T>(&mut self, value: ObjectField<T>, path: &'static str) -> Option<T> {
+    /// A nested object.
+    pub fn group<T>(&mut self, value: ObjectField<T>, path: &'static str) -> Option<T> {
         self.value(value.0, path)
+    }
+
+    /// A number.
+    pub fn num(&mut self, event: &mut Event<'_>, field: Num, value: Opt<f64>) {
+        if let Some(v) = self.value(value, field.path()) {
+            event.nums[field as usize] = v;
+        }
+    }
+
+    /// Yes or no.
+    pub fn flag(&mut self, event: &mut Event<'_>, field: Flag, value: Opt<bool>) {
+        event.flags[field as usize] = self.value(value, field.path());
+    }
+
+    /// A name. One of nothing but space is none.
+    pub fn text<'a>(&mut self, event: &mut Event<'a>, field: Text, value: Opt<Cow<'a, str>>) {
+        event.texts[field as usize] = self.value(value, field.path()).filter(|v| !v.trim().is_empty());
+    }
+
+    /// The session.
+    pub fn session<'a>(&mut self, event: &mut Event<'a>, value: Opt<Cow<'a, str>>, path: &'static str) {
+        event.session = self.id(value, path);
+    }
+
+    /// The user.
+    pub fn user<'a>(&mut self, event: &mut Event<'a>, value: Opt<Cow<'a, str>>, path: &'static str) {
+        event.user = self.id(value, path);
     }
 
     fn id<'a>(&mut self, value: Opt<Cow<'a, str>>, path: &'static str) -> Id<'a> {
@@ -258,18 +208,34 @@ impl Taker<'_> {
         }
     }
 
-    fn num(&mut self, event: &mut Event<'_>, field: Num, value: Opt<f64>) {
-        if let Some(v) = self.value(value, field.path()) {
-            event.nums[field as usize] = v;
+    /// The prompt's tokens.
+    pub fn prompt_tokens(&mut self, event: &mut Event<'_>, value: Opt<TokenIds>, path: &'static str) {
+        if let Some(ids) = self.value(value, path) {
+            event.prompt = Prompt::Tokens(Cow::Owned(ids.0));
         }
     }
 
-    fn flag(&mut self, event: &mut Event<'_>, field: Flag, value: Opt<bool>) {
-        event.flags[field as usize] = self.value(value, field.path());
+    /// The prompt's text, which counts only where there are no tokens.
+    pub fn prompt_text<'a>(&mut self, event: &mut Event<'a>, value: Opt<Cow<'a, str>>, path: &'static str) {
+        if let (Some(text), Prompt::Missing) = (self.value(value, path), &event.prompt) {
+            event.prompt = Prompt::Text(text);
+        }
     }
 
-    fn text<'a>(&mut self, event: &mut Event<'a>, field: Text, value: Opt<Cow<'a, str>>) {
-        event.texts[field as usize] = self.value(value, field.path()).filter(|v| !v.trim().is_empty());
+    /// The LoRAs in use.
+    pub fn loras<'a>(&mut self, event: &mut Event<'a>, value: Opt<NameList<'a>>, path: &'static str) {
+        event.loras = self.value(value, path).map(|names| names.0);
+    }
+
+    /// The seed.
+    pub fn seed(&mut self, event: &mut Event<'_>, value: Opt<Seed>, path: &'static str) {
+        event.seed = self.value(value, path).map(|seed| seed.0);
+    }
+
+    /// Whether the user opted out. A consent that can't be read is taken as withheld.
+    pub fn opt_out(&mut self, event: &mut Event<'_>, value: Opt<bool>, path: &'static str) {
+        let mistyped = value == Opt::Mistyped;
+        event.opt_out = self.value(value, path).unwrap_or(mistyped);
     }
 }
 

@@ -1,120 +1,6 @@
-//! The fields of the reference event that features, segments and the archive can draw on, each declared once.
+//! What fields are besides their rows in the [`table`](super::table): names and sets of them, dimensions, stages.
 
-use super::ranges::Bounds;
-
-/// Declares a field enum with its dotted paths in the event.
-macro_rules! fields {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $path:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $(#[doc = concat!("`", $path, "`")] $variant,)+ }
-
-        impl $name {
-            /// All of them, in the archive's column order.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-            /// How many there are.
-            pub const COUNT: usize = Self::ALL.len();
-
-            /// The dotted path in the event.
-            #[must_use]
-            pub fn path(self) -> &'static str {
-                match self { $(Self::$variant => $path,)+ }
-            }
-
-            /// The field with this dotted path.
-            #[must_use]
-            pub fn from_path(path: &str) -> Option<Self> {
-                match path { $($path => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-/// Declares the numbers: path, range, and the bounds at which a mean clips them where the range alone lets a
-/// single value carry it away.
-macro_rules! numbers {
-    ($($variant:ident = $path:literal in $low:literal..=$high:literal
-        $(clip $from:literal..=$to:literal)?,)+) => {
-        fields! {
-            /// Numbers.
-            Num { $($variant = $path,)+ }
-        }
-
-        impl Num {
-            /// What the schema lets it be; outside it counts as missing.
-            #[must_use]
-            pub fn range(self) -> Bounds {
-                let (low, high) = match self { $(Self::$variant => ($low, $high),)+ };
-                Bounds { low, high }
-            }
-
-            /// The bounds at which a feature that is tested by its mean clips it, unless it has others; `None`: the
-            /// range is narrow enough.
-            #[must_use]
-            pub fn clip(self) -> Option<Bounds> {
-                match self {
-                    $(Self::$variant => None$(.or(Some(Bounds { low: $from, high: $to })))?,)+
-                }
-            }
-        }
-    };
-}
-
-// Ranges are far beyond what services send: what lies outside is no measurement. Bounds of clipping lie where a
-// value may still be meant, and yet one of some thousands does not hide a change of the others by two standard
-// deviations (a test in `baseline/outliers_tests.rs` says so).
-numbers! {
-    PromptLength = "prompt.length" in 0.0..=1e7 clip 0.0..=1e4,
-    Steps = "params.steps" in 0.0..=1e4 clip 0.0..=300.0,
-    Cfg = "params.cfg" in -100.0..=1e3 clip -50.0..=50.0,
-    GpuMem = "resources.gpu_mem_mb" in 0.0..=1e7 clip 0.0..=1e6,
-    BatchSize = "resources.batch_size" in 0.0..=1e4 clip 0.0..=256.0,
-    Latency = "metrics.latency_ms" in 0.0..=1e9 clip 0.0..=3.6e6,
-    Rps = "metrics.rps" in 0.0..=1e6 clip 0.0..=1e3,
-    GpuUtil = "metrics.gpu_util" in 0.0..=1.0,
-    Cost = "metrics.cost_usd" in 0.0..=1e6 clip 0.0..=100.0,
-    QueueWait = "metrics.queue_wait_ms" in 0.0..=1e9 clip 0.0..=8.64e7,
-    ModelLoad = "metrics.model_load_ms" in 0.0..=1e9 clip 0.0..=3.6e6,
-    SafetyCheck = "metrics.safety_check_ms" in 0.0..=1e9 clip 0.0..=3.6e6,
-    CdnUpload = "metrics.cdn_upload_ms" in 0.0..=1e9 clip 0.0..=3.6e6,
-    ClipI = "quality.clip_i" in -1.0..=1.0,
-    Aesthetic = "quality.aesthetic" in 0.0..=10.0,
-    StyleDistance = "quality.style_distance" in 0.0..=2.0,
-    Rerolls = "outcome.rerolls" in 0.0..=1e4 clip 0.0..=100.0,
-}
-
-fields! {
-    /// Yes or no.
-    Flag {
-        RedactionApplied = "prompt.redaction_applied",
-        Nsfw = "quality.nsfw_flag",
-        FaceOk = "quality.face_ok",
-        PromptPassed = "safety.prompt_passed",
-        ImagePassed = "safety.image_passed",
-        Accepted = "outcome.accepted",
-        Edited = "outcome.edited",
-        Retriable = "error.retriable",
-    }
-}
-
-fields! {
-    /// Texts that hold names; how a name is written is up to [`super::text`].
-    Text {
-        Region = "region",
-        Tenant = "tenant",
-        TrafficSource = "traffic_source",
-        Language = "prompt.language",
-        ModelFamily = "model.family",
-        ModelVersion = "model.version",
-        Checkpoint = "model.checkpoint_hash",
-        Sampler = "params.sampler",
-        Resolution = "params.resolution",
-        GpuType = "resources.gpu_type",
-        SafetyCategory = "safety.category",
-        ErrorCode = "error.code",
-        StyleCollection = "style.collection",
-    }
-}
+use super::table::Text;
 
 /// Who chooses the values of a name: what decides when they are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,39 +13,20 @@ pub enum ChosenBy {
     Operator,
 }
 
-impl Text {
-    /// Who chooses its values.
-    #[must_use]
-    pub fn chosen_by(self) -> ChosenBy {
-        match self {
-            Self::TrafficSource | Self::Sampler | Self::Resolution | Self::StyleCollection => {
-                ChosenBy::Client
-            }
-            Self::Language | Self::SafetyCategory | Self::ErrorCode => ChosenBy::Service,
-            Self::Region
-            | Self::Tenant
-            | Self::ModelFamily
-            | Self::ModelVersion
-            | Self::Checkpoint
-            | Self::GpuType => ChosenBy::Operator,
-        }
-    }
-}
-
 /// The column of a dotted path, and for texts the segment dimension: `model.version` is `model_version`.
 #[must_use]
 pub fn column(path: &str) -> String {
     path.replace('.', "_")
 }
 
-/// The text field behind a segment dimension: its column name (`model_version`), dotted path, or last part where that is unique
-/// (`checkpoint_hash`).
+/// The text field behind a segment dimension: its column name (`model_version`), dotted path, or last part where
+/// that is unique (`checkpoint_hash`).
 #[must_use]
 pub fn dimension(name: &str) -> Option<Text> {
     Text::ALL
         .iter()
         .copied()
-        .find(|t| t.path() == name || column(t.path()) == name)
+        .find(|t| t.path() == name || t.column() == name)
         .or_else(|| Text::ALL.iter().copied().find(|t| t.path().rsplit('.').next() == Some(name)))
 }
 
@@ -308,12 +175,13 @@ impl FromIterator<Stage> for Stages {
 /// only such texts are kept, and only such dimensions are counted.
 #[must_use]
 pub fn is_identity_free(field: Text) -> bool {
-    !matches!(field, Text::Language | Text::SafetyCategory | Text::ErrorCode | Text::StyleCollection)
+    field.kept_when_opted_out()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Num;
 
     #[test]
     fn paths_lead_back_to_their_fields() {

@@ -6,17 +6,17 @@ mod position;
 mod ranges;
 mod raw;
 mod repair;
+mod table;
 pub mod text;
 pub mod time;
 
 pub use decode::{Reject, RejectReason, decode, decode_within};
-pub use fields::{
-    ChosenBy, Flag, NameField, NameFields, Num, Stage, Stages, Text, column, dimension, is_identity_free,
-};
+pub use fields::{ChosenBy, NameField, NameFields, Stage, Stages, column, dimension, is_identity_free};
 pub use position::{Offset, PartitionId};
 pub use ranges::{Bounds, Ranges};
 pub use raw::VOCABULARY;
 pub use repair::repair;
+pub use table::{Flag, Num, Text};
 
 use std::borrow::Cow;
 

@@ -1,10 +1,10 @@
-//! The shapes serde reads: every field optional and forgiving, so that one mistyped field costs that field and not the event.
+//! The types of fields as serde reads them: each optional and tolerant, so that one of the wrong type costs that field
+//! and not the event. The [`table`](super::table) makes the structs of them.
 
 use serde::Deserialize;
 use serde::de::{
     Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
 };
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -234,89 +234,4 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ObjectField<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         d.deserialize_any(ObjectFieldVisitor(PhantomData))
     }
-}
-
-/// Declares a group of optional fields.
-macro_rules! group {
-    ($(#[$doc:meta])* $name:ident<$l:lifetime> { $($field:ident: $t:ty,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(default, bound(deserialize = "'de: 'a, 'a: 'de"))]
-        pub struct $name<$l> {
-            $(#[doc = concat!("`", stringify!($field), "`")] pub $field: $t,)+
-            #[serde(skip)]
-            #[doc(hidden)]
-            pub _message: PhantomData<&$l ()>,
-        }
-    };
-}
-
-group! {
-    /// The whole message.
-    Raw<'a> {
-        request_id: Opt<Cow<'a, str>>,
-        timestamp: Opt<Cow<'a, str>>,
-        pipeline_stage: Opt<Cow<'a, str>>,
-        session_id: Opt<Cow<'a, str>>,
-        user_id_hash: Opt<Cow<'a, str>>,
-        region: Opt<Cow<'a, str>>,
-        tenant: Opt<Cow<'a, str>>,
-        traffic_source: Opt<Cow<'a, str>>,
-        prompt: ObjectField<RawPrompt<'a>>,
-        model: ObjectField<Model<'a>>,
-        params: ObjectField<Params<'a>>,
-        resources: ObjectField<Resources<'a>>,
-        metrics: ObjectField<Metrics<'a>>,
-        quality: ObjectField<Quality<'a>>,
-        safety: ObjectField<Safety<'a>>,
-        outcome: ObjectField<Outcome<'a>>,
-        error: ObjectField<Failure<'a>>,
-        style: ObjectField<Style<'a>>,
-        artifacts: Option<&'a RawValue>,
-        consent: ObjectField<Consent<'a>>,
-    }
-}
-group! {
-    /// `prompt`
-    RawPrompt<'a> { text: Opt<Cow<'a, str>>, token_ids: Opt<TokenIds>, length: Opt<f64>, language: Opt<Cow<'a, str>>, redaction_applied: Opt<bool>, }
-}
-group! {
-    /// `model`
-    Model<'a> { family: Opt<Cow<'a, str>>, version: Opt<Cow<'a, str>>, checkpoint_hash: Opt<Cow<'a, str>>, loras: Opt<NameList<'a>>, }
-}
-group! {
-    /// `params`
-    Params<'a> { sampler: Opt<Cow<'a, str>>, steps: Opt<f64>, cfg: Opt<f64>, seed: Opt<Seed>, resolution: Opt<Cow<'a, str>>, }
-}
-group! {
-    /// `resources`
-    Resources<'a> { gpu_type: Opt<Cow<'a, str>>, gpu_mem_mb: Opt<f64>, batch_size: Opt<f64>, }
-}
-group! {
-    /// `metrics`
-    Metrics<'a> { latency_ms: Opt<f64>, rps: Opt<f64>, gpu_util: Opt<f64>, cost_usd: Opt<f64>, queue_wait_ms: Opt<f64>, model_load_ms: Opt<f64>, safety_check_ms: Opt<f64>, cdn_upload_ms: Opt<f64>, }
-}
-group! {
-    /// `quality`
-    Quality<'a> { clip_i: Opt<f64>, aesthetic: Opt<f64>, nsfw_flag: Opt<bool>, face_ok: Opt<bool>, style_distance: Opt<f64>, }
-}
-group! {
-    /// `safety`
-    Safety<'a> { prompt_passed: Opt<bool>, image_passed: Opt<bool>, category: Opt<Cow<'a, str>>, }
-}
-group! {
-    /// `outcome`
-    Outcome<'a> { accepted: Opt<bool>, edited: Opt<bool>, rerolls: Opt<f64>, }
-}
-group! {
-    /// `error`; its message is never read.
-    Failure<'a> { code: Opt<Cow<'a, str>>, retriable: Opt<bool>, }
-}
-group! {
-    /// `style`
-    Style<'a> { collection: Opt<Cow<'a, str>>, }
-}
-group! {
-    /// `consent`
-    Consent<'a> { opt_out: Opt<bool>, }
 }
