@@ -3,7 +3,9 @@
 mod accept;
 mod categories;
 mod centroid;
+mod days;
 mod missing;
+mod name;
 #[cfg(test)]
 mod outliers_tests;
 mod prepared;
@@ -12,7 +14,9 @@ mod strata;
 
 pub use accept::{Accept, Segments, accepted};
 pub use categories::CategoryBins;
+pub use days::BaselineDays;
 pub use missing::{PreparedMissing, missing_shares};
+pub use name::{BaselineName, BaselineNameError, RESERVED_PREFIXES};
 pub use prepared::{About, Compared, Prepared, Strata, side};
-pub use set::{BaselineSet, DaySource, Excluded, OfSegment, Pin, Recipe, leaves};
+pub use set::{BaselineSet, BaselineSum, DaySource, Excluded, OfSegment, Pin, Recipe};
 pub use strata::{Child, Children, strata};
