@@ -17,8 +17,6 @@ use rand_xoshiro::rand_core::SeedableRng;
 
 use super::projection::{About, MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference};
 
-/// Clusters where nobody says how many.
-pub const DEFAULT_CLUSTERS: usize = 12;
 /// Vectors that a fit needs for every component: with four, sampling inflates the variance of a direction of noise at
 /// most (1 + √¼)² = 2.25 times (Marchenko, Pastur), and so what it is divided by 1.2 times; with fewer, the last
 /// components describe the sample rather than the service.

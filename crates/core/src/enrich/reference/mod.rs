@@ -5,5 +5,5 @@ mod fit;
 mod projection;
 
 pub use file::FileError;
-pub use fit::{DEFAULT_CLUSTERS, FitError};
+pub use fit::FitError;
 pub use projection::{About, MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference};
