@@ -9,16 +9,16 @@
 //! - so does one whose open panes were packed between batches.
 #![no_main]
 
-use driftglass::config::features::Kind;
+use driftglass::config::features::FeatureKind;
 use driftglass::config::watched::group;
 use driftglass::enrich::vectors::inline;
-use driftglass::enrich::{Batch, Enricher, Source, Value};
+use driftglass::enrich::{Batch, Enricher, ImageSource, Value};
 use driftglass::event::text::{MAX_REQUEST_ID, is_admitted};
 use driftglass::event::{
     Event, Num, Prompt, Ranges, Reject, RejectReason, VOCABULARY, decode, decode_within, time,
 };
 use driftglass::sketch::OTHER;
-use driftglass::window::{Events, Filling, Origins, Packed, Pane, PaneRow, Partition, Reach, Written};
+use driftglass::window::{EncodedSum, Events, Origins, Packed, Pane, PaneRow, Partition, Reach, SegmentSum};
 use driftglass_fuzz::{DIMENSION, EVENTS, MIB, SAMPLE, bounded, same};
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
@@ -136,7 +136,7 @@ fn check_row(event: &Event<'_>, batch: &Batch) {
     }
     let values = &batch.values[(rows - 1) * features.len()..];
     for (feature, value) in features.iter().zip(values) {
-        let told = !event.opt_out || feature.kind == Kind::Volume;
+        let told = !event.opt_out || feature.kind == FeatureKind::Volume;
         match value {
             Value::Missing => {}
             _ if !told => panic!("a value of a user who opted out"),
@@ -175,7 +175,7 @@ fn place_vectors(batch: &mut Batch) {
     let plan = &SAMPLE.plan;
     let vectors = plan.vectors.as_ref().expect("the sample job looks at images");
     for candidate in std::mem::take(&mut batch.candidates) {
-        let Source::Inline(at) = &candidate.source else { continue };
+        let ImageSource::Inline(at) = &candidate.source else { continue };
         let Ok(vector) = inline(&batch.addresses[Batch::range(at)]) else { continue };
         if let Err(reason) = vectors.place(&plan.features, batch, &candidate, &vector) {
             assert!(matches!(reason, "wrong_dimension" | "not_finite" | "zero_vector"));
@@ -229,7 +229,7 @@ fn packed_between(batch: &Batch) {
     assert!(plain.len() == packed.len());
     for (a, b) in plain.into_iter().zip(packed) {
         assert!((a.start, a.close_at, &a.segment) == (b.start, b.close_at, &b.segment));
-        let [a, b] = [a, b].map(|row| row.contents.into_contents().expect("what was filled here is sound"));
+        let [a, b] = [a, b].map(|row| row.contents.into_sketches().expect("what was filled here is sound"));
         assert!(same(&a, &b), "a pane that was packed in between is another");
     }
 }
@@ -238,11 +238,13 @@ fn check_pane(row: &Pane) {
     assert!(row.close_at > row.start);
     let mut written = Vec::new();
     row.contents.write(&mut written);
-    if let (Filling::Events(events), Ok(Written::Events(bytes))) = (&row.contents, Filling::read(&written)) {
+    if let (SegmentSum::Events(events), Ok(EncodedSum::Events(bytes))) =
+        (&row.contents, SegmentSum::read(&written))
+    {
         let back = Events::read(bytes, SAMPLE.filler.definitions().clone());
         assert!(back.is_ok_and(|back| back == *events), "events changed by their bytes");
     }
-    let contents = row.contents.clone().into_contents().expect("what a job filled has one definition");
+    let contents = row.contents.clone().into_sketches().expect("what a job filled has one definition");
     let packed = Packed::of(&contents);
     assert!(packed.filled_buckets() == row.contents.filled_buckets());
     let back = packed.unpack(|_| true);

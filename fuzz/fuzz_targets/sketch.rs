@@ -11,7 +11,7 @@
 
 use driftglass::sketch::{Body, NumericSketch, Sketch};
 use driftglass::store::panes::{all_to_parquet, decode_panes, packed_batches};
-use driftglass::window::{Events, Filling, Packed, Pane, packed};
+use driftglass::window::{Events, Packed, Pane, SegmentSum, packed};
 use driftglass_fuzz::{MIB, SAMPLE, bounded, contained, same};
 use libfuzzer_sys::fuzz_target;
 use std::hint::black_box;
@@ -132,7 +132,7 @@ fn pane(bytes: &[u8]) {
     assert!(again.unpack(|_| true).is_ok_and(|back| same(&back, &contents)), "a pane changed by its bytes");
     assert!(again.filled_buckets() == contents.filled_buckets());
     let buckets = contents.filled_buckets();
-    let sum = Filling::sum(&[&Filling::Packed(again), &Filling::Sketches(contents)], |_| true);
+    let sum = SegmentSum::sum(&[&SegmentSum::Packed(again), &SegmentSum::Sketches(contents)], |_| true);
     assert!(sum.is_ok_and(|sum| sum.filled_buckets() == buckets));
 }
 
@@ -142,11 +142,11 @@ fn events(bytes: &[u8]) {
     let sum = read.contents(|_| true).expect("events that were read are of one definition");
     assert!(sum.filled_buckets() == read.filled_buckets());
     let mut written = Vec::new();
-    Filling::Events(read.clone()).write(&mut written);
+    SegmentSum::Events(read.clone()).write(&mut written);
     assert!(written[1..] == *bytes, "events changed by their bytes");
-    let mut twice = Filling::Sketches(sum.clone());
-    assert!(twice.merge(&Filling::Events(read)).is_ok());
-    assert!(twice.into_contents().is_ok_and(|t| t.filled_buckets() == sum.filled_buckets()));
+    let mut twice = SegmentSum::Sketches(sum.clone());
+    assert!(twice.merge(&SegmentSum::Events(read)).is_ok());
+    assert!(twice.into_sketches().is_ok_and(|t| t.filled_buckets() == sum.filled_buckets()));
 }
 
 fn file(bytes: &[u8]) {
@@ -161,14 +161,14 @@ fn file(bytes: &[u8]) {
 }
 
 /// Rows of one place may have been merged, and vectors of unlike lengths don't come back from that.
-fn has_vectors(filling: &Filling) -> bool {
-    let Filling::Sketches(contents) = filling else { return false };
+fn has_vectors(filling: &SegmentSum) -> bool {
+    let SegmentSum::Sketches(contents) = filling else { return false };
     contents.sketches.iter().flatten().any(|s| matches!(s.body, Body::Vector(_)))
 }
 
 fn alike((a, b): (&Pane, &Pane)) -> bool {
     let contents = match (&a.contents, &b.contents) {
-        (Filling::Sketches(a), Filling::Sketches(b)) => same(a, b),
+        (SegmentSum::Sketches(a), SegmentSum::Sketches(b)) => same(a, b),
         (a, b) => a == b,
     };
     contents && (a.start, a.close_at, &a.segment) == (b.start, b.close_at, &b.segment)

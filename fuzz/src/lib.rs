@@ -7,7 +7,7 @@ use driftglass::enrich::vectors::{Head, Style, Takes, VectorPlan};
 use driftglass::enrich::{IdHasher, Plan};
 use driftglass::sketch::Sketch;
 use driftglass::store::panes::TableNames;
-use driftglass::window::{Contents, Filler, Times};
+use driftglass::window::{Filler, SketchSet, Times};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -198,11 +198,11 @@ pub static EVENTS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// Whether contents are the same; a feature that no event carried may be left out at the end.
 #[must_use]
-pub fn same(a: &Contents, b: &Contents) -> bool {
+pub fn same(a: &SketchSet, b: &SketchSet) -> bool {
     let features = a.sketches.len().max(b.sketches.len());
     (0..features).all(|f| sketch(a, f) == sketch(b, f))
 }
 
-fn sketch(contents: &Contents, feature: usize) -> Option<&Sketch> {
+fn sketch(contents: &SketchSet, feature: usize) -> Option<&Sketch> {
     contents.sketches.get(feature)?.as_deref()
 }

@@ -4,7 +4,7 @@ use super::common::{runtime, storage, time};
 use super::{CliError, ConfigFile, Global};
 use crate::baseline::{Accept, BaselineDays, BaselineName, Segments, missing_shares, side};
 use crate::config::Config;
-use crate::config::features::{Feature, Kind};
+use crate::config::features::{Feature, FeatureKind};
 use crate::config::near::near;
 use crate::config::segments::{parts, written_parts};
 use crate::engine::Job;
@@ -295,7 +295,7 @@ fn show(job: &Job, name: &str, pick: &SelectionArgs, global: &Global) -> Result<
     let wanted = SegmentFilter::new(&pattern, pick.feature.as_deref(), names)?;
     // The volume counts users, and a segment is named only if it had enough.
     let features = &job.settings.features;
-    let is_volume = |f: usize| features[f].kind == Kind::Volume;
+    let is_volume = |f: usize| features[f].kind == FeatureKind::Volume;
     let named = |s: &Segment| names.grouping(s).is_operators();
     let pick_out = |s: &Segment, f: usize| wanted.wants(s, f, names) || (!named(s) && is_volume(f));
     let mut values = pins::baseline_features(job, name, &pick_out).map_err(classify)?;
@@ -358,7 +358,7 @@ fn users(sketch: &Sketch) -> Option<u64> {
 
 fn line(h: &BaselineFeature, feature: &Feature, names: &TableNames, seen: u64, min_users: u32) -> Value {
     let mut s = side(&h.sketch);
-    if feature.kind == Kind::Volume {
+    if feature.kind == FeatureKind::Volume {
         s.value = Some(s.n as f64 / h.hours.max(1e-9));
     }
     let q = |i: usize| s.quantiles.map(|q| q[i]);
@@ -508,7 +508,7 @@ mod tests {
             tokens.add(&[320], 0, user, Some(user));
         }
         (0..20).for_each(|_| tokens.add(&[1237], 0, 1, Some(1)));
-        let (names, from) = (crate::enrich::Shown::default(), crate::config::features::From::Loras);
+        let (names, from) = (crate::enrich::Shown::default(), crate::config::features::FieldSource::Loras);
         let value = |v: &str, users| names.value(from.chosen_by(), v, users).into_owned();
         let shown = top(&Sketch { id: SketchId(1), body: Body::Tokens(tokens) }, 5, value);
         assert_eq!(shown.len(), 1, "one user's token is rare however often it came");

@@ -2,14 +2,14 @@
 
 use super::common::{runtime, say, storage};
 use super::{CliError, ConfigFile};
-use crate::baseline::{About, Prepared};
+use crate::baseline::{BaselineInfo, Prepared};
 use crate::config::features::{Feature, of_embeddings};
 use crate::engine::Job;
 use crate::enrich::reference::Reference;
 use crate::enrich::{Batch, Enricher};
 use crate::event::decode;
 use crate::sketch::{Body, Sketch, SketchId, VectorSketch, session_bucket};
-use crate::window::{Contents, Origins, Pane, Partition, Reach, Segment};
+use crate::window::{Origins, Pane, Partition, Reach, Segment, SketchSet};
 use clap::Args;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ impl BenchScore {
         let (first, last) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
         // The last tenth of the time is the window, all before it the baseline.
         let cut = last - (last - first) / 10;
-        let mut sides: BTreeMap<Segment, (Contents, Contents)> = BTreeMap::new();
+        let mut sides: BTreeMap<Segment, (SketchSet, SketchSet)> = BTreeMap::new();
         for row in rows {
             let sides = sides.entry(row.segment).or_default();
             let side = if row.start < cut { &mut sides.0 } else { &mut sides.1 };
@@ -115,7 +115,7 @@ fn vectors(n: usize, rounds: usize) -> serde_json::Value {
     let feature = &features[0];
     let sketch = |body| Sketch { id: SketchId(1), body: Body::Vector(body) };
     let (baseline, window) = (sketch(baseline), sketch(window));
-    let about = About { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
+    let about = BaselineInfo { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
     let started = Instant::now();
     let prepared = Prepared::new(about, feature, &baseline, None);
     let preparing = started.elapsed().as_secs_f64() * 1e6;
@@ -164,11 +164,12 @@ fn panes(job: &Job, input: &Path) -> Result<Vec<Pane>, CliError> {
     }
 }
 
-fn pairs<'f>(job: &'f Job, baseline: &Contents, window: &Contents) -> Vec<ComparedPair<'f>> {
+fn pairs<'f>(job: &'f Job, baseline: &SketchSet, window: &SketchSet) -> Vec<ComparedPair<'f>> {
     let features = &job.settings.features;
     let all = features.iter().zip(&baseline.sketches).zip(&window.sketches);
     all.filter_map(|((feature, b), w)| {
-        let about = About { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
+        let about =
+            BaselineInfo { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
         let baseline = Prepared::new(about, feature, b.as_deref()?, None);
         Some(ComparedPair { feature, baseline, window: w.as_deref()?.clone() })
     })

@@ -8,7 +8,7 @@ use super::job::Job;
 use super::pin_files::{ACCEPTS, PINS};
 pub use super::pin_files::{PinInfo, accepts, names, pins};
 use crate::baseline::{
-    Accept, BaselineDays, BaselineName, BaselineSet, Excluded, RESERVED_PREFIXES, Recipe, accepted,
+    Accept, BaselineDays, BaselineName, BaselineRecipe, BaselineSet, Excluded, RESERVED_PREFIXES, accepted,
 };
 use crate::config::Baselines;
 use crate::config::near::near;
@@ -17,7 +17,7 @@ use crate::event::time::{DAY, HOUR, date, floor, text};
 use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
 use crate::store::panes::{self, TableNames};
 use crate::store::{CreateOutcome, Storage};
-use crate::window::{Contents, PaneRow, Segment};
+use crate::window::{PaneRow, Segment, SketchSet};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ pub fn pin(
     }
     let files = pane_files(storage)?;
     let (first, last) = (date(from), date(to - 1));
-    let mut segments: BTreeMap<Segment, Contents> = BTreeMap::new();
+    let mut segments: BTreeMap<Segment, SketchSet> = BTreeMap::new();
     let (mut hours, mut days) = (BTreeSet::new(), BTreeSet::new());
     for (_, path) in files.iter().filter(|(d, _)| *d >= first && *d <= last) {
         for row in read_rows(storage, path, names)? {
@@ -104,7 +104,7 @@ pub fn pin(
         let (from, to) = range();
         return Err(PinError::NoData { from, to, have });
     }
-    let folded = |(segment, mut contents): (Segment, Contents)| {
+    let folded = |(segment, mut contents): (Segment, SketchSet)| {
         contents.fold(MAX_STRETCH_VALUES);
         PaneRow { start: from, close_at: to, segment, contents }
     };
@@ -190,7 +190,7 @@ pub fn baseline_set(job: &Job, day: i64, stretch: BaselineDays) -> Result<Baseli
     let excluded = accepted(&all, &accepts(&job.storage)?, day, &names.features);
     let mut history = Days::new(job.storage.clone(), job.days_folder(), names.clone());
     let days = history.days(stretch.from(), stretch.until())?;
-    let recipe = Recipe {
+    let recipe = BaselineRecipe {
         config: settings.config.baselines.clone(),
         features: settings.features.clone().into(),
         groupings: Arc::clone(&settings.groupings),

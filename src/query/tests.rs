@@ -4,8 +4,8 @@ use super::session::{SqlSession, VIEWS};
 use super::shell::{Script, execute};
 use super::tables::PublicTable;
 use super::*;
-use crate::baseline::{About, Prepared};
-use crate::config::features::{Feature, Kind, Test, builtin, scaled};
+use crate::baseline::{BaselineInfo, Prepared};
+use crate::config::features::{Feature, FeatureKind, Test, builtin, scaled};
 use crate::config::segments::Groupings;
 use crate::drift::{Contributor, Scores, Side, Verdict};
 use crate::enrich::token_of;
@@ -14,7 +14,7 @@ use crate::sketch::{
 };
 use crate::store::panes::{TableNames, encode, to_parquet};
 use crate::store::rows::{WindowRow, texts, timestamps, windows_batch};
-use crate::window::{Contents, PaneRow, Segment};
+use crate::window::{PaneRow, Segment, SketchSet};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{Float64Type, UInt32Type, UInt64Type};
 use datafusion::prelude::SessionContext;
@@ -89,7 +89,7 @@ fn pane(start: i64, grouping: u16, segment: &str, sketches: Vec<Sketch>) -> Pane
         start,
         close_at: start + HOUR,
         segment: Segment { grouping, name: Arc::from(segment) },
-        contents: Contents { sketches: sketches.into_iter().map(|s| Some(Box::new(s))).collect() },
+        contents: SketchSet { sketches: sketches.into_iter().map(|s| Some(Box::new(s))).collect() },
     }
 }
 
@@ -281,13 +281,16 @@ async fn distances_in_sql_are_those_of_the_engine() {
         let name = got.column(6).as_string_view().value(row);
         let f = names.features.iter().position(|n| &**n == name).unwrap();
         let (then, now) = (merged(&hour(0)[f], &hour(1)[f]), merged(&hour(2)[f], &hour(3)[f]));
-        let about = About { name: "b".into(), id: "".into(), days: 7, enough_days: true, hours: 24.0 };
+        let about = BaselineInfo { name: "b".into(), id: "".into(), days: 7, enough_days: true, hours: 24.0 };
         let want =
             Prepared::new(about, &features[f], &then, None).compare(&features[f], &now, None).unwrap().scores;
         let got: Vec<Option<f64>> = (0..6).map(|c| floats(&got, c)[row]).collect();
         let want = [want.psi, want.psi_excess, want.kl, want.js, want.wasserstein, want.p_value];
         assert_eq!(got, want, "{name}");
-        assert!(want[0].is_some() != (features[f].kind == Kind::Rate), "{name} has bins unless it is a rate");
+        assert!(
+            want[0].is_some() != (features[f].kind == FeatureKind::Rate),
+            "{name} has bins unless it is a rate"
+        );
         assert!(want[5].is_some(), "{name} is tested");
     }
 }
@@ -305,7 +308,7 @@ async fn categories_of_which_events_carry_several_are_tested_as_the_engine_tests
         Sketch { id: SketchId(1), body: Body::Category(sketch) }
     };
     let (then, now) = (of(5), of(6));
-    let about = About { name: "b".into(), id: "".into(), days: 7, enough_days: true, hours: 24.0 };
+    let about = BaselineInfo { name: "b".into(), id: "".into(), days: 7, enough_days: true, hours: 24.0 };
     let scores = Prepared::new(about, &loras, &then, None).compare(&loras, &now, None).unwrap().scores;
     let dir = tempfile::tempdir().unwrap();
     let ctx = open(dir.path()).await;

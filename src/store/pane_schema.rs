@@ -12,7 +12,7 @@ pub(super) const PAGE_BYTES: i64 = 1 << 30;
 pub(super) const FEATURES: &str = "driftglass.features";
 
 /// The key of the definitions of features, as JSON, in the metadata of a file whose rows may hold
-/// events: each row is what [`crate::window::Filling::write`] wrote.
+/// events: each row is what [`crate::window::SegmentSum::write`] wrote.
 pub(super) const DEFINITIONS: &str = "driftglass.definitions";
 
 /// The schema of `panes` for a job with these dimension columns.

@@ -8,7 +8,7 @@ use crate::config::segments::Groupings;
 use crate::enrich::Shown;
 use crate::sketch::{DecodeError, Sketch};
 use crate::window::{
-    Contents, Definition, Definitions, Events, Filling, Pane, PaneRow, Segment, Written, packed,
+    Definition, Definitions, EncodedSum, Events, Pane, PaneRow, Segment, SegmentSum, SketchSet, packed,
 };
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -224,7 +224,7 @@ impl PaneTable {
     ) -> Result<Vec<PaneRow>, PaneFileError> {
         let sketches = |r: Pane| {
             let PaneRow { start, close_at, segment, contents } = r;
-            Ok(PaneRow { start, close_at, segment, contents: contents.into_contents()? })
+            Ok(PaneRow { start, close_at, segment, contents: contents.into_sketches()? })
         };
         self.panes_of(segment, wanted)?.into_iter().map(sketches).collect()
     }
@@ -234,7 +234,7 @@ impl PaneTable {
         segment: &Segment,
         wanted: impl Fn(i64, i64) -> bool,
     ) -> Result<Vec<Pane>, PaneFileError> {
-        let mut rows: BTreeMap<(i64, i64), Filling> = BTreeMap::new();
+        let mut rows: BTreeMap<(i64, i64), SegmentSum> = BTreeMap::new();
         let locations = self.segments.get(segment).map_or(&[][..], Vec::as_slice);
         let grouping = self.groupings.as_ref().and_then(|g| g.all.get(usize::from(segment.grouping)));
         let segment_name =
@@ -248,7 +248,7 @@ impl PaneTable {
                     e.insert(filling);
                 }
                 Entry::Occupied(mut e) => match (e.get_mut(), filling) {
-                    (Filling::Sketches(sum), Filling::Sketches(more)) => sum.absorb(more)?,
+                    (SegmentSum::Sketches(sum), SegmentSum::Sketches(more)) => sum.absorb(more)?,
                     (sum, more) => sum.merge(&more)?,
                 },
             }
@@ -263,23 +263,23 @@ impl PaneTable {
         &self,
         c: &RowLocation,
         damaged: impl Fn(DecodeError) -> PaneFileError,
-    ) -> Result<Option<Filling>, PaneFileError> {
+    ) -> Result<Option<SegmentSum>, PaneFileError> {
         let batch = &self.batches[c.batch as usize];
         let bytes = batch.sketches.value(c.row as usize);
         let place = |f: usize| batch.features.get(f).copied().flatten();
         let mut contents = match (c.feature, &batch.definitions) {
             (Some(feature), _) => {
-                let mut one = Contents { sketches: vec![None; self.features] };
+                let mut one = SketchSet { sketches: vec![None; self.features] };
                 one.sketches[feature as usize] = Some(Box::new(Sketch::decode(bytes).map_err(damaged)?));
                 one
             }
             (None, EventDefinitions::NoEvents) => packed::read(bytes, place).map_err(damaged)?,
-            (None, by) => match (Filling::read(bytes).map_err(&damaged)?, by) {
-                (Written::Sketches(bytes), _) => packed::read(bytes, place).map_err(damaged)?,
-                (Written::Events(bytes), EventDefinitions::Other(others)) => {
+            (None, by) => match (SegmentSum::read(bytes).map_err(&damaged)?, by) {
+                (EncodedSum::Sketches(bytes), _) => packed::read(bytes, place).map_err(damaged)?,
+                (EncodedSum::Events(bytes), EventDefinitions::Other(others)) => {
                     let events = Events::read(bytes, Arc::clone(others)).map_err(&damaged)?;
                     let mut theirs = events.contents(|f| place(f).is_some())?;
-                    let mut ours = Contents { sketches: vec![None; self.features] };
+                    let mut ours = SketchSet { sketches: vec![None; self.features] };
                     for (f, sketch) in theirs.sketches.iter_mut().enumerate() {
                         if let Some(to) = place(f) {
                             ours.sketches[to] = sketch.take();
@@ -287,16 +287,16 @@ impl PaneTable {
                     }
                     ours
                 }
-                (Written::Events(bytes), _) => {
+                (EncodedSum::Events(bytes), _) => {
                     let events = Events::read(bytes, Arc::clone(&self.definitions)).map_err(damaged)?;
-                    return Ok(Some(Filling::Events(events)));
+                    return Ok(Some(SegmentSum::Events(events)));
                 }
             },
         };
         for (slot, now) in contents.sketches.iter_mut().zip(&*self.definitions) {
             slot.take_if(|s| s.id != now.id);
         }
-        Ok(contents.sketches.iter().any(Option::is_some).then_some(Filling::Sketches(contents)))
+        Ok(contents.sketches.iter().any(Option::is_some).then_some(SegmentSum::Sketches(contents)))
     }
 
     /// All rows, by segment.

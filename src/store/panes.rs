@@ -13,7 +13,7 @@ pub use super::table_names::{TableNames, dimension_columns};
 use super::pane_schema::{DEFINITIONS, FEATURES};
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
 use crate::sketch::Sketch;
-use crate::window::{Filling, Pane, PaneRow, Segment};
+use crate::window::{Pane, PaneRow, Segment, SegmentSum};
 use arrow::array::{ArrayRef, BinaryArray, BinaryBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
@@ -112,7 +112,7 @@ impl<'n> PackedRows<'n> {
 ///
 /// # Errors
 /// Arrow's.
-pub fn packed_batches<F: Borrow<Filling>>(
+pub fn packed_batches<F: Borrow<SegmentSum>>(
     rows: &[PaneRow<F>],
     names: &TableNames,
 ) -> Result<Vec<RecordBatch>, PaneFileError> {

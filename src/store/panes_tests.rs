@@ -5,7 +5,7 @@ use crate::config::features::builtin;
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Enricher, IdHasher, Plan};
 use crate::sketch::{Body, RateSketch, SketchId};
-use crate::window::{Contents, Definition, Filler, Filling};
+use crate::window::{Definition, Filler, SegmentSum, SketchSet};
 
 fn row(id: u64, start: i64) -> PaneRow {
     let mut rate = RateSketch::default();
@@ -16,7 +16,7 @@ fn row(id: u64, start: i64) -> PaneRow {
         start,
         close_at: start + 60,
         segment,
-        contents: Contents { sketches: vec![Some(Box::new(sketch))] },
+        contents: SketchSet { sketches: vec![Some(Box::new(sketch))] },
     }
 }
 
@@ -37,7 +37,7 @@ fn what_another_definition_made_is_passed_over() {
         start,
         close_at,
         segment,
-        contents: Filling::Sketches(contents),
+        contents: SegmentSum::Sketches(contents),
     });
     let packed = packed_batches(&as_panes, &names).unwrap();
     let files = [all_to_parquet(&packed).unwrap(), encode(&rows, 60, &names).unwrap()];
@@ -86,12 +86,12 @@ fn events_are_read_by_a_job_whose_features_have_changed() {
     let read_by = |names: &TableNames| decode_panes(file.clone().into(), names).unwrap();
 
     let same = read_by(&names);
-    assert!(matches!(same[0].contents, Filling::Events(_)), "as they are");
+    assert!(matches!(same[0].contents, SegmentSum::Events(_)), "as they are");
     assert_eq!(same, [pane]);
 
     let (turned, want) = pane_of_one_event([length, volume], "a key");
-    let got: Vec<_> = read_by(&turned).into_iter().map(|p| p.contents.into_contents().unwrap()).collect();
-    assert_eq!(got, [want.contents.into_contents().unwrap()]);
+    let got: Vec<_> = read_by(&turned).into_iter().map(|p| p.contents.into_sketches().unwrap()).collect();
+    assert_eq!(got, [want.contents.into_sketches().unwrap()]);
 
     let (other_key, _) = pane_of_one_event([volume, length], "another key");
     assert_eq!(read_by(&other_key), [], "hashed by another key");

@@ -7,12 +7,12 @@
 //! ```
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use driftglass_core::baseline::{About, Prepared};
+use driftglass_core::baseline::{BaselineInfo, Prepared};
 use driftglass_core::config::features::builtin;
 use driftglass_core::config::segments::Groupings;
 use driftglass_core::enrich::{Batch, Enricher, IdHasher, Plan};
 use driftglass_core::event::{NameFields, decode};
-use driftglass_core::window::{Contents, Filler, Filling};
+use driftglass_core::window::{Filler, SegmentSum, SketchSet};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn batch(plan: &Arc<Plan>) -> (Filler, Batch) {
 }
 
 /// What some rows of the batch add up to.
-fn filled(filler: &Filler, batch: &Batch, rows: std::ops::Range<usize>) -> Filling {
+fn filled(filler: &Filler, batch: &Batch, rows: std::ops::Range<usize>) -> SegmentSum {
     let rows: Vec<u32> = rows.map(|i| i as u32).collect();
     let mut out = filler.nothing();
     filler.add(&mut out, batch, &rows).expect("fresh sketches are alike");
@@ -99,11 +99,11 @@ fn filling(c: &mut Criterion) {
 fn scoring(c: &mut Criterion) {
     let (filler, batch) = batch(&plan());
     let cut = batch.rows.len() * 3 / 4;
-    let sum = |rows| -> Contents {
-        filled(&filler, &batch, rows).into_contents().expect("sketches made here are read back")
+    let sum = |rows| -> SketchSet {
+        filled(&filler, &batch, rows).into_sketches().expect("sketches made here are read back")
     };
     let (baseline, window) = (sum(0..cut), sum(cut..batch.rows.len()));
-    let about = About { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
+    let about = BaselineInfo { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
     let features = builtin();
     let pairs: Vec<_> = features
         .iter()

@@ -6,7 +6,7 @@
 //! partition rows came.
 
 use super::judge::{Judge, WindowBounds};
-use super::merging::FillingMerger;
+use super::merging::SegmentSumMerger;
 use super::pending::{PendingPanes, StretchSegment};
 use super::rolling::WindowParts;
 use super::segment_users::SegmentUsers;
@@ -15,8 +15,8 @@ use super::tick_rows::TickRows;
 use super::types::{DayBatch, EvaluatorState, Exclusion, History, Outputs};
 use super::verdict_counts::VerdictCounter;
 use crate::alert::AlertBook;
-use crate::baseline::{BaselineDays, BaselineSet, Excluded, Recipe, accepted};
-use crate::config::features::Kind;
+use crate::baseline::{BaselineDays, BaselineRecipe, BaselineSet, Excluded, accepted};
+use crate::config::features::FeatureKind;
 use crate::config::segments::{OTHER, write_name};
 use crate::engine::error::EvaluationError;
 use crate::engine::progress::EvaluatorBytes;
@@ -24,7 +24,7 @@ use crate::event::time::{DAY, HOUR, floor};
 use crate::sketch::MAX_STRETCH_VALUES;
 use crate::store::panes::{self, PackedRows};
 use crate::store::rows::Verdict;
-use crate::window::{Contents, Filling, PackedError, Pane, PaneRow, Segment, packed};
+use crate::window::{PackedError, Pane, PaneRow, Segment, SegmentSum, SketchSet, packed};
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -42,7 +42,7 @@ pub struct Evaluator {
     settings: Arc<EvaluationSettings>,
     judge: Judge,
     verdict_counts: VerdictCounter,
-    recipe: Recipe,
+    recipe: BaselineRecipe,
     history: Box<dyn History>,
     /// Ticks: the greatest common divisor of all slides and an hour.
     tick: i64,
@@ -50,9 +50,9 @@ pub struct Evaluator {
     pending: PendingPanes,
     window_parts: WindowParts,
     /// Rows of the current hour, by the hour that they belong to.
-    hour: BTreeMap<i64, FxHashMap<Segment, Filling>>,
+    hour: BTreeMap<i64, FxHashMap<Segment, SegmentSum>>,
     /// Hours of the current day, by the day that they belong to.
-    day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<Filling>>>>,
+    day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<SegmentSum>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
     segment_users: SegmentUsers,
     /// Rows that were merged before a restart, until all of them are there.
@@ -107,7 +107,7 @@ impl Evaluator {
                 Some(((Segment { grouping, name: name.into() }, f), (judged, drifted)))
             })
             .collect();
-        let recipe = Recipe {
+        let recipe = BaselineRecipe {
             config: settings.config.baselines.clone(),
             features: settings.features.clone().into(),
             groupings: Arc::clone(&settings.groupings),
@@ -245,14 +245,15 @@ impl Evaluator {
     #[must_use]
     pub fn memory(&self) -> EvaluatorBytes {
         let (chunks, hours) = self.window_parts.memory();
-        let current: usize = self.hour.values().flat_map(FxHashMap::values).map(Filling::held).sum();
+        let current: usize =
+            self.hour.values().flat_map(FxHashMap::values).map(SegmentSum::memory_bytes).sum();
         let days = self.day.values().flat_map(FxHashMap::values).flatten();
         // Those that no window keeps. Where windows last a day and more there are none: no need to
         // look at each.
         let of_day_alone: usize = if self.window_parts.long_length() >= DAY {
             0
         } else {
-            days.filter(|hour| Arc::strong_count(hour) == 1).map(|hour| hour.held()).sum()
+            days.filter(|hour| Arc::strong_count(hour) == 1).map(|hour| hour.memory_bytes()).sum()
         };
         EvaluatorBytes { waiting_panes: self.pending.memory(), chunks, hours: hours + current + of_day_alone }
     }
@@ -341,7 +342,7 @@ impl Evaluator {
     /// Merges rows into every grouping that is made from their own, at tick `t`.
     fn merge_due(
         &mut self,
-        mut rows: Vec<(StretchSegment, Filling)>,
+        mut rows: Vec<(StretchSegment, SegmentSum)>,
         t: i64,
         into_hour: bool,
     ) -> Result<(), EvaluationError> {
@@ -363,7 +364,7 @@ impl Evaluator {
             }
         }
         let window_parts = &self.window_parts;
-        let volume = settings.features.iter().position(|f| f.kind == Kind::Volume);
+        let volume = settings.features.iter().position(|f| f.kind == FeatureKind::Volume);
         let sums = made_of.into_par_iter().map(|((start, segment), of)| {
             let (first, more) = of.split_first().expect("every place is made of a row");
             let mut sum = rows[*first].1.clone();
@@ -376,7 +377,7 @@ impl Evaluator {
         });
         let sums: Vec<_> = sums.collect::<Result<_, PackedError>>()?;
         drop(rows);
-        let mut hours = FillingMerger::new();
+        let mut hours = SegmentSumMerger::new();
         for (start, segment, users, folded, chunk, sum) in sums {
             self.folded_values += folded;
             self.segment_users.add(&segment, users);
@@ -419,7 +420,7 @@ impl Evaluator {
                 let some = segments.drain(..segments.len().min(HOURS_AT_ONCE)).collect::<Vec<_>>();
                 let packed = some.into_par_iter().map(|(segment, mut filling)| {
                     let folded = filling.fold(MAX_STRETCH_VALUES)?;
-                    let mut contents = Contents::default();
+                    let mut contents = SketchSet::default();
                     filling.add_to(&mut contents, |_| true)?;
                     filling.pack();
                     let row = PaneRow { start: hour, close_at: t, segment: segment.clone(), contents };
@@ -442,7 +443,7 @@ impl Evaluator {
         Ok(self.window_parts.settle(t)?)
     }
 
-    fn add_hour(&mut self, hour: i64, segment: Segment, packed: Filling, of_this_day: bool) {
+    fn add_hour(&mut self, hour: i64, segment: Segment, packed: SegmentSum, of_this_day: bool) {
         let packed = Arc::new(packed);
         self.window_parts.add_hour(hour, &segment, Arc::clone(&packed));
         if of_this_day {
@@ -510,9 +511,9 @@ impl Evaluator {
             // Packed again at once: the sums of ten thousand segments would be most of the job's
             // memory.
             let sums = sorted(segments).into_par_iter().map(|(segment, hours)| {
-                let parts: Vec<&Filling> = hours.iter().map(Arc::as_ref).collect();
+                let parts: Vec<&SegmentSum> = hours.iter().map(Arc::as_ref).collect();
                 let mut bytes = Vec::new();
-                let mut sum = Filling::sum(&parts, |_| true)?;
+                let mut sum = SegmentSum::sum(&parts, |_| true)?;
                 let folded = sum.fold(MAX_STRETCH_VALUES);
                 packed::write(&sum, &mut bytes);
                 Ok((segment, bytes, folded))

@@ -6,7 +6,7 @@ use crate::engine::error::EvaluationError;
 use crate::engine::pin_files::{self, PINS, PinInfo};
 use crate::store::panes::{PaneFileError, PaneTable, TableNames};
 use crate::store::{Storage, StorageError};
-use crate::window::{Filling, Pane, PaneRow, Segment};
+use crate::window::{Pane, PaneRow, Segment, SegmentSum};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -161,7 +161,7 @@ pub fn hours_since(
 }
 
 fn packed(row: PaneRow) -> Pane {
-    let mut contents = Filling::Sketches(row.contents);
+    let mut contents = SegmentSum::Sketches(row.contents);
     contents.pack();
     PaneRow { start: row.start, close_at: row.close_at, segment: row.segment, contents }
 }
@@ -240,13 +240,13 @@ mod tests {
     use crate::event::time::{DAY, HOUR, date};
     use crate::sketch::{Body, RateSketch, Sketch, SketchId};
     use crate::store::panes::encode;
-    use crate::window::Contents;
+    use crate::window::SketchSet;
 
     fn hour(start: i64, close_at: i64) -> PaneRow {
         let mut rate = RateSketch::default();
         rate.add(true, 1, 1 << 59, (1, "r"));
         let sketch = Sketch { id: SketchId(1), body: Body::Rate(rate) };
-        let contents = Contents { sketches: vec![Some(Box::new(sketch))] };
+        let contents = SketchSet { sketches: vec![Some(Box::new(sketch))] };
         PaneRow { start, close_at, segment: Segment { grouping: 0, name: "".into() }, contents }
     }
 

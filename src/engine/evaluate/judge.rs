@@ -4,7 +4,7 @@ use super::rolling::{SegmentParts, is_judged};
 use super::segment_users::SegmentUsers;
 use super::settings::EvaluationSettings;
 use crate::baseline::{BaselineName, BaselineSet, Child, Children, Compared, Prepared, side, strata};
-use crate::config::features::Kind;
+use crate::config::features::FeatureKind;
 use crate::config::units::Span;
 use crate::drift::{Dimensions, Side, alpha};
 use crate::engine::error::EvaluationError;
@@ -12,7 +12,7 @@ use crate::enrich::token_text;
 use crate::event::time::HOUR;
 use crate::sketch::{Body, Sketch};
 use crate::store::rows::{Scores, Verdict, WindowRow};
-use crate::window::{Contents, Filling, Segment};
+use crate::window::{Segment, SegmentSum, SketchSet};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ const SLICE: usize = 512;
 /// it would be most of the job's memory.
 struct SegmentWindow<'r> {
     segment: &'r Segment,
-    parts: &'r [&'r Filling],
+    parts: &'r [&'r SegmentSum],
     /// Too few sessions for any test.
     small: bool,
     rows: Vec<Comparison>,
@@ -94,14 +94,14 @@ impl Judge {
         let children = Children::of(&s.groupings, &s.features, parts.iter().map(|p| p.0.clone()));
         let at: FxHashMap<&Segment, usize> = parts.iter().enumerate().map(|(i, p)| (p.0, i)).collect();
         let compared = parts.par_iter().map(|(segment, own)| {
-            if !is_judged(Filling::buckets_of(own)) {
+            if !is_judged(SegmentSum::buckets_of(own)) {
                 return self.small(tick, segment, own);
             }
             let finer = children.get(segment);
             let of = |c: &Child| at.get(&c.segment).map_or(&[][..], |i| parts[*i].1.as_slice());
-            let sums: Vec<Contents> = finer
+            let sums: Vec<SketchSet> = finer
                 .iter()
-                .map(|c| Filling::sum(of(c), |f| s.features[f].stratify.is_some()))
+                .map(|c| SegmentSum::sum(of(c), |f| s.features[f].stratify.is_some()))
                 .collect::<Result<_, _>>()?;
             self.full(tick, segment, own, finer, &sums.iter().collect::<Vec<_>>(), set)
         });
@@ -136,7 +136,7 @@ impl Judge {
             .collect();
         if rows.iter().any(|r| r.0.verdict == Some(Verdict::Drift)) {
             // Merged once more for what a drift is explained by: few segments drift.
-            let contents = Filling::sum(of.parts, |_| true)?;
+            let contents = SegmentSum::sum(of.parts, |_| true)?;
             for (row, about) in rows.iter_mut().zip(&of.rows) {
                 self.explain(&mut row.0, about, &contents);
             }
@@ -145,7 +145,7 @@ impl Judge {
     }
 
     /// Adds contributors and examples to a row that drifted.
-    fn explain(&self, row: &mut WindowRow, about: &Comparison, contents: &Contents) {
+    fn explain(&self, row: &mut WindowRow, about: &Comparison, contents: &SketchSet) {
         let sketch = contents.sketches.get(about.feature).and_then(Option::as_deref);
         if let (Some(Verdict::Drift), Some((baseline, _)), Some(sketch)) =
             (row.verdict, &about.baseline, sketch)
@@ -167,10 +167,10 @@ impl Judge {
         &self,
         tick: &WindowBounds,
         segment: &'r Segment,
-        parts: &'r [&'r Filling],
+        parts: &'r [&'r SegmentSum],
     ) -> Result<SegmentWindow<'r>, EvaluationError> {
-        let volume = |f: usize| self.settings.features[f].kind == Kind::Volume;
-        let contents = Filling::sum(parts, volume)?;
+        let volume = |f: usize| self.settings.features[f].kind == FeatureKind::Volume;
+        let contents = SegmentSum::sum(parts, volume)?;
         let sketches = contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
         let rows = sketches
             .map(|(f, s)| Comparison { feature: f, now: self.now(tick, f, s), baseline: None })
@@ -182,12 +182,12 @@ impl Judge {
         &self,
         tick: &WindowBounds,
         segment: &'r Segment,
-        parts: &'r [&'r Filling],
+        parts: &'r [&'r SegmentSum],
         finer: &[Child],
-        sums: &[&Contents],
+        sums: &[&SketchSet],
         set: &BaselineSet,
     ) -> Result<SegmentWindow<'r>, EvaluationError> {
-        let contents = Filling::sum(parts, |_| true)?;
+        let contents = SegmentSum::sum(parts, |_| true)?;
         let baselines = set.get(segment).map_err(EvaluationError::History)?;
         let mut rows = Vec::new();
         for (f, sketch) in contents.sketches.iter().enumerate() {
@@ -214,7 +214,7 @@ impl Judge {
 
     fn now(&self, tick: &WindowBounds, f: usize, sketch: &Sketch) -> Side {
         let mut now = side(sketch);
-        if self.settings.features[f].kind == Kind::Volume {
+        if self.settings.features[f].kind == FeatureKind::Volume {
             now.value = Some(sketch.n() as f64 / (tick.length as f64 / HOUR as f64));
         }
         now
@@ -240,9 +240,11 @@ impl Judge {
     }
 
     /// Example requests of a segment: the volume's.
-    fn requests(&self, contents: &Contents) -> Vec<Arc<str>> {
+    fn requests(&self, contents: &SketchSet) -> Vec<Arc<str>> {
         let all = contents.sketches.iter().zip(&self.settings.features);
-        all.filter(|(_, f)| f.kind == Kind::Volume).find_map(|(s, _)| ids(s.as_deref()?)).unwrap_or_default()
+        all.filter(|(_, f)| f.kind == FeatureKind::Volume)
+            .find_map(|(s, _)| ids(s.as_deref()?))
+            .unwrap_or_default()
     }
 
     fn finish(
@@ -259,7 +261,7 @@ impl Judge {
         let p = judged_p(row);
         let verdict = match (&row.baseline, p) {
             _ if of.small => Some(Verdict::InsufficientData),
-            _ if feature.kind == Kind::Volume => None,
+            _ if feature.kind == FeatureKind::Volume => None,
             (Some((_, c)), Some(p)) if p < alpha && c.material_p.is_some_and(|m| m < alpha) => {
                 Some(Verdict::Drift)
             }

@@ -1,17 +1,17 @@
 //! Merging what segments hold, segment by segment on all cores. A sum is the same in any order.
 
-use crate::window::{Filling, PackedError};
+use crate::window::{PackedError, SegmentSum};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
 
 /// What is added to what, by place.
 #[derive(Debug)]
-pub struct FillingMerger<K> {
-    places: FxHashMap<K, Vec<Filling>>,
+pub struct SegmentSumMerger<K> {
+    places: FxHashMap<K, Vec<SegmentSum>>,
 }
 
-impl<K: Eq + Hash + Send> FillingMerger<K> {
+impl<K: Eq + Hash + Send> SegmentSumMerger<K> {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {
@@ -19,7 +19,7 @@ impl<K: Eq + Hash + Send> FillingMerger<K> {
     }
 
     /// Adds a part of a place; `present` is asked once for what is there already.
-    pub fn add(&mut self, place: K, part: Filling, present: impl FnOnce(&K) -> Option<Filling>) {
+    pub fn add(&mut self, place: K, part: SegmentSum, present: impl FnOnce(&K) -> Option<SegmentSum>) {
         match self.places.get_mut(&place) {
             Some(parts) => parts.push(part),
             None => {
@@ -33,8 +33,8 @@ impl<K: Eq + Hash + Send> FillingMerger<K> {
     ///
     /// # Errors
     /// When sketches of one feature were made by different definitions.
-    pub fn sums(self) -> Result<Vec<(K, Filling)>, PackedError> {
-        let sum = |(place, parts): (K, Vec<Filling>)| {
+    pub fn sums(self) -> Result<Vec<(K, SegmentSum)>, PackedError> {
+        let sum = |(place, parts): (K, Vec<SegmentSum>)| {
             let mut parts = parts.into_iter();
             let mut sum = parts.next()?;
             Some(parts.try_for_each(|p| sum.merge(&p)).map(|()| (place, sum)))

@@ -1,9 +1,9 @@
 //! Panes that wait for the tick from which they count, merged as they come: what a tick will sum up
 //! is summed up by then, and takes a segment's room instead of that of every minute and partition.
 
-use super::merging::FillingMerger;
+use super::merging::SegmentSumMerger;
 use crate::event::time::floor;
-use crate::window::{Filling, PackedError, Pane, Segment};
+use crate::window::{PackedError, Pane, Segment, SegmentSum};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ struct PanesOfTick {
     start: i64,
     rows: usize,
     memory: usize,
-    fillings: FxHashMap<StretchSegment, Filling>,
+    fillings: FxHashMap<StretchSegment, SegmentSum>,
 }
 
 impl PanesOfTick {
@@ -48,7 +48,7 @@ impl PendingPanes {
     /// # Errors
     /// When their sketches were made by unlike definitions.
     pub fn add(&mut self, rows: impl IntoIterator<Item = (i64, Pane)>) -> Result<(), PackedError> {
-        let mut merging = FillingMerger::new();
+        let mut merging = SegmentSumMerger::new();
         for (from, row) in rows {
             let tick = self.tick_of(from);
             let waiting = self.ticks.entry(tick).or_insert_with(|| PanesOfTick::new(from, row.start));
@@ -58,15 +58,15 @@ impl PendingPanes {
             let place = (floor(row.start, self.tick), row.segment);
             merging.add((tick, place), row.contents, |(_, place)| {
                 let present = waiting.fillings.remove(place)?;
-                waiting.memory = waiting.memory.saturating_sub(present.held());
-                self.memory = self.memory.saturating_sub(present.held());
+                waiting.memory = waiting.memory.saturating_sub(present.memory_bytes());
+                self.memory = self.memory.saturating_sub(present.memory_bytes());
                 Some(present)
             });
         }
         for ((tick, place), sum) in merging.sums()? {
             let Some(waiting) = self.ticks.get_mut(&tick) else { continue };
-            waiting.memory += sum.held();
-            self.memory += sum.held();
+            waiting.memory += sum.memory_bytes();
+            self.memory += sum.memory_bytes();
             waiting.fillings.insert(place, sum);
         }
         Ok(())
@@ -83,9 +83,9 @@ impl PendingPanes {
     ///
     /// # Errors
     /// When sketches were made by unlike definitions.
-    pub fn drain_due(&mut self, t: i64) -> Result<Vec<(StretchSegment, Filling)>, PackedError> {
+    pub fn drain_due(&mut self, t: i64) -> Result<Vec<(StretchSegment, SegmentSum)>, PackedError> {
         let later = self.ticks.split_off(&(t + 1));
-        let mut merging = FillingMerger::new();
+        let mut merging = SegmentSumMerger::new();
         for due in std::mem::replace(&mut self.ticks, later).into_values() {
             self.memory = self.memory.saturating_sub(due.memory);
             due.fillings.into_iter().for_each(|(place, filling)| merging.add(place, filling, |_| None));
@@ -143,14 +143,14 @@ impl PendingPanes {
 mod tests {
     use super::*;
     use crate::sketch::{Body, RateSketch, Sketch, SketchId};
-    use crate::window::Contents;
+    use crate::window::SketchSet;
     use proptest::prelude::*;
 
     fn pane(start: i64, segment: &str, session: u64) -> Pane {
         let mut rate = RateSketch::default();
         rate.add(true, (session >> 59) as u8, session, (session, "r"));
         let sketch = Sketch { id: SketchId(1), body: Body::Rate(rate) };
-        let contents = Filling::Sketches(Contents { sketches: vec![Some(Box::new(sketch))] });
+        let contents = SegmentSum::Sketches(SketchSet { sketches: vec![Some(Box::new(sketch))] });
         Pane { start, close_at: start, segment: Segment { grouping: 0, name: segment.into() }, contents }
     }
 
@@ -174,9 +174,9 @@ mod tests {
                 let (taken, other) = (a.drain_due(t).unwrap(), b.drain_due(t).unwrap());
                 prop_assert_eq!(&taken, &other);
                 prop_assert!(taken.is_sorted_by(|x, y| x.0 < y.0));
-                let n = |f: &Filling| match f {
-                    Filling::Sketches(c) => c.sketches[0].as_ref().unwrap().n(),
-                    Filling::Events(_) | Filling::Packed(_) => 0,
+                let n = |f: &SegmentSum| match f {
+                    SegmentSum::Sketches(c) => c.sketches[0].as_ref().unwrap().n(),
+                    SegmentSum::Events(_) | SegmentSum::Packed(_) => 0,
                 };
                 let due = rows.iter().filter(|r| (t - 10..t).contains(&(r.0 + r.1 - 1))).count() as u64;
                 let got: u64 = taken.iter().map(|(_, f)| n(f)).sum();

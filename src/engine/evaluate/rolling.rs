@@ -4,7 +4,7 @@
 use crate::config::Rolling;
 use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::event::time::{HOUR, floor};
-use crate::window::{Filling, PackedError, Segment};
+use crate::window::{PackedError, Segment, SegmentSum};
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::hash_map::Entry;
@@ -27,9 +27,9 @@ impl<T> Default for Slot<T> {
     }
 }
 
-impl Slot<Filling> {
+impl Slot<SegmentSum> {
     fn weigh(&mut self) {
-        self.memory = self.segments.values().map(Filling::held).sum();
+        self.memory = self.segments.values().map(SegmentSum::memory_bytes).sum();
     }
 }
 
@@ -45,15 +45,15 @@ const BLOCK: i64 = 4 * HOUR;
 const HANDY: usize = 64 << 10;
 
 /// A segment's parts of a window, in no particular order: a sum is the same in any.
-pub type SegmentParts<'r> = (&'r Segment, Vec<&'r Filling>);
+pub type SegmentParts<'r> = (&'r Segment, Vec<&'r SegmentSum>);
 
 /// Packs a segment's chunk where too few sessions fill it for any test, as in most of a wide
 /// grouping, or where it is large: reading it back for each window is little beside what filling it
 /// took.
-fn pack_unless_handy(chunk: &mut Filling) {
-    let handy = matches!(chunk, Filling::Sketches(_)) && is_judged(chunk.filled_buckets());
+fn pack_unless_handy(chunk: &mut SegmentSum) {
+    let handy = matches!(chunk, SegmentSum::Sketches(_)) && is_judged(chunk.filled_buckets());
     match chunk {
-        Filling::Sketches(sketches) if handy && sketches.held() <= HANDY => sketches.settle(),
+        SegmentSum::Sketches(sketches) if handy && sketches.memory_bytes() <= HANDY => sketches.settle(),
         _ => chunk.pack(),
     }
 }
@@ -68,14 +68,14 @@ pub fn is_judged(buckets: u32) -> bool {
 pub struct WindowParts {
     fine: i64,
     long: i64,
-    chunks: Slots<Filling>,
+    chunks: Slots<SegmentSum>,
     /// Chunks that something was added to since the last tick.
     touched: BTreeSet<i64>,
     /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked.
     /// A second entry came late.
-    hours: Slots<Vec<Arc<Filling>>>,
+    hours: Slots<Vec<Arc<SegmentSum>>>,
     /// Of segments large enough to be judged by a block alone.
-    blocks: Slots<Filling>,
+    blocks: Slots<SegmentSum>,
     /// Segments of blocks that lack something which came since.
     unsettled: BTreeMap<i64, FxHashSet<Segment>>,
 }
@@ -125,7 +125,12 @@ impl WindowParts {
     ///
     /// # Errors
     /// When its sketches were made by another definition.
-    pub fn add_chunk(&mut self, start: i64, segment: Segment, filling: Filling) -> Result<(), PackedError> {
+    pub fn add_chunk(
+        &mut self,
+        start: i64,
+        segment: Segment,
+        filling: SegmentSum,
+    ) -> Result<(), PackedError> {
         self.touched.insert(start);
         match self.chunks.entry(start).or_default().segments.entry(segment) {
             Entry::Occupied(mut e) => e.get_mut().merge(&filling)?,
@@ -140,19 +145,19 @@ impl WindowParts {
     pub fn settle_chunks(&mut self) {
         for start in std::mem::take(&mut self.touched) {
             let Some(slot) = self.chunks.get_mut(&start) else { continue };
-            let chunks: Vec<&mut Filling> = slot.segments.values_mut().collect();
+            let chunks: Vec<&mut SegmentSum> = slot.segments.values_mut().collect();
             chunks.into_par_iter().for_each(pack_unless_handy);
             slot.weigh();
         }
     }
 
     /// Adds an hour, or what came late to one.
-    pub fn add_hour(&mut self, hour: i64, segment: &Segment, contents: Arc<Filling>) {
+    pub fn add_hour(&mut self, hour: i64, segment: &Segment, contents: Arc<SegmentSum>) {
         if self.long == 0 {
             return;
         }
         let slot = self.hours.entry(hour).or_default();
-        slot.memory += contents.held();
+        slot.memory += contents.memory_bytes();
         slot.segments.entry(segment.clone()).or_default().push(contents);
         if self.long > BLOCK {
             self.unsettled.entry(floor(hour, BLOCK)).or_default().insert(segment.clone());
@@ -169,15 +174,15 @@ impl WindowParts {
             let segments: Vec<Segment> = segments.into_iter().collect();
             let sums = segments.into_par_iter().filter_map(|segment| {
                 let hours = self.hours.range(block..block + BLOCK);
-                let parts: Vec<&Filling> =
+                let parts: Vec<&SegmentSum> =
                     hours.filter_map(|(_, s)| s.segments.get(&segment)).flatten().map(Arc::as_ref).collect();
-                is_judged(Filling::buckets_of(&parts)).then(|| {
-                    let mut sum = Filling::sum(&parts, |_| true)?;
+                is_judged(SegmentSum::buckets_of(&parts)).then(|| {
+                    let mut sum = SegmentSum::sum(&parts, |_| true)?;
                     sum.settle();
-                    Ok((segment, Filling::Sketches(sum)))
+                    Ok((segment, SegmentSum::Sketches(sum)))
                 })
             });
-            let sums: Vec<(Segment, Filling)> = sums.collect::<Result<_, PackedError>>()?;
+            let sums: Vec<(Segment, SegmentSum)> = sums.collect::<Result<_, PackedError>>()?;
             let slot = self.blocks.entry(block).or_default();
             slot.segments.extend(sums);
             slot.weigh();
@@ -209,7 +214,7 @@ impl WindowParts {
     /// The parts of the window `[start, end)`, by segment, sorted.
     #[must_use]
     pub fn window(&self, start: i64, end: i64, slide: i64) -> Vec<SegmentParts<'_>> {
-        let mut parts: FxHashMap<&Segment, Vec<&Filling>> = FxHashMap::default();
+        let mut parts: FxHashMap<&Segment, Vec<&SegmentSum>> = FxHashMap::default();
         if slide % HOUR != 0 {
             for (segment, chunk) in self.chunks.range(start..end).flat_map(|s| &s.1.segments) {
                 parts.entry(segment).or_default().push(chunk);
@@ -244,20 +249,20 @@ mod tests {
     use crate::config::units::Span;
     use crate::event::time::MINUTE;
     use crate::sketch::{Body, RateSketch, Sketch, SketchId};
-    use crate::window::{Contents, Packed};
+    use crate::window::{Packed, SketchSet};
 
     fn segment(name: &str) -> Segment {
         Segment { grouping: 0, name: name.into() }
     }
 
-    /// Contents with `events` events of sessions that follow from the seed.
-    fn contents(seed: u64, events: u64) -> Contents {
+    /// SketchSet with `events` events of sessions that follow from the seed.
+    fn contents(seed: u64, events: u64) -> SketchSet {
         let mut rate = RateSketch::default();
         for i in 0..events {
             let session = (seed * 1000 + i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             rate.add(i % 3 == 0, (session >> 59) as u8, session, (session, "r"));
         }
-        Contents { sketches: vec![Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }))] }
+        SketchSet { sketches: vec![Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }))] }
     }
 
     fn rolled(length: i64, slide: i64) -> WindowParts {
@@ -265,14 +270,14 @@ mod tests {
     }
 
     /// The parts of a segment's window, summed, and how many they were.
-    fn sum(r: &WindowParts, name: &str, start: i64, end: i64, slide: i64) -> (Contents, usize) {
+    fn sum(r: &WindowParts, name: &str, start: i64, end: i64, slide: i64) -> (SketchSet, usize) {
         let parts = r.window(start, end, slide);
         let own = parts.iter().find(|p| *p.0 == segment(name)).map_or(&[][..], |p| p.1.as_slice());
-        (Filling::sum(own, |_| true).unwrap(), own.len())
+        (SegmentSum::sum(own, |_| true).unwrap(), own.len())
     }
 
-    fn naive<'c>(hours: impl Iterator<Item = &'c (i64, Contents)>, start: i64, end: i64) -> Contents {
-        let mut all = Contents::default();
+    fn naive<'c>(hours: impl Iterator<Item = &'c (i64, SketchSet)>, start: i64, end: i64) -> SketchSet {
+        let mut all = SketchSet::default();
         hours.filter(|h| (start..end).contains(&h.0)).for_each(|h| all.merge(&h.1).unwrap());
         all
     }
@@ -284,8 +289,8 @@ mod tests {
             let (mut large, mut small) = (Vec::new(), Vec::new());
             for h in 1..=60 {
                 let (t, last) = (h * HOUR, (h - 1) * HOUR);
-                let mut add = |kept: &mut Vec<(i64, Contents)>, name: &str, hour: i64, c: Contents| {
-                    r.add_hour(hour, &segment(name), Arc::new(Filling::Packed(Packed::of(&c))));
+                let mut add = |kept: &mut Vec<(i64, SketchSet)>, name: &str, hour: i64, c: SketchSet| {
+                    r.add_hour(hour, &segment(name), Arc::new(SegmentSum::Packed(Packed::of(&c))));
                     kept.push((hour, c));
                 };
                 add(&mut large, "large", last, contents(h as u64, 40));
@@ -310,9 +315,9 @@ mod tests {
             let mut c = contents(1, events);
             let one = c.sketches[0].clone();
             c.sketches = vec![one; sketches];
-            let mut chunk = Filling::Sketches(c);
+            let mut chunk = SegmentSum::Sketches(c);
             pack_unless_handy(&mut chunk);
-            matches!(chunk, Filling::Packed(_))
+            matches!(chunk, SegmentSum::Packed(_))
         };
         assert_eq!([packed(40, 1), packed(2, 1), packed(40, 200)], [false, true, true]);
     }
@@ -327,7 +332,7 @@ mod tests {
                 let start = (step - 1 - late).max(0) * 5 * MINUTE;
                 let c = contents((step * 10 + late) as u64, if step % 4 == 0 { 40 } else { 2 });
                 if r.reaches(start, t) {
-                    r.add_chunk(start, segment("a"), Filling::Sketches(c.clone())).unwrap();
+                    r.add_chunk(start, segment("a"), SegmentSum::Sketches(c.clone())).unwrap();
                     kept.push((start, c));
                 }
             }
@@ -342,23 +347,25 @@ mod tests {
     fn its_weight_is_that_of_what_it_keeps() {
         let mut r = rolled(24 * HOUR, HOUR);
         r.fine = HOUR;
-        let packed = |seed| Filling::Packed(Packed::of(&contents(seed, 40)));
+        let packed = |seed| SegmentSum::Packed(Packed::of(&contents(seed, 40)));
         let (a, b) = (packed(1), packed(2));
         r.add_hour(0, &segment("a"), Arc::new(a.clone()));
         r.add_hour(0, &segment("a"), Arc::new(b.clone()));
-        assert_eq!(r.memory(), (0, a.held() + b.held()));
-        let block = |parts: &[&Filling]| Filling::Sketches(Filling::sum(parts, |_| true).unwrap()).held();
+        assert_eq!(r.memory(), (0, a.memory_bytes() + b.memory_bytes()));
+        let block = |parts: &[&SegmentSum]| {
+            SegmentSum::Sketches(SegmentSum::sum(parts, |_| true).unwrap()).memory_bytes()
+        };
         r.settle(BLOCK).unwrap();
-        assert_eq!(r.memory(), (0, a.held() + b.held() + block(&[&a, &b])));
+        assert_eq!(r.memory(), (0, a.memory_bytes() + b.memory_bytes() + block(&[&a, &b])));
         let late = packed(3);
         r.add_hour(HOUR, &segment("a"), Arc::new(late.clone()));
         r.settle(BLOCK).unwrap();
-        let hours = a.held() + b.held() + late.held();
+        let hours = a.memory_bytes() + b.memory_bytes() + late.memory_bytes();
         assert_eq!(r.memory(), (0, hours + block(&[&a, &b, &late])), "the block anew, not once more");
         for _ in 0..2 {
             r.add_chunk(0, segment("a"), a.clone()).unwrap();
             r.settle_chunks();
-            let weighed = r.chunks[&0].segments[&segment("a")].held();
+            let weighed = r.chunks[&0].segments[&segment("a")].memory_bytes();
             assert_eq!(r.memory().0, weighed);
         }
         r.forget(2 * HOUR);

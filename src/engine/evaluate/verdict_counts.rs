@@ -4,7 +4,7 @@
 use super::settings::EvaluationSettings;
 use crate::baseline::BaselineName;
 use crate::config::Baselines;
-use crate::config::features::Kind;
+use crate::config::features::FeatureKind;
 use crate::event::time::{DAY, floor};
 use crate::store::rows::{Verdict, WindowRow};
 use serde::Serialize;
@@ -102,11 +102,11 @@ impl VerdictCounter {
     }
 
     /// JobCounts a row of a grouping and feature, by their places.
-    pub fn count(&mut self, row: &WindowRow, grouping: usize, feature: usize, kind: Kind) {
+    pub fn count(&mut self, row: &WindowRow, grouping: usize, feature: usize, kind: FeatureKind) {
         let Some(verdict) = row.verdict else { return };
         let Some(seen) = self.coverage.get_mut(grouping).and_then(|g| g.get_mut(feature)) else { return };
         // A small segment has a row of its volume alone, which says nothing of features.
-        if kind == Kind::Volume {
+        if kind == FeatureKind::Volume {
             self.counts.insufficient += 1;
             self.counts.small += 1;
             return;
@@ -289,14 +289,14 @@ mod tests {
         let mut j = judging();
         j.begin();
         for feature in 0..3 {
-            j.count(&row(BEGIN, "rolling_7d", 1, scarce), 1, feature, Kind::Rate);
-            j.count(&row(BEGIN, "rolling_28d", 1, scarce), 1, feature, Kind::Rate);
+            j.count(&row(BEGIN, "rolling_7d", 1, scarce), 1, feature, FeatureKind::Rate);
+            j.count(&row(BEGIN, "rolling_28d", 1, scarce), 1, feature, FeatureKind::Rate);
         }
-        j.count(&row(BEGIN, "rolling_7d", 4, ok), 0, 0, Kind::Rate);
-        j.count(&row(BEGIN, "rolling_28d", 4, scarce), 0, 0, Kind::Rate);
-        j.count(&row(BEGIN, "rolling_7d", 4, scarce), 0, 1, Kind::Rate);
-        j.count(&row(BEGIN, "rolling_7d", 0, None), 0, 2, Kind::Volume);
-        j.count(&row(BEGIN, "rolling_7d", 0, scarce), 1, 2, Kind::Volume);
+        j.count(&row(BEGIN, "rolling_7d", 4, ok), 0, 0, FeatureKind::Rate);
+        j.count(&row(BEGIN, "rolling_28d", 4, scarce), 0, 0, FeatureKind::Rate);
+        j.count(&row(BEGIN, "rolling_7d", 4, scarce), 0, 1, FeatureKind::Rate);
+        j.count(&row(BEGIN, "rolling_7d", 0, None), 0, 2, FeatureKind::Volume);
+        j.count(&row(BEGIN, "rolling_7d", 0, scarce), 1, 2, FeatureKind::Volume);
         let tenants = FeaturesLackingDays { grouping: "tenant".into(), features: 3, of: 3, days: 3 };
         assert_eq!(j.waiting(), [tenants], "all traffic has a judged feature and one with too few sessions");
         assert_eq!(j.nearest(), Some(NearestBaseline { day: BEGIN, has: 1, needs: 4 }));
@@ -310,8 +310,8 @@ mod tests {
     fn a_run_that_judged_nothing_says_what_is_missing() {
         let scarce = Some(Verdict::InsufficientData);
         let mut j = judging();
-        j.count(&row(BEGIN, "rolling_7d", 0, scarce), 0, 0, Kind::Rate);
-        j.count(&row(BEGIN, "rolling_28d", 0, scarce), 0, 0, Kind::Rate);
+        j.count(&row(BEGIN, "rolling_7d", 0, scarce), 0, 0, FeatureKind::Rate);
+        j.count(&row(BEGIN, "rolling_28d", 0, scarce), 0, 0, FeatureKind::Rate);
         let counts = j.drain_counts();
         let text =
             |from, to, windows| Unjudged::of(&counts, windows, (from, to), j.nearest()).map(|u| u.text());

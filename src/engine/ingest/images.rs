@@ -5,7 +5,7 @@ use super::sampling::ImageSampler;
 use crate::embed::{EmbedError, Embedder, NOT_RECORDED, VectorOrigin, VectorRequest};
 use crate::engine::job::Job;
 use crate::enrich::vectors::VectorPlan;
-use crate::enrich::{Batch, Source};
+use crate::enrich::{Batch, ImageSource};
 use crate::source::PartitionId;
 use crate::store::vectors::VectorRow;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Images<'_> {
         let before = sampler.clone();
         let mut candidates = std::mem::take(&mut batch.candidates);
         candidates.retain(|c| match c.source {
-            Source::Recorded => true,
+            ImageSource::Recorded => true,
             _ => sampler.admits(batch, c.row as usize, dimensions, plan.per_minute),
         });
         let requests: Vec<VectorRequest<'_>> = candidates
@@ -45,11 +45,11 @@ impl Images<'_> {
             .map(|c| {
                 let text = |r| &batch.addresses[Batch::range(r)];
                 let origin = match &c.source {
-                    Source::Inline(r) => VectorOrigin::Inline(text(r)),
-                    Source::VectorFile(r) => VectorOrigin::VectorFile(text(r)),
-                    Source::Image(r) => VectorOrigin::Image(text(r)),
-                    Source::Recorded => VectorOrigin::Recorded,
-                    Source::Unreadable => VectorOrigin::Unreadable,
+                    ImageSource::Inline(r) => VectorOrigin::Inline(text(r)),
+                    ImageSource::VectorFile(r) => VectorOrigin::VectorFile(text(r)),
+                    ImageSource::Image(r) => VectorOrigin::Image(text(r)),
+                    ImageSource::Recorded => VectorOrigin::Recorded,
+                    ImageSource::Unreadable => VectorOrigin::Unreadable,
                 };
                 let row = &batch.rows[c.row as usize];
                 VectorRequest { request: row.request, time: row.time_us, origin }

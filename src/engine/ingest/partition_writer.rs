@@ -202,7 +202,7 @@ impl PartitionWriter {
         self.count(before, progress);
         progress.taken_to.fetch_max(self.state.watermark(), Ordering::Relaxed);
         let closed = self.state.take_closed();
-        self.closed_bytes += closed.iter().map(|r| r.contents.held()).sum::<usize>();
+        self.closed_bytes += closed.iter().map(|r| r.contents.memory_bytes()).sum::<usize>();
         self.closed.extend(closed);
         self.dirty = true;
         self.ended = false;
@@ -265,7 +265,7 @@ impl PartitionWriter {
     /// Whether a commit is due whatever the time: memory fills.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.held())
+        panes_are_due(self.closed.len(), self.closed_bytes, self.state.open_rows(), || self.state.memory_bytes())
             // Those of fields are bounded by themselves: a field that is always wrong must not cost
             // a commit for every thousand events.
             || self.rejects.len() - self.field_rows.values().sum::<usize>() >= MANY_ROWS
@@ -275,7 +275,7 @@ impl PartitionWriter {
     /// About how many bytes of memory the open panes take.
     #[must_use]
     pub fn open_bytes(&self) -> usize {
-        self.state.held()
+        self.state.memory_bytes()
     }
 
     /// Whether anything came since the last commit.

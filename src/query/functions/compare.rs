@@ -4,8 +4,8 @@ use super::argument::ArgumentType;
 use super::listing::SECTION;
 use super::scalar::{CallRows, EvaluateRows, ScalarFunction};
 use super::sketch_bytes::{decode, is_volume};
-use crate::baseline::{About, Prepared};
-use crate::config::features::{Feature, From, Kind, Test, Tolerance, feature};
+use crate::baseline::{BaselineInfo, Prepared};
+use crate::config::features::{Feature, FeatureKind, FieldSource, Test, Tolerance, feature};
 use crate::drift::Scores;
 use crate::sketch::{Body, CategorySketch, Sketch, UnlikeSketches};
 use arrow::array::{ArrayRef, Float64Builder};
@@ -100,22 +100,24 @@ struct PreparedSketch {
 impl PreparedSketch {
     fn new(baseline: &Sketch) -> Self {
         let (kind, from, test) = match &baseline.body {
-            Body::Tokens(_) => (Kind::Tokens, From::Event, Test::Mean),
-            Body::Category(s) if has_several_values(s) => (Kind::Categorical, From::Loras, Test::Mean),
-            Body::Category(_) => (Kind::Categorical, From::Event, Test::Mean),
-            Body::Rate(_) => (Kind::Rate, From::Event, Test::Mean),
-            Body::Vector(_) => (Kind::Embedding, From::Event, Test::Mean),
-            Body::Missing(_) => (Kind::Missing, From::Event, Test::Mean),
+            Body::Tokens(_) => (FeatureKind::Tokens, FieldSource::Event, Test::Mean),
+            Body::Category(s) if has_several_values(s) => {
+                (FeatureKind::Categorical, FieldSource::Loras, Test::Mean)
+            }
+            Body::Category(_) => (FeatureKind::Categorical, FieldSource::Event, Test::Mean),
+            Body::Rate(_) => (FeatureKind::Rate, FieldSource::Event, Test::Mean),
+            Body::Vector(_) => (FeatureKind::Embedding, FieldSource::Event, Test::Mean),
+            Body::Missing(_) => (FeatureKind::Missing, FieldSource::Event, Test::Mean),
             // Only features that are tested by their shape store values by session.
             Body::Numeric(s) if s.quantiles().by_session().any(|v| v.1 > 0) => {
-                (Kind::Numeric, From::Event, Test::Shape)
+                (FeatureKind::Numeric, FieldSource::Event, Test::Shape)
             }
-            Body::Numeric(_) => (Kind::Numeric, From::Event, Test::Mean),
+            Body::Numeric(_) => (FeatureKind::Numeric, FieldSource::Event, Test::Mean),
         };
         let tolerance = Tolerance { absolute: 0.0, relative: 0.0 };
         let feature = feature(String::new(), kind, from, &[], None, test, tolerance);
         let (name, id) = (Arc::from(""), Arc::from(""));
-        let about = About { name, id, days: 0, enough_days: true, hours: 1.0 };
+        let about = BaselineInfo { name, id, days: 0, enough_days: true, hours: 1.0 };
         let prepared = Prepared::new(about, &feature, baseline, None);
         Self { feature, prepared, is_volume: is_volume(baseline) }
     }

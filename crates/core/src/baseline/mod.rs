@@ -17,6 +17,6 @@ pub use categories::CategoryBins;
 pub use days::BaselineDays;
 pub use missing::{PreparedMissing, missing_shares};
 pub use name::{BaselineName, BaselineNameError, RESERVED_PREFIXES};
-pub use prepared::{About, Compared, Prepared, Strata, side};
-pub use set::{BaselineSet, BaselineSum, DaySource, Excluded, OfSegment, Pin, Recipe};
+pub use prepared::{BaselineInfo, Compared, Prepared, Strata, side};
+pub use set::{BaselineRecipe, BaselineSet, BaselineSum, DaySource, Excluded, Pin, SegmentBaselines};
 pub use strata::{Child, Children, strata};

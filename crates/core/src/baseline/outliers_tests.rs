@@ -1,8 +1,8 @@
 //! One absurd value in a week must not hide what follows it: every built-in feature that is tested by its mean, with
 //! a value at either end of its field's range, still finds a fall or rise by two standard deviations.
 
-use super::prepared::{About, Prepared};
-use crate::config::features::{Feature, From, Kind, Test, builtin, clipped, scaled};
+use super::prepared::{BaselineInfo, Prepared};
+use crate::config::features::{Feature, FeatureKind, FieldSource, Test, builtin, clipped, scaled};
 use crate::event::Num;
 use crate::sketch::{Body, NumericSketch, Sketch, SketchId, session_bucket};
 
@@ -49,7 +49,7 @@ impl Days<'_> {
 
     /// Days of 150 sessions with three events each, all moved by so many standard deviations.
     fn fill(&mut self, to: &mut NumericSketch, days: u64, moved: f64) {
-        let From::Num(field) = self.feature.from else { unreachable!("a number") };
+        let FieldSource::Num(field) = self.feature.from else { unreachable!("a number") };
         let (mean, sd, log) = usual(field);
         for _ in 0..days * 150 {
             self.sessions += 1;
@@ -75,7 +75,7 @@ fn p_after(feature: &Feature, absurd: Option<f64>, moved: f64) -> f64 {
         days.add(&mut week, x, 77 << 50);
     }
     days.fill(&mut day, 1, moved);
-    let about = About { name: "b".into(), id: "1".into(), days: 7, enough_days: true, hours: 168.0 };
+    let about = BaselineInfo { name: "b".into(), id: "1".into(), days: 7, enough_days: true, hours: 168.0 };
     let compared = Prepared::new(about, feature, &sketch(week), None).compare(feature, &sketch(day), None);
     let compared = compared.unwrap();
     compared.scores.p_value.unwrap().max(compared.material_p.unwrap())
@@ -83,9 +83,9 @@ fn p_after(feature: &Feature, absurd: Option<f64>, moved: f64) -> f64 {
 
 #[test]
 fn one_value_at_the_end_of_its_range_hides_nothing_that_follows() {
-    let means = |f: &&Feature| f.kind == Kind::Numeric && f.test == Test::Mean;
+    let means = |f: &&Feature| f.kind == FeatureKind::Numeric && f.test == Test::Mean;
     for feature in builtin().iter().filter(means) {
-        let From::Num(field) = feature.from else { unreachable!("a number") };
+        let FieldSource::Num(field) = feature.from else { unreachable!("a number") };
         let range = field.range();
         for moved in [-2.0, 2.0] {
             let clean = p_after(feature, None, moved);

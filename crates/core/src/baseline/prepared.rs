@@ -25,7 +25,7 @@ pub type Strata<'a> = [(Arc<str>, &'a Sketch)];
 
 /// What a baseline is, beside its numbers.
 #[derive(Debug, Clone, PartialEq)]
-pub struct About {
+pub struct BaselineInfo {
     /// The text of its [`BaselineName`](super::BaselineName), "rolling_7d": rows hold it.
     pub name: Arc<str>,
     /// Hash of what it was made of.
@@ -42,7 +42,7 @@ pub struct About {
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// What it is.
-    pub about: About,
+    pub about: BaselineInfo,
     /// Its numbers.
     pub side: Side,
     id: SketchId,
@@ -100,10 +100,12 @@ pub struct Compared {
 impl Prepared {
     /// Prepares a baseline's sketch.
     #[must_use]
-    pub fn new(about: About, feature: &Feature, sketch: &Sketch, strata: Option<&Strata<'_>>) -> Self {
+    pub fn new(about: BaselineInfo, feature: &Feature, sketch: &Sketch, strata: Option<&Strata<'_>>) -> Self {
         let body = match &sketch.body {
             Body::Tokens(s) => prepare_tokens(s),
-            Body::Category(s) => prepare_category(s, feature.from == crate::config::features::From::Loras),
+            Body::Category(s) => {
+                prepare_category(s, feature.from == crate::config::features::FieldSource::Loras)
+            }
             Body::Numeric(s) => prepare_numeric(s, feature.test, strata),
             Body::Rate(s) => {
                 let (sums, n) = dense(s.events());
@@ -116,7 +118,7 @@ impl Prepared {
             Body::Missing(s) => PreparedBody::Missing(PreparedMissing::new(s, feature.watched.clone())),
         };
         let mut side = side(sketch);
-        if feature.kind == crate::config::features::Kind::Volume {
+        if feature.kind == crate::config::features::FeatureKind::Volume {
             side.value = Some(sketch.n() as f64 / about.hours.max(1e-9));
         }
         Self { about, side, id: sketch.id, body }
@@ -165,7 +167,7 @@ impl Prepared {
                 }
             }
             (PreparedBody::Rate { mean, test }, Body::Rate(w)) => {
-                if feature.kind == crate::config::features::Kind::Volume {
+                if feature.kind == crate::config::features::FeatureKind::Volume {
                     return Ok(Compared { scores, lacking: None, material_p: None });
                 }
                 let (sums, n) = dense(w.events());

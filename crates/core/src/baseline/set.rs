@@ -6,14 +6,14 @@
 
 use super::days::BaselineDays;
 use super::name::BaselineName;
-use super::prepared::{About, Prepared};
+use super::prepared::{BaselineInfo, Prepared};
 use super::strata::{Children, strata};
 use crate::config::Baselines;
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::enrich::Shown;
 use crate::sketch::{Sketch, UnlikeSketches};
-use crate::window::{Contents, PaneRow, Segment};
+use crate::window::{PaneRow, Segment, SketchSet};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ pub trait DaySource: Send + Sync {
 
 /// What a set is made with.
 #[derive(Debug, Clone)]
-pub struct Recipe {
+pub struct BaselineRecipe {
     /// Which baselines there are.
     pub config: Baselines,
     /// The features.
@@ -64,25 +64,25 @@ pub struct Recipe {
 }
 
 /// One segment's baselines by feature, in the order of the configuration, pins behind.
-pub type OfSegment = Arc<Vec<Vec<Arc<Prepared>>>>;
+pub type SegmentBaselines = Arc<Vec<Vec<Arc<Prepared>>>>;
 
 /// The baselines of one day.
 pub struct BaselineSet {
-    recipe: Recipe,
+    recipe: BaselineRecipe,
     /// The baselines that are made of days, in the order of the configuration.
     rolling: Vec<(BaselineName, BaselineDays)>,
     /// Start of the day whose windows are judged, microseconds.
     day: i64,
     excluded: Excluded,
     days: Vec<Arc<dyn DaySource>>,
-    ready: Mutex<FxHashMap<Segment, OfSegment>>,
+    ready: Mutex<FxHashMap<Segment, SegmentBaselines>>,
     children: OnceLock<Children>,
 }
 
 /// What is summed up for one baseline of one segment.
 pub struct BaselineSum {
     /// The sketches.
-    pub contents: Contents,
+    pub contents: SketchSet,
     /// The days with data that they are made of, by feature.
     pub days: Vec<FxHashSet<i64>>,
 }
@@ -91,7 +91,7 @@ impl BaselineSet {
     /// The set for windows that start in the day beginning at `day`; `days` hold what was known when
     /// that day began, of [`BaselineDays::of_longest`].
     #[must_use]
-    pub fn new(recipe: Recipe, day: i64, excluded: Excluded, days: Vec<Arc<dyn DaySource>>) -> Self {
+    pub fn new(recipe: BaselineRecipe, day: i64, excluded: Excluded, days: Vec<Arc<dyn DaySource>>) -> Self {
         let rolling = BaselineName::configured(&recipe.config)
             .filter_map(|name| BaselineDays::of(&name, day).map(|days| (name, days)))
             .collect();
@@ -144,7 +144,7 @@ impl BaselineSet {
     ///
     /// # Errors
     /// A message when its days can't be read or were made by another definition.
-    pub fn get(&self, segment: &Segment) -> Result<OfSegment, String> {
+    pub fn get(&self, segment: &Segment) -> Result<SegmentBaselines, String> {
         if let Some(ready) = self.ready.lock().get(segment) {
             return Ok(Arc::clone(ready));
         }
@@ -169,11 +169,11 @@ impl BaselineSet {
         for (i, (baseline, _)) in self.rolling.iter().enumerate() {
             let (name, made_for) = (baseline.text(), format!("{baseline}@{}", self.day));
             let needed = baseline.needed_days(&self.recipe.config);
-            let parts: Vec<&Contents> = of_children.iter().map(|s| &s[i].contents).collect();
+            let parts: Vec<&SketchSet> = of_children.iter().map(|s| &s[i].contents).collect();
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = sums[i].contents.sketches.get(f) else { continue };
                 let n = sums[i].days[f].len() as u16;
-                let about = About {
+                let about = BaselineInfo {
                     name: Arc::clone(&name),
                     id: baseline_id(&made_for, sketch),
                     days: n,
@@ -187,11 +187,11 @@ impl BaselineSet {
         for pin in self.recipe.pins.iter() {
             let row = |s: &Segment| pin.rows.iter().find(|r| r.segment == *s).map(|r| &r.contents);
             let Some(contents) = row(segment) else { continue };
-            let (name, none) = (BaselineName::pin(&pin.name).text(), Contents::default());
-            let parts: Vec<&Contents> = own.iter().map(|c| row(&c.segment).unwrap_or(&none)).collect();
+            let (name, none) = (BaselineName::pin(&pin.name).text(), SketchSet::default());
+            let parts: Vec<&SketchSet> = own.iter().map(|c| row(&c.segment).unwrap_or(&none)).collect();
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
-                let about = About {
+                let about = BaselineInfo {
                     name: Arc::clone(&name),
                     id: baseline_id(&pin.name, sketch),
                     days: pin.days,
@@ -254,7 +254,7 @@ impl BaselineSet {
 impl BaselineSum {
     fn of(features: usize) -> Self {
         Self {
-            contents: Contents { sketches: vec![None; features] },
+            contents: SketchSet { sketches: vec![None; features] },
             days: vec![FxHashSet::default(); features],
         }
     }
@@ -299,7 +299,7 @@ mod tests {
         for i in 0..day as u64 {
             rate.add(i % 2 == 0, (i % 32) as u8, i, (i, "r"));
         }
-        let mut contents = Contents { sketches: vec![None; 2] };
+        let mut contents = SketchSet { sketches: vec![None; 2] };
         contents.sketches[feature] = Some(Box::new(Sketch { id: SketchId(1), body: Body::Rate(rate) }));
         let segment = Segment { grouping: 0, name: "".into() };
         PaneRow { start: day * DAY, close_at: (day + 1) * DAY, segment, contents }
@@ -312,7 +312,7 @@ mod tests {
         let rows: Vec<PaneRow> = (1..40).flat_map(|d| [day_row(d, 0), day_row(d, 1)]).collect();
         let mut excluded = Excluded::default();
         excluded.insert((segment.clone(), 1), vec![25 * DAY, 33 * DAY]);
-        let recipe = Recipe {
+        let recipe = BaselineRecipe {
             config: Baselines { rolling_days: vec![28, 7], ..Baselines::default() },
             features: builtin()[..2].to_vec().into(),
             groupings: Arc::new(Groupings::new(&[vec![]]).unwrap()),

@@ -4,7 +4,7 @@ use crate::config::features::Feature;
 use crate::config::segments::{Groupings, parts};
 use crate::event::{Text, column};
 use crate::sketch::Sketch;
-use crate::window::{Contents, Segment};
+use crate::window::{Segment, SketchSet};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ pub fn strata<'s>(
     feature: &Feature,
     f: usize,
     children: &[Child],
-    contents: &[&'s Contents],
+    contents: &[&'s SketchSet],
 ) -> Option<Vec<(Arc<str>, &'s Sketch)>> {
     let by = feature.stratify?;
     let list: Vec<_> = children

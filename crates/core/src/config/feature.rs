@@ -1,6 +1,6 @@
 //! A feature and its definition.
 
-use super::kinds::{From, Kind, Test, Tolerance};
+use super::kinds::{FeatureKind, FieldSource, Test, Tolerance};
 use super::watched::Watched;
 use crate::event::{Bounds, Ranges, Stage, Stages, Text};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ pub struct Feature {
     /// Its name in tables and rules.
     pub name: String,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: FeatureKind,
     /// Where it is read from.
-    pub from: From,
+    pub from: FieldSource,
     /// The stages whose events it is read from, so that a request counts once.
     pub stages: Stages,
     /// `Some(c)`: tested as ln(x + c).
@@ -39,7 +39,7 @@ impl Feature {
     #[must_use]
     pub fn bounded(mut self, range: Option<Bounds>, clip: Option<Bounds>) -> Self {
         self.range = range;
-        self.clip = clip.filter(|_| (self.kind, self.test) == (Kind::Numeric, Test::Mean));
+        self.clip = clip.filter(|_| (self.kind, self.test) == (FeatureKind::Numeric, Test::Mean));
         self.definition = self.define();
         self
     }
@@ -65,7 +65,7 @@ impl Feature {
 pub fn ranges(features: &[Feature]) -> Ranges {
     let mut out = Ranges::default();
     for f in features {
-        if let (From::Num(field), Some(range)) = (f.from, f.range) {
+        if let (FieldSource::Num(field), Some(range)) = (f.from, f.range) {
             out.set(field, range);
         }
     }
@@ -76,14 +76,14 @@ pub fn ranges(features: &[Feature]) -> Ranges {
 #[must_use]
 pub fn feature(
     name: String,
-    kind: Kind,
-    from: From,
+    kind: FeatureKind,
+    from: FieldSource,
     stages: &[Stage],
     log: Option<f64>,
     test: Test,
     tolerance: Tolerance,
 ) -> Feature {
-    let clip = if let From::Num(field) = from { field.clip() } else { None };
+    let clip = if let FieldSource::Num(field) = from { field.clip() } else { None };
     let made = Feature {
         name,
         kind,

@@ -4,9 +4,9 @@ use super::watched::{MISSING, Watched};
 use crate::event::{Flag, Num, Stage, Stages, Text};
 
 pub use super::feature::{Feature, feature, ranges};
-pub use super::kinds::{From, Kind, Test, Tolerance, clipped, scaled};
+pub use super::kinds::{FeatureKind, FieldSource, Test, Tolerance, clipped, scaled};
 
-struct Builtin(&'static str, Kind, From, &'static [Stage], Option<f64>, Test, f64, f64);
+struct Builtin(&'static str, FeatureKind, FieldSource, &'static [Stage], Option<f64>, Test, f64, f64);
 
 const GENERATE: &[Stage] = &[Stage::Generate];
 const ANY: &[Stage] = &Stage::ALL;
@@ -14,58 +14,106 @@ const ANY: &[Stage] = &Stage::ALL;
 /// The features of the watch list.
 #[must_use]
 pub fn builtin() -> Vec<Feature> {
-    use Kind::{Categorical, Missing, Numeric, Rate, Tokens, Volume};
+    use FeatureKind::{Categorical, Missing, Numeric, Rate, Tokens, Volume};
     use Test::{Mean, Shape};
     // name, kind, source, stages, log offset, test, tolerance (absolute, relative)
     let table = [
-        Builtin("volume", Volume, From::Event, GENERATE, None, Mean, 0.0, 0.0),
-        Builtin("prompt_tokens", Tokens, From::Tokens, GENERATE, None, Mean, 0.02, 0.0),
-        Builtin("prompt_length", Numeric, From::Num(Num::PromptLength), GENERATE, None, Shape, 0.02, 0.0),
-        Builtin("language", Categorical, From::Text(Text::Language), GENERATE, None, Mean, 0.02, 0.0),
-        Builtin("sampler", Categorical, From::Text(Text::Sampler), GENERATE, None, Mean, 0.02, 0.0),
-        Builtin("loras", Categorical, From::Loras, GENERATE, None, Mean, 0.02, 0.0),
+        Builtin("volume", Volume, FieldSource::Event, GENERATE, None, Mean, 0.0, 0.0),
+        Builtin("prompt_tokens", Tokens, FieldSource::Tokens, GENERATE, None, Mean, 0.02, 0.0),
+        Builtin(
+            "prompt_length",
+            Numeric,
+            FieldSource::Num(Num::PromptLength),
+            GENERATE,
+            None,
+            Shape,
+            0.02,
+            0.0,
+        ),
+        Builtin("language", Categorical, FieldSource::Text(Text::Language), GENERATE, None, Mean, 0.02, 0.0),
+        Builtin("sampler", Categorical, FieldSource::Text(Text::Sampler), GENERATE, None, Mean, 0.02, 0.0),
+        Builtin("loras", Categorical, FieldSource::Loras, GENERATE, None, Mean, 0.02, 0.0),
         Builtin(
             "style_collection",
             Categorical,
-            From::Text(Text::StyleCollection),
+            FieldSource::Text(Text::StyleCollection),
             GENERATE,
             None,
             Mean,
             0.02,
             0.0,
         ),
-        Builtin("latency_ms", Numeric, From::Num(Num::Latency), GENERATE, Some(1000.0), Mean, 0.14, 0.0),
-        Builtin("queue_wait_ms", Numeric, From::Num(Num::QueueWait), ANY, Some(1000.0), Mean, 0.14, 0.0),
-        Builtin("cost_usd", Numeric, From::Num(Num::Cost), GENERATE, Some(0.001), Mean, 0.14, 0.0),
-        Builtin("steps", Numeric, From::Num(Num::Steps), GENERATE, None, Mean, 0.0, 0.1),
-        Builtin("cfg", Numeric, From::Num(Num::Cfg), GENERATE, None, Mean, 0.0, 0.1),
-        Builtin("clip_i", Numeric, From::Num(Num::ClipI), ANY, None, Mean, 0.005, 0.02),
-        Builtin("aesthetic", Numeric, From::Num(Num::Aesthetic), ANY, None, Mean, 0.1, 0.0),
-        Builtin("style_distance", Numeric, From::Num(Num::StyleDistance), ANY, None, Mean, 0.02, 0.0),
-        Builtin("error", Rate, From::Failed, GENERATE, None, Mean, 0.005, 0.25),
-        Builtin("error_code", Categorical, From::Text(Text::ErrorCode), GENERATE, None, Mean, 0.02, 0.0),
-        Builtin("nsfw", Rate, From::Flag(Flag::Nsfw), ANY, None, Mean, 0.005, 0.25),
-        Builtin("face_ok", Rate, From::Flag(Flag::FaceOk), ANY, None, Mean, 0.03, 0.0),
-        Builtin("accepted", Rate, From::Flag(Flag::Accepted), ANY, None, Mean, 0.03, 0.0),
-        Builtin("edited", Rate, From::Flag(Flag::Edited), ANY, None, Mean, 0.03, 0.0),
-        Builtin("rerolls", Numeric, From::Num(Num::Rerolls), ANY, None, Mean, 0.1, 0.1),
+        Builtin(
+            "latency_ms",
+            Numeric,
+            FieldSource::Num(Num::Latency),
+            GENERATE,
+            Some(1000.0),
+            Mean,
+            0.14,
+            0.0,
+        ),
+        Builtin(
+            "queue_wait_ms",
+            Numeric,
+            FieldSource::Num(Num::QueueWait),
+            ANY,
+            Some(1000.0),
+            Mean,
+            0.14,
+            0.0,
+        ),
+        Builtin("cost_usd", Numeric, FieldSource::Num(Num::Cost), GENERATE, Some(0.001), Mean, 0.14, 0.0),
+        Builtin("steps", Numeric, FieldSource::Num(Num::Steps), GENERATE, None, Mean, 0.0, 0.1),
+        Builtin("cfg", Numeric, FieldSource::Num(Num::Cfg), GENERATE, None, Mean, 0.0, 0.1),
+        Builtin("clip_i", Numeric, FieldSource::Num(Num::ClipI), ANY, None, Mean, 0.005, 0.02),
+        Builtin("aesthetic", Numeric, FieldSource::Num(Num::Aesthetic), ANY, None, Mean, 0.1, 0.0),
+        Builtin("style_distance", Numeric, FieldSource::Num(Num::StyleDistance), ANY, None, Mean, 0.02, 0.0),
+        Builtin("error", Rate, FieldSource::Failed, GENERATE, None, Mean, 0.005, 0.25),
+        Builtin(
+            "error_code",
+            Categorical,
+            FieldSource::Text(Text::ErrorCode),
+            GENERATE,
+            None,
+            Mean,
+            0.02,
+            0.0,
+        ),
+        Builtin("nsfw", Rate, FieldSource::Flag(Flag::Nsfw), ANY, None, Mean, 0.005, 0.25),
+        Builtin("face_ok", Rate, FieldSource::Flag(Flag::FaceOk), ANY, None, Mean, 0.03, 0.0),
+        Builtin("accepted", Rate, FieldSource::Flag(Flag::Accepted), ANY, None, Mean, 0.03, 0.0),
+        Builtin("edited", Rate, FieldSource::Flag(Flag::Edited), ANY, None, Mean, 0.03, 0.0),
+        Builtin("rerolls", Numeric, FieldSource::Num(Num::Rerolls), ANY, None, Mean, 0.1, 0.1),
     ];
     let mut out: Vec<Feature> = table.into_iter().map(|b| from_row(b, None)).collect();
     // Latency and errors of the other stages speak for themselves: mixed, a change of mix would look like drift.
     for stage in Stage::ALL.into_iter().filter(|s| *s != Stage::Generate) {
         let own = stage_of(stage);
         out.push(from_row(
-            Builtin("latency_ms", Numeric, From::Num(Num::Latency), own, Some(1000.0), Mean, 0.14, 0.0),
+            Builtin(
+                "latency_ms",
+                Numeric,
+                FieldSource::Num(Num::Latency),
+                own,
+                Some(1000.0),
+                Mean,
+                0.14,
+                0.0,
+            ),
             Some(stage),
         ));
-        out.push(from_row(Builtin("error", Rate, From::Failed, own, None, Mean, 0.005, 0.25), Some(stage)));
+        out.push(from_row(
+            Builtin("error", Rate, FieldSource::Failed, own, None, Mean, 0.005, 0.25),
+            Some(stage),
+        ));
     }
     for f in &mut out {
         if f.log.is_some() {
             f.stratify = Some(Text::ModelVersion);
         }
     }
-    out.push(from_row(Builtin(MISSING, Missing, From::Missing, ANY, None, Mean, 0.05, 0.0), None));
+    out.push(from_row(Builtin(MISSING, Missing, FieldSource::Missing, ANY, None, Mean, 0.05, 0.0), None));
     watch(&mut out);
     out
 }
@@ -75,9 +123,9 @@ pub fn builtin() -> Vec<Feature> {
 pub fn of_embeddings() -> Vec<Feature> {
     let mean = Test::Mean;
     [
-        Builtin("embedding", Kind::Embedding, From::Embedding, ANY, None, mean, 1e-4, 0.0),
-        Builtin("content_mix", Kind::Categorical, From::Content, ANY, None, mean, 0.02, 0.0),
-        Builtin("style_mix", Kind::Categorical, From::Style, ANY, None, mean, 0.02, 0.0),
+        Builtin("embedding", FeatureKind::Embedding, FieldSource::Embedding, ANY, None, mean, 1e-4, 0.0),
+        Builtin("content_mix", FeatureKind::Categorical, FieldSource::Content, ANY, None, mean, 0.02, 0.0),
+        Builtin("style_mix", FeatureKind::Categorical, FieldSource::Style, ANY, None, mean, 0.02, 0.0),
     ]
     .into_iter()
     .map(|b| from_row(b, None))
@@ -103,7 +151,7 @@ fn watched_fields(features: &[Feature], stages: Stages) -> Watched {
         for feature in features.iter().filter(|f| f.stages.contains(stage)) {
             out.add(stage, feature.from);
             if let Some(dimension) = feature.stratify {
-                out.add(stage, From::Text(dimension));
+                out.add(stage, FieldSource::Text(dimension));
             }
         }
     }
@@ -113,7 +161,7 @@ fn watched_fields(features: &[Feature], stages: Stages) -> Watched {
 /// Tells each feature of this kind what to look for, once all features are known.
 pub fn watch(features: &mut [Feature]) {
     for i in 0..features.len() {
-        if features[i].kind == Kind::Missing {
+        if features[i].kind == FeatureKind::Missing {
             let watched = watched_fields(features, features[i].stages);
             // A definition that was completed before is completed again.
             let own = features[i].definition.split("|fields:").next().unwrap_or_default().to_owned();
@@ -163,8 +211,8 @@ mod tests {
 
     #[test]
     fn every_path_leads_to_a_source() {
-        assert!(From::paths().all(|p| From::from_path(p).is_some()));
-        assert_eq!(From::from_path("prompt"), None);
+        assert!(FieldSource::paths().all(|p| FieldSource::from_path(p).is_some()));
+        assert_eq!(FieldSource::from_path("prompt"), None);
     }
 
     #[test]
@@ -173,13 +221,22 @@ mod tests {
         let missing = features.iter().find(|f| f.name == MISSING).unwrap();
         let watched = missing.watched.as_ref().unwrap();
         let generate = watched.at(Stage::Generate);
-        for from in [From::Tokens, From::Loras, From::Num(Num::Aesthetic), From::Text(Text::ModelVersion)] {
+        for from in [
+            FieldSource::Tokens,
+            FieldSource::Loras,
+            FieldSource::Num(Num::Aesthetic),
+            FieldSource::Text(Text::ModelVersion),
+        ] {
             assert_eq!(generate.iter().filter(|f| **f == from).count(), 1, "{from:?}");
         }
-        assert!(!generate.iter().any(|f| matches!(f, From::Event | From::Failed | From::Missing)));
-        assert!(!watched.at(Stage::Deliver).contains(&From::Tokens), "read from generate alone");
-        assert!(watched.at(Stage::Deliver).contains(&From::Num(Num::Latency)));
-        let place = generate.iter().position(|f| *f == From::Num(Num::Aesthetic)).unwrap() as u8;
+        assert!(
+            !generate
+                .iter()
+                .any(|f| matches!(f, FieldSource::Event | FieldSource::Failed | FieldSource::Missing))
+        );
+        assert!(!watched.at(Stage::Deliver).contains(&FieldSource::Tokens), "read from generate alone");
+        assert!(watched.at(Stage::Deliver).contains(&FieldSource::Num(Num::Latency)));
+        let place = generate.iter().position(|f| *f == FieldSource::Num(Num::Aesthetic)).unwrap() as u8;
         let name = |failed| watched.name(group(Stage::Generate, failed), place).unwrap();
         assert_eq!(name(false), "generate quality.aesthetic");
         assert_eq!(name(true), "failed generate quality.aesthetic");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What a feature is, and so which sketch and which statistics it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FeatureKind {
     /// Prompt tokens: full counts and session-wise presence.
     Tokens,
     /// One or several values of a category.
@@ -23,7 +23,7 @@ pub enum Kind {
     Missing,
 }
 
-impl Kind {
+impl FeatureKind {
     /// Its name in the `kind` column; tokens and what is missing are categories there.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -39,7 +39,7 @@ impl Kind {
 
 /// Where in the event a feature's value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum FieldSource {
     /// The event itself.
     Event,
     /// The prompt's tokens.
@@ -64,7 +64,7 @@ pub enum From {
     Style,
 }
 
-impl From {
+impl FieldSource {
     /// The source of a dotted path, as a user writes it.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
@@ -105,16 +105,16 @@ impl From {
 
     /// Whether values of this source fit a kind.
     #[must_use]
-    pub fn fits(self, kind: Kind) -> bool {
+    pub fn fits(self, kind: FeatureKind) -> bool {
         matches!(
             (self, kind),
-            (Self::Event, Kind::Volume)
-                | (Self::Tokens, Kind::Tokens)
-                | (Self::Loras | Self::Text(_) | Self::Content | Self::Style, Kind::Categorical)
-                | (Self::Embedding, Kind::Embedding)
-                | (Self::Missing, Kind::Missing)
-                | (Self::Failed | Self::Flag(_), Kind::Rate)
-                | (Self::Num(_), Kind::Numeric)
+            (Self::Event, FeatureKind::Volume)
+                | (Self::Tokens, FeatureKind::Tokens)
+                | (Self::Loras | Self::Text(_) | Self::Content | Self::Style, FeatureKind::Categorical)
+                | (Self::Embedding, FeatureKind::Embedding)
+                | (Self::Missing, FeatureKind::Missing)
+                | (Self::Failed | Self::Flag(_), FeatureKind::Rate)
+                | (Self::Num(_), FeatureKind::Numeric)
         )
     }
 }

@@ -4,7 +4,7 @@ use super::check::check;
 use super::expand::expand;
 use super::explain::explain;
 use super::features::watch;
-use super::features::{self, Feature, From, Kind, Test, Tolerance};
+use super::features::{self, Feature, FeatureKind, FieldSource, Test, Tolerance};
 use super::origin::{Map, Origin};
 use super::{Config, near};
 use crate::event::{Bounds, NameField, NameFields, Num, Stage};
@@ -179,8 +179,8 @@ impl Config {
                 continue;
             }
             let from = match (&e.from, old) {
-                (Some(path), _) => From::from_path(path).ok_or_else(|| {
-                    let near = From::paths().max_by(|a, b| {
+                (Some(path), _) => FieldSource::from_path(path).ok_or_else(|| {
+                    let near = FieldSource::paths().max_by(|a, b| {
                         strsim::jaro_winkler(path, a).total_cmp(&strsim::jaro_winkler(path, b))
                     });
                     wrong(
@@ -209,7 +209,7 @@ impl Config {
             if !super::plain_name(&e.name.replace('/', "-")) {
                 return Err(wrong(&key, "a name has 1 to 64 letters, digits and . _ : / @ + -"));
             }
-            if kind != Kind::Numeric && (e.log.is_some() || e.test.is_some()) {
+            if kind != FeatureKind::Numeric && (e.log.is_some() || e.test.is_some()) {
                 return Err(wrong(
                     &key,
                     format!("`log` and `test` are for numbers; this is a {} feature", kind.name()),
@@ -246,7 +246,7 @@ impl Config {
             );
             let (range, clip) = (bounds(&key, "range", e.range)?, bounds(&key, "clip", e.clip)?);
             if let Some(range) = range {
-                let From::Num(field) = from else {
+                let FieldSource::Num(field) = from else {
                     return Err(wrong(&key, "`range` is for numbers"));
                 };
                 if ranges.insert(field, range).is_some_and(|other| other != range) {
@@ -254,7 +254,7 @@ impl Config {
                     return Err(wrong(&key, format!("another feature gives {field} another `range`")));
                 }
             }
-            if clip.is_some() && (made.kind, made.test) != (Kind::Numeric, Test::Mean) {
+            if clip.is_some() && (made.kind, made.test) != (FeatureKind::Numeric, Test::Mean) {
                 return Err(wrong(&key, "`clip` is for numbers that are judged by their mean"));
             }
             // What was set before holds on, unless the feature reads another field now.
@@ -268,7 +268,7 @@ impl Config {
         }
         // A range is the field's: it holds for all features that read it.
         for f in &mut all {
-            let From::Num(field) = f.from else { continue };
+            let FieldSource::Num(field) = f.from else { continue };
             if let Some(range) = ranges.get(&field) {
                 *f = f.clone().bounded(Some(*range), f.clip);
             }
@@ -320,10 +320,17 @@ impl Config {
     }
 }
 
-fn natural_kind(from: From) -> Option<Kind> {
-    [Kind::Volume, Kind::Tokens, Kind::Categorical, Kind::Rate, Kind::Numeric, Kind::Embedding]
-        .into_iter()
-        .find(|k| from.fits(*k))
+fn natural_kind(from: FieldSource) -> Option<FeatureKind> {
+    [
+        FeatureKind::Volume,
+        FeatureKind::Tokens,
+        FeatureKind::Categorical,
+        FeatureKind::Rate,
+        FeatureKind::Numeric,
+        FeatureKind::Embedding,
+    ]
+    .into_iter()
+    .find(|k| from.fits(*k))
 }
 
 #[cfg(test)]
@@ -441,7 +448,7 @@ mod tests {
         )
         .unwrap();
         let f = c.feature_set().unwrap();
-        assert!(f.iter().any(|f| f.name == "gpu_util" && f.kind == Kind::Numeric));
+        assert!(f.iter().any(|f| f.name == "gpu_util" && f.kind == FeatureKind::Numeric));
         assert!(!f.iter().any(|f| f.name == "cfg"));
         assert_eq!(f.iter().find(|f| f.name == "aesthetic").unwrap().tolerance.absolute, 0.5);
     }

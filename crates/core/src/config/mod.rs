@@ -22,7 +22,7 @@ pub use load::{ConfigError, load, parse};
 pub use origin::Origin;
 
 use crate::event::Stage;
-use features::{Kind, Test};
+use features::{FeatureKind, Test};
 use segments::Groupings;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -276,7 +276,7 @@ pub struct FeatureEntry {
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Its kind.
-    pub kind: Option<Kind>,
+    pub kind: Option<FeatureKind>,
     /// Dotted path of the event's field.
     pub from: Option<String>,
     /// Stages that it is read from.

@@ -1,6 +1,6 @@
 //! What the feature `missing` looks for: the fields that the other features read, stage by stage.
 
-use super::kinds::From;
+use super::kinds::FieldSource;
 use crate::event::{Flag, Stage, Text};
 
 /// Fields of a stage: as many as a mask has bits, and more than an event has.
@@ -13,13 +13,13 @@ pub const MISSING: &str = "missing";
 /// of what an event lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
-    by_stage: [Vec<From>; Stage::ALL.len()],
+    by_stage: [Vec<FieldSource>; Stage::ALL.len()],
 }
 
 impl Watched {
     /// Adds a field to those of a stage, unless it is there, is no field of its own, or there is no
     /// bit left for it.
-    pub fn add(&mut self, stage: Stage, field: From) {
+    pub fn add(&mut self, stage: Stage, field: FieldSource) {
         let fields = &mut self.by_stage[stage as usize];
         if path(field).is_some() && !fields.contains(&field) && fields.len() < MAX_FIELDS {
             fields.push(field);
@@ -28,7 +28,7 @@ impl Watched {
 
     /// The fields that are looked for at a stage.
     #[must_use]
-    pub fn at(&self, stage: Stage) -> &[From] {
+    pub fn at(&self, stage: Stage) -> &[FieldSource] {
         &self.by_stage[stage as usize]
     }
 
@@ -62,18 +62,23 @@ pub fn group(stage: Stage, failed: bool) -> u8 {
 
 /// Whether a field says something about an error, and so is looked for only where there is one.
 #[must_use]
-pub fn is_of_errors(from: From) -> bool {
-    matches!(from, From::Text(Text::ErrorCode) | From::Flag(Flag::Retriable))
+pub fn is_of_errors(from: FieldSource) -> bool {
+    matches!(from, FieldSource::Text(Text::ErrorCode) | FieldSource::Flag(Flag::Retriable))
 }
 
 /// The dotted path of what an event can lack; `None` for what is no field of its own.
-fn path(from: From) -> Option<&'static str> {
+fn path(from: FieldSource) -> Option<&'static str> {
     match from {
-        From::Tokens => Some("prompt.text"),
-        From::Loras => Some("model.loras"),
-        From::Num(f) => Some(f.path()),
-        From::Flag(f) => Some(f.path()),
-        From::Text(f) => Some(f.path()),
-        From::Event | From::Failed | From::Missing | From::Embedding | From::Content | From::Style => None,
+        FieldSource::Tokens => Some("prompt.text"),
+        FieldSource::Loras => Some("model.loras"),
+        FieldSource::Num(f) => Some(f.path()),
+        FieldSource::Flag(f) => Some(f.path()),
+        FieldSource::Text(f) => Some(f.path()),
+        FieldSource::Event
+        | FieldSource::Failed
+        | FieldSource::Missing
+        | FieldSource::Embedding
+        | FieldSource::Content
+        | FieldSource::Style => None,
     }
 }

@@ -80,7 +80,7 @@ pub struct Batch {
 
 /// Where a candidate's vector comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ImageSource {
     /// The event carries it: a range of [`Batch::addresses`].
     Inline(Range<u32>),
     /// A file of vectors: the range of its URI.
@@ -93,7 +93,7 @@ pub enum Source {
     Unreadable,
 }
 
-impl Source {
+impl ImageSource {
     /// Its name in the `vectors` table.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -113,7 +113,7 @@ pub struct Candidate {
     /// The row.
     pub row: u32,
     /// Where its vector comes from.
-    pub source: Source,
+    pub source: ImageSource,
     /// Its style collection, for the distance from the style of that name.
     pub collection: Option<Arc<str>>,
 }

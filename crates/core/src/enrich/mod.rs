@@ -12,12 +12,12 @@ pub mod reference;
 mod shown;
 pub mod vectors;
 
-pub use batch::{Batch, Candidate, Row, Source, Value};
+pub use batch::{Batch, Candidate, ImageSource, Row, Value};
 pub use hash::{DEFAULT_KEY, IdHasher};
 pub use prompt::{MAX_TEXT, TOKENIZER_NAME, token_of, token_text};
 pub use shown::Shown;
 
-use crate::config::features::{Feature, From, Kind};
+use crate::config::features::{Feature, FeatureKind, FieldSource};
 use crate::config::watched::{group, is_of_errors};
 use crate::event::is_identity_free;
 use crate::event::{Event, Id, NameField, NameFields, Num, Prompt, Text, text};
@@ -48,10 +48,10 @@ pub struct Plan {
 }
 
 /// The field whose names a feature counts.
-fn field_of(from: From) -> Option<NameField> {
+fn field_of(from: FieldSource) -> Option<NameField> {
     match from {
-        From::Text(t) => Some(NameField::Text(t)),
-        From::Loras => Some(NameField::Loras),
+        FieldSource::Text(t) => Some(NameField::Text(t)),
+        FieldSource::Loras => Some(NameField::Loras),
         _ => None,
     }
 }
@@ -61,8 +61,8 @@ impl Plan {
     #[must_use]
     pub fn sketch_id(&self, feature: &Feature) -> SketchId {
         let reader = match feature.from {
-            From::Tokens => TOKENIZER_NAME,
-            From::Text(Text::Language) => language::READER,
+            FieldSource::Tokens => TOKENIZER_NAME,
+            FieldSource::Text(Text::Language) => language::READER,
             _ => "",
         };
         let mut text = format!("1|{}|{reader}|{:016x}", feature.definition, self.hasher.key_id());
@@ -210,7 +210,7 @@ impl Enricher {
         }
         let mut tokens = None;
         for f in &plan.features {
-            let reads = f.stages.contains(event.stage) && (!event.opt_out || f.kind == Kind::Volume);
+            let reads = f.stages.contains(event.stage) && (!event.opt_out || f.kind == FeatureKind::Volume);
             let v = match &f.watched {
                 _ if !reads => Value::Missing,
                 Some(watched) => lacking(watched.at(event.stage), event, &ids),
@@ -231,27 +231,27 @@ impl Enricher {
         &mut self,
         event: &Event<'_>,
         ids: &Ids,
-        from: From,
+        from: FieldSource,
         tokens: &mut Option<std::ops::Range<u32>>,
         out: &mut Batch,
     ) -> Value {
         match from {
-            From::Event => Value::Event,
+            FieldSource::Event => Value::Event,
             // Placed when the vector is there.
-            From::Embedding | From::Content | From::Style => Value::Missing,
+            FieldSource::Embedding | FieldSource::Content | FieldSource::Style => Value::Missing,
             // Told by the fields that are watched.
-            From::Missing => Value::Missing,
-            From::Failed => Value::Flag(event.failed),
-            From::Flag(f) => event.flags[f as usize].map_or(Value::Missing, Value::Flag),
-            From::Num(Num::PromptLength) if event.nums[Num::PromptLength as usize].is_nan() => {
+            FieldSource::Missing => Value::Missing,
+            FieldSource::Failed => Value::Flag(event.failed),
+            FieldSource::Flag(f) => event.flags[f as usize].map_or(Value::Missing, Value::Flag),
+            FieldSource::Num(Num::PromptLength) if event.nums[Num::PromptLength as usize].is_nan() => {
                 ids.read.as_ref().map_or(Value::Missing, |r| Value::Num(f64::from(r.length)))
             }
-            From::Num(f) => {
+            FieldSource::Num(f) => {
                 let v = event.nums[f as usize];
                 if v.is_nan() { Value::Missing } else { Value::Num(v) }
             }
-            From::Text(f) => self.text(f, event, ids).map_or(Value::Missing, Value::Text),
-            From::Loras => match &event.loras {
+            FieldSource::Text(f) => self.text(f, event, ids).map_or(Value::Missing, Value::Text),
+            FieldSource::Loras => match &event.loras {
                 None => Value::Missing,
                 Some(loras) => {
                     let start = out.names.len() as u32;
@@ -270,7 +270,7 @@ impl Enricher {
                     Value::Names(start..out.names.len() as u32)
                 }
             },
-            From::Tokens => {
+            FieldSource::Tokens => {
                 let range = tokens.get_or_insert_with(|| {
                     let start = out.tokens.len() as u32;
                     match (&ids.read, &event.prompt) {
@@ -289,19 +289,26 @@ impl Enricher {
 /// Which of these fields an event lacks: those that [`Enricher::value`] finds missing. A prompt is
 /// there when it came as text or as tokens, however short it is; what a prompt's text tells is
 /// there with it.
-fn lacking(watched: &[From], event: &Event<'_>, ids: &Ids) -> Value {
-    let lacks = |from: From| match from {
+fn lacking(watched: &[FieldSource], event: &Event<'_>, ids: &Ids) -> Value {
+    let lacks = |from: FieldSource| match from {
         _ if is_of_errors(from) && !event.failed => false,
-        From::Tokens => event.prompt == Prompt::Missing,
-        From::Loras => event.loras.is_none(),
-        From::Num(f) => event.nums[f as usize].is_nan() && !(f == Num::PromptLength && ids.read.is_some()),
-        From::Flag(f) => event.flags[f as usize].is_none(),
+        FieldSource::Tokens => event.prompt == Prompt::Missing,
+        FieldSource::Loras => event.loras.is_none(),
+        FieldSource::Num(f) => {
+            event.nums[f as usize].is_nan() && !(f == Num::PromptLength && ids.read.is_some())
+        }
+        FieldSource::Flag(f) => event.flags[f as usize].is_none(),
         // Nothing but space is no name.
-        From::Text(f) => match &event.texts[f as usize] {
+        FieldSource::Text(f) => match &event.texts[f as usize] {
             Some(text) => text.trim().is_empty(),
             None => !(f == Text::Language && ids.read.is_some()),
         },
-        From::Event | From::Failed | From::Missing | From::Embedding | From::Content | From::Style => false,
+        FieldSource::Event
+        | FieldSource::Failed
+        | FieldSource::Missing
+        | FieldSource::Embedding
+        | FieldSource::Content
+        | FieldSource::Style => false,
     };
     let fields = watched.iter().enumerate().fold(0, |mask, (i, from)| mask | u64::from(lacks(*from)) << i);
     Value::Lacking { group: group(event.stage, event.failed), fields }
@@ -324,8 +331,8 @@ mod tests {
     fn before(name: &str) -> SketchId {
         let feature = builtin().into_iter().find(|f| f.name == name).unwrap();
         let reader = match feature.from {
-            From::Tokens => TOKENIZER_NAME,
-            From::Text(Text::Language) => language::READER,
+            FieldSource::Tokens => TOKENIZER_NAME,
+            FieldSource::Text(Text::Language) => language::READER,
             _ => "",
         };
         let key = IdHasher::new("k").key_id();

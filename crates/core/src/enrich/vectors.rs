@@ -2,10 +2,10 @@
 //!
 //! Pure: vectors come in, whoever fetched or computed them.
 
-use super::batch::{Batch, Candidate, Source, Value};
+use super::batch::{Batch, Candidate, ImageSource, Value};
 use super::hash::short_hash;
 use super::reference::Reference;
-use crate::config::features::{Feature, From};
+use crate::config::features::{Feature, FieldSource};
 use crate::event::{Event, Num, repair};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -120,20 +120,22 @@ struct Artifacts<'a> {
 impl VectorPlan {
     /// What the values of a source owe to models and files, for the identity of their sketches; `None` where nothing.
     #[must_use]
-    pub fn made_by(&self, from: From) -> Option<String> {
+    pub fn made_by(&self, from: FieldSource) -> Option<String> {
         let numbers = |all: &mut dyn Iterator<Item = f64>| -> u64 {
             let bytes: Vec<u8> = all.flat_map(f64::to_le_bytes).collect();
             short_hash(&bytes)
         };
         match from {
-            From::Embedding | From::Content => Some(format!("{}|{:016x}", self.model, self.reference.id())),
-            From::Num(Num::StyleDistance) | From::Style if !self.styles.is_empty() => {
+            FieldSource::Embedding | FieldSource::Content => {
+                Some(format!("{}|{:016x}", self.model, self.reference.id()))
+            }
+            FieldSource::Num(Num::StyleDistance) | FieldSource::Style if !self.styles.is_empty() => {
                 let names: Vec<&str> = self.styles.iter().map(|s| s.name.as_ref()).collect();
                 let all = numbers(&mut self.styles.iter().flat_map(|s| s.centroid.iter().copied()));
-                let target = if from == From::Style { None } else { self.target };
+                let target = if from == FieldSource::Style { None } else { self.target };
                 Some(format!("{}|{}|{all:016x}|{target:?}", self.model, names.join("|")))
             }
-            From::Num(Num::Aesthetic) => self.head.as_ref().map(|h| {
+            FieldSource::Num(Num::Aesthetic) => self.head.as_ref().map(|h| {
                 let all = numbers(&mut h.weights.iter().copied().chain([h.bias, h.scale]));
                 format!("{}|{all:016x}", self.model)
             }),
@@ -142,9 +144,14 @@ impl VectorPlan {
     }
 
     /// Where an event's vector comes from, if its image is to be looked at: by the hash of the request, so that every run picks the same.
-    pub(super) fn source(&self, event: &Event<'_>, request: u64, addresses: &mut String) -> Option<Source> {
+    pub(super) fn source(
+        &self,
+        event: &Event<'_>,
+        request: u64,
+        addresses: &mut String,
+    ) -> Option<ImageSource> {
         if self.takes.recorded && event.request_hash.is_some() {
-            return Some(Source::Recorded);
+            return Some(ImageSource::Recorded);
         }
         let json = event.artifacts.as_deref()?;
         let share = (request >> 11) as f64 / (1u64 << 53) as f64;
@@ -159,7 +166,7 @@ impl VectorPlan {
                 repaired = repair(json);
                 match repaired.as_deref().map(serde_json::from_str) {
                     Some(Ok(artifacts)) => artifacts,
-                    _ => return Some(Source::Unreadable),
+                    _ => return Some(ImageSource::Unreadable),
                 }
             }
         };
@@ -171,15 +178,15 @@ impl VectorPlan {
         let said = |uri: Option<String>| uri.filter(|u| !u.is_empty());
         if let Some(inline) = artifacts.embedding.map(RawValue::get).filter(|t| !matches!(*t, "null" | "[]"))
         {
-            return Some(Source::Inline(keep(inline)));
+            return Some(ImageSource::Inline(keep(inline)));
         }
         if let Some(uri) =
             said(artifacts.embedding_uri).filter(|_| self.takes.vector_files || self.takes.recorded)
         {
-            return Some(Source::VectorFile(keep(&uri)));
+            return Some(ImageSource::VectorFile(keep(&uri)));
         }
         let image = said(artifacts.image_uri).or(said(artifacts.thumb_uri));
-        image.filter(|_| self.takes.images || self.takes.recorded).map(|uri| Source::Image(keep(&uri)))
+        image.filter(|_| self.takes.images || self.takes.recorded).map(|uri| ImageSource::Image(keep(&uri)))
     }
 
     /// Takes a vector into the batch and sets the values that follow from it.
@@ -213,23 +220,23 @@ impl VectorPlan {
                 continue;
             }
             match feature.from {
-                From::Embedding => *value = Value::Vector(batch.vectors),
-                From::Content => {
+                FieldSource::Embedding => *value = Value::Vector(batch.vectors),
+                FieldSource::Content => {
                     if let Some(c) = self.reference.cluster(&batch.projections[at..]) {
                         *value = Value::Text(format!("cluster-{c:03}").into());
                     }
                 }
-                From::Style => {
+                FieldSource::Style => {
                     if let Some(style) = self.nearest(&unit) {
                         *value = Value::Text(Arc::clone(&style.name));
                     }
                 }
-                From::Num(Num::StyleDistance) => {
+                FieldSource::Num(Num::StyleDistance) => {
                     if let Some(style) = self.style_of(candidate.collection.as_deref()) {
                         *value = Value::Num(cosine_distance(&unit, &style.centroid));
                     }
                 }
-                From::Num(Num::Aesthetic) if *value == Value::Missing => {
+                FieldSource::Num(Num::Aesthetic) if *value == Value::Missing => {
                     if let Some(head) = &self.head {
                         *value = Value::Num(head.score(&unit));
                     }

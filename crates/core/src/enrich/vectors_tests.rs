@@ -73,7 +73,7 @@ fn placed(vector: &[f32], collection: Option<&str>) -> (Result<(), &'static str>
     });
     batch.values.resize(features.len(), Value::Missing);
     let collection = collection.map(Arc::from);
-    let candidate = Candidate { row: 0, source: Source::Recorded, collection };
+    let candidate = Candidate { row: 0, source: ImageSource::Recorded, collection };
     let done = plan().place(&features, &mut batch, &candidate, vector);
     (done, batch, features)
 }
@@ -114,12 +114,12 @@ fn what_is_no_vector_is_refused_with_its_reason() {
 fn what_a_value_owes_to_a_model_is_part_of_its_identity() {
     let (a, b) = (plan(), VectorPlan { model: "n".into(), ..plan() });
     let fewer = VectorPlan { styles: plan().styles[..1].to_vec(), target: None, ..plan() };
-    assert_ne!(a.made_by(From::Embedding), b.made_by(From::Embedding));
-    assert_eq!(a.made_by(From::Embedding), fewer.made_by(From::Embedding));
-    let distance = From::Num(Num::StyleDistance);
+    assert_ne!(a.made_by(FieldSource::Embedding), b.made_by(FieldSource::Embedding));
+    assert_eq!(a.made_by(FieldSource::Embedding), fewer.made_by(FieldSource::Embedding));
+    let distance = FieldSource::Num(Num::StyleDistance);
     assert_ne!(a.made_by(distance), fewer.made_by(distance));
     assert_eq!(VectorPlan { styles: vec![], ..plan() }.made_by(distance), None, "as the events carry it");
-    assert_eq!(a.made_by(From::Text(Text::Sampler)), None);
+    assert_eq!(a.made_by(FieldSource::Text(Text::Sampler)), None);
 }
 
 #[test]

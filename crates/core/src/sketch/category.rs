@@ -237,11 +237,14 @@ impl CategorySketch {
     }
 
     /// Bytes of memory beside itself, about: of names that are counted as if nobody shared them.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         let each = size_of::<(Arc<str>, Held)>() + 2 * size_of::<usize>();
         let counted = self.counted.iter().map(|(v, held)| each + v.len() + spilled(&held.cells));
-        let lists = self.lists.iter().map(|list| size_of::<SortedValues>() + list.held());
-        counted.chain(lists).sum::<usize>() + spilled(&self.lists) + self.events.held() + self.sessions.held()
+        let lists = self.lists.iter().map(|list| size_of::<SortedValues>() + list.memory_bytes());
+        counted.chain(lists).sum::<usize>()
+            + spilled(&self.lists)
+            + self.events.memory_bytes()
+            + self.sessions.memory_bytes()
     }
 
     /// Events counted.

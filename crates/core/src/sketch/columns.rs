@@ -65,7 +65,7 @@ impl<K: Column<Item: Ord>, V: Column> Columns<K, V> {
     }
 
     /// Bytes of memory beside itself.
-    pub fn held(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         spilled(&self.keys) + spilled(&self.values)
     }
 

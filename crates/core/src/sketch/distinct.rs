@@ -72,7 +72,7 @@ impl Distinct {
     }
 
     /// Bytes of memory beside itself.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         spilled(&self.hashes)
     }
 
@@ -166,7 +166,7 @@ impl Examples {
     }
 
     /// Bytes of memory beside itself; an id stands behind two counters.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         self.kept.capacity() * size_of::<(u64, Arc<str>)>()
             + self.kept.iter().map(|k| 2 * size_of::<usize>() + k.1.len()).sum::<usize>()
     }

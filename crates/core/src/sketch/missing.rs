@@ -234,7 +234,7 @@ impl MissingSketch {
     }
 
     /// Bytes of memory beside itself, about.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         let cells = |c: &Cells| c.capacity() * size_of::<(u8, u64)>();
         let groups = self.groups.iter().map(|g| {
             let some = g.some.iter().map(|s| cells(&s.1)).sum::<usize>();
@@ -242,8 +242,8 @@ impl MissingSketch {
         });
         self.groups.capacity() * size_of::<MissingGroup>()
             + groups.sum::<usize>()
-            + self.events.held()
-            + self.sessions.held()
+            + self.events.memory_bytes()
+            + self.sessions.memory_bytes()
     }
 
     /// Events counted.

@@ -168,14 +168,14 @@ impl Sketch {
 
     /// About how many bytes of memory it takes, its own included.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         let beside = match &self.body {
-            Body::Tokens(s) => s.held(),
-            Body::Category(s) => s.held(),
-            Body::Numeric(s) => s.held(),
-            Body::Rate(s) => s.held(),
-            Body::Vector(s) => s.held(),
-            Body::Missing(s) => s.held(),
+            Body::Tokens(s) => s.memory_bytes(),
+            Body::Category(s) => s.memory_bytes(),
+            Body::Numeric(s) => s.memory_bytes(),
+            Body::Rate(s) => s.memory_bytes(),
+            Body::Vector(s) => s.memory_bytes(),
+            Body::Missing(s) => s.memory_bytes(),
         };
         size_of::<Self>() + beside
     }

@@ -77,8 +77,8 @@ impl Quantiles {
     }
 
     /// Bytes of memory beside itself.
-    pub(super) fn held(&self) -> usize {
-        self.counts.held()
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.counts.memory_bytes()
     }
 
     /// Values counted.

@@ -56,8 +56,8 @@ impl NumericSketch {
     }
 
     /// Bytes of memory beside itself.
-    pub(super) fn held(&self) -> usize {
-        self.quantiles.held() + self.events.held() + self.sessions.held()
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.quantiles.memory_bytes() + self.events.memory_bytes() + self.sessions.memory_bytes()
     }
 
     /// Values counted.
@@ -176,8 +176,8 @@ impl RateSketch {
     }
 
     /// Bytes of memory beside itself.
-    pub(super) fn held(&self) -> usize {
-        self.events.held() + self.sessions.held() + self.examples.held()
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.events.memory_bytes() + self.sessions.memory_bytes() + self.examples.memory_bytes()
     }
 
     /// Events counted.

@@ -98,7 +98,7 @@ impl BucketSums {
     }
 
     /// Bytes of memory beside itself.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         spilled(&self.entries)
     }
 

@@ -120,7 +120,7 @@ impl SortedValues {
     }
 
     /// Bytes of memory beside itself.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         self.names.capacity()
             + self.cells.capacity() * size_of::<Cell>()
             + self.values.capacity() * size_of::<Ends>()

@@ -122,8 +122,11 @@ impl TokenSketch {
     }
 
     /// Bytes of memory beside itself.
-    pub(super) fn held(&self) -> usize {
-        self.tokens.held() + self.presence.held() + self.events.held() + self.sessions.held()
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.tokens.memory_bytes()
+            + self.presence.memory_bytes()
+            + self.events.memory_bytes()
+            + self.sessions.memory_bytes()
     }
 
     /// Events counted.

@@ -88,11 +88,11 @@ impl VectorSketch {
     }
 
     /// Bytes of memory beside itself.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         // A list is two words beside its components.
         let components = self.sum.capacity() + self.projected.iter().map(|p| 2 + p.len()).sum::<usize>();
-        let samples = self.samples.kept.iter().map(Sampled::held).sum::<usize>();
-        components * size_of::<i64>() + samples + self.events.held() + self.sessions.held()
+        let samples = self.samples.kept.iter().map(Sampled::memory_bytes).sum::<usize>();
+        components * size_of::<i64>() + samples + self.events.memory_bytes() + self.sessions.memory_bytes()
     }
 
     /// Vectors counted.
@@ -176,7 +176,7 @@ struct Sampled {
 }
 
 impl Sampled {
-    fn held(&self) -> usize {
+    fn memory_bytes(&self) -> usize {
         // Two counters stand before the text of an id that is shared.
         size_of::<Self>() + 2 * size_of::<usize>() + self.id.len() + 2 * self.projected.len()
     }

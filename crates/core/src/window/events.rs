@@ -5,8 +5,8 @@
 //! of the user six bits. A sum of them equals, to the bit, the sum of their sketches.
 
 use super::packed::PackedError;
-use super::pane::{Contents, empty};
-use crate::config::features::{Feature, Kind, Test, clipped, scaled};
+use super::pane::{SketchSet, empty};
+use crate::config::features::{Feature, FeatureKind, Test, clipped, scaled};
 use crate::enrich::{Batch, Value};
 use crate::event::Bounds;
 use crate::sketch::codec::{DecodeError, Reader, Writer};
@@ -25,7 +25,7 @@ const NO_USER: u8 = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
     /// The feature's kind.
-    pub kind: Kind,
+    pub kind: FeatureKind,
     /// The id of its sketches.
     pub id: SketchId,
     /// `Some(c)`: tested as ln(x + c).
@@ -66,7 +66,7 @@ impl PartialEq for Events {
 }
 
 /// What an event says besides its values.
-struct Head<'a> {
+struct EventHead<'a> {
     session: u64,
     bucket: u8,
     user: Option<u64>,
@@ -93,7 +93,7 @@ impl Events {
             let head = head(&mut r)?;
             let mut longest = 0;
             for _ in 0..head.values {
-                if let (_, _, Read::Names(list)) = scratch.value(&mut r, &definitions)? {
+                if let (_, _, ValueRead::Names(list)) = scratch.value(&mut r, &definitions)? {
                     longest = longest.max(list.len());
                 }
             }
@@ -112,7 +112,7 @@ impl Events {
 
     /// Bytes of memory that they hold.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity()
     }
 
@@ -247,7 +247,7 @@ impl Events {
     ///
     /// # Errors
     /// When the sum's sketches were made by another definition.
-    pub fn add_to(&self, sum: &mut Contents, wanted: &impl Fn(usize) -> bool) -> Result<(), PackedError> {
+    pub fn add_to(&self, sum: &mut SketchSet, wanted: &impl Fn(usize) -> bool) -> Result<(), PackedError> {
         if sum.sketches.len() < self.definitions.len() {
             sum.sketches.resize_with(self.definitions.len(), || None);
         }
@@ -275,8 +275,8 @@ impl Events {
     ///
     /// # Errors
     /// When the bytes are damaged, which [`Events::read`] rules out.
-    pub fn contents(&self, wanted: impl Fn(usize) -> bool) -> Result<Contents, PackedError> {
-        let mut out = Contents::default();
+    pub fn contents(&self, wanted: impl Fn(usize) -> bool) -> Result<SketchSet, PackedError> {
+        let mut out = SketchSet::default();
         self.add_to(&mut out, &wanted)?;
         Ok(out)
     }
@@ -286,18 +286,18 @@ impl Events {
 const NAMED: u8 = 2;
 const COUNTED: u8 = 3;
 
-fn fits(kind: Kind, value: &Value) -> bool {
+fn fits(kind: FeatureKind, value: &Value) -> bool {
     matches!(
         (kind, value),
-        (Kind::Tokens, Value::Tokens(_))
-            | (Kind::Categorical, Value::Text(_) | Value::Names(_))
-            | (Kind::Numeric, Value::Num(_))
-            | (Kind::Rate | Kind::Volume, Value::Flag(_) | Value::Event)
-            | (Kind::Missing, Value::Lacking { .. })
+        (FeatureKind::Tokens, Value::Tokens(_))
+            | (FeatureKind::Categorical, Value::Text(_) | Value::Names(_))
+            | (FeatureKind::Numeric, Value::Num(_))
+            | (FeatureKind::Rate | FeatureKind::Volume, Value::Flag(_) | Value::Event)
+            | (FeatureKind::Missing, Value::Lacking { .. })
     )
 }
 
-fn head<'a>(r: &mut Reader<'a>) -> Result<Head<'a>, DecodeError> {
+fn head<'a>(r: &mut Reader<'a>) -> Result<EventHead<'a>, DecodeError> {
     let session = r.hash()?;
     let user = match r.u8()? {
         NO_USER => None,
@@ -305,11 +305,11 @@ fn head<'a>(r: &mut Reader<'a>) -> Result<Head<'a>, DecodeError> {
         _ => return r.impossible("user"),
     };
     let request = (r.hash()?, r.text()?);
-    Ok(Head { session, bucket: session_bucket(session), user, request, values: r.length()? as u64 })
+    Ok(EventHead { session, bucket: session_bucket(session), user, request, values: r.length()? as u64 })
 }
 
 /// A value read back.
-enum Read<'s, 'a> {
+enum ValueRead<'s, 'a> {
     Num(f64),
     Flag(u8),
     Names(&'s [&'a str]),
@@ -329,29 +329,29 @@ impl<'a> Scratch<'a> {
         &'s mut self,
         r: &mut Reader<'a>,
         definitions: &'d [Definition],
-    ) -> Result<(usize, &'d Definition, Read<'s, 'a>), DecodeError> {
+    ) -> Result<(usize, &'d Definition, ValueRead<'s, 'a>), DecodeError> {
         let feature = usize::try_from(r.uint()?).unwrap_or(usize::MAX);
         let Some(definition) = definitions.get(feature) else { return r.impossible("feature") };
         let value = match definition.kind {
-            Kind::Numeric => {
+            FeatureKind::Numeric => {
                 let x = f64::from_bits(r.hash()?);
                 if !x.is_finite() {
                     return r.impossible("number");
                 }
-                Read::Num(x)
+                ValueRead::Num(x)
             }
-            Kind::Rate | Kind::Volume => match r.u8()? {
-                flag @ 0..=COUNTED => Read::Flag(flag),
+            FeatureKind::Rate | FeatureKind::Volume => match r.u8()? {
+                flag @ 0..=COUNTED => ValueRead::Flag(flag),
                 _ => return r.impossible("flag"),
             },
-            Kind::Categorical => {
+            FeatureKind::Categorical => {
                 self.names.clear();
                 for _ in 0..r.length()? {
                     self.names.push(r.text()?);
                 }
-                Read::Names(&self.names)
+                ValueRead::Names(&self.names)
             }
-            Kind::Tokens => {
+            FeatureKind::Tokens => {
                 self.tokens.clear();
                 for _ in 0..r.length()? {
                     match u16::try_from(r.uint()?) {
@@ -359,33 +359,33 @@ impl<'a> Scratch<'a> {
                         Err(_) => return r.impossible("token"),
                     }
                 }
-                Read::Tokens(&self.tokens)
+                ValueRead::Tokens(&self.tokens)
             }
-            Kind::Missing => match r.u8()? {
-                group @ 0..MAX_GROUPS => Read::Lacking(group, r.uint()?),
+            FeatureKind::Missing => match r.u8()? {
+                group @ 0..MAX_GROUPS => ValueRead::Lacking(group, r.uint()?),
                 _ => return r.impossible("group"),
             },
-            Kind::Embedding => return r.impossible("vector"),
+            FeatureKind::Embedding => return r.impossible("vector"),
         };
         Ok((feature, definition, value))
     }
 }
 
-fn add(body: &mut Body, definition: &Definition, value: &Read<'_, '_>, head: &Head<'_>) {
+fn add(body: &mut Body, definition: &Definition, value: &ValueRead<'_, '_>, head: &EventHead<'_>) {
     let (bucket, session) = (head.bucket, head.session);
     match (body, value) {
-        (Body::Numeric(s), Read::Num(x)) => {
+        (Body::Numeric(s), ValueRead::Num(x)) => {
             let mean = clipped(definition.clip, *x);
             s.add(*x, mean, scaled(definition.log, mean), bucket, session, definition.by_session);
         }
-        (Body::Rate(s), Read::Flag(NAMED)) => s.count(bucket, session, Some(head.request), head.user),
-        (Body::Rate(s), Read::Flag(COUNTED)) => s.count(bucket, session, None, head.user),
-        (Body::Rate(s), Read::Flag(holds)) => s.add(*holds == 1, bucket, session, head.request),
-        (Body::Category(s), Read::Names(names)) => {
+        (Body::Rate(s), ValueRead::Flag(NAMED)) => s.count(bucket, session, Some(head.request), head.user),
+        (Body::Rate(s), ValueRead::Flag(COUNTED)) => s.count(bucket, session, None, head.user),
+        (Body::Rate(s), ValueRead::Flag(holds)) => s.add(*holds == 1, bucket, session, head.request),
+        (Body::Category(s), ValueRead::Names(names)) => {
             s.add_names(names.iter().copied(), bucket, session, head.user);
         }
-        (Body::Tokens(s), Read::Tokens(tokens)) => s.add(tokens, bucket, session, head.user),
-        (Body::Missing(s), Read::Lacking(group, fields)) => s.add(*group, *fields, bucket, session),
+        (Body::Tokens(s), ValueRead::Tokens(tokens)) => s.add(tokens, bucket, session, head.user),
+        (Body::Missing(s), ValueRead::Lacking(group, fields)) => s.add(*group, *fields, bucket, session),
         _ => debug_assert!(false, "a value that does not fit its feature"),
     }
 }

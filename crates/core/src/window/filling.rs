@@ -3,25 +3,25 @@
 
 use super::events::Events;
 use super::packed::{Packed, PackedError};
-use super::pane::{Contents, PaneRow};
+use super::pane::{PaneRow, SketchSet};
 use crate::sketch::Body;
 use crate::sketch::codec::DecodeError;
 
 /// A pane of a partition: events while they are few.
-pub type Pane = PaneRow<Filling>;
+pub type Pane = PaneRow<SegmentSum>;
 
 /// A segment's part of a stretch of time.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Filling {
+pub enum SegmentSum {
     /// Few events, as they are.
     Events(Events),
     /// The sketches of any number.
-    Sketches(Contents),
+    Sketches(SketchSet),
     /// The same as bytes, which take a fraction of the room.
     Packed(Packed),
 }
 
-impl Filling {
+impl SegmentSum {
     /// Adds another stretch, or another partition's part of the same one.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Filling {
     ///
     /// # Errors
     /// When bytes are damaged, which packing and reading them rules out.
-    pub(super) fn sketches(&mut self) -> Result<&mut Contents, PackedError> {
+    pub(super) fn sketches(&mut self) -> Result<&mut SketchSet, PackedError> {
         self.unpack()?;
         if let Self::Events(e) = self {
             *self = Self::Sketches(e.contents(|_| true)?);
@@ -65,8 +65,8 @@ impl Filling {
     /// Adds the wanted features to a sum.
     ///
     /// # Errors
-    /// As [`Filling::merge`].
-    pub fn add_to(&self, sum: &mut Contents, wanted: impl Fn(usize) -> bool) -> Result<(), PackedError> {
+    /// As [`SegmentSum::merge`].
+    pub fn add_to(&self, sum: &mut SketchSet, wanted: impl Fn(usize) -> bool) -> Result<(), PackedError> {
         match self {
             Self::Events(e) => e.add_to(sum, &wanted),
             Self::Sketches(c) => Ok(sum.merge_wanted(c, &wanted)?),
@@ -77,9 +77,9 @@ impl Filling {
     /// Several stretches as one; of the features only those that `wanted` names.
     ///
     /// # Errors
-    /// As [`Filling::merge`].
-    pub fn sum(parts: &[&Self], wanted: impl Fn(usize) -> bool) -> Result<Contents, PackedError> {
-        let mut sum = Contents::default();
+    /// As [`SegmentSum::merge`].
+    pub fn sum(parts: &[&Self], wanted: impl Fn(usize) -> bool) -> Result<SketchSet, PackedError> {
+        let mut sum = SketchSet::default();
         parts.iter().try_for_each(|part| part.add_to(&mut sum, &wanted))?;
         Ok(sum)
     }
@@ -101,7 +101,7 @@ impl Filling {
     /// # Errors
     /// When bytes are damaged, which packing and reading them rules out.
     pub fn users(&self, volume: usize) -> Result<u64, PackedError> {
-        let of = |c: &Contents| match c.sketches.get(volume).and_then(|s| Some(&s.as_deref()?.body)) {
+        let of = |c: &SketchSet| match c.sketches.get(volume).and_then(|s| Some(&s.as_deref()?.body)) {
             Some(Body::Rate(r)) => r.users(),
             _ => 0,
         };
@@ -122,7 +122,7 @@ impl Filling {
     ///
     /// # Errors
     /// When bytes are damaged, which packing and reading them rules out.
-    pub fn into_contents(self) -> Result<Contents, PackedError> {
+    pub fn into_sketches(self) -> Result<SketchSet, PackedError> {
         match self {
             Self::Events(e) => e.contents(|_| true),
             Self::Sketches(c) => Ok(c),
@@ -151,16 +151,16 @@ impl Filling {
 
     /// About how many bytes of memory it holds.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         let beside = match self {
-            Self::Events(e) => e.held(),
-            Self::Sketches(c) => c.held(),
+            Self::Events(e) => e.memory_bytes(),
+            Self::Sketches(c) => c.memory_bytes(),
             Self::Packed(p) => p.bytes().len(),
         };
         size_of::<Self>() + beside
     }
 
-    /// Appends it as bytes, the first of which tells [`Filling::read`] what follows.
+    /// Appends it as bytes, the first of which tells [`SegmentSum::read`] what follows.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Sketches(c) => {
@@ -178,14 +178,14 @@ impl Filling {
         }
     }
 
-    /// What [`Filling::write`] wrote: the events' bytes, or those of packed sketches.
+    /// What [`SegmentSum::write`] wrote: the events' bytes, or those of packed sketches.
     ///
     /// # Errors
     /// When it is neither.
-    pub fn read(bytes: &[u8]) -> Result<Written<'_>, DecodeError> {
+    pub fn read(bytes: &[u8]) -> Result<EncodedSum<'_>, DecodeError> {
         match bytes.split_first() {
-            Some((&SKETCHES, rest)) => Ok(Written::Sketches(rest)),
-            Some((&EVENTS, rest)) => Ok(Written::Events(rest)),
+            Some((&SKETCHES, rest)) => Ok(EncodedSum::Sketches(rest)),
+            Some((&EVENTS, rest)) => Ok(EncodedSum::Events(rest)),
             Some(_) => Err(DecodeError::Impossible { what: "filling", at: 0 }),
             None => Err(DecodeError::Truncated(0)),
         }
@@ -197,7 +197,7 @@ const EVENTS: u8 = 1;
 
 /// The bytes of a filling.
 #[derive(Debug, Clone, Copy)]
-pub enum Written<'a> {
+pub enum EncodedSum<'a> {
     /// Of [`Events::read`].
     Events(&'a [u8]),
     /// Of [`super::packed::read`].

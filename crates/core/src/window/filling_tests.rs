@@ -34,7 +34,7 @@ static MADE: LazyLock<Made> = LazyLock::new(|| {
 });
 
 /// Rows added in two goes: the second finds what the first has left.
-fn filled(rows: &[usize]) -> Filling {
+fn filled(rows: &[usize]) -> SegmentSum {
     let mut out = MADE.filler.nothing();
     let rows: Vec<u32> = rows.iter().map(|i| (i % MADE.batch.rows.len()) as u32).collect();
     let (first, second) = rows.split_at(rows.iter().sum::<u32>() as usize % (rows.len() + 1));
@@ -44,10 +44,10 @@ fn filled(rows: &[usize]) -> Filling {
 }
 
 /// Every event sketched by itself, and the sketches merged.
-fn sketched(rows: &[usize]) -> Contents {
-    let mut sum = Contents::default();
+fn sketched(rows: &[usize]) -> SketchSet {
+    let mut sum = SketchSet::default();
     for i in rows {
-        let mut one = Contents::default();
+        let mut one = SketchSet::default();
         MADE.filler.sketch(&mut one, &MADE.batch, &[(i % MADE.batch.rows.len()) as u32]);
         sum.merge(&one).unwrap();
     }
@@ -70,8 +70,8 @@ proptest! {
             one.pack();
             one
         };
-        let packs: Vec<Filling> = parts.iter().map(packed).collect();
-        let summed = Filling::sum(&packs.iter().collect::<Vec<_>>(), |_| true).unwrap();
+        let packs: Vec<SegmentSum> = parts.iter().map(packed).collect();
+        let summed = SegmentSum::sum(&packs.iter().collect::<Vec<_>>(), |_| true).unwrap();
         // Each is packed before the next is added.
         let mut repacked = MADE.filler.nothing();
         for p in &packs {
@@ -79,9 +79,9 @@ proptest! {
             repacked.pack();
         }
         prop_assert_eq!(repacked.filled_buckets(), want.filled_buckets());
-        let sums = [merged, backwards, repacked].map(|f| f.into_contents().unwrap());
+        let sums = [merged, backwards, repacked].map(|f| f.into_sketches().unwrap());
         for got in sums.into_iter().chain([summed]) {
-            let present = |c: &Contents| c.sketches.iter().flatten().cloned().collect::<Vec<_>>();
+            let present = |c: &SketchSet| c.sketches.iter().flatten().cloned().collect::<Vec<_>>();
             prop_assert_eq!(present(&got), present(&want));
         }
     }
@@ -90,7 +90,7 @@ proptest! {
     fn bytes_come_back_and_any_cut_of_them_is_an_error_or_fewer_events(
         rows in prop::collection::vec(0usize..100_000, 0..6), cut in 0usize..1000
     ) {
-        let Filling::Events(events) = filled(&rows) else { panic!("few events are kept as they are") };
+        let SegmentSum::Events(events) = filled(&rows) else { panic!("few events are kept as they are") };
         let definitions = MADE.filler.definitions();
         prop_assert_eq!(&Events::read(events.bytes(), Arc::clone(definitions)).unwrap(), &events);
         let cut = cut.min(events.bytes().len());
@@ -106,20 +106,20 @@ proptest! {
         rows in prop::collection::vec(0usize..100_000, 0..12), most in 1usize..6
     ) {
         let few = filled(&rows);
-        let mut sketches = Filling::Sketches(sketched(&rows));
+        let mut sketches = SegmentSum::Sketches(sketched(&rows));
         let mut packed = sketches.clone();
         packed.pack();
-        let volume = builtin().iter().position(|f| f.kind == crate::config::features::Kind::Volume).unwrap();
+        let volume = builtin().iter().position(|f| f.kind == crate::config::features::FeatureKind::Volume).unwrap();
         let users = sketches.users(volume).unwrap();
         let named = rows.iter().map(|i| &MADE.batch.rows[i % MADE.batch.rows.len()]);
         let named = named.filter(|r| r.stage == crate::event::Stage::Generate).filter_map(|r| r.user);
         prop_assert_eq!(users, named.fold(0, |all, u| all | 1 << (u & 63)));
         let folded = sketches.fold(most).unwrap();
-        let want = sketches.into_contents().unwrap();
+        let want = sketches.into_sketches().unwrap();
         for mut other in [few, packed] {
             prop_assert_eq!(other.users(volume).unwrap(), users);
             prop_assert_eq!(other.fold(most).unwrap(), folded);
-            let got = other.into_contents().unwrap();
+            let got = other.into_sketches().unwrap();
             prop_assert!(got.sketches.iter().flatten().eq(want.sketches.iter().flatten()));
         }
     }
@@ -134,7 +134,7 @@ fn events_take_a_fraction_of_the_room_of_sketches() {
         one.write(&mut bytes);
         events += bytes.len();
         bytes.clear();
-        packed::write(&one.into_contents().unwrap(), &mut bytes);
+        packed::write(&one.into_sketches().unwrap(), &mut bytes);
         sketches += bytes.len();
     }
     assert!(3 * events < sketches, "{events} bytes as they are, {sketches} as sketches");
@@ -143,21 +143,21 @@ fn events_take_a_fraction_of_the_room_of_sketches() {
 #[test]
 fn wanted_features_only_are_summed() {
     let few = filled(&[1, 2, 3]);
-    let sketches = Filling::Sketches(few.clone().into_contents().unwrap());
+    let sketches = SegmentSum::Sketches(few.clone().into_sketches().unwrap());
     let mut packed = sketches.clone();
     packed.pack();
-    assert!(matches!(packed, Filling::Packed(_)));
+    assert!(matches!(packed, SegmentSum::Packed(_)));
     for part in [few, sketches, packed] {
-        let some = Filling::sum(&[&part], |f| f == 0).unwrap();
+        let some = SegmentSum::sum(&[&part], |f| f == 0).unwrap();
         assert_eq!(some.sketches.iter().flatten().count(), 1);
-        assert_eq!(some.sketches[0], part.into_contents().unwrap().sketches[0]);
+        assert_eq!(some.sketches[0], part.into_sketches().unwrap().sketches[0]);
     }
 }
 
 #[test]
 fn neither_order_nor_users_nor_ids_that_no_sketch_would_hold_are_kept() {
     for i in 0..MADE.batch.rows.len() {
-        let Filling::Events(events) = filled(&[i]) else { panic!("one event is kept as it is") };
+        let SegmentSum::Events(events) = filled(&[i]) else { panic!("one event is kept as it is") };
         let row = &MADE.batch.rows[i];
         let id = &MADE.batch.ids[Batch::range(&row.request_id)];
         let holds = |what: &[u8]| events.bytes().windows(what.len()).any(|w| w == what);

@@ -10,9 +10,9 @@ mod watermark;
 
 pub use clock::Reach;
 pub use events::{Definition, Definitions, Events};
-pub use filling::{Filling, Pane, Written};
+pub use filling::{EncodedSum, Pane, SegmentSum};
 pub use packed::{Packed, PackedError};
-pub use pane::{Contents, Filler, PaneRow, Segment, empty};
+pub use pane::{Filler, PaneRow, Segment, SketchSet, empty};
 pub use partition::{Counters, Origins, Partition, PartitionState, Times};
 pub use watermark::{MEDIAN_OF, Watermark, WatermarkState};
 

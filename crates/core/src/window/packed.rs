@@ -31,7 +31,7 @@ pub struct Packed {
 impl Packed {
     /// Packs contents.
     #[must_use]
-    pub fn of(contents: &Contents) -> Self {
+    pub fn of(contents: &SketchSet) -> Self {
         let mut bytes = Vec::new();
         write(contents, &mut bytes);
         Self { buckets: contents.filled_buckets(), bytes: bytes.into() }
@@ -53,13 +53,13 @@ impl Packed {
     ///
     /// # Errors
     /// When the bytes are damaged.
-    pub fn unpack(&self, wanted: impl Fn(usize) -> bool) -> Result<Contents, PackedError> {
+    pub fn unpack(&self, wanted: impl Fn(usize) -> bool) -> Result<SketchSet, PackedError> {
         Ok(read(&self.bytes, |f| Some(f).filter(|f| wanted(*f)))?)
     }
 }
 
 /// Appends contents: the sessions that sketches share, then every sketch behind its feature's number and its length.
-pub fn write(contents: &Contents, out: &mut Vec<u8>) {
+pub fn write(contents: &SketchSet, out: &mut Vec<u8>) {
     let present = || contents.sketches.iter().enumerate().filter_map(|(f, s)| Some((f, s.as_deref()?)));
     let shared = present().map(|(_, s)| s.sessions()).max_by_key(|s| s.len()).cloned().unwrap_or_default();
     let mut w = Writer { bytes: std::mem::take(out), ..Writer::default() };
@@ -80,10 +80,10 @@ pub fn write(contents: &Contents, out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// When the bytes are not what [`write()`] writes.
-pub fn read(bytes: &[u8], place: impl Fn(usize) -> Option<usize>) -> Result<Contents, DecodeError> {
+pub fn read(bytes: &[u8], place: impl Fn(usize) -> Option<usize>) -> Result<SketchSet, DecodeError> {
     let mut r = Reader::new(bytes);
     let shared = crate::sketch::Distinct::read(&mut r)?;
-    let mut out = Contents::default();
+    let mut out = SketchSet::default();
     while r.end().is_err() {
         let feature = r.uint()? as usize;
         let sketch = r.block()?;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::sketch::{Body, NumericSketch, RateSketch, SketchId};
 
-    fn contents() -> Contents {
+    fn contents() -> SketchSet {
         let (mut rate, mut number) = (RateSketch::default(), NumericSketch::default());
         for i in 0..40u64 {
             let session = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -111,7 +111,7 @@ mod tests {
             }
         }
         let of = |body| Some(Box::new(Sketch { id: SketchId(3), body }));
-        Contents {
+        SketchSet {
             sketches: vec![
                 of(Body::Rate(rate)),
                 None,
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    fn packed(contents: &Contents) -> Vec<u8> {
+    fn packed(contents: &SketchSet) -> Vec<u8> {
         let mut bytes = Vec::new();
         write(contents, &mut bytes);
         bytes
@@ -136,7 +136,7 @@ mod tests {
         let some = packed.unpack(|f| f == 2).unwrap();
         assert_eq!(some.sketches[2], all.sketches[2]);
         assert!(some.sketches[0].is_none());
-        assert_eq!(Packed::of(&Contents::default()).unpack(|_| true).unwrap(), Contents::default());
+        assert_eq!(Packed::of(&SketchSet::default()).unpack(|_| true).unwrap(), SketchSet::default());
     }
 
     #[test]

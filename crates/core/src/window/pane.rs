@@ -1,9 +1,9 @@
 //! A pane: the sketches of one segment over one short stretch of event time.
 
 use super::events::{Definition, Definitions, Events};
-use super::filling::Filling;
+use super::filling::SegmentSum;
 use super::packed::PackedError;
-use crate::config::features::{Feature, Kind, clipped, scaled};
+use crate::config::features::{Feature, FeatureKind, clipped, scaled};
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Plan, Row, Value};
 use crate::sketch::{
@@ -23,12 +23,12 @@ pub struct Segment {
 
 /// What one segment's events left in a stretch of time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct SketchSet {
     /// Sketches by feature index; `None` where no event carried the feature.
     pub sketches: Vec<Option<Box<Sketch>>>,
 }
 
-impl Contents {
+impl SketchSet {
     /// Adds another stretch, or another partition's part of the same one.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Contents {
         self.merge_wanted(other, &|_| true)
     }
 
-    /// As [`Contents::merge`], of the wanted features only.
+    /// As [`SketchSet::merge`], of the wanted features only.
     ///
     /// # Errors
     /// As there.
@@ -61,7 +61,7 @@ impl Contents {
     /// Adds another stretch and keeps its sketches where there was none, instead of copying them.
     ///
     /// # Errors
-    /// As [`Contents::merge`].
+    /// As [`SketchSet::merge`].
     pub fn absorb(&mut self, other: Self) -> Result<(), UnlikeSketches> {
         self.room_for(&other);
         for (mine, theirs) in self.sketches.iter_mut().zip(other.sketches) {
@@ -104,9 +104,9 @@ impl Contents {
 
     /// About how many bytes of memory its sketches take.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         let places = self.sketches.capacity() * size_of::<Option<Box<Sketch>>>();
-        places + self.sketches.iter().flatten().map(|s| s.held()).sum::<usize>()
+        places + self.sketches.iter().flatten().map(|s| s.memory_bytes()).sum::<usize>()
     }
 
     /// Which session buckets any event filled, as a bitmap.
@@ -119,7 +119,7 @@ impl Contents {
 /// A segment's part of a stretch of time: a pane that closed (or, in a checkpoint, is still open), which is one row of the internal
 /// `_panes`; an hour; a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaneRow<C = Contents> {
+pub struct PaneRow<C = SketchSet> {
     /// Where it starts, microseconds.
     pub start: i64,
     /// The watermark at which it closes: its end, or for late events the end of the pane in which the watermark stood when they
@@ -157,19 +157,19 @@ impl Filler {
 
     /// No events yet.
     #[must_use]
-    pub fn nothing(&self) -> Filling {
-        Filling::Events(Events::new(Arc::clone(&self.definitions)))
+    pub fn nothing(&self) -> SegmentSum {
+        SegmentSum::Events(Events::new(Arc::clone(&self.definitions)))
     }
 
     /// Adds rows of a batch, in their order, to what a segment holds.
     ///
     /// # Errors
     /// When what it holds are damaged bytes.
-    pub fn add(&self, filling: &mut Filling, batch: &Batch, rows: &[u32]) -> Result<(), PackedError> {
+    pub fn add(&self, filling: &mut SegmentSum, batch: &Batch, rows: &[u32]) -> Result<(), PackedError> {
         for (done, &row) in rows.iter().enumerate() {
             let i = row as usize;
             match filling {
-                Filling::Events(e) if e.has_room_for(1) && e.takes(batch, i) => e.push(batch, i),
+                SegmentSum::Events(e) if e.has_room_for(1) && e.takes(batch, i) => e.push(batch, i),
                 _ => {
                     self.sketch(filling.sketches()?, batch, &rows[done..]);
                     break;
@@ -180,7 +180,7 @@ impl Filler {
     }
 
     /// Sketches rows of a batch into contents: feature by feature, so that one sketch is worked on at a time.
-    pub(super) fn sketch(&self, contents: &mut Contents, batch: &Batch, rows: &[u32]) {
+    pub(super) fn sketch(&self, contents: &mut SketchSet, batch: &Batch, rows: &[u32]) {
         let features = self.features.len();
         if contents.sketches.len() < features {
             contents.sketches.resize_with(features, || None);
@@ -200,14 +200,14 @@ impl Filler {
 
 /// An empty sketch for a kind of feature.
 #[must_use]
-pub fn empty(kind: Kind, id: SketchId) -> Sketch {
+pub fn empty(kind: FeatureKind, id: SketchId) -> Sketch {
     let body = match kind {
-        Kind::Tokens => Body::Tokens(TokenSketch::default()),
-        Kind::Categorical => Body::Category(CategorySketch::default()),
-        Kind::Numeric => Body::Numeric(NumericSketch::default()),
-        Kind::Rate | Kind::Volume => Body::Rate(RateSketch::default()),
-        Kind::Embedding => Body::Vector(VectorSketch::default()),
-        Kind::Missing => Body::Missing(MissingSketch::default()),
+        FeatureKind::Tokens => Body::Tokens(TokenSketch::default()),
+        FeatureKind::Categorical => Body::Category(CategorySketch::default()),
+        FeatureKind::Numeric => Body::Numeric(NumericSketch::default()),
+        FeatureKind::Rate | FeatureKind::Volume => Body::Rate(RateSketch::default()),
+        FeatureKind::Embedding => Body::Vector(VectorSketch::default()),
+        FeatureKind::Missing => Body::Missing(MissingSketch::default()),
     };
     Sketch { id, body }
 }

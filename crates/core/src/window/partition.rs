@@ -1,7 +1,7 @@
 //! One partition's event-time state: open panes, watermark, counters. A function of the partition's records in offset order.
 
 use super::clock::{self, PartitionClock, PartitionClockState, Placement, SeenRecord, SettledPane};
-use super::filling::{Filling, Pane};
+use super::filling::{Pane, SegmentSum};
 use super::packed::PackedError;
 use super::pane::{Filler, Segment};
 use super::watermark::WatermarkState;
@@ -75,7 +75,7 @@ pub struct Origins<'a> {
 }
 
 /// Segments of one pane.
-type OpenPane = FxHashMap<u32, Filling>;
+type OpenPane = FxHashMap<u32, SegmentSum>;
 
 /// Open panes by closing time, then start; or those that stand apart, which close at their end, by
 /// start alone.

@@ -1,9 +1,9 @@
 //! A partition is a function of its records: where batches end, when panes are taken out and which of them are packed changes nothing.
 
 use super::super::events::Events;
-use super::super::filling::Written;
+use super::super::filling::EncodedSum;
 use super::*;
-use crate::config::features::{Kind, builtin};
+use crate::config::features::{FeatureKind, builtin};
 use crate::config::segments::Groupings;
 use crate::enrich::{Plan, Row, Value};
 use crate::event::Stage;
@@ -18,7 +18,7 @@ type Record = (i64, u16, u64);
 
 fn filler() -> Arc<Filler> {
     let groupings = Arc::new(Groupings::new(&[vec!["tenant".into()], vec!["region".into()]]).unwrap());
-    let features = builtin().into_iter().filter(|f| f.kind == Kind::Volume).collect();
+    let features = builtin().into_iter().filter(|f| f.kind == FeatureKind::Volume).collect();
     let dimensions = groupings.dimensions.clone();
     let plan = Plan {
         features,
@@ -69,9 +69,11 @@ fn restarted(p: &Partition) -> Partition {
         let PaneRow { start, close_at, segment, contents } = row;
         let mut bytes = Vec::new();
         contents.write(&mut bytes);
-        let contents = match Filling::read(&bytes).unwrap() {
-            Written::Events(b) => Filling::Events(Events::read(b, filler().definitions().clone()).unwrap()),
-            Written::Sketches(_) => contents.clone(),
+        let contents = match SegmentSum::read(&bytes).unwrap() {
+            EncodedSum::Events(b) => {
+                SegmentSum::Events(Events::read(b, filler().definitions().clone()).unwrap())
+            }
+            EncodedSum::Sketches(_) => contents.clone(),
         };
         Pane { start, close_at, segment, contents }
     });
@@ -107,7 +109,7 @@ fn play(
     }
     panes.extend(p.flush(Reach::Ended).0);
     let sketches = |Pane { start, close_at, segment, contents }: Pane| {
-        let contents = contents.into_contents().unwrap();
+        let contents = contents.into_sketches().unwrap();
         PaneRow { start, close_at, segment, contents }
     };
     let panes = panes.into_iter().map(sketches).collect();
@@ -206,7 +208,7 @@ fn panes_that_stand_apart_are_marked_for_a_checkpoint_and_join_when_they_are_bel
         .0
         .iter()
         .filter(|r| r.start == START + 500 * MINUTE && r.segment.name.starts_with("tenant"))
-        .map(|r| r.contents.clone().into_contents().unwrap().sketches[0].as_ref().unwrap().n())
+        .map(|r| r.contents.clone().into_sketches().unwrap().sketches[0].as_ref().unwrap().n())
         .sum();
     assert_eq!(n, 1, "less than a day ahead it is kept where it says");
 }
@@ -256,17 +258,17 @@ fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
     let packed = |p: &Partition| {
         let all = p.open_panes().into_iter().filter(|r| r.segment.name.starts_with("tenant="));
         let mut all: Vec<_> =
-            all.map(|r| ((r.start - START) / MINUTE, matches!(r.contents, Filling::Packed(_)))).collect();
+            all.map(|r| ((r.start - START) / MINUTE, matches!(r.contents, SegmentSum::Packed(_)))).collect();
         all.sort_unstable();
         all
     };
     add(&mut p, &(0..4).flat_map(|m| (0..20).map(move |s| (m, 0, 20 * m as u64 + s))).collect::<Vec<_>>());
     // A producer whose clock is an hour ahead: its pane is not the one that is being filled.
     add(&mut p, &(0..40).map(|s| (if s % 4 == 3 { 60 } else { 3 }, 0, 200 + s)).collect::<Vec<_>>());
-    let before = p.held();
+    let before = p.memory_bytes();
     p.pack_others();
     assert_eq!(packed(&p), [(0, true), (1, true), (2, true), (3, false), (60, true)]);
-    assert!(p.held() < before, "{} bytes were {before}", p.held());
+    assert!(p.memory_bytes() < before, "{} bytes were {before}", p.memory_bytes());
     add(&mut p, &[(0, 0, 1_000)]);
     assert_eq!(packed(&p), [(0, false), (1, true), (2, true), (3, false), (60, true)]);
     p.pack_others();
@@ -275,7 +277,7 @@ fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
     let n: Vec<u64> = rows
         .into_iter()
         .filter(|r| r.segment.name.starts_with("tenant="))
-        .filter_map(|r| Some(r.contents.into_contents().unwrap().sketches[0].as_ref()?.n()))
+        .filter_map(|r| Some(r.contents.into_sketches().unwrap().sketches[0].as_ref()?.n()))
         .collect();
     assert_eq!(n, [21, 20, 20, 50, 10]);
 }

@@ -1,6 +1,6 @@
 //! A reference as a JSON file, and back with every number as it was.
 
-use super::projection::{About, MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Reference};
+use super::projection::{MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Reference, ReferenceInfo};
 use serde::{Deserialize, Serialize};
 
 /// The form of file that is written and read.
@@ -18,7 +18,7 @@ struct File {
     name: String,
     /// 16 hex digits; tells a file that was cut or edited.
     id: String,
-    about: About,
+    about: ReferenceInfo,
     dimension: usize,
     components: usize,
     centre: String,

@@ -15,7 +15,7 @@ use ndarray::{Array1, Array2, ArrayView1, Axis, s};
 use rand_xoshiro::Xoshiro256Plus;
 use rand_xoshiro::rand_core::SeedableRng;
 
-use super::projection::{About, MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference};
+use super::projection::{MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference, ReferenceInfo};
 
 /// Vectors that a fit needs for every component: with four, sampling inflates the variance of a direction of noise at
 /// most (1 + √¼)² = 2.25 times (Marchenko, Pastur), and so what it is divided by 1.2 times; with fewer, the last
@@ -105,7 +105,7 @@ impl Reference {
 
         let centre: Vec<f32> = mean.iter().map(|x| *x as f32).collect();
         let directions: Vec<f32> = principal.directions.iter().map(|x| *x as f32).collect();
-        let about = About {
+        let about = ReferenceInfo {
             method: Method::Principal,
             vectors: units.nrows() as u64,
             explained: (principal.explained * 1e6).round() / 1e6,

@@ -6,4 +6,4 @@ mod projection;
 
 pub use file::FileError;
 pub use fit::FitError;
-pub use projection::{About, MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference};
+pub use projection::{MAX_CLUSTERS, MAX_COMPONENTS, MAX_DIMENSION, Method, Reference, ReferenceInfo};

@@ -18,7 +18,7 @@ const BLOCK: usize = 8;
 /// How a reference was made; nothing of it enters a projection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct About {
+pub struct ReferenceInfo {
     /// Where the directions come from.
     pub method: Method,
     /// Vectors it was fitted on; 0 for random directions.
@@ -43,7 +43,7 @@ pub enum Method {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
     name: String,
-    about: About,
+    about: ReferenceInfo,
     dimension: usize,
     components: usize,
     /// D numbers, subtracted before the projection.
@@ -87,7 +87,7 @@ impl Reference {
         for d in 0..dimension {
             directions.extend(rows.iter().map(|r| r[d] as f32));
         }
-        let about = About { method: Method::Random, vectors: 0, explained: 0.0 };
+        let about = ReferenceInfo { method: Method::Random, vectors: 0, explained: 0.0 };
         Self::from_parts(format!("random-{dimension}"), about, &vec![0.0; dimension], &directions, &[])
     }
 
@@ -95,7 +95,7 @@ impl Reference {
     /// caller has checked the shapes.
     pub(super) fn from_parts(
         name: String,
-        about: About,
+        about: ReferenceInfo,
         centre: &[f32],
         directions: &[f32],
         clusters: &[f32],
@@ -134,7 +134,7 @@ impl Reference {
 
     /// How it was made.
     #[must_use]
-    pub fn about(&self) -> &About {
+    pub fn about(&self) -> &ReferenceInfo {
         &self.about
     }
 

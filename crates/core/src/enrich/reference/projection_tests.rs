@@ -32,7 +32,7 @@ pub(in crate::enrich) fn arbitrary(
     seed: u64,
 ) -> Reference {
     let mut stream = Stream(seed);
-    let about = About { method: Method::Principal, vectors: seed, explained: 0.123_457 };
+    let about = ReferenceInfo { method: Method::Principal, vectors: seed, explained: 0.123_457 };
     let centre = stream.take(dimension);
     let directions = stream.take(dimension * components);
     let clusters = stream.take(clusters * components);
@@ -114,7 +114,7 @@ fn only_vectors_with_a_direction_have_a_unit() {
 
 #[test]
 fn a_projection_belongs_to_the_nearest_cluster_and_to_the_first_of_equals() {
-    let about = About { method: Method::Principal, vectors: 0, explained: 0.0 };
+    let about = ReferenceInfo { method: Method::Principal, vectors: 0, explained: 0.0 };
     let clusters = [1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 1.0, 0.0];
     let r = Reference::from_parts(String::new(), about, &[0.0; 2], &[1.0, 0.0, 0.0, 1.0], &clusters);
     assert_eq!(r.cluster_count(), 4);
@@ -130,7 +130,7 @@ fn the_id_is_of_the_numbers_and_not_of_the_name() {
     let part = |i: usize, change: f32| {
         let mut parts = [vec![0.5; 4], vec![0.25; 8], vec![0.75; 2]];
         parts[i][1] += change;
-        let about = About { method: Method::Principal, vectors: 9, explained: 0.5 };
+        let about = ReferenceInfo { method: Method::Principal, vectors: 9, explained: 0.5 };
         Reference::from_parts("a".into(), about, &parts[0], &parts[1], &parts[2])
     };
     let same = part(0, 0.0).id();

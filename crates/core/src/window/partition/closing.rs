@@ -4,7 +4,7 @@
 use super::{OpenPane, Partition};
 use crate::event::time::floor;
 use crate::window::clock::Reach;
-use crate::window::filling::{Filling, Pane};
+use crate::window::filling::{Pane, SegmentSum};
 use crate::window::pane::PaneRow;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ impl Partition {
     /// The open panes, for a checkpoint. Those that stand apart are marked by closing when they
     /// start, as no other pane does.
     #[must_use]
-    pub fn open_panes(&self) -> Vec<PaneRow<&Filling>> {
+    pub fn open_panes(&self) -> Vec<PaneRow<&SegmentSum>> {
         let apart = self.apart.iter().map(|(start, p)| ((*start, *start), p));
         let panes = self.open.iter().map(|(at, p)| (*at, p)).chain(apart);
         panes
@@ -108,14 +108,14 @@ impl Partition {
         let current = floor(median, self.times.pane);
         let filled = current..=current.saturating_add(self.times.pane);
         let others = self.open.iter_mut().filter(|((_, start), _)| !filled.contains(start));
-        others.flat_map(|(_, pane)| pane.values_mut()).for_each(Filling::pack);
+        others.flat_map(|(_, pane)| pane.values_mut()).for_each(SegmentSum::pack);
     }
 
     /// About how many bytes of memory the open panes take.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         let panes = self.open.values().chain(self.apart.values());
-        panes.flat_map(FxHashMap::values).map(Filling::held).sum()
+        panes.flat_map(FxHashMap::values).map(SegmentSum::memory_bytes).sum()
     }
 
     fn row<C>(&self, start: i64, close_at: i64, id: u32, contents: C) -> PaneRow<C> {
