@@ -3,6 +3,7 @@
 use super::condition::{Condition, ConditionColumns};
 use super::error::{RuleError, RuleEvaluationError};
 use super::observation::{RuleInfo, RuleObservation, RuleOutcome};
+use crate::baseline::{BaselineName, BaselineNameError};
 use crate::config::near::near;
 use crate::config::{OneOrMany, RuleEntry, units::Span};
 use crate::event::{column, dimension};
@@ -192,7 +193,7 @@ impl CompiledRule {
         (self.windows.is_empty() || self.windows.contains(&*r.window))
             && self.groupings.as_ref().is_none_or(|g| g.contains(&*r.segment_by))
             && match &self.baselines {
-                BaselineFilter::Rolling => r.baseline.is_empty() || r.baseline.starts_with("rolling_"),
+                BaselineFilter::Rolling => r.baseline.is_empty() || BaselineName::is_rolling(&r.baseline),
                 BaselineFilter::Named(names) => names.contains(&*r.baseline),
             }
     }
@@ -224,26 +225,23 @@ fn baselines(given: &OneOrMany, known: &RuleNames<'_>) -> Result<BaselineFilter,
     }
     let mut all = BTreeSet::new();
     for name in &given.0 {
-        match name.strip_prefix("pinned:").filter(|pin| !pin.is_empty()) {
-            Some(pin) => all.insert(pinned(pin, known.pins)?),
-            None if name.starts_with("release:") => {
-                return Err(format!(
-                    "no baseline {name:?}: releases are no baselines; pin a range (driftglass baseline pin NAME …) and write \"pinned:NAME\""
-                ));
+        match name.parse::<BaselineName>() {
+            Ok(BaselineName::Pinned(pin)) => {
+                all.insert(pinned(&pin, known.pins)?);
             }
-            None => {
+            Err(e @ BaselineNameError::NotMade(_)) => return Err(e.to_string()),
+            Ok(_) | Err(BaselineNameError::Unknown(_)) => {
                 let one = OneOrMany(vec![name.clone()]);
                 all.extend(names(&one, "baseline", known.baselines, str::to_owned)?);
-                true
             }
-        };
+        }
     }
     Ok(BaselineFilter::Named(all))
 }
 
 /// A pin's baseline, which must exist where pins are known.
 fn pinned(pin: &str, pins: Option<&[String]>) -> Result<String, String> {
-    let name = format!("pinned:{pin}");
+    let name = BaselineName::Pinned(pin.into()).to_string();
     let Some(pins) = pins.filter(|p| !p.iter().any(|p| p == pin)) else { return Ok(name) };
     let there = match pins {
         [] => "this output has none".to_owned(),

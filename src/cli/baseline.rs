@@ -2,7 +2,7 @@
 
 use super::common::{runtime, storage, time};
 use super::{CliError, ConfigFile, Global};
-use crate::baseline::{Accept, Segments, missing_shares, side};
+use crate::baseline::{Accept, BaselineDays, BaselineName, Segments, missing_shares, side};
 use crate::config::Config;
 use crate::config::features::{Feature, FeatureKind};
 use crate::config::near::near;
@@ -11,7 +11,7 @@ use crate::engine::Job;
 use crate::engine::PinError;
 use crate::engine::pins::{self, BaselineFeature};
 use crate::enrich::token_text;
-use crate::event::time::{DAY, date, text};
+use crate::event::time::{date, text};
 use crate::sketch::{Body, Sketch};
 use crate::store::panes::TableNames;
 use crate::window::Segment;
@@ -115,17 +115,17 @@ impl BaselineCommand {
                 let job = look(&config, &runtime)?;
                 let pinned =
                     pins::pin(&job.storage, &job.settings.names, &name, from, to).map_err(classify)?;
-                let i = &pinned.info;
+                let (i, baseline) = (&pinned.info, BaselineName::Pinned(name.into()));
                 if global.json {
                     return say(&json!({
-                        "baseline": format!("pinned:{name}"), "from": text(i.from), "to": text(i.to), "hours": i.hours,
+                        "baseline": baseline.to_string(), "from": text(i.from), "to": text(i.to), "hours": i.hours,
                         "days": i.days, "segments": pinned.segments,
                     })
                     .to_string());
                 }
                 let asked = (to - from) / crate::event::time::HOUR;
                 say(&format!(
-                    "pinned:{name} has {} of {asked} hours on {} days, {} segments; a running job uses it after its next start",
+                    "{baseline} has {} of {asked} hours on {} days, {} segments; a running job uses it after its next start",
                     i.hours, i.days, pinned.segments
                 ))
             }
@@ -133,7 +133,7 @@ impl BaselineCommand {
                 let config = config.read()?;
                 let storage = existing(&config, &runtime)?;
                 pins::unpin(&storage, &name).map_err(classify)?;
-                let name = format!("pinned:{}", name.strip_prefix("pinned:").unwrap_or(&name));
+                let name = BaselineName::pin(&name).to_string();
                 if global.json {
                     return say(&json!({ "dropped": name }).to_string());
                 }
@@ -161,7 +161,8 @@ fn classify(e: PinError) -> CliError {
         | PinError::Exists(_)
         | PinError::Unfinished(_)
         | PinError::NoData { .. }
-        | PinError::Unknown { .. } => CliError::usage(e),
+        | PinError::Unknown { .. }
+        | PinError::Kind(_) => CliError::usage(e),
         PinError::Storage(_) | PinError::History(_) | PinError::Panes(_) => CliError::failed(e),
     }
 }
@@ -196,10 +197,15 @@ fn list(job: &Job, global: &Global) -> Result<(), CliError> {
     let pinned = pins::pins(&job.storage).map_err(classify)?;
     let mut rows = vec![["baseline", "days", "from", "to", "remark"].map(String::from).to_vec()];
     let mut out = Vec::new();
-    for &days in &config.rolling_days {
-        let name = format!("rolling_{days}d");
-        let Some(day) = day else {
-            out.push(json!({ "baseline": name, "days": 0, "of": days, "needs": config.min_days(days) }));
+    let longest = day.map(|day| (day, BaselineDays::of_longest(config, day)));
+    let set = longest.map(|(day, longest)| pins::baseline_set(job, day, longest)).transpose();
+    let set = set.map_err(classify)?;
+    for baseline in BaselineName::configured(config) {
+        let (name, needs) = (baseline.to_string(), baseline.needed_days(config));
+        let days = set.as_ref().and_then(|set| Some((set, set.days_of(&baseline)?)));
+        let Some((set, stretch)) = days else {
+            let days = BaselineDays::of(&baseline, 0).map_or(0, |days| days.count());
+            out.push(json!({ "baseline": name, "days": 0, "of": days, "needs": needs }));
             rows.push(vec![
                 name,
                 format!("0 of {days}"),
@@ -209,11 +215,9 @@ fn list(job: &Job, global: &Global) -> Result<(), CliError> {
             ]);
             continue;
         };
-        let have = pins::rolling_days(job, day, days).map_err(classify)?;
-        let from = day - i64::from(days) * DAY;
-        let left_out = pins::excluded_on(job, day).map_err(classify)?;
-        let left_out: usize = left_out.values().flatten().filter(|d| **d >= from && **d < day).count();
-        let needs = config.min_days(days);
+        let have = pins::days_with_data(set, stretch).map_err(classify)?;
+        let (days, from, until) = (stretch.count(), stretch.from(), stretch.until());
+        let left_out = set.flagged(stretch);
         let mut remark = Vec::new();
         if have.len() < usize::from(needs) {
             remark.push(format!("needs {needs} days; insufficient_data until then"));
@@ -222,13 +226,19 @@ fn list(job: &Job, global: &Global) -> Result<(), CliError> {
             remark.push(format!("{left_out} drifted days (segment and feature) excluded"));
         }
         out.push(json!({
-            "baseline": name, "days": have.len(), "of": days, "needs": needs, "from": text(from), "to": text(day),
+            "baseline": name, "days": have.len(), "of": days, "needs": needs, "from": text(from), "to": text(until),
             "excluded": left_out,
         }));
-        rows.push(vec![name, format!("{} of {days}", have.len()), date(from), date(day), remark.join("; ")]);
+        rows.push(vec![
+            name,
+            format!("{} of {days}", have.len()),
+            date(from),
+            date(until),
+            remark.join("; "),
+        ]);
     }
     for (name, i) in &pinned {
-        let name = format!("pinned:{name}");
+        let name = BaselineName::pin(name).to_string();
         out.push(json!({
             "baseline": name, "days": i.days, "hours": i.hours, "from": text(i.from), "to": text(i.to),
         }));

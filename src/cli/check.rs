@@ -3,6 +3,7 @@
 use super::common::{runtime, storage};
 use super::{CliError, ConfigFile, Global, check_events};
 use crate::alert::{DEFAULT_RULES_TOML, configured_sinks};
+use crate::baseline::BaselineName;
 use crate::config::units::Span;
 use crate::config::{Config, DEFAULT_TOML, Embedding, RuleEntry};
 use crate::embed::{Embedder, vector_plan};
@@ -253,7 +254,8 @@ fn images(section: &Embedding, config: &Config, runtime: &Runtime) -> CheckResul
 
 /// Whether the pinned baselines that rules name exist.
 fn pinned(config: &Config, names: &TableNames, pins: Option<&[String]>) -> Option<CheckResult> {
-    let on_pins = |r: &RuleEntry| r.baseline.0.iter().any(|b| b.starts_with("pinned:"));
+    let is_pin = |text: &String| matches!(text.parse(), Ok(BaselineName::Pinned(_)));
+    let on_pins = |r: &RuleEntry| r.baseline.0.iter().any(is_pin);
     if !config.rules.iter().any(on_pins) {
         return None;
     }

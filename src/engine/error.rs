@@ -1,6 +1,7 @@
 //! The errors of this module: of setting up a job, of partitions and of the evaluation. Each says
 //! what failed, on what, and what to do.
 
+use crate::baseline::{BaselineNameError, RESERVED_PREFIXES};
 use crate::config::ConfigError;
 use crate::embed::EmbedError;
 use crate::sketch::UnlikeSketches;
@@ -14,9 +15,6 @@ use thiserror::Error;
 
 /// The file at an output's root that names its job.
 pub(super) const OWNER_FILE: &str = "_job.json";
-
-/// What names of other baselines than pins begin with.
-pub(super) const RESERVED_PREFIXES: [&str; 3] = ["rolling_", "pinned:", "release:"];
 
 /// Why a job stopped.
 #[derive(Debug, Error)]
@@ -309,6 +307,9 @@ pub enum PinError {
         /// What there is.
         known: String,
     },
+    /// A kind of baseline that nothing makes.
+    #[error(transparent)]
+    Kind(#[from] BaselineNameError),
     /// The output failed.
     #[error(transparent)]
     Storage(#[from] StorageError),

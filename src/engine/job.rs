@@ -5,6 +5,7 @@ use super::evaluate::history;
 use super::evaluate::settings::EvaluationSettings;
 use super::pin_files;
 use crate::alert::{RuleNames, Rules, default_rules_for};
+use crate::baseline::BaselineName;
 use crate::config::units::Span;
 use crate::config::{Config, plain_name};
 use crate::embed::{Embedder, vector_plan};
@@ -243,7 +244,7 @@ pub fn compile_rules(
     let windows: Vec<String> = config.windows.rolling.iter().map(|r| Span(r.length()).to_string()).collect();
     let groupings: Vec<String> = names.groupings.all.iter().map(|g| g.name.to_string()).collect();
     let baselines: Vec<String> =
-        config.baselines.rolling_days.iter().map(|d| format!("rolling_{d}d")).collect();
+        BaselineName::configured(&config.baselines).map(|name| name.to_string()).collect();
     let known = RuleNames {
         dimensions: &names.dimensions,
         features: &features,

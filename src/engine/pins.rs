@@ -1,13 +1,16 @@
 //! What people do with baselines: pinning a range of committed hours, looking at a baseline,
 //! accepting the present.
 
-use super::error::{EvaluationError, PinError, RESERVED_PREFIXES};
+use super::error::{EvaluationError, PinError};
 use super::evaluate::history::{Days, excluded, exclusions, read_rows};
 use super::evaluate::types::History;
 use super::job::Job;
 use super::pin_files::{ACCEPTS, PINS};
 pub use super::pin_files::{PinInfo, accepts, names, pins};
-use crate::baseline::{Accept, Excluded, accepted, leaves};
+use crate::baseline::{
+    Accept, BaselineDays, BaselineName, BaselineRecipe, BaselineSet, Excluded, RESERVED_PREFIXES, accepted,
+};
+use crate::config::Baselines;
 use crate::config::near::near;
 use crate::config::plain_name;
 use crate::event::time::{DAY, HOUR, date, floor, text};
@@ -15,7 +18,9 @@ use crate::sketch::{MAX_STRETCH_VALUES, Sketch};
 use crate::store::panes::{self, TableNames};
 use crate::store::{CreateOutcome, Storage};
 use crate::window::{PaneRow, Segment, SketchSet};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 fn json_of(name: &str) -> String {
     format!("{PINS}/{name}.json")
@@ -128,20 +133,22 @@ fn write(storage: &Storage, name: &str, rows: Vec<u8>, info: &PinInfo) -> Result
 /// # Errors
 /// When there is none of this name, or the output fails.
 pub fn unpin(storage: &Storage, name: &str) -> Result<(), PinError> {
-    let name = name.strip_prefix("pinned:").unwrap_or(name);
+    let pin = BaselineName::pin(name);
+    let name = pin.pin_name().unwrap_or(name);
     check_name(name)?;
     let (json, rows) = (json_of(name), rows_of(name));
     if storage.get(&json)?.is_none() && storage.get(&rows)?.is_none() {
-        return Err(unknown(name, &pins(storage)?, &[]));
+        return Err(unknown(name, &pins(storage)?, None));
     }
     storage.delete(&json)?;
     storage.delete(&rows)?;
     Ok(())
 }
 
-fn unknown(name: &str, pins: &[(String, PinInfo)], rolling: &[u16]) -> PinError {
-    let mut all: Vec<String> = rolling.iter().map(|d| format!("rolling_{d}d")).collect();
-    all.extend(pins.iter().map(|p| p.0.clone()));
+/// No such baseline among the pins, and among the configured ones where these are given.
+fn unknown(name: &str, pins: &[(String, PinInfo)], config: Option<&Baselines>) -> PinError {
+    let configured = config.into_iter().flat_map(BaselineName::configured).map(|n| n.to_string());
+    let all: Vec<String> = configured.chain(pins.iter().map(|p| p.0.clone())).collect();
     let valid: Vec<&str> = all.iter().map(String::as_str).collect();
     PinError::Unknown { name: name.to_owned(), known: near(name, "baselines", &valid) }
 }
@@ -172,51 +179,37 @@ pub fn newest_day(job: &Job) -> Result<Option<i64>, PinError> {
     Ok(files.iter().filter_map(end).max().map(|t| floor(t, DAY)))
 }
 
-/// The exclusions that apply to the baselines of a day, without those that were accepted.
+/// The baselines of windows that start on a day, made of the job's days in `stretch`; without pins.
 ///
 /// # Errors
 /// When they can't be read.
-pub fn excluded_on(job: &Job, day: i64) -> Result<Excluded, PinError> {
-    let names = &job.settings.names;
+pub fn baseline_set(job: &Job, day: i64, stretch: BaselineDays) -> Result<BaselineSet, PinError> {
+    let settings = &job.settings;
+    let names = &settings.names;
     let all = excluded(&exclusions(&job.storage, names)?);
-    Ok(accepted(&all, &accepts(&job.storage)?, day, &names.features))
+    let excluded = accepted(&all, &accepts(&job.storage)?, day, &names.features);
+    let mut history = Days::new(job.storage.clone(), job.days_folder(), names.clone());
+    let days = history.days(stretch.from(), stretch.until())?;
+    let recipe = BaselineRecipe {
+        config: settings.config.baselines.clone(),
+        features: settings.features.clone().into(),
+        groupings: Arc::clone(&settings.groupings),
+        pins: Arc::new([]),
+        shown: names.shown.clone(),
+    };
+    Ok(BaselineSet::new(recipe, day, excluded, days))
 }
 
-/// Days of the rolling baseline of `days` days before `day` that have data.
+/// Of a baseline's days those that have data, of any segment.
 ///
 /// # Errors
 /// When they can't be read.
-pub fn rolling_days(job: &Job, day: i64, days: u16) -> Result<BTreeSet<i64>, PinError> {
-    let mut out = BTreeSet::new();
-    each_day(job, day, days, |row| {
-        out.insert(row.start);
-        Ok(())
-    })?;
-    Ok(out)
+pub fn days_with_data(set: &BaselineSet, days: BaselineDays) -> Result<BTreeSet<i64>, PinError> {
+    Ok(set.days_with_data(days).map_err(EvaluationError::History)?)
 }
 
-fn each_day(
-    job: &Job,
-    day: i64,
-    days: u16,
-    mut f: impl FnMut(&PaneRow) -> Result<(), EvaluationError>,
-) -> Result<(), PinError> {
-    let from = day - i64::from(days) * DAY;
-    let mut history = Days::new(job.storage.clone(), job.days_folder(), job.settings.names.clone());
-    for table in history.days(from, day)? {
-        for segment in table.segments() {
-            for row in table.rows_of(&segment).map_err(EvaluationError::History)? {
-                if row.start >= from && row.start < day && row.close_at <= day {
-                    f(&row)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The content of a baseline: `rolling_Nd` for windows that start at the end of the newest closed
-/// day, or a pin (`pinned:NAME` or NAME). `wanted` picks segments and features.
+/// What a baseline holds: a configured one for windows that start on the newest closed day's end,
+/// or a pin, with or without its prefix. `wanted` picks segments and features.
 ///
 /// # Errors
 /// When there is no such baseline, or it can't be read.
@@ -225,59 +218,68 @@ pub fn baseline_features(
     name: &str,
     wanted: &dyn Fn(&Segment, usize) -> bool,
 ) -> Result<Vec<BaselineFeature>, PinError> {
-    let rolling =
-        name.strip_prefix("rolling_").and_then(|r| r.strip_suffix('d')).and_then(|d| d.parse().ok());
-    let mut sums: BTreeMap<(Segment, usize), (Sketch, BTreeSet<i64>)> = BTreeMap::new();
-    let mut add = |row: &PaneRow, leave: &dyn Fn(usize) -> bool| -> Result<(), EvaluationError> {
-        for (f, sketch) in row.contents.sketches.iter().enumerate() {
-            let Some(sketch) = sketch.as_deref().filter(|_| wanted(&row.segment, f) && !leave(f)) else {
-                continue;
-            };
+    let asked = BaselineName::asked_for(name)?;
+    match asked.pin_name() {
+        Some(pin) => features_of_pin(job, name, pin, wanted),
+        None => features_of_days(job, &asked, wanted),
+    }
+}
+
+fn features_of_days(
+    job: &Job,
+    name: &BaselineName,
+    wanted: &dyn Fn(&Segment, usize) -> bool,
+) -> Result<Vec<BaselineFeature>, PinError> {
+    let config = &job.settings.config.baselines;
+    if !BaselineName::configured(config).any(|own| own == *name) {
+        return Err(unknown(&name.to_string(), &pins(&job.storage)?, Some(config)));
+    }
+    let Some(day) = newest_day(job)? else { return Ok(Vec::new()) };
+    let stretch = BaselineDays::of(name, day).unwrap_or_else(|| BaselineDays::of_longest(config, day));
+    let set = baseline_set(job, day, stretch)?;
+    let Some(days) = set.days_of(name) else { return Ok(Vec::new()) };
+    let features = job.settings.features.len();
+    let mut out = Vec::new();
+    for segment in set.segments() {
+        if !(0..features).any(|f| wanted(&segment, f)) {
+            continue;
+        }
+        let sum = set.sum(days, &segment).map_err(EvaluationError::History)?;
+        for (feature, (sketch, days)) in sum.contents.sketches.into_iter().zip(&sum.days).enumerate() {
+            let Some(sketch) = sketch.filter(|_| wanted(&segment, feature)) else { continue };
+            let (days, hours) = (days.len() as u16, days.len() as f64 * 24.0);
+            out.push(BaselineFeature { segment: segment.clone(), feature, days, hours, sketch: *sketch });
+        }
+    }
+    Ok(out)
+}
+
+/// `asked` is the name as it was asked for.
+fn features_of_pin(
+    job: &Job,
+    asked: &str,
+    pin: &str,
+    wanted: &dyn Fn(&Segment, usize) -> bool,
+) -> Result<Vec<BaselineFeature>, PinError> {
+    let all = pins(&job.storage)?;
+    let Some((_, info)) = all.iter().find(|p| p.0 == pin) else {
+        return Err(unknown(asked, &all, Some(&job.settings.config.baselines)));
+    };
+    let mut sums: BTreeMap<(Segment, usize), Sketch> = BTreeMap::new();
+    for row in read_rows(&job.storage, &rows_of(pin), &job.settings.names)? {
+        for (f, sketch) in row.contents.sketches.into_iter().enumerate() {
+            let Some(sketch) = sketch.filter(|_| wanted(&row.segment, f)) else { continue };
             match sums.entry((row.segment.clone(), f)) {
-                std::collections::btree_map::Entry::Occupied(mut e) => {
-                    e.get_mut().0.merge(sketch)?;
-                    e.get_mut().1.insert(row.start);
-                }
-                std::collections::btree_map::Entry::Vacant(e) => {
-                    e.insert((sketch.clone(), BTreeSet::from([row.start])));
+                Entry::Occupied(mut e) => e.get_mut().merge(&sketch).map_err(EvaluationError::from)?,
+                Entry::Vacant(e) => {
+                    e.insert(*sketch);
                 }
             }
         }
-        Ok(())
-    };
-    let pinned = match rolling {
-        Some(days) => {
-            if !job.settings.config.baselines.rolling_days.contains(&days) {
-                let known = pins(&job.storage)?;
-                return Err(unknown(name, &known, &job.settings.config.baselines.rolling_days));
-            }
-            let Some(day) = newest_day(job)? else { return Ok(Vec::new()) };
-            let excluded = excluded_on(job, day)?;
-            each_day(job, day, days, |row| {
-                let known_as = job.settings.names.identity(&row.segment);
-                add(row, &|f| leaves(excluded.get(&(known_as.clone(), f)), day, days, row.start))
-            })?;
-            None
-        }
-        None => {
-            let own = name.strip_prefix("pinned:").unwrap_or(name);
-            let all = pins(&job.storage)?;
-            let Some((_, info)) = all.iter().find(|p| p.0 == own) else {
-                return Err(unknown(name, &all, &job.settings.config.baselines.rolling_days));
-            };
-            for row in read_rows(&job.storage, &rows_of(own), &job.settings.names)? {
-                add(&row, &|_| false)?;
-            }
-            Some(info.clone())
-        }
-    };
-    let of_feature = |((segment, feature), (sketch, days)): ((Segment, usize), (Sketch, BTreeSet<i64>))| {
-        let (days, hours) = match &pinned {
-            Some(info) => (info.days, f64::from(info.hours)),
-            None => (days.len() as u16, days.len() as f64 * 24.0),
-        };
-        BaselineFeature { segment, feature, days, hours, sketch }
-    };
+    }
+    let hours = f64::from(info.hours);
+    let of_feature =
+        |((segment, feature), sketch)| BaselineFeature { segment, feature, days: info.days, hours, sketch };
     Ok(sums.into_iter().map(of_feature).collect())
 }
 

@@ -15,7 +15,7 @@ use super::tick_rows::TickRows;
 use super::types::{DayBatch, EvaluatorState, Exclusion, History, Outputs};
 use super::verdict_counts::VerdictCounter;
 use crate::alert::AlertBook;
-use crate::baseline::{BaselineRecipe, BaselineSet, Excluded, accepted};
+use crate::baseline::{BaselineDays, BaselineRecipe, BaselineSet, Excluded, accepted};
 use crate::config::features::FeatureKind;
 use crate::config::segments::{OTHER, write_name};
 use crate::engine::error::EvaluationError;
@@ -553,8 +553,8 @@ impl Evaluator {
     }
 
     fn build_baselines(&mut self, day: i64) -> Result<(), EvaluationError> {
-        let longest = self.settings.config.baselines.rolling_days.iter().copied().max().unwrap_or(0);
-        let mut days = self.history.days(day - i64::from(longest) * DAY, day)?;
+        let longest = BaselineDays::of_longest(&self.settings.config.baselines, day);
+        let mut days = self.history.days(longest.from(), longest.until())?;
         if !self.outputs.days.is_empty() {
             days.push(self.history.pending(&self.outputs.days)?);
         }

@@ -3,7 +3,7 @@
 use super::rolling::{SegmentParts, is_judged};
 use super::segment_users::SegmentUsers;
 use super::settings::EvaluationSettings;
-use crate::baseline::{BaselineSet, Child, Children, Compared, Prepared, side, strata};
+use crate::baseline::{BaselineName, BaselineSet, Child, Children, Compared, Prepared, side, strata};
 use crate::config::features::FeatureKind;
 use crate::config::units::Span;
 use crate::drift::{Dimensions, Side, alpha};
@@ -297,8 +297,8 @@ impl Judge {
 
     /// The baseline that a row names when its segment has no baseline at all yet.
     fn first_baseline(&self) -> Arc<str> {
-        let days = self.settings.config.baselines.rolling_days.first();
-        days.map_or_else(|| Arc::from(""), |d| format!("rolling_{d}d").into())
+        let first = BaselineName::configured(&self.settings.config.baselines).next();
+        first.map_or_else(|| Arc::from(""), |name| name.text())
     }
 }
 

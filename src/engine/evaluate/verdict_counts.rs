@@ -2,6 +2,7 @@
 //! summary.
 
 use super::settings::EvaluationSettings;
+use crate::baseline::BaselineName;
 use crate::config::Baselines;
 use crate::config::features::FeatureKind;
 use crate::event::time::{DAY, floor};
@@ -68,9 +69,9 @@ pub struct VerdictCounter {
     nearest: Option<NearestBaseline>,
 }
 
-/// The days that each rolling baseline needs, by its name in `windows`.
+/// The days that each configured baseline needs, by its name in `windows`.
 fn needs(config: &Baselines) -> Vec<(Arc<str>, u16)> {
-    config.rolling_days.iter().map(|d| (format!("rolling_{d}d").into(), config.min_days(*d))).collect()
+    BaselineName::configured(config).map(|name| (name.text(), name.needed_days(config))).collect()
 }
 
 impl VerdictCounts {

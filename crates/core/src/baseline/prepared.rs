@@ -26,7 +26,7 @@ pub type Strata<'a> = [(Arc<str>, &'a Sketch)];
 /// What a baseline is, beside its numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BaselineInfo {
-    /// "rolling_7d", "pinned:launch".
+    /// The text of its [`BaselineName`](super::BaselineName), "rolling_7d": rows hold it.
     pub name: Arc<str>,
     /// Hash of what it was made of.
     pub id: Arc<str>,

@@ -1,25 +1,28 @@
-//! The baselines that hold for windows starting in one UTC day: rolling ones from the days before it, and pins.
+//! The baselines that hold for windows starting in one UTC day: rolling ones from the days before
+//! it, and pins.
 //!
-//! A segment's baselines are merged and prepared when one of its windows is judged for the first time: most segments of a wide
-//! grouping are too small to ever be.
+//! A segment's baselines are merged and prepared when one of its windows is judged for the first
+//! time: most segments of a wide grouping are too small to ever be.
 
+use super::days::BaselineDays;
+use super::name::BaselineName;
 use super::prepared::{BaselineInfo, Prepared};
 use super::strata::{Children, strata};
 use crate::config::Baselines;
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::enrich::Shown;
-use crate::event::time::DAY;
 use crate::sketch::{Sketch, UnlikeSketches};
 use crate::window::{PaneRow, Segment, SketchSet};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 /// A named baseline of a fixed range.
 #[derive(Debug, Clone)]
 pub struct Pin {
-    /// Its name, without `pinned:`.
+    /// Its own name, without the prefix that a [`BaselineName`] has.
     pub name: String,
     /// Hours that it covers.
     pub hours: f64,
@@ -66,6 +69,8 @@ pub type SegmentBaselines = Arc<Vec<Vec<Arc<Prepared>>>>;
 /// The baselines of one day.
 pub struct BaselineSet {
     recipe: BaselineRecipe,
+    /// The baselines that are made of days, in the order of the configuration.
+    rolling: Vec<(BaselineName, BaselineDays)>,
     /// Start of the day whose windows are judged, microseconds.
     day: i64,
     excluded: Excluded,
@@ -75,16 +80,64 @@ pub struct BaselineSet {
 }
 
 /// What is summed up for one baseline of one segment.
-struct Sum {
-    contents: SketchSet,
-    days: Vec<FxHashSet<i64>>,
+pub struct BaselineSum {
+    /// The sketches.
+    pub contents: SketchSet,
+    /// The days with data that they are made of, by feature.
+    pub days: Vec<FxHashSet<i64>>,
 }
 
 impl BaselineSet {
-    /// The set for windows that start in the day beginning at `day`; `days` hold what was known when that day began.
+    /// The set for windows that start in the day beginning at `day`; `days` hold what was known when
+    /// that day began, of [`BaselineDays::of_longest`].
     #[must_use]
     pub fn new(recipe: BaselineRecipe, day: i64, excluded: Excluded, days: Vec<Arc<dyn DaySource>>) -> Self {
-        Self { recipe, day, excluded, days, ready: Mutex::default(), children: OnceLock::new() }
+        let rolling = BaselineName::configured(&recipe.config)
+            .filter_map(|name| BaselineDays::of(&name, day).map(|days| (name, days)))
+            .collect();
+        Self { recipe, rolling, day, excluded, days, ready: Mutex::default(), children: OnceLock::new() }
+    }
+
+    /// The days that one of the configured baselines holds; `None` where it is no such, or a pin.
+    #[must_use]
+    pub fn days_of(&self, name: &BaselineName) -> Option<BaselineDays> {
+        self.rolling.iter().find(|(own, _)| own == name).map(|(_, days)| *days)
+    }
+
+    /// The segments of its days.
+    #[must_use]
+    pub fn segments(&self) -> BTreeSet<Segment> {
+        self.days.iter().flat_map(|source| source.segments()).collect()
+    }
+
+    /// Of a baseline's days those that have data, of any segment.
+    ///
+    /// # Errors
+    /// A message when they can't be read.
+    pub fn days_with_data(&self, days: BaselineDays) -> Result<BTreeSet<i64>, String> {
+        let mut found = BTreeSet::new();
+        for source in &self.days {
+            for segment in source.segments() {
+                let rows = source.rows_of(&segment)?;
+                found.extend(rows.iter().filter(|r| days.takes(r.start, r.close_at)).map(|r| r.start));
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many of a baseline's days are flagged as drifted, over all segments and features.
+    #[must_use]
+    pub fn flagged(&self, days: BaselineDays) -> usize {
+        self.excluded.values().flatten().filter(|day| days.contains(**day)).count()
+    }
+
+    /// What a baseline of these days holds of a segment.
+    ///
+    /// # Errors
+    /// A message when they can't be read or were made by another definition.
+    pub fn sum(&self, days: BaselineDays, segment: &Segment) -> Result<BaselineSum, String> {
+        let mut sums = self.sums(&[days], segment)?;
+        Ok(sums.pop().unwrap_or_else(|| BaselineSum::of(self.recipe.features.len())))
     }
 
     /// A segment's baselines.
@@ -109,19 +162,22 @@ impl BaselineSet {
             Children::of(&self.recipe.groupings, features, all)
         });
         let own = children.get(segment);
-        let sums = self.sums(segment)?;
-        let of_children: Vec<Vec<Sum>> =
-            own.iter().map(|c| self.sums(&c.segment)).collect::<Result<_, _>>()?;
-        for (i, &days) in self.recipe.config.rolling_days.iter().enumerate() {
+        let days: Vec<BaselineDays> = self.rolling.iter().map(|(_, days)| *days).collect();
+        let sums = self.sums(&days, segment)?;
+        let of_children: Vec<Vec<BaselineSum>> =
+            own.iter().map(|c| self.sums(&days, &c.segment)).collect::<Result<_, _>>()?;
+        for (i, (baseline, _)) in self.rolling.iter().enumerate() {
+            let (name, made_for) = (baseline.text(), format!("{baseline}@{}", self.day));
+            let needed = baseline.needed_days(&self.recipe.config);
             let parts: Vec<&SketchSet> = of_children.iter().map(|s| &s[i].contents).collect();
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = sums[i].contents.sketches.get(f) else { continue };
                 let n = sums[i].days[f].len() as u16;
                 let about = BaselineInfo {
-                    name: format!("rolling_{days}d").into(),
-                    id: baseline_id(&format!("rolling_{days}d@{}", self.day), sketch),
+                    name: Arc::clone(&name),
+                    id: baseline_id(&made_for, sketch),
                     days: n,
-                    enough_days: n >= self.recipe.config.min_days(days),
+                    enough_days: n >= needed,
                     hours: f64::from(n) * 24.0,
                 };
                 let strata = strata(feature, f, own, &parts);
@@ -131,12 +187,12 @@ impl BaselineSet {
         for pin in self.recipe.pins.iter() {
             let row = |s: &Segment| pin.rows.iter().find(|r| r.segment == *s).map(|r| &r.contents);
             let Some(contents) = row(segment) else { continue };
-            let none = SketchSet::default();
+            let (name, none) = (BaselineName::pin(&pin.name).text(), SketchSet::default());
             let parts: Vec<&SketchSet> = own.iter().map(|c| row(&c.segment).unwrap_or(&none)).collect();
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
                 let about = BaselineInfo {
-                    name: format!("pinned:{}", pin.name).into(),
+                    name: Arc::clone(&name),
                     id: baseline_id(&pin.name, sketch),
                     days: pin.days,
                     enough_days: true,
@@ -149,36 +205,31 @@ impl BaselineSet {
         Ok(out)
     }
 
-    /// A segment's rolling baselines, summed, in the order of the configuration.
-    fn sums(&self, segment: &Segment) -> Result<Vec<Sum>, String> {
-        let lengths = &self.recipe.config.rolling_days;
+    /// A segment's rolling baselines of these days, summed, in their order.
+    fn sums(&self, of: &[BaselineDays], segment: &Segment) -> Result<Vec<BaselineSum>, String> {
         let features = self.recipe.features.len();
         let grouping = &self.recipe.groupings.all[segment.grouping as usize];
         let name = self.recipe.shown.identity(grouping, &segment.name);
         let known_as = Segment { name, ..segment.clone() };
         let flagged: Vec<Option<&Vec<i64>>> =
             (0..features).map(|f| self.excluded.get(&(known_as.clone(), f))).collect();
-        let mut sums: Vec<Sum> = lengths.iter().map(|_| Sum::of(features)).collect();
-        let mut ascending: Vec<usize> = (0..lengths.len()).collect();
-        ascending.sort_by_key(|i| lengths[*i]);
+        let mut sums: Vec<BaselineSum> = of.iter().map(|_| BaselineSum::of(features)).collect();
+        let mut ascending: Vec<usize> = (0..of.len()).collect();
+        ascending.sort_by_key(|i| of[*i].count());
         for source in &self.days {
             for row in source.rows_of(segment)? {
-                // What was added to a day after this one began does not count in its baselines.
-                if row.start >= self.day || row.close_at > self.day {
-                    continue;
-                }
-                let reach = |i: &&usize| row.start >= self.day - i64::from(lengths[**i]) * DAY;
+                let takes = |i: &&usize| of[**i].takes(row.start, row.close_at);
+                let Some(&shortest) = ascending.iter().find(takes) else { continue };
                 for (f, sketch) in row.contents.sketches.into_iter().enumerate() {
                     let Some(sketch) = sketch else { continue };
                     if flagged[f].is_none() {
-                        // Every longer baseline holds the shorter ones: each day is added to the shortest, and these to the longer below.
-                        if let Some(&i) = ascending.iter().find(reach) {
-                            sums[i].add(f, row.start, sketch).map_err(|e| e.to_string())?;
-                        }
+                        // Every longer baseline holds the shorter ones: each day is added to the
+                        // shortest, and these to the longer below.
+                        sums[shortest].add(f, row.start, sketch).map_err(|e| e.to_string())?;
                         continue;
                     }
-                    for &i in ascending.iter().filter(reach) {
-                        if !leaves(flagged[f], self.day, lengths[i], row.start) {
+                    for &i in ascending.iter().filter(takes) {
+                        if !of[i].excludes(flagged[f], row.start) {
                             sums[i].add(f, row.start, sketch.clone()).map_err(|e| e.to_string())?;
                         }
                     }
@@ -186,7 +237,7 @@ impl BaselineSet {
             }
         }
         for pair in ascending.windows(2) {
-            let shorter = std::mem::replace(&mut sums[pair[0]], Sum::of(0));
+            let shorter = std::mem::replace(&mut sums[pair[0]], BaselineSum::of(0));
             let longer = &mut sums[pair[1]];
             let nested = |f: &usize| flagged[*f].is_none();
             longer.contents.merge_wanted(&shorter.contents, &|f| nested(&f)).map_err(|e| e.to_string())?;
@@ -200,7 +251,7 @@ impl BaselineSet {
     }
 }
 
-impl Sum {
+impl BaselineSum {
     fn of(features: usize) -> Self {
         Self {
             contents: SketchSet { sketches: vec![None; features] },
@@ -218,16 +269,6 @@ impl Sum {
     }
 }
 
-/// Whether a flagged day leaves a baseline: the newest flagged days do, at most half of the baseline's days, so that what came before
-/// the drift stays the norm as long as possible and a lasting change is the norm in the end.
-#[must_use]
-pub fn leaves(flagged: Option<&Vec<i64>>, day: i64, days: u16, candidate: i64) -> bool {
-    let Some(flagged) = flagged else { return false };
-    let from = day - i64::from(days) * DAY;
-    let newer = flagged.iter().filter(|d| **d >= from && **d < day && **d > candidate).count();
-    flagged.contains(&candidate) && newer < usize::from(days / 2)
-}
-
 fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
     let mut h = blake3::Hasher::new();
     h.update(name.as_bytes());
@@ -239,6 +280,7 @@ fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
 mod tests {
     use super::*;
     use crate::config::features::builtin;
+    use crate::event::time::DAY;
     use crate::sketch::{Body, RateSketch, SketchId};
 
     struct Kept(Vec<PaneRow>);
@@ -278,22 +320,21 @@ mod tests {
             shown: Shown::default(),
         };
         let set = BaselineSet::new(recipe, 35 * DAY, excluded, vec![Arc::new(Kept(rows))]);
-        let sums = set.sums(&segment).unwrap();
+        let all = [28, 7].map(|days| set.days_of(&BaselineName::Rolling { days }).unwrap());
+        assert_eq!(set.days_of(&BaselineName::Rolling { days: 6 }), None);
+        let sums = set.sums(&all, &segment).unwrap();
         let n = |i: usize, f: usize| sums[i].contents.sketches[f].as_ref().unwrap().n() as i64;
         let days = |from: i64| (from..35).sum::<i64>();
         assert_eq!([n(0, 0), n(1, 0)], [days(7), days(28)]);
         assert_eq!([n(0, 1), n(1, 1)], [days(7) - 25 - 33, days(28) - 33]);
         assert_eq!([0, 1].map(|i| sums[i].days[0].len()), [28, 7]);
         assert_eq!([0, 1].map(|i| sums[i].days[1].len()), [26, 6]);
-    }
-
-    #[test]
-    fn the_newest_flagged_days_leave_up_to_half() {
-        let day = |d: i64| d * DAY;
-        let flagged: Vec<i64> = (10..17).map(day).collect();
-        let left: Vec<i64> = (7..17).filter(|d| leaves(Some(&flagged), day(17), 7, day(*d))).collect();
-        assert_eq!(left, [14, 15, 16]);
-        assert!(!leaves(Some(&flagged), day(17), 7, day(9)));
-        assert!(!leaves(None, day(17), 7, day(16)));
+        for (days, together) in all.into_iter().zip(&sums) {
+            let alone = set.sum(days, &segment).unwrap();
+            assert_eq!(alone.days, together.days);
+            assert_eq!(alone.contents, together.contents);
+            assert_eq!(set.days_with_data(days).unwrap().len(), usize::from(days.count()));
+        }
+        assert_eq!(all.map(|days| set.flagged(days)), [2, 1]);
     }
 }

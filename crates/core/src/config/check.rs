@@ -133,7 +133,7 @@ fn input(c: &Config) -> Result<(), ConfigError> {
 
 fn output(c: &Config) -> Result<(), ConfigError> {
     location(c, "output.dir", &c.output.dir)?;
-    let longest = c.baselines.rolling_days.iter().copied().max().unwrap_or(0);
+    let longest = c.baselines.longest_days();
     let least = Span(i64::from(longest) * DAY + DAY);
     if c.output.keep_panes < least {
         let message = format!(

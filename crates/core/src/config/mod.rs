@@ -254,6 +254,12 @@ impl Default for Baselines {
 }
 
 impl Baselines {
+    /// How many days back the longest baseline reaches.
+    #[must_use]
+    pub fn longest_days(&self) -> u16 {
+        self.rolling_days.iter().copied().max().unwrap_or(0)
+    }
+
     /// Days with data that a baseline of this many days needs.
     #[must_use]
     pub fn min_days(&self, days: u16) -> u16 {

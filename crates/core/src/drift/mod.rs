@@ -10,13 +10,11 @@
 //! | [`mod@distances`] | how far a window is from its baseline: PSI, KL, JS, Wasserstein, distances of centroids |
 //! | [`bins`] | into which bins numbers and tokens are counted before that |
 //! | [`session_test`] | could chance explain it, when requests of one session are alike: the test that decides |
-//! | [`iid`] | the same for records that are sessions of their own: PSI against χ² |
 //! | [`looks`] | which p-value may page, given a budget of false pages and the number of looks taken |
-//! | `tails` | the upper tails of χ², non-central χ² and F, exact far below 1e-30 |
+//! | `tails` | the upper tails of F, exact far below 1e-30 |
 
 pub mod bins;
 pub mod distances;
-pub mod iid;
 pub mod looks;
 mod score;
 pub mod session_test;
@@ -27,7 +25,6 @@ mod fixture;
 
 pub use bins::{Edge, TokenBins, bin_counts, bin_label, bin_of, decile_edges, token_bins};
 pub use distances::{Distances, centroid_cosine, centroid_l2, distances, terms, wasserstein};
-pub use iid::{material_p_value, psi_p_value};
 pub use looks::{Dimensions, alpha};
 pub use score::{Contributor, Scores, Side, TOP_CONTRIBUTORS, Verdict};
 pub use session_test::{
