@@ -79,7 +79,11 @@ fn used(config: &Config) {
         hidden: driftglass::event::NameFields::default(),
         vectors: None,
     });
-    let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
+    let times = Times {
+        pane: config.windows.pane.0,
+        lateness: config.windows.lateness.0,
+        confirming_records: driftglass::window::CONFIRMING_RECORDS,
+    };
     let mut partition = Partition::new(Arc::new(Filler::new(&plan, groupings)), times);
     let (mut enricher, mut batch) = (Enricher::new(plan), Batch::default());
     for event in &EVENTS[..FEW] {

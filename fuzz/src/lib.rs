@@ -178,7 +178,11 @@ pub static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
     let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
     let names =
         TableNames::new(Arc::clone(&groupings), &plan.features).with_definitions(filler.definitions());
-    let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
+    let times = Times {
+        pane: config.windows.pane.0,
+        lateness: config.windows.lateness.0,
+        confirming_records: driftglass::window::CONFIRMING_RECORDS,
+    };
     Sample { config, plan, filler, groupings, names, times }
 });
 

@@ -12,7 +12,7 @@ use crate::embed::{Embedder, vector_plan};
 use crate::enrich::{DEFAULT_KEY, IdHasher, Plan, Shown};
 use crate::store::panes::TableNames;
 use crate::store::{CreateOutcome, Storage, StorageError};
-use crate::window::{Filler, Times};
+use crate::window::{CONFIRMING_RECORDS, Filler, Times};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -137,7 +137,10 @@ impl Job {
         let filler = Arc::new(Filler::new(&plan, Arc::clone(&groupings)));
         let shown = Shown::new(plan.hasher.clone(), config.privacy.min_users);
         let names = TableNames { shown, ..names.with_definitions(filler.definitions()) };
-        let times = Times { pane: config.windows.pane.0, lateness: config.windows.lateness.0 };
+        // The logs of tests are short.
+        let confirming_records = if cfg!(test) { 15 } else { CONFIRMING_RECORDS };
+        let (pane, lateness) = (config.windows.pane.0, config.windows.lateness.0);
+        let times = Times { pane, lateness, confirming_records };
         let pins = history::pins(&storage, &names)?.into_iter().map(|p| p.0).collect();
         let styles = plan.vectors.iter().flat_map(|v| &v.styles);
         let styles = styles.map(|s| (Arc::clone(&s.name), s.centroid.clone())).collect();

@@ -348,7 +348,7 @@ async fn what_a_sketch_says_of_itself() {
     // A volume is kept as a rate that never holds.
     let counted = |requests: bool| {
         let mut r = RateSketch::default();
-        (0..400).for_each(|e| r.count((e % 60) as u8, e << 50, requests.then_some((e, "r")), None));
+        (0..400).for_each(|e| r.count((e % 32) as u8, e << 50, requests.then_some((e, "r")), None));
         Sketch { id: SketchId(9), body: Body::Rate(r) }.encode()
     };
     let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();

@@ -31,6 +31,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Values of a category that a stretch keeps; few in tests, so that some are folded.
+const STRETCH_VALUES: usize = if cfg!(test) { 3 } else { MAX_STRETCH_VALUES };
+
 /// Segments whose hours are turned into rows at a time: all unpacked at once would be most of the
 /// job's memory. Few in this crate's tests, so that they see several.
 const HOURS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
@@ -371,7 +374,7 @@ impl Evaluator {
             more.iter().try_for_each(|i| sum.merge(&rows[*i].1))?;
             let named = settings.groupings.all[segment.grouping as usize].is_operators();
             let users = volume.filter(|_| !named).map_or(Ok(0), |v| sum.users(v))?;
-            let folded = sum.fold(MAX_STRETCH_VALUES)?;
+            let folded = sum.fold(STRETCH_VALUES)?;
             let chunk = window_parts.reaches(start, t).then(|| sum.clone());
             Ok((start, segment, users, folded, chunk, sum))
         });
@@ -419,7 +422,7 @@ impl Evaluator {
             while !segments.is_empty() {
                 let some = segments.drain(..segments.len().min(HOURS_AT_ONCE)).collect::<Vec<_>>();
                 let packed = some.into_par_iter().map(|(segment, mut filling)| {
-                    let folded = filling.fold(MAX_STRETCH_VALUES)?;
+                    let folded = filling.fold(STRETCH_VALUES)?;
                     let mut contents = SketchSet::default();
                     filling.add_to(&mut contents, |_| true)?;
                     filling.pack();
@@ -514,7 +517,7 @@ impl Evaluator {
                 let parts: Vec<&SegmentSum> = hours.iter().map(Arc::as_ref).collect();
                 let mut bytes = Vec::new();
                 let mut sum = SegmentSum::sum(&parts, |_| true)?;
-                let folded = sum.fold(MAX_STRETCH_VALUES);
+                let folded = sum.fold(STRETCH_VALUES);
                 packed::write(&sum, &mut bytes);
                 Ok((segment, bytes, folded))
             });

@@ -17,9 +17,8 @@ pub const OTHER: &str = "__other__";
 pub const MAX_VALUES: usize = 4096;
 
 /// Values kept of a chunk, an hour or a day, once all partitions are merged: see
-/// [`CategorySketch::fold`]. Few in this crate's tests, so that they cover what happens beyond the
-/// limit.
-pub const MAX_STRETCH_VALUES: usize = if cfg!(test) { 3 } else { 1024 };
+/// [`CategorySketch::fold`].
+pub const MAX_STRETCH_VALUES: usize = 1024;
 
 /// Lists of values that a sum keeps separately before it merges them into one.
 const MOST_LISTS: usize = 32;

@@ -16,7 +16,7 @@ pub use events::{Definition, Definitions, Events};
 pub use filler::Filler;
 pub use packed::{Packed, PackedError};
 pub use pane::{PaneRow, Segment};
-pub use partition::{Counters, Origins, Partition, PartitionState, Times};
+pub use partition::{CONFIRMING_RECORDS, Counters, Origins, Partition, PartitionState, Times};
 pub use segment_sum::{EncodedSum, Pane, SegmentSum};
 pub use sketch_set::{SketchSet, empty};
 pub use watermark::{MEDIAN_OF, Watermark, WatermarkState};

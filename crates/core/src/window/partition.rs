@@ -28,21 +28,11 @@ struct PartitionLimits {
     segments: usize,
     /// Names kept beyond twice those in use.
     names: usize,
-    /// Records that confirm a leap of the event time. Fewer in this crate's tests, whose logs are
-    /// short.
-    agree: u32,
 }
 
 impl Default for PartitionLimits {
     fn default() -> Self {
-        let agree = if cfg!(test) { 15 } else { 200 };
-        Self { panes: 10_000, segments: 100_000, names: 1_000, agree }
-    }
-}
-
-impl PartitionLimits {
-    fn of_clock(&self, times: Times) -> clock::ClockLimits {
-        clock::ClockLimits { pane: times.pane, lateness: times.lateness, agree: self.agree }
+        Self { panes: 10_000, segments: 100_000, names: 1_000 }
     }
 }
 
@@ -59,13 +49,25 @@ pub struct Counters {
     pub folded: u64,
 }
 
-/// Lengths that decide the pane of an event, in microseconds.
+/// Records that confirm a leap of the event time.
+pub const CONFIRMING_RECORDS: u32 = 200;
+
+/// What decides the pane of an event; lengths in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     /// Length of a pane.
     pub pane: i64,
     /// Lateness of the watermark.
     pub lateness: i64,
+    /// Records that confirm a leap of the event time, [`CONFIRMING_RECORDS`] but in tests, whose
+    /// logs are short.
+    pub confirming_records: u32,
+}
+
+impl Times {
+    fn of_clock(self) -> clock::ClockLimits {
+        clock::ClockLimits { pane: self.pane, lateness: self.lateness, agree: self.confirming_records }
+    }
 }
 
 /// Where the rows of a batch come from.
@@ -128,7 +130,7 @@ impl Partition {
         Self {
             filler,
             times,
-            clock: PartitionClock::new(limits.of_clock(times)),
+            clock: PartitionClock::new(times.of_clock()),
             counters: Counters::default(),
             open: BTreeMap::new(),
             apart: BTreeMap::new(),
@@ -148,7 +150,7 @@ impl Partition {
 
     fn go_on(mut self, state: &PartitionState, open: Vec<Pane>) -> Self {
         let p = &mut self;
-        p.clock = PartitionClock::restore(&state.watermark, &state.clock, p.limits.of_clock(p.times));
+        p.clock = PartitionClock::restore(&state.watermark, &state.clock, p.times.of_clock());
         p.counters = state.counters;
         for row in open {
             let id = p.intern(row.segment.grouping, &row.segment.name);

@@ -92,7 +92,11 @@ fn play(
     limits: PartitionLimits,
     restart: impl Fn(usize) -> bool,
 ) -> Outcome {
-    let mut p = Partition::within(filler(), Times { pane: MINUTE, lateness: 2 * MINUTE }, limits);
+    let mut p = Partition::within(
+        filler(),
+        Times { pane: MINUTE, lateness: 2 * MINUTE, confirming_records: 15 },
+        limits,
+    );
     let mut cuts: Vec<usize> =
         cuts.iter().map(|c| c % (records.len() + 1)).chain([0, records.len()]).collect();
     cuts.sort_unstable();
@@ -157,7 +161,7 @@ proptest! {
         panes in 2usize..12,
         segments in 3usize..9,
     ) {
-        let limits = PartitionLimits { panes, segments, names: 2, agree: 15 };
+        let limits = PartitionLimits { panes, segments, names: 2 };
         let whole = ingest(&records, &[], limits);
         for cut in [ingest(&records, &cuts, limits), play(&records, &cuts, limits, |n| restarts[n])] {
             prop_assert_eq!(&whole.refused, &cut.refused);
@@ -168,7 +172,7 @@ proptest! {
 
     #[test]
     fn an_event_is_counted_or_refused_or_undecided_and_counted_where_it_lies(records in records()) {
-        let limits = PartitionLimits { agree: 15, ..PartitionLimits::default() };
+        let limits = PartitionLimits::default();
         let got = ingest(&records, &[], limits);
         let n = |r: &PaneRow| r.contents.sketches[0].as_ref().map_or(0, |s| s.n());
         let regions = got.panes.iter().filter(|p| p.segment.name.starts_with("region="));
@@ -179,7 +183,7 @@ proptest! {
 
 #[test]
 fn panes_that_stand_apart_are_marked_for_a_checkpoint_and_join_when_they_are_believed() {
-    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: MINUTE });
+    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: MINUTE, confirming_records: 15 });
     let mut next = 0;
     let mut add = |p: &mut Partition, records: &[Record]| {
         let offsets = offsets(next, records.len());
@@ -221,7 +225,7 @@ fn the_state_of_an_earlier_version_goes_on_where_it_stood() {
         "counters": {"events": 30, "opted_out": 0, "late": 0, "folded": 0},
     });
     let state: PartitionState = serde_json::from_value(before).unwrap();
-    let times = Times { pane: MINUTE, lateness: MINUTE };
+    let times = Times { pane: MINUTE, lateness: MINUTE, confirming_records: 15 };
     let mut p = Partition::restore(filler(), times, &state, Vec::new());
     assert_eq!((p.watermark(), p.newest()), (START + 6 * MINUTE, START + 12 * MINUTE));
     let records: Vec<Record> = (0..24).map(|i| (if i < 8 { FAR } else { 15 }, 0, i)).collect();
@@ -233,7 +237,7 @@ fn the_state_of_an_earlier_version_goes_on_where_it_stood() {
 
 #[test]
 fn a_broker_that_says_when_it_took_a_record_bounds_its_time() {
-    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: MINUTE });
+    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: MINUTE, confirming_records: 15 });
     let records: Vec<Record> = (0..30).map(|i| (if i % 3 == 2 { FAR } else { i }, 0, i as u64)).collect();
     let offsets = offsets(0, 30);
     let appended: Vec<_> = (0..30).map(|i| Some(START + i * MINUTE)).collect();
@@ -247,7 +251,8 @@ fn a_broker_that_says_when_it_took_a_record_bounds_its_time() {
 
 #[test]
 fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
-    let mut p = Partition::new(filler(), Times { pane: MINUTE, lateness: 10 * MINUTE });
+    let mut p =
+        Partition::new(filler(), Times { pane: MINUTE, lateness: 10 * MINUTE, confirming_records: 15 });
     let mut next = 0;
     let mut add = |p: &mut Partition, records: &[Record]| {
         let offsets = offsets(next, records.len());
@@ -286,7 +291,7 @@ fn panes_that_little_is_added_to_are_packed_and_take_what_comes_late() {
 fn a_full_pane_folds_new_segments_and_counts_an_event_once() {
     let mut records: Vec<Record> = (0..10).map(|i| (0, i % 10, u64::from(i))).collect();
     records.push((0, 1, 77));
-    let got = ingest(&records, &[], PartitionLimits { panes: 10, segments: 5, names: 2, agree: 15 });
+    let got = ingest(&records, &[], PartitionLimits { panes: 10, segments: 5, names: 2 });
     let n = |name: &str| {
         let row = got.panes.iter().find(|p| &*p.segment.name == name)?;
         Some(row.contents.sketches[0].as_ref()?.n())
@@ -304,7 +309,7 @@ fn a_full_pane_folds_new_segments_and_counts_an_event_once() {
 fn names_of_segments_that_are_gone_are_forgotten_while_others_are_open() {
     let records: Vec<Record> = (0..3_000).map(|i| (i / 20, (i % 1_500) as u16, i as u64)).collect();
     let every: Vec<usize> = (0..150).map(|i| i * 20).collect();
-    let got = ingest(&records, &every, PartitionLimits { panes: 100, segments: 100, names: 10, agree: 15 });
+    let got = ingest(&records, &every, PartitionLimits { panes: 100, segments: 100, names: 10 });
     assert!(got.names < 500, "{} names are kept", got.names);
     assert_eq!(got.panes.iter().filter(|p| p.segment.name.starts_with("tenant=")).count(), 3_000);
     assert!(got.refused.is_empty());
