@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 /// Number of last lines of a chunk whose times give the lane's event time.
 const LAST: usize = 9;
 
-type Reader = BufReader<Box<dyn Read + Send>>;
+type LineReader = BufReader<Box<dyn Read + Send>>;
 
 /// What all lanes share.
 pub(super) struct ReadContext {
@@ -63,7 +63,7 @@ pub(super) struct LaneReader {
 
 struct OpenLaneFile {
     file: InputFile,
-    reader: Reader,
+    reader: LineReader,
 }
 
 struct UnidentifiedStream {
