@@ -3,7 +3,7 @@
 use super::sketch_set::SketchSet;
 use std::sync::Arc;
 
-/// A segment: its grouping (by index in [`Groupings::all`]) and its name there.
+/// A segment: its grouping (by index in [`Groupings::all`](crate::config::segments::Groupings::all)) and its name there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Segment {
     /// Index of the grouping.
