@@ -16,6 +16,7 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time limit of a request for a partition's first and last offset.
@@ -88,13 +89,20 @@ pub struct ClientCallbacks {
     pub(super) positions: Arc<dyn Positions>,
     /// What the poller reads.
     pub shared: Mutex<CallbackState>,
+    /// Whether the member leaves the group: it then claims nothing.
+    leaving: AtomicBool,
 }
 
 impl ClientCallbacks {
     /// Callbacks for one topic.
     pub fn new(options: &KafkaOptions, positions: Arc<dyn Positions>) -> Self {
         let (topic, options) = (options.topic.clone(), options.clone());
-        Self { topic, options, positions, shared: Mutex::default() }
+        Self { topic, options, positions, shared: Mutex::default(), leaving: AtomicBool::new(false) }
+    }
+
+    /// Claims no partition any more, since the member leaves the group.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Logs and counts a transient error; logs at most one every ten seconds.
@@ -302,8 +310,11 @@ impl ClientContext for ClientCallbacks {
 impl ConsumerContext for ClientCallbacks {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            if let Err(e) = self.assign(consumer, list) {
-                self.shared.lock().failed = Some(e);
+            // A claim would take the partition from the member that has it.
+            let leaving = self.leaving.load(Ordering::Relaxed);
+            let done = if leaving { None } else { Some(self.assign(consumer, list)) };
+            if !matches!(done, Some(Ok(()))) {
+                self.shared.lock().failed = done.and_then(Result::err);
                 // The group protocol needs an answer anyway; nothing is read.
                 if let Err(e) = assign_partitions(consumer, &TopicPartitionList::new()) {
                     self.warn(&format!("can't answer the group: {e}"));

@@ -4,6 +4,7 @@
 mod config;
 mod context;
 mod drain;
+mod membership;
 mod metadata;
 mod options;
 mod partition;

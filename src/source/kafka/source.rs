@@ -3,6 +3,7 @@
 
 use super::config::{client_config, creation_error};
 use super::context::{AssignmentChange, ClientCallbacks, PartitionStart};
+use super::membership::GroupMembership;
 use super::metadata::partitions_of;
 use super::options::KafkaOptions;
 use super::partition::AssignedPartition;
@@ -30,12 +31,9 @@ pub(super) const MAX_UNPOLLED: Duration = Duration::from_secs(1);
 /// Time between two checks whether the topic was recreated.
 pub(super) const RECHECK: Duration = Duration::from_secs(30);
 
-/// The client under this source.
-pub(super) type GroupConsumer = rdkafka::consumer::BaseConsumer<ClientCallbacks>;
-
 /// Reads a topic as a member of a consumer group.
 pub struct KafkaSource {
-    pub(super) consumer: GroupConsumer,
+    pub(super) consumer: GroupMembership,
     pub(super) options: KafkaOptions,
     pub(super) parts: BTreeMap<i32, AssignedPartition>,
     pub(super) ready: VecDeque<Polled>,
@@ -67,7 +65,7 @@ impl KafkaSource {
             recorded.or_else(|| polled.map(|e| e.to_string()))
         };
         let partitions =
-            partitions_of(&consumer, &options.brokers, &options.topic, options.connect_timeout, complaint)?;
+            partitions_of(&*consumer, &options.brokers, &options.topic, options.connect_timeout, complaint)?;
         consumer.context().shared.lock().partitions = partitions;
         consumer.subscribe(&[&options.topic]).map_err(|e| SourceError::kafka("can't subscribe", e))?;
         Ok(Self {
@@ -88,10 +86,10 @@ impl KafkaSource {
     pub(super) fn consumer(
         options: &KafkaOptions,
         positions: &Arc<dyn Positions>,
-    ) -> Result<GroupConsumer, SourceError> {
+    ) -> Result<GroupMembership, SourceError> {
         let config = client_config(&options.brokers, &options.group, &options.properties)?;
         let context = ClientCallbacks::new(options, Arc::clone(positions));
-        config.create_with_context(context).map_err(creation_error)
+        config.create_with_context(context).map(GroupMembership::new).map_err(creation_error)
     }
 
     /// The current partitions of a topic, as the brokers report them.
@@ -100,7 +98,7 @@ impl KafkaSource {
     /// When no broker answers or the topic does not exist.
     pub fn partitions_of(&self, topic: &str) -> Result<Vec<PartitionId>, SourceError> {
         let o = &self.options;
-        partitions_of(&self.consumer, &o.brokers, topic, o.connect_timeout, || None)
+        partitions_of(&*self.consumer, &o.brokers, topic, o.connect_timeout, || None)
     }
 
     pub(super) fn partition_list(
