@@ -31,7 +31,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS rejects (
 
 CREATE EXTERNAL TABLE IF NOT EXISTS exclusions (
     "day" TIMESTAMP(6), segment_by VARCHAR, segment VARCHAR, feature VARCHAR,
-    judged BIGINT UNSIGNED, drifted BIGINT UNSIGNED, decided_at TIMESTAMP(6),
+    judged BIGINT UNSIGNED, drifted BIGINT UNSIGNED, reason VARCHAR, decided_at TIMESTAMP(6),
     date DATE
 ) STORED AS PARQUET PARTITIONED BY (date) LOCATION 'exclusions/*.parquet';
 

@@ -2,7 +2,7 @@
 
 use super::common::{runtime, say, storage};
 use super::{CliError, ConfigFile};
-use crate::baseline::{BaselineInfo, Prepared};
+use crate::baseline::{BaselineInfo, HoursOfDay, Prepared};
 use crate::config::features::{Feature, of_embeddings};
 use crate::engine::Job;
 use crate::enrich::reference::Reference;
@@ -115,7 +115,14 @@ fn vectors(n: usize, rounds: usize) -> serde_json::Value {
     let feature = &features[0];
     let sketch = |body| Sketch { id: SketchId(1), body: Body::Vector(body) };
     let (baseline, window) = (sketch(baseline), sketch(window));
-    let about = BaselineInfo { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
+    let about = BaselineInfo {
+        name: "b".into(),
+        id: "b".into(),
+        days: 7,
+        enough_days: true,
+        hours_of_day: HoursOfDay::ALL,
+        hours: 168.0,
+    };
     let started = Instant::now();
     let prepared = Prepared::new(about, feature, &baseline, None);
     let preparing = started.elapsed().as_secs_f64() * 1e6;
@@ -168,8 +175,14 @@ fn pairs<'f>(job: &'f Job, baseline: &SketchSet, window: &SketchSet) -> Vec<Comp
     let features = &job.settings.features;
     let all = features.iter().zip(&baseline.sketches).zip(&window.sketches);
     all.filter_map(|((feature, b), w)| {
-        let about =
-            BaselineInfo { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
+        let about = BaselineInfo {
+            name: "b".into(),
+            id: "b".into(),
+            days: 7,
+            enough_days: true,
+            hours_of_day: HoursOfDay::ALL,
+            hours: 168.0,
+        };
         let baseline = Prepared::new(about, feature, b.as_deref()?, None);
         Some(ComparedPair { feature, baseline, window: w.as_deref()?.clone() })
     })

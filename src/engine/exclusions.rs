@@ -23,6 +23,7 @@ pub(super) fn exclusion_batches(
             feature: &names.features[e.feature],
             judged: e.judged,
             drifted: e.drifted,
+            reason: e.reason.name(),
             decided_at: e.decided_at,
         })
         .collect();

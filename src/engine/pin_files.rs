@@ -1,7 +1,7 @@
 //! The files of pinned baselines and of accepts, as they lie in an output.
 
 use super::error::{EvaluationError, PinError};
-use crate::baseline::Accept;
+use crate::baseline::{Accept, PinnedHours};
 use crate::store::{Storage, StorageError};
 
 /// The folder of pins.
@@ -21,6 +21,10 @@ pub struct PinInfo {
     pub hours: u32,
     /// Days with data.
     pub days: u16,
+    /// The same of each block of the day; empty where the rows are not split by blocks, as in pins of
+    /// earlier builds.
+    #[serde(default)]
+    pub blocks: Vec<PinnedHours>,
 }
 
 /// The names of all pins.

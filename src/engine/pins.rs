@@ -8,7 +8,8 @@ use super::job::Job;
 use super::pin_files::{ACCEPTS, PINS};
 pub use super::pin_files::{PinInfo, accepts, names, pins};
 use crate::baseline::{
-    Accept, BaselineDays, BaselineName, BaselineRecipe, BaselineSet, Excluded, RESERVED_PREFIXES, accepted,
+    Accept, BaselineDays, BaselineName, BaselineRecipe, BaselineSet, Excluded, Held, HoursOfDay, PinnedHours,
+    RESERVED_PREFIXES, accepted,
 };
 use crate::config::Baselines;
 use crate::config::near::near;
@@ -83,17 +84,18 @@ pub fn pin(
     }
     let files = pane_files(storage)?;
     let (first, last) = (date(from), date(to - 1));
-    let mut segments: BTreeMap<Segment, SketchSet> = BTreeMap::new();
-    let (mut hours, mut days) = (BTreeSet::new(), BTreeSet::new());
+    let mut segments: BTreeMap<(Segment, HoursOfDay), (i64, SketchSet)> = BTreeMap::new();
+    let mut hours = BTreeSet::new();
     for (_, path) in files.iter().filter(|(d, _)| *d >= first && *d <= last) {
         for row in read_rows(storage, path, names)? {
             if row.start < from || row.start >= to {
                 continue;
             }
             hours.insert(row.start);
-            days.insert(floor(row.start, DAY));
-            let merged = segments.entry(row.segment).or_default();
-            merged.merge(&row.contents).map_err(EvaluationError::from)?;
+            let block = (row.segment, HoursOfDay::of(row.start));
+            let merged = segments.entry(block).or_insert_with(|| (row.start, SketchSet::default()));
+            merged.0 = merged.0.min(row.start);
+            merged.1.merge(&row.contents).map_err(EvaluationError::from)?;
         }
     }
     if segments.is_empty() {
@@ -104,14 +106,25 @@ pub fn pin(
         let (from, to) = range();
         return Err(PinError::NoData { from, to, have });
     }
-    let folded = |(segment, mut contents): (Segment, SketchSet)| {
+    let mut count = 0;
+    let mut last = None;
+    let mut rows = Vec::new();
+    for ((segment, _), (start, mut contents)) in segments {
         contents.fold(MAX_STRETCH_VALUES);
-        PaneRow { start: from, close_at: to, segment, contents }
+        count += usize::from(last.as_ref() != Some(&segment));
+        last = Some(segment.clone());
+        rows.push(PaneRow { start, close_at: to, segment, contents });
+    }
+    let held = |wanted: HoursOfDay| {
+        let hours = hours.iter().filter(|hour| wanted.contains(HoursOfDay::of(**hour)));
+        let days: BTreeSet<i64> = hours.clone().map(|hour| floor(*hour, DAY)).collect();
+        PinnedHours { hours: hours.count() as u32, days: days.len() as u16 }
     };
-    let rows: Vec<PaneRow> = segments.into_iter().map(folded).collect();
-    let info = PinInfo { from, to, hours: hours.len() as u32, days: days.len() as u16 };
+    let all = held(HoursOfDay::ALL);
+    let blocks = HoursOfDay::blocks().map(held).collect();
+    let info = PinInfo { from, to, hours: all.hours, days: all.days, blocks };
     write(storage, name, panes::encode(&rows, to - from, names)?, &info)?;
-    Ok(Pinned { info, segments: rows.len() })
+    Ok(Pinned { info, segments: count })
 }
 
 /// The rows first, then the description, which makes the pin count.
@@ -197,7 +210,7 @@ pub fn baseline_set(job: &Job, day: i64, stretch: BaselineDays) -> Result<Baseli
         pins: Arc::new([]),
         shown: names.shown.clone(),
     };
-    Ok(BaselineSet::new(recipe, day, excluded, days))
+    Ok(BaselineSet::new(recipe, day, excluded, Held::default(), days))
 }
 
 /// Of a baseline's days those that have data, of any segment.

@@ -1,5 +1,6 @@
 //! Housekeeping: files that no commit names, and files older than their retention.
 
+use super::evaluate::drifting::MOST_HELD_DAYS;
 use super::job::Job;
 use crate::event::time::{DAY, date};
 use crate::store::{Patience, Storage};
@@ -82,7 +83,9 @@ pub fn outlived(job: &Job, at: i64, partitions: &[(i32, u64)], evaluator_head: u
             first_kept(present, days(config.output.keep_panes.0), date(at - config.output.keep_panes.0));
         move |p: &str| day(p).is_some_and(|d| d < first)
     });
-    let longest = i64::from(config.baselines.longest_days());
+    // What drifts may be held at baselines that are so much older.
+    let held = if config.baselines.exclude_drifted { MOST_HELD_DAYS } else { 0 };
+    let longest = i64::from(config.baselines.longest_days()) + held;
     // Windows that began days ago are judged by the baselines of the day in which they began.
     let reach = config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0) + 2 * DAY;
     let last = |p: &str| name(p).split('-').nth(1).and_then(|n| n.parse::<i64>().ok());

@@ -4,7 +4,7 @@ use super::session::{SqlSession, VIEWS};
 use super::shell::{Script, execute};
 use super::tables::PublicTable;
 use super::*;
-use crate::baseline::{BaselineInfo, Prepared};
+use crate::baseline::{BaselineInfo, HoursOfDay, Prepared};
 use crate::config::features::{Feature, FeatureKind, Test, builtin, scaled};
 use crate::config::segments::Groupings;
 use crate::drift::{Contributor, Scores, Side, Verdict};
@@ -107,6 +107,7 @@ fn window(start: i64, segment: &str, feature: &str, verdict: Option<Verdict>) ->
         baseline: "rolling_7d".into(),
         baseline_id: None,
         baseline_days: 7,
+        baseline_hours: Some(crate::baseline::HoursOfDay::ALL),
         now: Side { n: 100, sessions: 50, value: Some(1.0), quantiles: Some([1.0, 2.0, 3.0]) },
         then: Side::default(),
         scores: Scores { psi_excess: drift.then_some(0.4), p_value: Some(0.5), ..Scores::default() },
@@ -281,7 +282,14 @@ async fn distances_in_sql_are_those_of_the_engine() {
         let name = got.column(6).as_string_view().value(row);
         let f = names.features.iter().position(|n| &**n == name).unwrap();
         let (then, now) = (merged(&hour(0)[f], &hour(1)[f]), merged(&hour(2)[f], &hour(3)[f]));
-        let about = BaselineInfo { name: "b".into(), id: "".into(), days: 7, enough_days: true, hours: 24.0 };
+        let about = BaselineInfo {
+            name: "b".into(),
+            id: "".into(),
+            days: 7,
+            enough_days: true,
+            hours_of_day: HoursOfDay::ALL,
+            hours: 24.0,
+        };
         let want =
             Prepared::new(about, &features[f], &then, None).compare(&features[f], &now, None).unwrap().scores;
         let got: Vec<Option<f64>> = (0..6).map(|c| floats(&got, c)[row]).collect();
@@ -308,7 +316,14 @@ async fn categories_of_which_events_carry_several_are_tested_as_the_engine_tests
         Sketch { id: SketchId(1), body: Body::Category(sketch) }
     };
     let (then, now) = (of(5), of(6));
-    let about = BaselineInfo { name: "b".into(), id: "".into(), days: 7, enough_days: true, hours: 24.0 };
+    let about = BaselineInfo {
+        name: "b".into(),
+        id: "".into(),
+        days: 7,
+        enough_days: true,
+        hours_of_day: HoursOfDay::ALL,
+        hours: 24.0,
+    };
     let scores = Prepared::new(about, &loras, &then, None).compare(&loras, &now, None).unwrap().scores;
     let dir = tempfile::tempdir().unwrap();
     let ctx = open(dir.path()).await;

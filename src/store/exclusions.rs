@@ -21,6 +21,8 @@ pub struct ExclusionRow<'a> {
     pub judged: u32,
     /// Windows that drifted.
     pub drifted: u32,
+    /// Why: `drifted`, `incident` or `new_normal`.
+    pub reason: &'a str,
     /// When it was decided.
     pub decided_at: i64,
 }
@@ -35,6 +37,7 @@ pub fn exclusions_schema() -> SchemaRef {
         Field::new("feature", DataType::Utf8, false),
         Field::new("judged", DataType::UInt64, false),
         Field::new("drifted", DataType::UInt64, false),
+        Field::new("reason", DataType::Utf8, true),
         timestamp("decided_at", false),
     ]))
 }
@@ -53,6 +56,7 @@ pub fn exclusions_batch(rows: &[ExclusionRow<'_>]) -> Result<RecordBatch, ArrowE
             texts(rows.iter().map(|r| Some(r.feature))),
             counts(rows.iter().map(|r| u64::from(r.judged))),
             counts(rows.iter().map(|r| u64::from(r.drifted))),
+            texts(rows.iter().map(|r| Some(r.reason))),
             timestamps(rows.iter().map(|r| Some(r.decided_at))),
         ],
     )

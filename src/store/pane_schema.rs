@@ -15,6 +15,10 @@ pub(super) const FEATURES: &str = "driftglass.features";
 /// events: each row is what [`crate::window::SegmentSum::write`] wrote.
 pub(super) const DEFINITIONS: &str = "driftglass.definitions";
 
+/// The key that says, in a file's metadata, that each of its rows lies within a block of the day
+/// ([`crate::baseline::BLOCK`]); without it a row of `_days` is a whole day.
+pub(super) const IN_BLOCKS: &str = "driftglass.in_blocks";
+
 /// The schema of `panes` for a job with these dimension columns.
 #[must_use]
 pub fn schema(dimensions: &[String]) -> SchemaRef {

@@ -1,9 +1,10 @@
 //! A pane file that was read: its rows by segment, their sketches still encoded.
 
 use super::error::PaneFileError;
-use super::pane_schema::{DEFINITIONS, FEATURES, PAGE_BYTES};
+use super::pane_schema::{DEFINITIONS, FEATURES, IN_BLOCKS, PAGE_BYTES};
 use super::parquet_check::{CheckedPages, is_footer_valid};
 use super::table_names::TableNames;
+use crate::baseline::HoursOfDay;
 use crate::config::segments::Groupings;
 use crate::enrich::Shown;
 use crate::sketch::{DecodeError, Sketch};
@@ -63,6 +64,8 @@ pub struct PaneTable {
     segments: FxHashMap<Segment, Vec<RowLocation>>,
     features: usize,
     definitions: Definitions,
+    /// Whether each row lies within a block of the day.
+    in_blocks: bool,
     /// How errors name segments, since errors end up in logs.
     shown: Shown,
     groupings: Option<Arc<Groupings>>,
@@ -102,6 +105,7 @@ impl PaneTable {
             ParquetRecordBatchReaderBuilder::new_with_metadata(CheckedPages::new(file, PAGE_BYTES), metadata);
         // The batches have the columns only, not the file's metadata.
         let packed = PackedLayout::of(file.schema().metadata(), names)?;
+        table.in_blocks = file.schema().metadata().contains_key(IN_BLOCKS);
         let needed = (0..file.metadata().num_row_groups())
             .filter(|i| last_start(file.metadata().row_group(*i)).is_none_or(|last| last >= from))
             .collect();
@@ -122,6 +126,7 @@ impl PaneTable {
     ) -> Result<Self, PaneFileError> {
         let mut table = Self::new(names);
         for b in batches {
+            table.in_blocks = b.schema().metadata().contains_key(IN_BLOCKS);
             table.add(b, PackedLayout::of(b.schema().metadata(), names)?.as_ref(), names)?;
         }
         Ok(table)
@@ -203,6 +208,16 @@ impl PaneTable {
     /// The segments that have rows, in no order.
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.segments.keys()
+    }
+
+    /// A segment's rows of these hours of the day, ascending by start and closing time; all of them
+    /// where rows are whole days.
+    ///
+    /// # Errors
+    /// When a sketch is damaged.
+    pub fn rows_of_hours(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, PaneFileError> {
+        let whole = !self.in_blocks || hours == HoursOfDay::ALL;
+        self.rows_between(segment, |start, _| whole || hours.contains(HoursOfDay::of(start)))
     }
 
     /// A segment's rows, ascending by start and closing time.

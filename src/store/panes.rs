@@ -10,7 +10,7 @@ pub use super::pane_table::PaneTable;
 pub use super::parquet_file::{all_to_parquet, to_parquet};
 pub use super::table_names::{TableNames, dimension_columns};
 
-use super::pane_schema::{DEFINITIONS, FEATURES};
+use super::pane_schema::{DEFINITIONS, FEATURES, IN_BLOCKS};
 use super::rows::{counts, dimension_value, texts, timestamp, timestamps};
 use crate::sketch::Sketch;
 use crate::window::{Pane, PaneRow, Segment, SegmentSum};
@@ -30,6 +30,8 @@ const MAX_BATCH_BYTES: usize = if cfg!(test) { 8 << 10 } else { 1 << 30 };
 pub struct PackedRows<'n> {
     names: &'n TableNames,
     definitions: Option<String>,
+    /// Whether each row lies within a block of the day.
+    in_blocks: bool,
     /// Bytes before which a batch ends, unless one row alone is larger.
     max_bytes: usize,
     full: Vec<RecordBatch>,
@@ -45,11 +47,18 @@ impl<'n> PackedRows<'n> {
         Self {
             names,
             definitions: None,
+            in_blocks: false,
             max_bytes,
             full: Vec::new(),
             places: Vec::new(),
             sketches: BinaryBuilder::new(),
         }
+    }
+
+    /// Rows that each lie within a block of the day.
+    #[must_use]
+    pub fn in_blocks(names: &'n TableNames) -> Self {
+        Self { in_blocks: true, ..Self::new(names) }
     }
 
     /// Appends a row: its start, the time from which it counts, and what
@@ -86,6 +95,7 @@ impl<'n> PackedRows<'n> {
     fn end_batch(&mut self) -> Result<(), PaneFileError> {
         let mut metadata = HashMap::from([(FEATURES.to_owned(), self.names.features.join("\n"))]);
         metadata.extend(self.definitions.clone().map(|d| (DEFINITIONS.to_owned(), d)));
+        metadata.extend(self.in_blocks.then(|| (IN_BLOCKS.to_owned(), "true".to_owned())));
         let schema = Schema::new(vec![
             timestamp("start", false),
             timestamp("as_of", false),

@@ -1,5 +1,6 @@
 //! The rows of the public tables as Rust values, and the one place that turns them into Arrow.
 
+use crate::baseline::HoursOfDay;
 use crate::config::segments::parts;
 pub use crate::drift::{Contributor, Scores, Side, Verdict};
 use arrow::array::{
@@ -37,6 +38,8 @@ pub struct WindowRow {
     pub baseline_id: Option<Arc<str>>,
     /// Days in it.
     pub baseline_days: u16,
+    /// The hours of these days that it holds: those that the window overlaps.
+    pub baseline_hours: Option<HoursOfDay>,
     /// The window.
     pub now: Side,
     /// The baseline.
@@ -105,7 +108,7 @@ pub fn windows_schema(dimensions: &[String]) -> SchemaRef {
         text("baseline", false),
         text("baseline_id", true),
     ]);
-    f.push(Field::new("baseline_days", DataType::UInt16, false));
+    f.extend([Field::new("baseline_days", DataType::UInt16, false), text("baseline_hours", true)]);
     f.extend(["n", "baseline_n", "sessions", "baseline_sessions"].map(count));
     f.extend(SIDE.iter().flat_map(|s| [number(s), number(&format!("baseline_{s}"))]));
     f.extend(SCORES.map(number));
@@ -210,6 +213,7 @@ pub fn windows_batch(rows: &[WindowRow], dimensions: &[String]) -> Result<Record
     let mut days = UInt16Builder::new();
     rows.iter().for_each(|r| days.append_value(r.baseline_days));
     c.push(Arc::new(days.finish()));
+    c.push(texts(rows.iter().map(|r| r.baseline_hours.map(|h| h.to_string()))));
     c.push(counts(rows.iter().map(|r| r.now.n)));
     c.push(counts(rows.iter().map(|r| r.then.n)));
     c.push(counts(rows.iter().map(|r| r.now.sessions)));
@@ -249,6 +253,7 @@ mod tests {
             baseline: "rolling_7d".into(),
             baseline_id: None,
             baseline_days: 7,
+            baseline_hours: Some(crate::baseline::HoursOfDay::ALL),
             now: Side { n: 3, sessions: 2, value: Some(1.0), quantiles: Some([1.0, 2.0, 3.0]) },
             then: Side::default(),
             scores: Scores { psi: Some(0.5), ..Scores::default() },

@@ -7,7 +7,7 @@
 //! ```
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use driftglass_core::baseline::{BaselineInfo, Prepared};
+use driftglass_core::baseline::{BaselineInfo, HoursOfDay, Prepared};
 use driftglass_core::config::features::builtin;
 use driftglass_core::config::segments::Groupings;
 use driftglass_core::enrich::{Batch, Enricher, IdHasher, Plan};
@@ -103,7 +103,14 @@ fn scoring(c: &mut Criterion) {
         filled(&filler, &batch, rows).into_sketches().expect("sketches made here are read back")
     };
     let (baseline, window) = (sum(0..cut), sum(cut..batch.rows.len()));
-    let about = BaselineInfo { name: "b".into(), id: "b".into(), days: 7, enough_days: true, hours: 168.0 };
+    let about = BaselineInfo {
+        name: "b".into(),
+        id: "b".into(),
+        days: 7,
+        enough_days: true,
+        hours_of_day: HoursOfDay::ALL,
+        hours: 168.0,
+    };
     let features = builtin();
     let pairs: Vec<_> = features
         .iter()

@@ -5,6 +5,7 @@
 //! tick at or after its closing time, so what a tick includes does not depend on when or from which
 //! partition rows came.
 
+use super::drifting::DriftMemory;
 use super::judge::{Judge, WindowBounds};
 use super::merging::SegmentSumMerger;
 use super::pending::{PendingPanes, StretchSegment};
@@ -12,10 +13,10 @@ use super::rolling::WindowParts;
 use super::segment_users::SegmentUsers;
 use super::settings::EvaluationSettings;
 use super::tick_rows::TickRows;
-use super::types::{DayBatch, EvaluatorState, Exclusion, History, Outputs};
+use super::types::{EvaluatorState, History, Outputs};
 use super::verdict_counts::VerdictCounter;
 use crate::alert::AlertBook;
-use crate::baseline::{BaselineDays, BaselineRecipe, BaselineSet, Excluded, accepted};
+use crate::baseline::{Accept, BLOCK, BaselineName, BaselineRecipe, BaselineSet, Excluded, Held, HoursOfDay};
 use crate::config::features::FeatureKind;
 use crate::config::segments::{OTHER, write_name};
 use crate::engine::error::EvaluationError;
@@ -38,7 +39,10 @@ const STRETCH_VALUES: usize = if cfg!(test) { 3 } else { MAX_STRETCH_VALUES };
 /// job's memory. Few in this crate's tests, so that they see several.
 const HOURS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
 
+mod days;
 mod restoring;
+
+use days::recently_accepted;
 
 /// The evaluator.
 pub struct Evaluator {
@@ -46,6 +50,8 @@ pub struct Evaluator {
     judge: Judge,
     verdict_counts: VerdictCounter,
     recipe: BaselineRecipe,
+    /// The names of the baselines of days.
+    rolling_names: Vec<Arc<str>>,
     history: Box<dyn History>,
     /// Ticks: the greatest common divisor of all slides and an hour.
     tick: i64,
@@ -54,7 +60,7 @@ pub struct Evaluator {
     window_parts: WindowParts,
     /// Rows of the current hour, by the hour that they belong to.
     hour: BTreeMap<i64, FxHashMap<Segment, SegmentSum>>,
-    /// Hours of the current day, by the day that they belong to.
+    /// Hours of the current day, by the start of the block that they belong to.
     day: BTreeMap<i64, FxHashMap<Segment, Vec<Arc<SegmentSum>>>>,
     admitted: Vec<FxHashSet<Arc<str>>>,
     segment_users: SegmentUsers,
@@ -62,10 +68,14 @@ pub struct Evaluator {
     restored: PendingPanes,
     folded: u64,
     folded_values: u64,
-    /// Windows judged and drifted in the current day, by segment and feature.
-    judged_today: BTreeMap<(Segment, usize), (u32, u32)>,
+    drifting: DriftMemory,
     excluded: Excluded,
+    /// What was accepted, as of the newest baselines.
+    accepts: Vec<Accept>,
     baselines: BTreeMap<i64, Arc<BaselineSet>>,
+    /// The hours of the day that windows of the current hour were compared with, by the day of their
+    /// baselines.
+    hours_in_use: BTreeMap<i64, Vec<HoursOfDay>>,
     book: AlertBook,
     windows: u64,
     /// Rows of windows and hours.
@@ -101,15 +111,21 @@ impl Evaluator {
             })
             .collect();
         // Groupings and features that the configuration no longer has are ignored.
-        let judged_today = state
-            .judged
+        let stream = |by: &str, name: String, feature: &str| {
+            let grouping = settings.groupings.index_of(by)? as u16;
+            let f = settings.names.features.iter().position(|f| **f == *feature)?;
+            Some((Segment { grouping, name: name.into() }, f))
+        };
+        let judged = state
+            .judged_windows
             .into_iter()
-            .filter_map(|(by, name, feature, judged, drifted)| {
-                let grouping = settings.groupings.index_of(&by)? as u16;
-                let f = settings.names.features.iter().position(|f| **f == *feature)?;
-                Some(((Segment { grouping, name: name.into() }, f), (judged, drifted)))
-            })
-            .collect();
+            .filter_map(|(by, name, feature, length, j)| Some(((stream(&by, name, &feature)?, length), j)));
+        let held = state
+            .held
+            .into_iter()
+            .filter_map(|(by, name, feature, held)| Some((stream(&by, name, &feature)?, held)));
+        let longest = windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
+        let drifting = DriftMemory::new(longest, judged.collect::<Vec<_>>(), held.collect::<Vec<_>>());
         let recipe = BaselineRecipe {
             config: settings.config.baselines.clone(),
             features: settings.features.clone().into(),
@@ -121,6 +137,7 @@ impl Evaluator {
             judge: Judge::new(Arc::clone(&settings)),
             verdict_counts: VerdictCounter::new(&settings),
             recipe,
+            rolling_names: BaselineName::configured(&settings.config.baselines).map(|n| n.text()).collect(),
             history,
             tick,
             at: state.at,
@@ -133,9 +150,11 @@ impl Evaluator {
             restored: PendingPanes::new(tick),
             folded: 0,
             folded_values: 0,
-            judged_today,
+            drifting,
             excluded,
+            accepts: Vec::new(),
             baselines: BTreeMap::new(),
+            hours_in_use: BTreeMap::new(),
             book: state.book,
             windows: state.windows,
             rows_to_commit: 0,
@@ -164,10 +183,15 @@ impl Evaluator {
                 .zip(&self.admitted)
                 .map(|(g, a)| (g.name.to_string(), sorted(a)))
                 .collect(),
-            judged: self
-                .judged_today
-                .iter()
-                .map(|((s, f), (j, d))| (by(s), s.name.to_string(), feature(*f), *j, *d))
+            judged_windows: self
+                .drifting
+                .today()
+                .map(|(((s, f), length), j)| (by(s), s.name.to_string(), feature(*f), *length, *j))
+                .collect(),
+            held: self
+                .drifting
+                .held()
+                .map(|((s, f), held)| (by(s), s.name.to_string(), feature(*f), *held))
                 .collect(),
             windows: self.windows,
             seen: self.segment_users.state(&self.settings.groupings),
@@ -312,7 +336,7 @@ impl Evaluator {
         let still = self.window_parts.is_empty()
             && self.hour.is_empty()
             && self.day.is_empty()
-            && self.judged_today.is_empty();
+            && self.drifting.is_empty();
         if !still || first - next < 3 * DAY {
             return Ok(next);
         }
@@ -450,7 +474,7 @@ impl Evaluator {
         let packed = Arc::new(packed);
         self.window_parts.add_hour(hour, &segment, Arc::clone(&packed));
         if of_this_day {
-            self.day.entry(floor(hour, DAY)).or_default().entry(segment).or_default().push(packed);
+            self.day.entry(floor(hour, BLOCK)).or_default().entry(segment).or_default().push(packed);
         }
     }
 
@@ -471,14 +495,19 @@ impl Evaluator {
             let set = match self.baselines.get(&day) {
                 Some(set) => Arc::clone(set),
                 // A window that began before the first tick: there is no earlier data.
-                None => Arc::new(BaselineSet::new(self.recipe.clone(), day, Excluded::default(), Vec::new())),
+                None => {
+                    let (excluded, held) = (Excluded::default(), Held::default());
+                    Arc::new(BaselineSet::new(self.recipe.clone(), day, excluded, held, Vec::new()))
+                }
             };
             let tick = WindowBounds { start, end: t, length: rolling.length(), complete };
+            self.hours_in_use.entry(day).or_default().push(HoursOfDay::of_window(start, t));
             if !std::mem::replace(&mut begun, true) {
                 self.verdict_counts.begin();
             }
-            let (judged_today, verdict_counts, users) =
-                (&mut self.judged_today, &mut self.verdict_counts, &self.segment_users);
+            let (drifting, verdict_counts, users) =
+                (&mut self.drifting, &mut self.verdict_counts, &self.segment_users);
+            let mut began = Vec::new();
             self.judge.window(&tick, &parts, &set, users, |rows| {
                 rows.into_iter().try_for_each(|(row, segment, feature)| {
                     verdict_counts.count(
@@ -487,83 +516,34 @@ impl Evaluator {
                         feature,
                         settings.features[feature].kind,
                     );
-                    if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict {
-                        let counts = judged_today.entry((segment, feature)).or_default();
-                        counts.0 += 1;
-                        counts.1 += u32::from(v == Verdict::Drift);
+                    if let Some(v @ (Verdict::Ok | Verdict::Drift)) = row.verdict
+                        && self.rolling_names.contains(&row.baseline)
+                    {
+                        let stream = (segment, feature);
+                        let is_accepted = || recently_accepted(&settings, &self.accepts, &stream, t);
+                        let drifts = v == Verdict::Drift;
+                        if let Some(day) = drifting.observe(&stream, (start, t), drifts, is_accepted) {
+                            began.push((stream, day));
+                        }
                     }
                     taken.push(row)
                 })
             })?;
+            self.hold(&began);
         }
         let (batches, observed) = taken.finish()?;
+        if t % HOUR == 0 {
+            let in_use = std::mem::take(&mut self.hours_in_use);
+            self.baselines
+                .iter()
+                .for_each(|(day, set)| set.keep_only(in_use.get(day).map_or(&[], Vec::as_slice)));
+        }
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         self.windows += rows as u64;
         self.rows_to_commit += rows;
         self.outputs.windows.extend(batches.into_iter().map(|b| (t, b)));
         let observed: Vec<_> = observed.iter().map(|(j, row)| settings.rules.observation(j, row)).collect();
         self.outputs.alerts.extend(self.book.step(t, settings.config.alerts.stale_after.0, &observed));
-        Ok(())
-    }
-
-    fn close_day(&mut self, t: i64) -> Result<(), EvaluationError> {
-        self.late_days.clear();
-        let settings = Arc::clone(&self.settings);
-        let mut rows = PackedRows::new(&settings.names);
-        for (day, segments) in std::mem::take(&mut self.day) {
-            // Packed again at once: the sums of ten thousand segments would be most of the job's
-            // memory.
-            let sums = sorted(segments).into_par_iter().map(|(segment, hours)| {
-                let parts: Vec<&SegmentSum> = hours.iter().map(Arc::as_ref).collect();
-                let mut bytes = Vec::new();
-                let mut sum = SegmentSum::sum(&parts, |_| true)?;
-                let folded = sum.fold(STRETCH_VALUES);
-                packed::write(&sum, &mut bytes);
-                Ok((segment, bytes, folded))
-            });
-            for (segment, sum, folded) in sums.collect::<Result<Vec<_>, PackedError>>()? {
-                self.folded_values += folded;
-                rows.push(day, t, segment, &sum)?;
-            }
-        }
-        let batches = rows.finish()?;
-        self.outputs.days.extend(batches.into_iter().map(|rows| DayBatch { close_at: t, rows }));
-        let judged_today = std::mem::take(&mut self.judged_today);
-        if self.settings.config.baselines.exclude_drifted {
-            for ((segment, feature), (judged, drifted)) in judged_today {
-                if judged >= 3 && 2 * drifted > judged {
-                    let grouping = settings.names.grouping(&segment);
-                    let users = self.segment_users.users(&segment);
-                    let shown = settings.names.shown.segment(grouping, &segment.name, users);
-                    let segment = settings.names.identity(&segment);
-                    self.excluded.entry((segment.clone(), feature)).or_default().push(t - DAY);
-                    self.outputs.exclusions.push(Exclusion {
-                        day: t - DAY,
-                        segment,
-                        shown,
-                        feature,
-                        judged,
-                        drifted,
-                        decided_at: t,
-                    });
-                }
-            }
-        }
-        self.build_baselines(t)?;
-        let longest = self.settings.config.windows.rolling.iter().map(|r| r.length()).max().unwrap_or(0);
-        self.baselines.retain(|day, _| *day >= floor(t - longest, DAY));
-        Ok(())
-    }
-
-    fn build_baselines(&mut self, day: i64) -> Result<(), EvaluationError> {
-        let longest = BaselineDays::of_longest(&self.settings.config.baselines, day);
-        let mut days = self.history.days(longest.from(), longest.until())?;
-        if !self.outputs.days.is_empty() {
-            days.push(self.history.pending(&self.outputs.days)?);
-        }
-        let excluded = accepted(&self.excluded, &self.history.accepts()?, day, &self.settings.names.features);
-        let set = BaselineSet::new(self.recipe.clone(), day, excluded, days);
-        self.baselines.insert(day, Arc::new(set));
         Ok(())
     }
 }

@@ -1,13 +1,14 @@
 //! Earlier days and hours, read back from committed files.
 
+use super::drifting::ExclusionReason;
 use super::types::{DayBatch, Exclusion, History};
-use crate::baseline::{Accept, DaySource, Excluded, Pin};
+use crate::baseline::{Accept, DaySource, Excluded, HoursOfDay, Pin, PinnedHours};
 use crate::engine::error::EvaluationError;
 use crate::engine::pin_files::{self, PINS, PinInfo};
 use crate::store::panes::{PaneFileError, PaneTable, TableNames};
 use crate::store::{Storage, StorageError};
 use crate::window::{Pane, PaneRow, Segment, SegmentSum};
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rayon::prelude::*;
@@ -37,8 +38,8 @@ impl DaySource for PaneTable {
         self.segments().cloned().collect()
     }
 
-    fn rows_of(&self, segment: &Segment) -> Result<Vec<PaneRow>, String> {
-        self.rows_of(segment).map_err(|e| e.to_string())
+    fn rows_of(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, String> {
+        self.rows_of_hours(segment, hours).map_err(|e| e.to_string())
     }
 }
 
@@ -189,7 +190,12 @@ pub fn exclusions(storage: &Storage, names: &TableNames) -> Result<Vec<Exclusion
             else {
                 return Err(damaged("a column is missing".into()));
             };
-            for i in 0..b.num_rows() {
+            // Earlier builds had no reasons.
+            let reason = text("reason");
+            let is_exclusion = |i: usize| {
+                reason.is_none_or(|r| r.is_null(i) || r.value(i) != ExclusionReason::NewNormal.name())
+            };
+            for i in (0..b.num_rows()).filter(|i| is_exclusion(*i)) {
                 let f = names.features.iter().position(|f| **f == *feature.value(i));
                 let (Some(g), Some(feature)) = (names.groupings.index_of(by.value(i)), f) else { continue };
                 let shown: Arc<str> = segment.value(i).into();
@@ -201,6 +207,7 @@ pub fn exclusions(storage: &Storage, names: &TableNames) -> Result<Vec<Exclusion
                     feature,
                     judged: 0,
                     drifted: 0,
+                    reason: ExclusionReason::Drifted,
                     decided_at: at.value(i),
                 });
             }
@@ -228,7 +235,8 @@ pub fn pins(storage: &Storage, names: &TableNames) -> Result<Vec<(Pin, PinInfo)>
     all.into_iter()
         .map(|(name, info)| {
             let rows = read_rows(storage, &format!("{PINS}/{name}.parquet"), names)?;
-            Ok((Pin { name, hours: f64::from(info.hours), days: info.days, rows }, info))
+            let all = PinnedHours { hours: info.hours, days: info.days };
+            Ok((Pin { name, all, blocks: info.blocks.clone(), rows }, info))
         })
         .collect()
 }

@@ -3,10 +3,12 @@
 use super::rolling::{SegmentParts, is_judged};
 use super::segment_users::SegmentUsers;
 use super::settings::EvaluationSettings;
-use crate::baseline::{BaselineName, BaselineSet, Child, Children, Compared, Prepared, side, strata};
+use crate::baseline::{
+    BaselineName, BaselineSet, Child, Children, Compared, HoursOfDay, Prepared, side, strata,
+};
 use crate::config::features::FeatureKind;
 use crate::config::units::Span;
-use crate::drift::{Dimensions, Side, alpha};
+use crate::drift::{Dimensions, Side, alpha, tolerance_level};
 use crate::engine::error::EvaluationError;
 use crate::enrich::token_text;
 use crate::event::time::HOUR;
@@ -188,7 +190,9 @@ impl Judge {
         set: &BaselineSet,
     ) -> Result<SegmentWindow<'r>, EvaluationError> {
         let contents = SegmentSum::sum(parts, |_| true)?;
-        let baselines = set.get(segment).map_err(EvaluationError::History)?;
+        let baselines = set
+            .get(segment, HoursOfDay::of_window(tick.start, tick.end))
+            .map_err(EvaluationError::History)?;
         let mut rows = Vec::new();
         for (f, sketch) in contents.sketches.iter().enumerate() {
             let Some(sketch) = sketch.as_deref() else { continue };
@@ -258,11 +262,12 @@ impl Judge {
         let s = &self.settings;
         let feature = &s.features[row.feature];
         let alpha = alphas[usize::from(self.several(of.segment))];
+        let material = alpha.max(tolerance_level(Duration::from_micros(tick.length.unsigned_abs())));
         let p = judged_p(row);
         let verdict = match (&row.baseline, p) {
             _ if of.small => Some(Verdict::InsufficientData),
             _ if feature.kind == FeatureKind::Volume => None,
-            (Some((_, c)), Some(p)) if p < alpha && c.material_p.is_some_and(|m| m < alpha) => {
+            (Some((_, c)), Some(p)) if p < alpha && c.material_p.is_some_and(|m| m < material) => {
                 Some(Verdict::Drift)
             }
             (Some(_), Some(_)) => Some(Verdict::Ok),
@@ -281,6 +286,7 @@ impl Judge {
             baseline: about.map_or_else(|| self.first_baseline(), |b| Arc::clone(&b.about.name)),
             baseline_id: about.map(|b| Arc::clone(&b.about.id)),
             baseline_days: about.map_or(0, |b| b.about.days),
+            baseline_hours: about.map(|b| b.about.hours_of_day),
             now: row.now,
             then: about.map_or_else(Side::default, |b| b.side),
             scores: row

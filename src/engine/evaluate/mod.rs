@@ -7,6 +7,7 @@
 //! evaluates the rules.
 
 pub mod commits;
+pub mod drifting;
 pub mod evaluator;
 pub mod history;
 pub mod judge;

@@ -1,6 +1,7 @@
 //! What rolling windows are merged from: chunks of a tick's length for those that slide in parts of
 //! an hour, hours for the others.
 
+use crate::baseline::BLOCK;
 use crate::config::Rolling;
 use crate::drift::session_test::MIN_WINDOW_BUCKETS;
 use crate::event::time::{HOUR, floor};
@@ -37,10 +38,6 @@ fn memory_of<T>(slots: &Slots<T>) -> usize {
     slots.values().map(|s| s.memory).sum()
 }
 
-/// Hours are merged into blocks of this length, so that a day's window has about eight parts
-/// instead of 24.
-const BLOCK: i64 = 4 * HOUR;
-
 /// Bytes of a segment's chunk up to which it stays as it is.
 const HANDY: usize = 64 << 10;
 
@@ -73,7 +70,8 @@ pub struct WindowParts {
     /// Packed: most segments of a wide grouping are too small to be judged, and are never unpacked.
     /// A second entry is late data.
     hours: Slots<Vec<Arc<SegmentSum>>>,
-    /// Only of segments whose block alone has enough sessions to be judged.
+    /// Hours merged into blocks of the day, so that a day's window has about eight parts instead of
+    /// 24. Only of segments whose block alone has enough sessions to be judged.
     blocks: Slots<SegmentSum>,
     /// Segments whose blocks lack data that arrived since.
     unsettled: BTreeMap<i64, FxHashSet<Segment>>,

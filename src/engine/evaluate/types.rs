@@ -1,5 +1,6 @@
 //! The inputs and outputs of an evaluation: earlier days, its state, its rows.
 
+use super::drifting::{ExclusionReason, HeldSince, Judged};
 use super::segment_users::SegmentUsersState;
 use super::verdict_counts::VerdictCounts;
 use crate::alert::{AlertBook, AlertRow};
@@ -48,6 +49,8 @@ pub struct Exclusion {
     pub judged: u32,
     /// Windows that drifted.
     pub drifted: u32,
+    /// Why.
+    pub reason: ExclusionReason,
     /// When it was decided, event time.
     pub decided_at: i64,
 }
@@ -87,9 +90,13 @@ pub struct EvaluatorState {
     pub book: AlertBook,
     /// Segments admitted, per grouping, by its name.
     pub admitted: BTreeMap<String, Vec<String>>,
-    /// Windows judged and drifted in the current day, per grouping, segment and feature, by their
-    /// names.
-    pub judged: Vec<(String, String, String, u32, u32)>,
+    /// Windows judged in the current day, per grouping, segment and feature, by their names, and
+    /// window length.
+    #[serde(default)]
+    pub judged_windows: Vec<(String, String, String, i64, Judged)>,
+    /// What is held at earlier baselines, per grouping, segment and feature.
+    #[serde(default)]
+    pub held: Vec<(String, String, String, HeldSince)>,
     /// Windows written.
     pub windows: u64,
     /// The users that were seen in segments with names that clients chose.

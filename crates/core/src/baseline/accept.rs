@@ -40,13 +40,13 @@ impl Segments {
     }
 }
 
-/// The exclusions that are left for the baselines of the day that begins at `day`. `features` are the job's names, by index.
-///
-/// Only what was accepted at or before `day` counts, so that a replay, which sees every accept from
-/// its start, builds the same baselines as the job that ran on while they came. An accept whose
-/// pattern fits no segment or whose feature is gone changes nothing.
-#[must_use]
-pub fn accepted(excluded: &Excluded, accepts: &[Accept], day: i64, features: &[Arc<str>]) -> Excluded {
+/// When a segment's feature was last accepted, of what was accepted at or before `day`. The segment
+/// is named by its identity.
+pub fn accepted_at(
+    accepts: &[Accept],
+    day: i64,
+    features: &[Arc<str>],
+) -> impl Fn(&str, usize) -> Option<i64> + use<> {
     let heeded: Vec<(Segments, Option<usize>, i64)> = accepts
         .iter()
         .filter(|a| a.at <= day)
@@ -58,13 +58,26 @@ pub fn accepted(excluded: &Excluded, accepts: &[Accept], day: i64, features: &[A
             }
         })
         .collect();
+    move |segment, feature| {
+        let of = heeded
+            .iter()
+            .filter(|(s, f, _)| f.is_none_or(|f| f == feature) && s.is_match(segment))
+            .map(|a| a.2);
+        of.max()
+    }
+}
+
+/// The exclusions that are left for the baselines of the day that begins at `day`. `features` are the job's names, by index.
+///
+/// Only what was accepted at or before `day` counts, so that a replay, which sees every accept from
+/// its start, builds the same baselines as the job that ran on while they came. An accept whose
+/// pattern fits no segment or whose feature is gone changes nothing.
+#[must_use]
+pub fn accepted(excluded: &Excluded, accepts: &[Accept], day: i64, features: &[Arc<str>]) -> Excluded {
+    let latest = accepted_at(accepts, day, features);
     let mut out = Excluded::default();
     for ((segment, feature), days) in excluded {
-        let until = heeded
-            .iter()
-            .filter(|(s, f, _)| f.is_none_or(|f| f == *feature) && s.is_match(&segment.name))
-            .map(|a| a.2)
-            .max();
+        let until = latest(&segment.name, *feature);
         let left: Vec<i64> = days.iter().copied().filter(|d| until.is_none_or(|u| *d >= u)).collect();
         if !left.is_empty() {
             out.insert((segment.clone(), *feature), left);

@@ -14,8 +14,66 @@ use std::sync::Arc;
 const MOST_BINS: usize = 256;
 /// The share of a window's events, as one of so many, at which a value is frequent.
 const FREQUENT: u64 = 64;
+/// Bins of the test of several values an event: the most frequent values each have one.
+const OWN_BINS: usize = 32;
+/// Bins that all other values share in that test, by a hash of their name. Which bin a value has does
+/// not depend on the day, so values that come and go seldom look like a change of all.
+const SHARED_BINS: usize = 32;
 /// Slots by which values that may be frequent are looked for.
 const SLOTS: usize = 4096;
+
+/// The bins of the test where an event may carry several values, as of LoRAs: those that come and go
+/// would otherwise be new every day.
+#[derive(Debug, Clone)]
+pub struct SharedBins {
+    /// The values that have a bin of their own, ascending, each with its bin.
+    own: Vec<(Arc<str>, usize)>,
+}
+
+impl SharedBins {
+    /// Bins.
+    pub const COUNT: usize = OWN_BINS + SHARED_BINS;
+
+    /// The bins of a baseline.
+    #[must_use]
+    pub fn of(baseline: &CategorySketch) -> Self {
+        let mut all: Vec<(u64, Arc<str>)> = Vec::new();
+        for value in baseline.values().iter().filter(|v| *v.name != *OTHER) {
+            all.push((value.count(), Arc::from(value.name)));
+        }
+        all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        all.truncate(OWN_BINS);
+        let mut own: Vec<_> = all.into_iter().enumerate().map(|(bin, (_, name))| (name, bin)).collect();
+        own.sort();
+        Self { own }
+    }
+
+    /// A sketch's events in each bin by session bucket; an event counts once for each of its values.
+    #[must_use]
+    pub fn sums(&self, sketch: &CategorySketch) -> Sums {
+        let mut sums = Sums::new(Self::COUNT);
+        for list in &sketch.lists() {
+            for value in list.iter() {
+                let bin = self.bin(value.name);
+                value.cells.iter().for_each(|&(b, n)| sums.s[(b as usize, bin)] += n as f64);
+            }
+        }
+        sketch.events().iter().for_each(|(b, n, _)| sums.n[b as usize] = n as f64);
+        sums
+    }
+
+    fn bin(&self, name: &str) -> usize {
+        match self.own.binary_search_by(|(own, _)| (**own).cmp(name)) {
+            Ok(i) => self.own[i].1,
+            Err(_) => OWN_BINS + (fnv1a(name) % SHARED_BINS as u64) as usize,
+        }
+    }
+}
+
+/// FNV-1a, 64 bit: the same in every build, so that verdicts are.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+}
 
 /// A baseline's bins.
 #[derive(Debug, Clone)]

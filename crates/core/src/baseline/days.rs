@@ -2,7 +2,7 @@
 
 use super::name::BaselineName;
 use crate::config::Baselines;
-use crate::event::time::DAY;
+use crate::event::time::{DAY, floor};
 
 /// The days that a baseline holds for the windows that start on one day: those of a stretch, less
 /// the days that were excluded.
@@ -30,6 +30,12 @@ impl BaselineDays {
         Self { days: config.longest_days(), until: day }
     }
 
+    /// As many days that end at `day`, for a baseline that is held at that of an earlier day.
+    #[must_use]
+    pub fn ending(self, day: i64) -> Self {
+        Self { until: day, ..self }
+    }
+
     /// How many days, whether they have data or not.
     #[must_use]
     pub fn count(&self) -> u16 {
@@ -54,21 +60,22 @@ impl BaselineDays {
         start >= self.from() && start < self.until
     }
 
-    /// Whether a row of a day counts: the stretch contains it, and it was known when the stretch
-    /// ended. What comes to a day later does not change baselines that were in use.
+    /// Whether a row counts that starts in one of the days: the stretch contains it, and it was
+    /// known when the stretch ended. What comes to a day later does not change baselines that were in use.
     #[must_use]
     pub fn takes(&self, start: i64, close_at: i64) -> bool {
         self.contains(start) && close_at <= self.until
     }
 
-    /// Whether a day is left out since it drifted: the newest flagged days are, at most half of the
+    /// Whether a row is left out since its day drifted: the newest flagged days are, at most half of the
     /// days, so that what came before the drift stays the norm as long as possible and a lasting
     /// change is the norm in the end. `flagged` are the days of the segment's feature.
     #[must_use]
     pub fn excludes(&self, flagged: Option<&Vec<i64>>, start: i64) -> bool {
         let Some(flagged) = flagged else { return false };
-        let newer = flagged.iter().filter(|day| self.contains(**day) && **day > start).count();
-        flagged.contains(&start) && newer < usize::from(self.days / 2)
+        let own = floor(start, DAY);
+        let newer = flagged.iter().filter(|day| self.contains(**day) && **day > own).count();
+        flagged.contains(&own) && newer < usize::from(self.days / 2)
     }
 }
 

@@ -4,19 +4,23 @@ mod accept;
 mod categories;
 mod centroid;
 mod days;
+mod hours;
 mod missing;
 mod name;
 #[cfg(test)]
 mod outliers_tests;
+mod pin;
 mod prepared;
 mod set;
 mod strata;
 
-pub use accept::{Accept, Segments, accepted};
-pub use categories::CategoryBins;
+pub use accept::{Accept, Segments, accepted, accepted_at};
+pub use categories::{CategoryBins, SharedBins};
 pub use days::BaselineDays;
+pub use hours::{BLOCK, HoursOfDay};
 pub use missing::{PreparedMissing, missing_shares};
 pub use name::{BaselineName, BaselineNameError, RESERVED_PREFIXES};
+pub use pin::{Pin, PinnedHours};
 pub use prepared::{BaselineInfo, Compared, Prepared, Strata, side};
-pub use set::{BaselineRecipe, BaselineSet, BaselineSum, DaySource, Excluded, Pin, SegmentBaselines};
+pub use set::{BaselineRecipe, BaselineSet, BaselineSum, DaySource, Excluded, Held, SegmentBaselines};
 pub use strata::{Child, Children, strata};

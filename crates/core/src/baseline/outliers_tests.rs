@@ -1,6 +1,7 @@
 //! One absurd value in a week must not hide what follows it: every built-in feature that is tested by its mean, with
 //! a value at either end of its field's range, still finds a fall or rise by two standard deviations.
 
+use super::hours::HoursOfDay;
 use super::prepared::{BaselineInfo, Prepared};
 use crate::config::features::{Feature, FeatureKind, FieldSource, Test, builtin, clipped, scaled};
 use crate::event::Num;
@@ -75,7 +76,14 @@ fn p_after(feature: &Feature, absurd: Option<f64>, moved: f64) -> f64 {
         days.add(&mut week, x, 77 << 50);
     }
     days.fill(&mut day, 1, moved);
-    let about = BaselineInfo { name: "b".into(), id: "1".into(), days: 7, enough_days: true, hours: 168.0 };
+    let about = BaselineInfo {
+        name: "b".into(),
+        id: "1".into(),
+        days: 7,
+        enough_days: true,
+        hours_of_day: HoursOfDay::ALL,
+        hours: 168.0,
+    };
     let compared = Prepared::new(about, feature, &sketch(week), None).compare(feature, &sketch(day), None);
     let compared = compared.unwrap();
     compared.scores.p_value.unwrap().max(compared.material_p.unwrap())

@@ -1,7 +1,8 @@
 //! A baseline made ready to judge many windows: what of its sketch scoring needs, and nothing else.
 
-use super::categories::CategoryBins;
+use super::categories::{CategoryBins, SharedBins};
 use super::centroid::PreparedCentroid;
+use super::hours::HoursOfDay;
 use super::missing::PreparedMissing;
 use crate::config::features::{Feature, Test};
 use crate::drift::{
@@ -34,6 +35,8 @@ pub struct BaselineInfo {
     pub days: u16,
     /// Whether it has the days that it needs; if not, all its windows are `insufficient_data`.
     pub enough_days: bool,
+    /// The hours of its days that it holds.
+    pub hours_of_day: HoursOfDay,
     /// Length of time it covers, in hours, for volumes.
     pub hours: f64,
 }
@@ -62,6 +65,8 @@ enum PreparedBody {
     Category {
         bins: CategoryBins,
         counts: Vec<u64>,
+        /// Those of the test, where an event may carry several values.
+        shared: Option<SharedBins>,
         scales: Vec<f64>,
         test: PreparedVector,
     },
@@ -144,8 +149,11 @@ impl Prepared {
                 set_distances(&mut scores, counts, &bins.counts(w.tokens().map(|(t, c)| (t, c.count))));
                 (score_tokens(test, w, scales), None)
             }
-            (PreparedBody::Category { bins, counts, scales, test }, Body::Category(w)) => {
-                let (now, mut sums) = bins.sums(w);
+            (PreparedBody::Category { bins, counts, shared, scales, test }, Body::Category(w)) => {
+                let (now, mut sums) = match shared {
+                    None => bins.sums(w),
+                    Some(shared) => (bins.counts(w), shared.sums(w)),
+                };
                 set_distances(&mut scores, counts, &now);
                 sums.scale_columns(scales);
                 (test.score(&sums), None)
@@ -356,15 +364,24 @@ fn score_tokens(test: &PreparedVector, window: &TokenSketch, scales: &[f64]) -> 
     })
 }
 
-/// `several`: an event may carry more than one value, so that shares do not sum to one and the test is that of tokens.
+/// `several`: an event may carry more than one value; its test has bins of its own.
 fn prepare_category(s: &CategorySketch, several: bool) -> PreparedBody {
     let (bins, counts, mut sums) = CategoryBins::of(s);
-    let held: Vec<f64> = counts.iter().map(|c| *c as f64).collect();
-    let scales =
-        if several { token_scales(&held, s.n() as f64) } else { category_scales(&held, s.n() as f64) };
+    let shared = several.then(|| SharedBins::of(s));
+    let scales = match &shared {
+        None => {
+            let held: Vec<f64> = counts.iter().map(|c| *c as f64).collect();
+            category_scales(&held, s.n() as f64)
+        }
+        Some(shared) => {
+            sums = shared.sums(s);
+            let held: Vec<f64> = (0..SharedBins::COUNT).map(|i| sums.s.column(i).sum()).collect();
+            token_scales(&held, s.n() as f64)
+        }
+    };
     sums.scale_columns(&scales);
-    let test = PreparedVector::new(&sums, if several { VectorKind::Tokens } else { VectorKind::Bins });
-    PreparedBody::Category { bins, counts, scales, test }
+    let test = PreparedVector::new(&sums, VectorKind::Categories);
+    PreparedBody::Category { bins, counts, shared, scales, test }
 }
 
 fn prepare_numeric(s: &NumericSketch, test: Test, strata: Option<&Strata<'_>>) -> PreparedBody {

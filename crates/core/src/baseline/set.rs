@@ -5,47 +5,42 @@
 //! time: most segments of a wide grouping are too small to ever be.
 
 use super::days::BaselineDays;
+use super::hours::HoursOfDay;
 use super::name::BaselineName;
+use super::pin::Pin;
 use super::prepared::{BaselineInfo, Prepared};
 use super::strata::{Children, strata};
 use crate::config::Baselines;
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
 use crate::enrich::Shown;
+use crate::event::time::{DAY, floor};
 use crate::sketch::{Sketch, UnlikeSketches};
 use crate::window::{PaneRow, Segment, SketchSet};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-/// A named baseline of a fixed range.
-#[derive(Debug, Clone)]
-pub struct Pin {
-    /// Its own name, without the prefix that a [`BaselineName`] has.
-    pub name: String,
-    /// Hours that it covers.
-    pub hours: f64,
-    /// Days that it covers.
-    pub days: u16,
-    /// Its sketches.
-    pub rows: Vec<PaneRow>,
-}
-
 /// Days that left the baselines of a segment's feature, as their starts in microseconds. Segments
 /// are known by their identity ([`Shown::identity`]): exclusions are read back from a public table.
 pub type Excluded = FxHashMap<(Segment, usize), Vec<i64>>;
+
+/// Segments' features that keep the baselines of an earlier day, as its start in microseconds: what
+/// came since is a drift that goes on. Segments are known by their identity, as in [`Excluded`].
+pub type Held = FxHashMap<(Segment, usize), i64>;
 
 /// Days, by segment: where a set's baselines come from.
 pub trait DaySource: Send + Sync {
     /// The segments that have any rows.
     fn segments(&self) -> Vec<Segment>;
 
-    /// A segment's days, late additions among them.
+    /// A segment's rows of these hours of the day, late additions among them. A row that is not
+    /// split by hours, as the days of earlier builds, belongs to any.
     ///
     /// # Errors
     /// A message when they can't be read.
-    fn rows_of(&self, segment: &Segment) -> Result<Vec<PaneRow>, String>;
+    fn rows_of(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, String>;
 }
 
 /// What a set is made with.
@@ -66,6 +61,9 @@ pub struct BaselineRecipe {
 /// One segment's baselines by feature, in the order of the configuration, pins behind.
 pub type SegmentBaselines = Arc<Vec<Vec<Arc<Prepared>>>>;
 
+/// Prepared baselines, by the hours of the day that they hold.
+type ReadyBaselines = FxHashMap<HoursOfDay, FxHashMap<Segment, SegmentBaselines>>;
+
 /// The baselines of one day.
 pub struct BaselineSet {
     recipe: BaselineRecipe,
@@ -74,8 +72,9 @@ pub struct BaselineSet {
     /// Start of the day whose windows are judged, microseconds.
     day: i64,
     excluded: Excluded,
+    held: RwLock<Held>,
     days: Vec<Arc<dyn DaySource>>,
-    ready: Mutex<FxHashMap<Segment, SegmentBaselines>>,
+    ready: Mutex<ReadyBaselines>,
     children: OnceLock<Children>,
 }
 
@@ -89,13 +88,52 @@ pub struct BaselineSum {
 
 impl BaselineSet {
     /// The set for windows that start in the day beginning at `day`; `days` hold what was known when
-    /// that day began, of [`BaselineDays::of_longest`].
+    /// that day began, of [`BaselineDays::of_longest`], and of as many days before those that are
+    /// held.
     #[must_use]
-    pub fn new(recipe: BaselineRecipe, day: i64, excluded: Excluded, days: Vec<Arc<dyn DaySource>>) -> Self {
+    pub fn new(
+        recipe: BaselineRecipe,
+        day: i64,
+        excluded: Excluded,
+        held: Held,
+        days: Vec<Arc<dyn DaySource>>,
+    ) -> Self {
         let rolling = BaselineName::configured(&recipe.config)
             .filter_map(|name| BaselineDays::of(&name, day).map(|days| (name, days)))
             .collect();
-        Self { recipe, rolling, day, excluded, days, ready: Mutex::default(), children: OnceLock::new() }
+        let (held, ready) = (RwLock::new(held), Mutex::default());
+        Self { recipe, rolling, day, excluded, held, days, ready, children: OnceLock::new() }
+    }
+
+    /// Holds a segment's feature at the baselines of an earlier day. `known_as` is its identity.
+    pub fn hold(&self, segment: &Segment, known_as: Segment, feature: usize, day: i64) {
+        if day >= self.day {
+            return;
+        }
+        self.held.write().insert((known_as, feature), day);
+        let children = self.children();
+        let concerns =
+            |own: &Segment| own == segment || children.get(own).iter().any(|c| c.segment == *segment);
+        self.ready.lock().values_mut().for_each(|of| of.retain(|own, _| !concerns(own)));
+    }
+
+    /// The day whose baselines a segment's feature is held at, if it is.
+    fn held_at(&self, segment: &Segment, feature: usize) -> Option<i64> {
+        let held = self.held.read();
+        if held.is_empty() {
+            return None;
+        }
+        let grouping = &self.recipe.groupings.all[segment.grouping as usize];
+        let name = self.recipe.shown.identity(grouping, &segment.name);
+        held.get(&(Segment { name, ..segment.clone() }, feature)).copied()
+    }
+
+    fn children(&self) -> &Children {
+        self.children.get_or_init(|| {
+            let pinned = self.recipe.pins.iter().flat_map(|p| p.rows.iter().map(|r| r.segment.clone()));
+            let all: FxHashSet<Segment> = self.days.iter().flat_map(|d| d.segments()).chain(pinned).collect();
+            Children::of(&self.recipe.groupings, &self.recipe.features, all)
+        })
     }
 
     /// The days that one of the configured baselines holds; `None` where it is no such, or a pin.
@@ -118,8 +156,9 @@ impl BaselineSet {
         let mut found = BTreeSet::new();
         for source in &self.days {
             for segment in source.segments() {
-                let rows = source.rows_of(&segment)?;
-                found.extend(rows.iter().filter(|r| days.takes(r.start, r.close_at)).map(|r| r.start));
+                let rows = source.rows_of(&segment, HoursOfDay::ALL)?;
+                let taken = rows.iter().filter(|r| days.takes(r.start, r.close_at));
+                found.extend(taken.map(|r| floor(r.start, DAY)));
             }
         }
         Ok(found)
@@ -136,67 +175,76 @@ impl BaselineSet {
     /// # Errors
     /// A message when they can't be read or were made by another definition.
     pub fn sum(&self, days: BaselineDays, segment: &Segment) -> Result<BaselineSum, String> {
-        let mut sums = self.sums(&[days], segment)?;
+        let mut sums = self.sums(&[days], segment, HoursOfDay::ALL)?;
         Ok(sums.pop().unwrap_or_else(|| BaselineSum::of(self.recipe.features.len())))
     }
 
-    /// A segment's baselines.
+    /// A segment's baselines for windows of these hours of the day.
     ///
     /// # Errors
     /// A message when its days can't be read or were made by another definition.
-    pub fn get(&self, segment: &Segment) -> Result<SegmentBaselines, String> {
-        if let Some(ready) = self.ready.lock().get(segment) {
+    pub fn get(&self, segment: &Segment, hours: HoursOfDay) -> Result<SegmentBaselines, String> {
+        if let Some(ready) = self.ready.lock().get(&hours).and_then(|of| of.get(segment)) {
             return Ok(Arc::clone(ready));
         }
         // Prepared outside the lock: two threads may do it twice, and come to the same.
-        let made = Arc::new(self.prepare(segment)?);
-        Ok(Arc::clone(self.ready.lock().entry(segment.clone()).or_insert(made)))
+        let made = Arc::new(self.prepare(segment, hours)?);
+        Ok(Arc::clone(self.ready.lock().entry(hours).or_default().entry(segment.clone()).or_insert(made)))
     }
 
-    fn prepare(&self, segment: &Segment) -> Result<Vec<Vec<Arc<Prepared>>>, String> {
+    /// Drops prepared baselines of other hours of the day: windows move on, and seldom come back to
+    /// them.
+    pub fn keep_only(&self, hours: &[HoursOfDay]) {
+        self.ready.lock().retain(|own, _| hours.contains(own));
+    }
+
+    fn prepare(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<Vec<Arc<Prepared>>>, String> {
         let features = &self.recipe.features;
         let mut out: Vec<Vec<Arc<Prepared>>> = vec![Vec::new(); features.len()];
-        let children = self.children.get_or_init(|| {
-            let pinned = self.recipe.pins.iter().flat_map(|p| p.rows.iter().map(|r| r.segment.clone()));
-            let all: FxHashSet<Segment> = self.days.iter().flat_map(|d| d.segments()).chain(pinned).collect();
-            Children::of(&self.recipe.groupings, features, all)
-        });
-        let own = children.get(segment);
+        let own = self.children().get(segment);
         let days: Vec<BaselineDays> = self.rolling.iter().map(|(_, days)| *days).collect();
-        let sums = self.sums(&days, segment)?;
+        let sums = self.sums(&days, segment, hours)?;
         let of_children: Vec<Vec<BaselineSum>> =
-            own.iter().map(|c| self.sums(&days, &c.segment)).collect::<Result<_, _>>()?;
+            own.iter().map(|c| self.sums(&days, &c.segment, hours)).collect::<Result<_, _>>()?;
         for (i, (baseline, _)) in self.rolling.iter().enumerate() {
-            let (name, made_for) = (baseline.text(), format!("{baseline}@{}", self.day));
+            let (name, part) = (baseline.text(), part_of_id(hours));
             let needed = baseline.needed_days(&self.recipe.config);
             let parts: Vec<&SketchSet> = of_children.iter().map(|s| &s[i].contents).collect();
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = sums[i].contents.sketches.get(f) else { continue };
                 let n = sums[i].days[f].len() as u16;
+                let day = self.held_at(segment, f).unwrap_or(self.day);
                 let about = BaselineInfo {
                     name: Arc::clone(&name),
-                    id: baseline_id(&made_for, sketch),
+                    id: baseline_id(&format!("{baseline}@{day}{part}"), sketch),
                     days: n,
                     enough_days: n >= needed,
-                    hours: f64::from(n) * 24.0,
+                    hours_of_day: hours,
+                    hours: f64::from(n) * f64::from(hours.count()),
                 };
                 let strata = strata(feature, f, own, &parts);
                 out[f].push(Arc::new(Prepared::new(about, feature, sketch, strata.as_deref())));
             }
         }
         for pin in self.recipe.pins.iter() {
-            let row = |s: &Segment| pin.rows.iter().find(|r| r.segment == *s).map(|r| &r.contents);
-            let Some(contents) = row(segment) else { continue };
-            let (name, none) = (BaselineName::pin(&pin.name).text(), SketchSet::default());
-            let parts: Vec<&SketchSet> = own.iter().map(|c| row(&c.segment).unwrap_or(&none)).collect();
+            let Some(contents) = pin.sum(segment, hours)? else { continue };
+            let name = BaselineName::pin(&pin.name).text();
+            let parts: Vec<SketchSet> = own
+                .iter()
+                .map(|c| Ok(pin.sum(&c.segment, hours)?.unwrap_or_default()))
+                .collect::<Result<_, String>>()?;
+            let parts: Vec<&SketchSet> = parts.iter().collect();
+            let (held, held_hours) = (pin.held(hours), pin.hours_of_day(hours));
+            let made_of = format!("{}{}", pin.name, part_of_id(held_hours));
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
                 let about = BaselineInfo {
                     name: Arc::clone(&name),
-                    id: baseline_id(&pin.name, sketch),
-                    days: pin.days,
+                    id: baseline_id(&made_of, sketch),
+                    days: held.days,
                     enough_days: true,
-                    hours: pin.hours,
+                    hours_of_day: held_hours,
+                    hours: f64::from(held.hours),
                 };
                 let strata = strata(feature, f, own, &parts);
                 out[f].push(Arc::new(Prepared::new(about, feature, sketch, strata.as_deref())));
@@ -206,30 +254,44 @@ impl BaselineSet {
     }
 
     /// A segment's rolling baselines of these days, summed, in their order.
-    fn sums(&self, of: &[BaselineDays], segment: &Segment) -> Result<Vec<BaselineSum>, String> {
+    fn sums(
+        &self,
+        of: &[BaselineDays],
+        segment: &Segment,
+        hours: HoursOfDay,
+    ) -> Result<Vec<BaselineSum>, String> {
         let features = self.recipe.features.len();
         let grouping = &self.recipe.groupings.all[segment.grouping as usize];
         let name = self.recipe.shown.identity(grouping, &segment.name);
         let known_as = Segment { name, ..segment.clone() };
         let flagged: Vec<Option<&Vec<i64>>> =
             (0..features).map(|f| self.excluded.get(&(known_as.clone(), f))).collect();
+        let held: Vec<Option<i64>> = (0..features).map(|f| self.held_at(segment, f)).collect();
+        let any_held = held.iter().any(Option::is_some);
+        // Every longer baseline holds the shorter ones where no day is left out.
+        let nested = |f: usize| flagged[f].is_none() && held[f].is_none();
         let mut sums: Vec<BaselineSum> = of.iter().map(|_| BaselineSum::of(features)).collect();
         let mut ascending: Vec<usize> = (0..of.len()).collect();
         ascending.sort_by_key(|i| of[*i].count());
         for source in &self.days {
-            for row in source.rows_of(segment)? {
+            for row in source.rows_of(segment, hours)? {
                 let takes = |i: &&usize| of[**i].takes(row.start, row.close_at);
-                let Some(&shortest) = ascending.iter().find(takes) else { continue };
+                let shortest = ascending.iter().find(takes).copied();
+                if shortest.is_none() && !any_held {
+                    continue;
+                }
                 for (f, sketch) in row.contents.sketches.into_iter().enumerate() {
                     let Some(sketch) = sketch else { continue };
-                    if flagged[f].is_none() {
-                        // Every longer baseline holds the shorter ones: each day is added to the
-                        // shortest, and these to the longer below.
-                        sums[shortest].add(f, row.start, sketch).map_err(|e| e.to_string())?;
+                    if nested(f) {
+                        // Each day is added to the shortest, and these to the longer below.
+                        if let Some(shortest) = shortest {
+                            sums[shortest].add(f, row.start, sketch).map_err(|e| e.to_string())?;
+                        }
                         continue;
                     }
-                    for &i in ascending.iter().filter(takes) {
-                        if !of[i].excludes(flagged[f], row.start) {
+                    for &i in &ascending {
+                        let days = held[f].map_or(of[i], |day| of[i].ending(day));
+                        if days.takes(row.start, row.close_at) && !days.excludes(flagged[f], row.start) {
                             sums[i].add(f, row.start, sketch.clone()).map_err(|e| e.to_string())?;
                         }
                     }
@@ -239,9 +301,8 @@ impl BaselineSet {
         for pair in ascending.windows(2) {
             let shorter = std::mem::replace(&mut sums[pair[0]], BaselineSum::of(0));
             let longer = &mut sums[pair[1]];
-            let nested = |f: &usize| flagged[*f].is_none();
-            longer.contents.merge_wanted(&shorter.contents, &|f| nested(&f)).map_err(|e| e.to_string())?;
-            for f in (0..features).filter(nested) {
+            longer.contents.merge_wanted(&shorter.contents, &nested).map_err(|e| e.to_string())?;
+            for f in (0..features).filter(|f| nested(*f)) {
                 longer.days[f].extend(&shorter.days[f]);
             }
             sums[pair[0]] = shorter;
@@ -259,14 +320,20 @@ impl BaselineSum {
         }
     }
 
-    fn add(&mut self, feature: usize, day: i64, sketch: Box<Sketch>) -> Result<(), UnlikeSketches> {
-        self.days[feature].insert(day);
+    /// Adds a feature's sketch of a row that starts at `start`.
+    fn add(&mut self, feature: usize, start: i64, sketch: Box<Sketch>) -> Result<(), UnlikeSketches> {
+        self.days[feature].insert(floor(start, DAY));
         match &mut self.contents.sketches[feature] {
             Some(s) => s.merge(&sketch)?,
             slot => *slot = Some(sketch),
         }
         Ok(())
     }
+}
+
+/// What the hours of the day add to a baseline's id: nothing where it holds all.
+fn part_of_id(hours: HoursOfDay) -> String {
+    if hours == HoursOfDay::ALL { String::new() } else { format!("@{hours}") }
 }
 
 fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
@@ -280,7 +347,6 @@ fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
 mod tests {
     use super::*;
     use crate::config::features::builtin;
-    use crate::event::time::DAY;
     use crate::sketch::{Body, RateSketch, SketchId};
 
     struct Kept(Vec<PaneRow>);
@@ -289,8 +355,9 @@ mod tests {
         fn segments(&self) -> Vec<Segment> {
             self.0.iter().map(|r| r.segment.clone()).collect()
         }
-        fn rows_of(&self, segment: &Segment) -> Result<Vec<PaneRow>, String> {
-            Ok(self.0.iter().filter(|r| r.segment == *segment).cloned().collect())
+        fn rows_of(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, String> {
+            let of = |r: &&PaneRow| r.segment == *segment && hours.contains(HoursOfDay::of(r.start));
+            Ok(self.0.iter().filter(of).cloned().collect())
         }
     }
 
@@ -319,10 +386,10 @@ mod tests {
             pins: Arc::new([]),
             shown: Shown::default(),
         };
-        let set = BaselineSet::new(recipe, 35 * DAY, excluded, vec![Arc::new(Kept(rows))]);
+        let set = BaselineSet::new(recipe, 35 * DAY, excluded, Held::default(), vec![Arc::new(Kept(rows))]);
         let all = [28, 7].map(|days| set.days_of(&BaselineName::Rolling { days }).unwrap());
         assert_eq!(set.days_of(&BaselineName::Rolling { days: 6 }), None);
-        let sums = set.sums(&all, &segment).unwrap();
+        let sums = set.sums(&all, &segment, HoursOfDay::ALL).unwrap();
         let n = |i: usize, f: usize| sums[i].contents.sketches[f].as_ref().unwrap().n() as i64;
         let days = |from: i64| (from..35).sum::<i64>();
         assert_eq!([n(0, 0), n(1, 0)], [days(7), days(28)]);
@@ -336,5 +403,19 @@ mod tests {
             assert_eq!(set.days_with_data(days).unwrap().len(), usize::from(days.count()));
         }
         assert_eq!(all.map(|days| set.flagged(days)), [2, 1]);
+        // Held at the baselines of an earlier day, the other feature stays where it is.
+        let before = set.get(&segment, HoursOfDay::ALL).unwrap();
+        set.hold(&segment, segment.clone(), 1, 30 * DAY);
+        let held = set.sums(&all, &segment, HoursOfDay::ALL).unwrap();
+        let n = |i: usize, f: usize| held[i].contents.sketches[f].as_ref().unwrap().n() as i64;
+        assert_eq!([n(0, 0), n(1, 0)], [days(7), days(28)]);
+        let until_30 = |from: i64| (from..30).sum::<i64>();
+        assert_eq!([n(0, 1), n(1, 1)], [until_30(2) - 25, until_30(23) - 25]);
+        assert_eq!([0, 1].map(|i| held[i].days[1].len()), [27, 6]);
+        let after = set.get(&segment, HoursOfDay::ALL).unwrap();
+        assert_eq!(before[0][1].about.id, after[0][1].about.id);
+        assert_ne!(before[1][1].about.id, after[1][1].about.id, "prepared again");
+        set.hold(&segment, segment.clone(), 0, 35 * DAY);
+        assert_eq!(set.get(&segment, HoursOfDay::ALL).unwrap()[0][0].about.id, before[0][0].about.id);
     }
 }

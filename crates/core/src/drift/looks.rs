@@ -65,6 +65,17 @@ pub fn alpha(
     (dimensions.share() * budget_per_quarter / looks).min(1.0)
 }
 
+/// The level at which a change must exceed its tolerance to count: 0.05 over all looks of this window
+/// length in a quarter, at one stream. A stream that lies exactly at its tolerance is called drifting
+/// about once in twenty quarters.
+///
+/// Above [`alpha`], which is shared by all streams: that something changed must be certain among all
+/// that is watched; how large the change is, is asked only of what did.
+pub fn tolerance_level(length: Duration) -> f64 {
+    let looks = looks_per_length(length) * QUARTER.as_secs_f64() / length.as_secs_f64();
+    (0.05 / looks).min(1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +111,16 @@ mod tests {
             }
         }
         assert!((spent - 2.0).abs() < 1e-12, "spent {spent}");
+    }
+
+    #[test]
+    fn a_tolerance_is_tested_once_in_twenty_quarters() {
+        for length in [hours(6), hours(24)] {
+            let looks = looks_per_length(length) * 90.0 * 24.0 * 3600.0 / length.as_secs_f64();
+            assert!((tolerance_level(length) * looks - 0.05).abs() < 1e-15);
+        }
+        assert!(tolerance_level(hours(24)) > alpha(1.0, Dimensions::AtMostOne, 100, hours(24), 3));
+        assert_eq!(tolerance_level(Duration::ZERO), 0.0);
     }
 
     #[test]

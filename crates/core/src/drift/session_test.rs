@@ -186,6 +186,11 @@ impl Weights {
         self.total * self.total / spread.max(1e-30)
     }
 
+    /// Effective sessions, at most one an event.
+    fn sessions(&self) -> f64 {
+        self.effective_sessions().min(self.total)
+    }
+
     /// Degrees of freedom of a sample's own variance, at least 1.
     fn freedom(&self) -> f64 {
         let (mut squares, mut fourths) = (0.0, 0.0);

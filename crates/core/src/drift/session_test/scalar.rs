@@ -28,7 +28,7 @@ impl PreparedScalar {
             return Self { mean: 0.0, variance: 0.0, rho: 1.0, unit: 0.0, freedom: 1.0, lacking };
         }
         let (mean, variance) = mean_and_variance(s, n, &weights);
-        let sessions = weights.effective_sessions().min(weights.total);
+        let sessions = weights.sessions();
         let per_session = (weights.total / sessions).max(1.0);
         let population = q2 / n.iter().sum::<f64>() - mean * mean;
         let design_effect = variance * weights.total / population.max(1e-300);
@@ -52,7 +52,7 @@ impl PreparedScalar {
             return Judgement::Insufficient(reason);
         }
         let (mean, own) = mean_and_variance(s1, n1, &weights);
-        let sessions = weights.effective_sessions().min(weights.total);
+        let sessions = weights.sessions();
         let predicted = self.unit * spread(self.rho, weights.total, sessions);
         // The window's own variance and the predicted one, each as far as its freedom carries it.
         let freedom = weights.freedom();

@@ -55,6 +55,7 @@ fn vectors_agree_with_the_reference() {
         let kind = match case["kind"].as_str().unwrap() {
             "embedding" => VectorKind::Embedding,
             "tokens" => VectorKind::Tokens,
+            "categories" => VectorKind::Categories,
             _ => VectorKind::Bins,
         };
         assert_judged(PreparedVector::new(&baseline, kind).score(&window), case, "p");

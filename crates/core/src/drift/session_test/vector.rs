@@ -12,9 +12,19 @@ pub enum VectorKind {
     Embedding,
     /// Presence of tokens in an event, scaled by [`super::token_scales`].
     Tokens,
-    /// Shares of bins that add to one: deciles as they are, categories scaled by
-    /// [`super::category_scales`].
+    /// Shares of bins that add to one, all of which a window is likely to hold: deciles, as they are.
     Bins,
+    /// Shares of categories that add to one, scaled by [`super::category_scales`]. A window that
+    /// lacks the rare ones has hardly any variance of its own, so it is taken to vary at least as
+    /// much as so many sessions of the baseline.
+    Categories,
+}
+
+impl VectorKind {
+    /// Whether the components are shares that add to one.
+    fn is_shares(self) -> bool {
+        matches!(self, Self::Bins | Self::Categories)
+    }
 }
 
 /// A baseline prepared to judge many windows: everything that does not depend on the window.
@@ -31,6 +41,8 @@ pub struct PreparedVector {
     skew_freedom: f64,
     /// Freedom of the baseline's own variance.
     freedom: f64,
+    /// Effective sessions, at most one an event.
+    sessions: f64,
     lacking: Option<Reason>,
 }
 
@@ -42,19 +54,29 @@ impl PreparedVector {
         let lacking = weights.lacking();
         if lacking.is_some() {
             let mean = vec![0.0; dimension];
-            return Self { kind, mean, trace: 0.0, th2: 1.0, skew_freedom: 1.0, freedom: 1.0, lacking };
+            return Self {
+                kind,
+                mean,
+                trace: 0.0,
+                th2: 1.0,
+                skew_freedom: 1.0,
+                freedom: 1.0,
+                sessions: 1.0,
+                lacking,
+            };
         }
         let mean = mean(baseline, &weights);
         let trace = trace(baseline, &weights, &mean);
         let (th2, th3) = shape(baseline, &weights, &mean);
         let (mut th2, th3) = (th2.clamp(1e-4, 1.0), th3.clamp(1e-9, 1.0));
-        if kind == VectorKind::Bins {
+        if kind.is_shares() {
             // Shares add to one, so one direction is none.
             th2 = th2.max(1.0 / dimension.saturating_sub(1).max(1) as f64);
         }
-        let calibration = if kind == VectorKind::Bins { 1.0 } else { 0.65 };
+        let calibration = if kind.is_shares() { 1.0 } else { 0.65 };
         let skew_freedom = calibration * th2.powi(3) / (th3 * th3);
-        Self { kind, mean, trace, th2, skew_freedom, freedom: weights.freedom(), lacking }
+        let (freedom, sessions) = (weights.freedom(), weights.sessions());
+        Self { kind, mean, trace, th2, skew_freedom, freedom, sessions, lacking }
     }
 
     /// Judges a window against the baseline.
@@ -71,14 +93,17 @@ impl PreparedVector {
             return Judgement::Insufficient(reason);
         }
         let mean = mean(window, &weights);
-        let own = trace(window, &weights, &mean);
+        let mut own = trace(window, &weights, &mean);
+        if self.kind == VectorKind::Categories {
+            own = own.max(self.trace * self.sessions / weights.sessions());
+        }
         let squared: f64 = mean.iter().zip(&self.mean).map(|(x, y)| (x - y).powi(2)).sum();
         let variance = own + self.trace;
         let magnitude = norm2(&mean).max(norm2(&self.mean));
         if !(squared.is_finite() && variance.is_finite() && magnitude.is_finite()) {
             return Judgement::Insufficient(Reason::NotFinite);
         }
-        let least = floor(if self.kind == VectorKind::Bins { 2.0 } else { 2.5 }, weights.used);
+        let least = floor(if self.kind.is_shares() { 2.0 } else { 2.5 }, weights.used);
         let rounding = ROUNDING * ROUNDING * magnitude;
         if variance <= rounding {
             // Neither sample varies: any difference is beyond chance, within the limit that the
