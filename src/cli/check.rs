@@ -1,6 +1,6 @@
 //! `driftglass check`: checks a configuration and reaches every system that it names.
 
-use super::common::{runtime, storage};
+use super::common::{runtime, storage, tell};
 use super::{CliError, ConfigFile, Global, check_events};
 use crate::alert::{DEFAULT_RULES_TOML, configured_sinks};
 use crate::baseline::BaselineName;
@@ -182,6 +182,10 @@ impl CheckCommand {
                 "input.kafka is not set: replay and archive read files, but run needs a topic",
             ))?,
             Some(k) => {
+                if !global.quiet {
+                    let (brokers, most) = (&k.brokers, KAFKA_TIMEOUT.as_secs());
+                    tell(format_args!("asking the broker {brokers} (at most {most} s)"));
+                }
                 let found = probe(&k.brokers, &k.topic, &k.group, &config.kafka.properties, KAFKA_TIMEOUT);
                 report.add(match found {
                     Ok(p) => kafka(&k.brokers, &k.topic, &p),
