@@ -38,7 +38,7 @@ pub struct Demo {
     /// Where configuration, labels and tables go; an earlier demo's are overwritten
     #[arg(long, default_value = "./driftglass-demo")]
     dir: PathBuf,
-    /// About so many events
+    /// About how many events in all, over all days
     #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     events: u64,
     /// Simulated days
