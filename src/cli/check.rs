@@ -168,7 +168,7 @@ impl CheckCommand {
         if config.privacy.key.is_empty() {
             report.add(CheckResult::warn(
                 "privacy.key",
-                "is not set: ids are hashed with a publicly known key; set it from the environment: key = \"${DRIFTGLASS_KEY}\"",
+                "is not set: session and user ids are hashed with a built-in key that is public, so anybody can find out whether an id that they know is in the output; set key = \"${DRIFTGLASS_KEY}\" under [privacy], and that variable to a secret that stays the same",
             ))?;
         }
         let (found, pins) = output(&config, &runtime);
