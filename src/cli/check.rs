@@ -366,7 +366,9 @@ pub(super) fn appendable(path: &Path) -> std::io::Result<()> {
 fn webhook(url: &str, runtime: &Runtime) -> CheckResult {
     use reqwest::{Client, redirect::Policy};
     let what = "webhook";
-    let Ok(parsed) = url::Url::parse(url) else { return CheckResult::fail(what, "alerts.webhook is no URL") };
+    let Ok(parsed) = url::Url::parse(url) else {
+        return CheckResult::fail(what, "alerts.webhook is not a URL");
+    };
     // The rest of a webhook's URL is often its password.
     let port = parsed.port().map_or_else(String::new, |p| format!(":{p}"));
     let name = format!("{}://{}{port}", parsed.scheme(), parsed.host_str().unwrap_or_default());
