@@ -51,7 +51,7 @@ pub enum QueryError {
     },
     /// A script has a command of the shell; none of its statements ran.
     #[error(
-        "{origin}: {command} works only in the interactive shell; in a script \\q ends the input, and SHOW TABLES lists the tables"
+        "{origin}: {command} works only in the interactive shell; SHOW TABLES lists the tables, and a line \\q ends standard input"
     )]
     ShellCommand {
         /// The file, or `-e`.
