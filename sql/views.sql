@@ -2,8 +2,9 @@
 -- datafusion-cli, run tables.sql first. A view has no order of its own (DataFusion drops one): say ORDER BY where you read it.
 
 -- What drifts now, with everything that is known of it: of each segment, feature, window length and baseline the latest complete
--- window, if its verdict is drift. `since` is the start of the first window of its unbroken run. A segment that has gone silent
--- has no window that overlaps the newest one, and is not "now". ORDER BY psi_excess DESC NULLS LAST.
+-- window, if its verdict is drift. `since` is the start of the first drifting window: of the first with the verdict drift after
+-- the last one with ok. A segment that has gone silent has no window that overlaps the newest one, and is not "now".
+-- ORDER BY psi_excess DESC NULLS LAST.
 CREATE OR REPLACE VIEW drift_details AS
 WITH ranked AS (
     SELECT *,

@@ -74,7 +74,7 @@ impl Condition {
         if let Expr::Literal(constant, _) = &expr {
             let how = if *constant == ScalarValue::Boolean(Some(true)) { "always" } else { "never" };
             return Err(format!(
-                "is {how} true, whatever a row says; write for example verdict = 'drift', or n > 0 for every window"
+                "is {how} true; write for example verdict = 'drift', or n > 0 for every window"
             ));
         }
         let condition = context.create_physical_expr(expr, &few).map_err(|e| explain(&e))?;

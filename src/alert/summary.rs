@@ -47,7 +47,8 @@ pub(super) fn about_window(a: &AlertRow, r: &WindowRow) -> String {
             let _ = write!(text, "; towards {first}");
         }
     } else if a.state != AlertState::Resolved && !a.contributors.is_empty() {
-        let most: Vec<String> = a.contributors.iter().take(NAMED).map(contributor).collect();
+        let of = if r.kind == "numeric" { range } else { contributor };
+        let most: Vec<String> = a.contributors.iter().take(NAMED).map(of).collect();
         let _ = write!(text, "; most by {}", most.join(", "));
     }
     text + incomplete(a)
@@ -122,6 +123,30 @@ fn contributor(c: &Contributor) -> String {
     // A category is what a producer wrote: it must not break the line.
     let key: String = c.key.chars().map(|c| if c.is_control() { ' ' } else { c }).take(40).collect();
     format!("{key} {} → {}", percent(c.baseline_share), percent(c.share))
+}
+
+/// A range of numbers as a contributor.
+fn range(c: &Contributor) -> String {
+    match range_in_words(&c.key) {
+        Some(words) => format!("values {words}: {} → {}", percent(c.baseline_share), percent(c.share)),
+        None => contributor(c),
+    }
+}
+
+/// The label of a bin of numbers in plain words, with three digits: "≤ 5.10938" is "at most 5.11".
+/// `None` for what is no such label.
+pub(crate) fn range_in_words(label: &str) -> Option<String> {
+    let parsed = |text: &str| text.trim().parse::<f64>().ok();
+    for (sign, words) in [("≤", "at most"), ("<", "below"), ("≥", "at least"), (">", "above")] {
+        if let Some(rest) = label.strip_prefix(sign).filter(|rest| !rest.contains(" – ")) {
+            return Some(format!("{words} {}", number(parsed(rest)?)));
+        }
+    }
+    let (from, to) = label.split_once(" – ")?;
+    let (from, to) = (from.trim_start_matches('≥'), to.trim_start_matches('<'));
+    let (low, high) = (number(parsed(from)?), number(parsed(to)?));
+    // Rounding must not make an empty range of a narrow one.
+    Some(if low == high { format!("{from} to {to}") } else { format!("{low} to {high}") })
 }
 
 /// A named style that the centroid has moved towards.
@@ -242,6 +267,33 @@ mod tests {
     fn a_contributor_stays_on_the_line() {
         let c = Contributor { key: "a\nb".into(), share: 0.1, baseline_share: 0.0, contribution: 1.0 };
         assert_eq!(contributor(&c), "a b 0 % → 10 %");
+    }
+
+    #[test]
+    fn ranges_are_told_in_words() {
+        for (label, words) in [
+            ("≤ 5.10938", Some("at most 5.11")),
+            ("< 0.5", Some("below 0.5")),
+            ("> 4812.33", Some("above 4812")),
+            ("≥ 90", Some("at least 90")),
+            ("12.5031 – 14", Some("12.5 to 14")),
+            ("≥14 – <90", Some("14 to 90")),
+            ("5.10938 – 5.11412", Some("5.10938 to 5.11412")),
+            ("any value", None),
+            ("30", None),
+        ] {
+            assert_eq!(range_in_words(label).as_deref(), words, "{label}");
+        }
+        let mut r = row("", "aesthetic", T);
+        r.kind = "numeric";
+        r.contributors = vec![Contributor {
+            key: "≤ 5.10938".into(),
+            share: 0.395,
+            baseline_share: 0.101,
+            contribution: 0.4,
+        }];
+        let text = about_window(&alert(AlertState::Firing, &r), &r);
+        assert!(text.ends_with("; most by values at most 5.11: 10.1 % → 39.5 %"), "{text}");
     }
 
     #[test]

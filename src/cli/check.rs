@@ -1,6 +1,6 @@
 //! `driftglass check`: checks a configuration and reaches every system that it names.
 
-use super::common::{runtime, storage};
+use super::common::{runtime, storage, tell};
 use super::{CliError, ConfigFile, Global, check_events};
 use crate::alert::{DEFAULT_RULES_TOML, configured_sinks};
 use crate::baseline::BaselineName;
@@ -168,7 +168,7 @@ impl CheckCommand {
         if config.privacy.key.is_empty() {
             report.add(CheckResult::warn(
                 "privacy.key",
-                "is not set: ids are hashed with a publicly known key; set it from the environment: key = \"${DRIFTGLASS_KEY}\"",
+                "is not set: session and user ids are hashed with a built-in key that is public, so anybody can find out whether an id that they know is in the output; set key = \"${DRIFTGLASS_KEY}\" under [privacy], and that variable to a secret that stays the same",
             ))?;
         }
         let (found, pins) = output(&config, &runtime);
@@ -182,6 +182,10 @@ impl CheckCommand {
                 "input.kafka is not set: replay and archive read files, but run needs a topic",
             ))?,
             Some(k) => {
+                if !global.quiet {
+                    let (brokers, most) = (&k.brokers, KAFKA_TIMEOUT.as_secs());
+                    tell(format_args!("asking the broker {brokers} (at most {most} s)"));
+                }
                 let found = probe(&k.brokers, &k.topic, &k.group, &config.kafka.properties, KAFKA_TIMEOUT);
                 report.add(match found {
                     Ok(p) => kafka(&k.brokers, &k.topic, &p),
@@ -362,7 +366,9 @@ pub(super) fn appendable(path: &Path) -> std::io::Result<()> {
 fn webhook(url: &str, runtime: &Runtime) -> CheckResult {
     use reqwest::{Client, redirect::Policy};
     let what = "webhook";
-    let Ok(parsed) = url::Url::parse(url) else { return CheckResult::fail(what, "alerts.webhook is no URL") };
+    let Ok(parsed) = url::Url::parse(url) else {
+        return CheckResult::fail(what, "alerts.webhook is not a URL");
+    };
     // The rest of a webhook's URL is often its password.
     let port = parsed.port().map_or_else(String::new, |p| format!(":{p}"));
     let name = format!("{}://{}{port}", parsed.scheme(), parsed.host_str().unwrap_or_default());

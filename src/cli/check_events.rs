@@ -315,10 +315,21 @@ impl SampleReport<'_> {
                 let _ = write!(out, "; did you mean {meant}?");
             }
         }
+        let mut unused = Vec::new();
         for (name, count) in self.features.iter().zip(&found.carried) {
-            let carried = if *count == 0 { "in no event" } else { "in events" };
+            if *count == 0 {
+                unused.push(*name);
+                continue;
+            }
             let share = percent(*count, found.events);
-            let _ = write!(out, "\nfeature   {name:<30} {carried:<24} {count:>9} {share:>7}");
+            let _ = write!(out, "\nfeature   {name:<30} {:<24} {count:>9} {share:>7}", "in events");
+        }
+        if !unused.is_empty() && found.events > 0 {
+            let (n, names) = (unused.len(), unused.join(", "));
+            let _ = write!(
+                out,
+                "\nunused    {n} features are in none of these events, and are not judged: {names}"
+            );
         }
         for (field, without) in self.absent {
             let _ = write!(out, "\nabsent    {field:<30} in no event: {without}");
@@ -420,6 +431,10 @@ mod tests {
             text.contains("did you mean metrics.latency_ms?") && text.contains("did you mean session_id?")
         );
         assert!(text.contains("line 4") && text.contains("absent    session_id"), "{text}");
+        let unused: Vec<&str> = text.lines().filter(|l| l.starts_with("unused")).collect();
+        assert!(unused.len() == 1 && unused[0].contains("none of these events"), "{text}");
+        assert!(unused[0].contains("cost_usd") && !unused[0].contains("volume"), "{text}");
+        assert!(text.contains("feature   volume ") && !text.contains("feature   cost_usd "), "{text}");
         for said in [text, json] {
             // As a field's name it looks like one; as a value or part of a text it does not leave.
             assert!(!said.contains(&format!("a {secret}")) && !said.contains("20260112"), "{said}");

@@ -38,7 +38,7 @@ pub struct Demo {
     /// Where configuration, labels and tables go; an earlier demo's are overwritten
     #[arg(long, default_value = "./driftglass-demo")]
     dir: PathBuf,
-    /// About so many events
+    /// About how many events in all, over all days
     #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     events: u64,
     /// Simulated days
@@ -219,14 +219,14 @@ fn prepare(dir: &Path, traffic: &Traffic, events: u64) -> Result<Config, CliErro
     let file = dir.join("driftglass.toml");
     if std::fs::read_to_string(&file).is_ok_and(|t| !t.starts_with(WRITTEN)) {
         return Err(CliError::usage(format!(
-            "{} is not a demo's: choose another --dir, since the demo would overwrite it",
+            "{} was not written by the demo, which would overwrite it: choose another --dir",
             file.display()
         )));
     }
     write_labels(&dir.join("incidents.json"), traffic)?;
     let absolute = std::path::absolute(dir.join("out")).map_err(CliError::failed)?;
     let Some(out) = absolute.to_str() else {
-        return Err(CliError::usage(format!("{} is no UTF-8 path; choose another --dir", dir.display())));
+        return Err(CliError::usage(format!("{} is not a UTF-8 path; choose another --dir", dir.display())));
     };
     let text = configuration(out) + &images::section(dir)?;
     std::fs::write(&file, text)
@@ -330,7 +330,12 @@ mod tests {
         prepare(dir.path(), &made, 50_000).unwrap();
         let file = dir.path().join("driftglass.toml");
         std::fs::write(&file, "[output]\ndir = \"mine\"\n").unwrap();
-        assert!(prepare(dir.path(), &made, 50_000).unwrap_err().to_string().contains("is not a demo's"));
+        assert!(
+            prepare(dir.path(), &made, 50_000)
+                .unwrap_err()
+                .to_string()
+                .contains("was not written by the demo")
+        );
         assert!(std::fs::read_to_string(&file).unwrap().contains("mine"));
     }
 

@@ -57,10 +57,11 @@ pub struct GenerateCommand {
     /// Topic to send to; it must exist
     #[arg(long, requires = "kafka")]
     topic: Option<String>,
-    /// Approximate number of messages in total
+    /// About how many messages in all, over all days. Every message counts: with --stages each
+    /// stage of a request, with --bad-share malformed ones. Chance moves the number, small ones most
     #[arg(long, value_name = "N", conflicts_with = "events_per_day")]
     events: Option<u64>,
-    /// Messages per day, averaged over a week
+    /// The same as messages per day, averaged over a week
     #[arg(long, value_name = "N", default_value_t = 100_000.0)]
     events_per_day: f64,
     /// Days of traffic

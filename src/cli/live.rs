@@ -21,6 +21,8 @@ pub struct ProgressDisplay {
 
 /// Time between plain lines.
 const LINE: Duration = Duration::from_secs(60);
+/// Event time between what was read and what is evaluated that is usual: a window waits for its end.
+const CAUGHT_UP: i64 = time::HOUR;
 /// Groupings of which a terminal says what can't be judged yet.
 const GROUPINGS: usize = 2;
 
@@ -155,12 +157,22 @@ impl Look {
         }
     }
 
+    /// Whether nothing is read at the moment, while the evaluation is still behind what was.
+    fn only_evaluates(&self, pace: &Pace) -> bool {
+        let nothing_to_read =
+            self.all_read || (self.read.is_none() && self.lag == 0 && pace.per_second < 0.5);
+        self.evaluates && nothing_to_read && self.taken > self.to.saturating_add(CAUGHT_UP)
+    }
+
     /// The share of the input taken in, where all of it is known.
     fn share_read(&self) -> Option<f64> {
+        if self.all_read {
+            return Some(1.0);
+        }
         let (read, total) = self.read?;
         let taken = if self.polled == 0 { 1.0 } else { self.counts.bytes as f64 / self.polled as f64 };
         let share = read as f64 / total.max(1) as f64 * taken.min(1.0);
-        Some(if self.all_read { 1.0 } else { share.clamp(0.0, 1.0) })
+        Some(share.clamp(0.0, 1.0))
     }
 
     /// The last event time of the input: known once all is read, before that guessed from the share that is.
@@ -192,6 +204,8 @@ impl Look {
         parts.extend(pace.left().map(|s| format!("{} left", span(s))));
         if self.all_read {
             parts.push(format!("all {} events read", HumanCount(c.events)));
+        } else if self.only_evaluates(pace) {
+            parts.push(format!("{} events read, evaluating them", HumanCount(c.events)));
         } else {
             parts.push(format!("{} events, {}/s", HumanCount(c.events), HumanCount(pace.per_second as u64)));
             parts.push(HumanBytes(c.bytes).to_string());
@@ -222,7 +236,9 @@ impl Look {
         let mut text = format!("progress events={}", c.events);
         let percent = |share: f64| format!("{:.0}%", 100.0 * share);
         let mut field = |name: &str, value: String| text += &format!(" {name}={value}");
-        if !self.all_read {
+        if self.only_evaluates(pace) {
+            field("phase", "evaluating".to_owned());
+        } else if !self.all_read {
             field("rate", format!("{:.0}", pace.per_second));
         }
         if let Some(read) = self.share_read() {
@@ -330,6 +346,7 @@ mod tests {
         assert_eq!(at(|l| (l.from, l.to) = (0, 0)), Some(0.0), "reading alone is nothing yet");
         assert_eq!(at(|l| l.evaluates = false), Some(0.5), "what only reads");
         assert_eq!(at(|l| l.read = None), None, "a topic has no end");
+        assert_eq!(at(|l| (l.read, l.all_read) = (None, true)), Some(0.2), "unless it is read up to one");
     }
 
     #[test]
@@ -398,6 +415,19 @@ mod tests {
         let line = run.line(&Pace::default());
         assert!(line.contains(" lag=7 ") && !line.contains("read="), "{line}");
         assert!(!line.contains('\n'));
+        // The topic is read to its end, and the evaluation is days behind.
+        let behind = Look { lag: 0, ..run.clone() };
+        let line = behind.line(&Pace::default());
+        assert!(line.starts_with("progress events=1200000 phase=evaluating evaluated_to="), "{line}");
+        assert!(behind.text(&Pace::default()).contains("1,200,000 events read, evaluating them"));
+        let ended = Look { all_read: true, ..behind.clone() };
+        let line = ended.line(&Pace::default());
+        assert!(
+            line.starts_with("progress events=1200000 phase=evaluating read=100% evaluated=20% "),
+            "{line}"
+        );
+        let waits = Look { to: run.taken - HOUR, ..behind };
+        assert!(waits.line(&Pace::default()).contains(" rate=0 "), "the topic brings nothing");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) mod style;
 
 pub use error::CliError;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -183,6 +184,8 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) if !e.use_stderr() => e.exit(),
+        // A group of commands without any of them.
+        Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => e.exit(),
         Err(e) => {
             let _ = writeln!(std::io::stderr(), "driftglass: {}", usage(&e));
             return ExitCode::from(2);

@@ -70,7 +70,8 @@ impl ReplayCommand {
                     "nothing new to read: this output already has the whole input (--overwrite starts over)",
                 )?;
             }
-            show::fired(&show::alerts(&storage)?, summary.unjudged.as_ref())?;
+            let in_this_run = summary.counts.alerts_fired;
+            show::fired(&show::alerts(&storage)?, in_this_run, summary.unjudged.as_ref())?;
         }
         match summary.finish {
             Finish::InputEnded => no_usable_events(&summary.counts, &summary.reasons, range, times, fresh),

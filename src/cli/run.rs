@@ -1,12 +1,12 @@
 //! `driftglass run`: the streaming job on a Kafka topic.
 
 use super::check::appendable;
-use super::common::{runtime, say, stop_signal, storage, tell_output};
+use super::common::{runtime, stop_signal, storage, tell_output};
 use super::live::ProgressDisplay;
 use super::{CliError, ConfigFile, Global, show};
 use crate::alert::{Outbox, configured_sinks};
 use crate::config::Config;
-use crate::engine::{self, Job, JobKind, Options, PartitionClaims, Progress, Summary};
+use crate::engine::{self, Finish, Job, JobKind, Options, PartitionClaims, Progress, Summary};
 use crate::serve::{self, JobMetrics};
 use crate::source::kafka::probe;
 use crate::source::{KafkaOptions, KafkaSource, Positions, Source, SourceError, TimeRange};
@@ -15,7 +15,7 @@ use clap::Args;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments.
 #[derive(Debug, Args)]
@@ -75,12 +75,19 @@ impl RunCommand {
             let metrics = JobMetrics::new(Arc::clone(&job), Arc::clone(&progress));
             serve::start(address, metrics, runtime.handle()).map_err(CliError::usage)?;
         }
-        let summary = execute(&job, &kafka.topic, TimeRange::ALL, stop, progress, global, connect)?;
+        let shown = Arc::clone(&progress);
+        let summary = execute(&job, &kafka.topic, TimeRange::ALL, stop, shown, global, connect)?;
         show::summary(&summary, global)?;
-        match &summary.unjudged {
-            Some(why) if !global.json => say(why.text()),
-            _ => Ok(()),
+        // A process that only reads does not know what the one that evaluates found.
+        let evaluates = progress.evaluates.load(Ordering::Relaxed) == 1;
+        if global.json || summary.finish != Finish::InputEnded || !evaluates {
+            return Ok(());
         }
+        let rows = match progress.evaluated_from.load(Ordering::Relaxed) {
+            0 => Vec::new(),
+            from => show::alerts_after(&storage, from)?,
+        };
+        show::fired(&rows, summary.counts.alerts_fired, summary.unjudged.as_ref())
     }
 }
 

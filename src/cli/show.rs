@@ -4,12 +4,16 @@ use super::{CliError, Global};
 use crate::alert::{AlertRow, AlertState, alerts_from_batch};
 use crate::engine::{Summary, Unjudged};
 use crate::event::RejectReason;
-use crate::event::time::text;
+use crate::event::time::{date, text};
 use crate::store::Storage;
 use indicatif::HumanCount;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// Alerts that are listed, of each rule and segment one.
+const LISTED: usize = 30;
 
 /// Prints a job's summary.
 ///
@@ -98,8 +102,21 @@ fn undelivered(s: &Summary) -> String {
 /// # Errors
 /// When they can't be read.
 pub fn alerts(storage: &Storage) -> Result<Vec<AlertRow>, CliError> {
+    alerts_after(storage, i64::MIN)
+}
+
+/// The rows of `alerts` whose state began after an event time. Files of earlier days are not read.
+///
+/// # Errors
+/// When they can't be read.
+pub fn alerts_after(storage: &Storage, after: i64) -> Result<Vec<AlertRow>, CliError> {
+    let first_day = date(after);
     let mut rows = Vec::new();
     for path in storage.list("alerts").map_err(CliError::failed)? {
+        let day = path.split('/').find_map(|part| part.strip_prefix("date="));
+        if day.is_some_and(|day| day < first_day.as_str()) {
+            continue;
+        }
         let Some(bytes) = storage.get(&path).map_err(CliError::failed)? else { continue };
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
             .and_then(|b| b.build())
@@ -108,39 +125,120 @@ pub fn alerts(storage: &Storage) -> Result<Vec<AlertRow>, CliError> {
             rows.extend(alerts_from_batch(&batch.map_err(CliError::failed)?).map_err(CliError::failed)?);
         }
     }
+    rows.retain(|a| a.at > after);
     rows.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
     Ok(rows)
 }
 
-/// Prints the alerts that fired, earliest first, one per rule and segment. If none fired,
-/// `unjudged` may explain why none could.
+/// Prints the alerts that fired. `in_this_run` is how many of them the summary counts. If none
+/// fired, `unjudged` may explain why none could.
 ///
 /// # Errors
 /// When standard output is closed.
-pub fn fired(rows: &[AlertRow], unjudged: Option<&Unjudged>) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for a in rows.iter().filter(|a| a.state == AlertState::Firing) {
-        if seen.contains(&(&a.rule, &a.segment)) {
-            continue;
-        }
-        seen.push((&a.rule, &a.segment));
-        let segment = if a.segment.is_empty() { "everything" } else { &a.segment };
-        writeln!(out, "{}  {:<8} {:<22} {segment}", text(a.at), a.severity.name(), a.rule)
-            .map_err(CliError::failed)?;
-        writeln!(out, "    {}", a.summary).map_err(CliError::failed)?;
-    }
+pub fn fired(rows: &[AlertRow], in_this_run: u64, unjudged: Option<&Unjudged>) -> Result<(), CliError> {
+    let mut text = fired_text(rows, in_this_run);
     if let Some(why) = unjudged {
-        writeln!(out, "{}", why.text()).map_err(CliError::failed)?;
-    } else if seen.is_empty() {
-        writeln!(out, "no alert fired").map_err(CliError::failed)?;
+        text += &format!("{}\n", why.text());
+    } else if text.is_empty() {
+        text += "no alert fired\n";
     }
-    Ok(())
+    write!(std::io::stdout().lock(), "{text}").map_err(CliError::failed)
+}
+
+/// The alerts of one rule that fired for one segment.
+struct RuleFirings<'a> {
+    first: &'a AlertRow,
+    last_at: i64,
+    times: u64,
+}
+
+/// The alerts that fired, each rule and segment once, the earliest first; empty where none did.
+/// `rows` are sorted by time.
+fn fired_text(rows: &[AlertRow], in_this_run: u64) -> String {
+    let mut listed: Vec<RuleFirings<'_>> = Vec::new();
+    for a in rows.iter().filter(|a| a.state == AlertState::Firing) {
+        match listed.iter_mut().find(|l| l.first.rule == a.rule && l.first.segment == a.segment) {
+            Some(l) => (l.last_at, l.times) = (a.at, l.times + 1),
+            None => listed.push(RuleFirings { first: a, last_at: a.at, times: 1 }),
+        }
+    }
+    let (fired, pairs) = (listed.iter().map(|l| l.times).sum::<u64>(), listed.len());
+    let mut out = String::new();
+    if fired > 0 && fired != in_this_run {
+        let _ = writeln!(out, "{fired} alerts have fired in this output, with those of earlier runs:");
+    }
+    if pairs > LISTED {
+        listed.sort_by_key(|l| std::cmp::Reverse(l.last_at));
+        listed.truncate(LISTED);
+        listed.sort_by_key(|l| l.first.at);
+        let _ = writeln!(
+            out,
+            "the latest {LISTED} of {pairs} pairs of rule and segment (SELECT * FROM alert_history shows all):"
+        );
+    }
+    for RuleFirings { first: a, times, .. } in listed {
+        let segment = if a.segment.is_empty() { "everything" } else { &a.segment };
+        let times = if times == 1 { String::new() } else { format!("  (fired {times} times)") };
+        let _ = writeln!(
+            out,
+            "{}  {:<8} {:<22} {segment}{times}\n    {}",
+            text(a.at),
+            a.severity.name(),
+            a.rule,
+            a.summary
+        );
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::samples::firing;
+    use crate::event::time::HOUR;
+
+    fn alert(rule: &str, segment: &str, at: i64, state: AlertState) -> AlertRow {
+        AlertRow { rule: rule.into(), segment: segment.into(), at, state, summary: "why".into(), ..firing() }
+    }
+
+    #[test]
+    fn the_alerts_listed_add_up_to_those_that_fired() {
+        let rows = [
+            alert("mix", "", 0, AlertState::Firing),
+            alert("mix", "", HOUR, AlertState::Resolved),
+            alert("drift", "tenant=birch", HOUR, AlertState::Firing),
+            alert("mix", "", 2 * HOUR, AlertState::Firing),
+        ];
+        assert_eq!(
+            fired_text(&rows, 3),
+            "1970-01-01T00:00:00Z  high     mix                    everything  (fired 2 times)\n    why\n\
+             1970-01-01T01:00:00Z  high     drift                  tenant=birch\n    why\n"
+        );
+        let said = fired_text(&rows, 1);
+        assert!(
+            said.starts_with("3 alerts have fired in this output, with those of earlier runs:\n"),
+            "{said}"
+        );
+        assert_eq!(fired_text(&rows[1..2], 0), "", "only resolved");
+    }
+
+    #[test]
+    fn of_many_alerts_the_latest_are_listed() {
+        let old = alert("old", "", -HOUR, AlertState::Firing);
+        let again = alert("again", "", -HOUR, AlertState::Firing);
+        let many = (0..LISTED as i64)
+            .map(|i| alert("mix", &format!("tenant={i}"), i, AlertState::Firing))
+            .chain([alert("again", "", HOUR, AlertState::Firing)]);
+        let rows: Vec<AlertRow> = [old, again].into_iter().chain(many).collect();
+        let said = fired_text(&rows, rows.len() as u64);
+        assert!(said.starts_with("the latest 30 of 32 pairs of rule and segment"), "{said}");
+        assert_eq!(said.lines().count(), 1 + 2 * LISTED, "{said}");
+        assert!(
+            !said.contains(" old ") && said.contains(" again  ") && said.contains("(fired 2 times)"),
+            "{said}"
+        );
+        assert!(!said.contains("tenant=0\n") && said.contains("tenant=1\n"), "{said}");
+    }
 
     #[test]
     fn a_line_names_the_fields_that_are_refused_most() {

@@ -49,7 +49,10 @@ impl SqlCommand {
 /// What the user wrote is usage; what the tables or the disk did is a failure.
 fn classify(e: QueryError) -> CliError {
     let usage = match &e {
-        QueryError::Syntax { .. } | QueryError::Refused { .. } | QueryError::NoShell => true,
+        QueryError::Syntax { .. }
+        | QueryError::ShellCommand { .. }
+        | QueryError::Refused { .. }
+        | QueryError::NoShell => true,
         QueryError::Statement { source, .. } => is_the_statements_fault(source),
         QueryError::File { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         QueryError::Output { .. } | QueryError::Session(_) | QueryError::Write(_) | QueryError::Shell(_) => {

@@ -30,7 +30,7 @@ pub enum EngineError {
     Evaluator(#[from] EvaluatorDriverError),
     /// Another process writes to this output.
     #[error(
-        "partition {0} was taken over by another process that writes to the same output; let one of them end, or give each its own --output"
+        "partition {0} was taken over by another process that writes to the same output; stop one of them, or give each its own --output"
     )]
     Taken(PartitionId),
     /// The topic was recreated, and this output can't continue with another topic.
@@ -178,7 +178,7 @@ pub enum EvaluatorDriverError {
     Files(#[from] PaneFileError),
     /// Rows that were dropped from memory can't be read again.
     #[error(
-        "commit {epoch} of partition {partition}, which the evaluation has yet to reach, is no longer in the output's _chain folder; restore it, or start again with --overwrite"
+        "commit {epoch} of partition {partition}, which is not evaluated yet, is no longer in the output's _chain folder; restore it, or start again with --overwrite"
     )]
     Gone {
         /// The partition.
@@ -242,11 +242,11 @@ pub enum JobError {
         wanted: String,
     },
     /// The name of the job is not a name.
-    #[error("engine.job: {0:?} is no name: use letters, digits and . _ : @ + -")]
+    #[error("engine.job: {0:?} is not a valid name: use letters, digits and . _ : @ + -")]
     Name(String),
     /// What `--overwrite` would empty is not a job's output.
     #[error(
-        "{dir} has files in {folder}/ and no {OWNER_FILE}: it is no job's output, so --overwrite deletes nothing there; choose another \
+        "{dir} has files in {folder}/ and no {OWNER_FILE}: it is not the output of a job, so --overwrite deletes nothing there; choose another \
          output.dir, or remove the folder yourself"
     )]
     NoOutput {
@@ -267,12 +267,12 @@ pub enum JobError {
 pub enum PinError {
     /// Not a name.
     #[error(
-        "{0:?} is no name for a baseline: use up to 64 letters (a to z), digits and . _ : @ + -, and none of {list} at its beginning",
+        "{0:?} is not a valid name of a baseline: use up to 64 letters (a to z), digits and . _ : @ + -, and none of {list} at its beginning",
         list = RESERVED_PREFIXES.join(", ")
     )]
     Name(String),
     /// The range is empty or cuts an hour.
-    #[error("from {from} to {to} is no range of whole hours; panes are kept by the hour")]
+    #[error("from {from} to {to} is not a range of whole hours; panes are kept by the hour")]
     Range {
         /// Its beginning.
         from: String,
@@ -286,7 +286,7 @@ pub enum PinError {
     Exists(String),
     /// An earlier pinning was interrupted.
     #[error(
-        "an unfinished baseline {0} is in the way; remove it and try again: driftglass baseline drop {0}"
+        "an earlier attempt left an unfinished baseline {0}; remove it and try again: driftglass baseline drop {0}"
     )]
     Unfinished(String),
     /// The output has no data of the range.
@@ -343,7 +343,7 @@ pub enum InputsError {
     },
     /// Another process remembers something else at the same time.
     #[error(
-        "another process reads files into {dir} at this moment; let it end, or give this one its own --output"
+        "another process is reading files into {dir}; wait until it has ended, or give this one its own --output"
     )]
     Taken {
         /// The output.
@@ -351,7 +351,8 @@ pub enum InputsError {
     },
     /// The output has data, but no record of its inputs.
     #[error(
-        "{dir} holds results, and nothing there says from which files: an earlier build of driftglass, or a topic, filled it. Give \
+        "{dir} holds results and no record of the files that they come from: an earlier build of driftglass wrote them, or they come \
+         from a topic. Give \
          another --output{OVERWRITE}"
     )]
     Unknown {
@@ -359,7 +360,9 @@ pub enum InputsError {
         dir: String,
     },
     /// The other kind of files.
-    #[error("{dir} was filled from {stored}, and {given} is not that. Give another --output{OVERWRITE}")]
+    #[error(
+        "{dir} was filled from {stored}, and {given} is of another kind. Give another --output{OVERWRITE}"
+    )]
     OtherKind {
         /// The output.
         dir: String,
@@ -423,7 +426,9 @@ pub enum InputsError {
         at: i64,
     },
     /// A file that was begun is not given.
-    #[error("{dir} was left before {name}{more} was read to the end: name it among the inputs{OVERWRITE}")]
+    #[error(
+        "the last run into {dir} stopped before it had read all of {name}{more}: give it again as an input{OVERWRITE}"
+    )]
     NotNamed {
         /// The output.
         dir: String,

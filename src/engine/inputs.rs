@@ -409,7 +409,7 @@ fn resuming(memory: &InputMemory, new: &[GivenInput], state: &OutputState) -> Op
     let place = line.map_or(String::new(), |line| format!(" line {line}"));
     let added = if new.is_empty() { String::new() } else { format!(", {} new", files(new.len())) };
     Some(format!(
-        "resuming: {} of {all} files are read{added}, going on in {}{place}",
+        "resuming: {} of {all} files are read{added}, continuing in {}{place}",
         all - unread.len(),
         f.name
     ))

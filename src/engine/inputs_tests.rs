@@ -108,11 +108,11 @@ fn an_interrupted_job_goes_on_and_says_where() {
     let memory = plan_jsonl(None, days(3), &OutputState::default()).unwrap().memory;
     let midway = read(&[(140, false)], Some(T + 30 * HOUR));
     let plan = plan_jsonl(memory.clone(), days(3), &midway).unwrap();
-    assert_eq!(plan.resuming.as_deref(), Some("resuming: 1 of 3 files are read, going on in day2 line 41"));
+    assert_eq!(plan.resuming.as_deref(), Some("resuming: 1 of 3 files are read, continuing in day2 line 41"));
     let plan = plan_jsonl(memory.clone(), days(3)[1..].to_vec(), &midway).unwrap();
     assert_eq!(lanes_of(&plan), [(0, vec![("day2", Some(100)), ("day3", Some(200))], false)]);
     let error = refused(plan_jsonl(memory, days(1), &midway));
-    assert!(error.contains("before day2 (and 1 more) was read"), "{error}");
+    assert!(error.contains("before it had read all of day2 (and 1 more): give it again"), "{error}");
 }
 
 #[test]
@@ -132,9 +132,9 @@ fn what_can_not_continue_is_refused_by_name() {
     let error = refused(plan(memory.clone(), InputKind::Jsonl, range, days(2), &over));
     assert!(error.contains("no --from and --to") && error.contains("--from 2024"), "{error}");
     let error = refused(plan(memory, InputKind::Archive, TimeRange::ALL, days(1), &over));
-    assert!(error.contains("JSON lines, and day1 is not that"), "{error}");
+    assert!(error.contains("JSON lines, and day1 is of another kind"), "{error}");
     let error = refused(plan_jsonl(None, days(1), &over));
-    assert!(error.contains("nothing there says from which files"), "{error}");
+    assert!(error.contains("no record of the files"), "{error}");
 }
 
 #[test]

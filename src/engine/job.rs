@@ -100,7 +100,9 @@ impl Job {
         }
         if job.settings.config.privacy.key.is_empty() {
             tracing::warn!(
-                "privacy.key is not set: ids are hashed with a key that everybody knows; set it from the environment"
+                "privacy.key is not set: session and user ids are hashed with a built-in key that is public, so anybody can find out whether \
+                 an id that they know is in the output; set key = \"${{DRIFTGLASS_KEY}}\" under [privacy], and that variable \
+                 to a secret that stays the same"
             );
         }
         Ok(PreparedJob { job })

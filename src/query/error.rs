@@ -1,6 +1,7 @@
 //! The errors of this room.
 
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use thiserror::Error;
 
 /// A statement that would write where SQL only reads. The text says what to do instead.
@@ -41,12 +42,22 @@ pub enum QueryError {
         source: std::io::Error,
     },
     /// A script is not valid SQL; none of its statements ran.
-    #[error("{origin}: {source}")]
+    #[error("{origin}: {}", not_sql(.source))]
     Syntax {
         /// The file, or `-e`.
         origin: String,
         /// Why.
         source: Box<DataFusionError>,
+    },
+    /// A script has a command of the shell; none of its statements ran.
+    #[error(
+        "{origin}: {command} works only in the interactive shell; SHOW TABLES lists the tables, and a line \\q ends standard input"
+    )]
+    ShellCommand {
+        /// The file, or `-e`.
+        origin: String,
+        /// The command, without its arguments.
+        command: String,
     },
     /// A statement failed; the statements before it ran.
     #[error("{origin}, statement {number}: {}", plain(.source))]
@@ -79,6 +90,19 @@ pub enum QueryError {
         "this build has no interactive shell (cargo feature datafusion-cli): pass -e QUERY, a file, or SQL on standard input"
     )]
     NoShell,
+}
+
+/// The parser's own message; its errors display in debug form.
+fn not_sql(e: &DataFusionError) -> String {
+    match e.find_root() {
+        DataFusionError::SQL(e, _) => match e.as_ref() {
+            ParserError::ParserError(text) | ParserError::TokenizerError(text) => {
+                format!("not valid SQL: {text}")
+            }
+            e @ ParserError::RecursionLimitExceeded => format!("not valid SQL: {e}"),
+        },
+        e => e.to_string(),
+    }
 }
 
 /// A statement's error without DataFusion's prefixes and its list of functions that don't fit.

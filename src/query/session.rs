@@ -182,8 +182,13 @@ impl JobOutput {
             Some(_) => None,
         };
         if let Some(folder) = local {
-            let folder =
-                folder.canonicalize().map_err(|e| bad(format!("{e}; has the job run with this output?")))?;
+            let folder = folder.canonicalize().map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => bad(
+                    "there is no such folder; name a job's configuration (-c FILE) or its output (-o DIR), or run the job first"
+                        .into(),
+                ),
+                _ => bad(e.to_string()),
+            })?;
             if !folder.is_dir() {
                 return Err(bad("it is not a folder".into()));
             }

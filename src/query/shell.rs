@@ -53,9 +53,21 @@ fn scripts(options: &SqlOptions) -> Result<Vec<Script>, QueryError> {
         std::io::stdin()
             .read_to_string(&mut text)
             .map_err(|source| QueryError::File { path: origin.clone(), source })?;
-        all.push(Script { origin, text });
+        all.push(Script { origin, text: until_quit(&text).to_owned() });
     }
     Ok(all)
+}
+
+/// What comes before a line that quits the shell, so that what is typed there can also be piped.
+fn until_quit(text: &str) -> &str {
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        if matches!(line.trim().trim_end_matches(';').trim_end(), r"\q" | r"\quit") {
+            break;
+        }
+        end += line.len();
+    }
+    &text[..end]
 }
 
 /// Runs a script's statements and writes their results.
@@ -72,8 +84,7 @@ pub(super) async fn execute(
         Some(rest) => format!("--{rest}"),
         None => script.text.clone(),
     };
-    let statements = DFParser::parse_sql(&text)
-        .map_err(|e| QueryError::Syntax { origin: script.origin.clone(), source: Box::new(e) })?;
+    let statements = DFParser::parse_sql(&text).map_err(|e| syntax(e, script))?;
     for (i, statement) in statements.into_iter().enumerate() {
         let began = Instant::now();
         let n = run_statement(session, statement, format, out)
@@ -87,6 +98,16 @@ pub(super) async fn execute(
         out.flush().map_err(QueryError::Write)?;
     }
     Ok(())
+}
+
+/// The error of a script that is not SQL.
+fn syntax(e: DataFusionError, script: &Script) -> QueryError {
+    let origin = script.origin.clone();
+    let mut words = script.text.lines().filter_map(|line| line.split_whitespace().next());
+    match words.find(|word| word.starts_with('\\')) {
+        Some(command) => QueryError::ShellCommand { origin, command: command.to_owned() },
+        None => QueryError::Syntax { origin, source: Box::new(e) },
+    }
 }
 
 /// A statement's error, with its script and number.
@@ -121,3 +142,31 @@ async fn interactive(_: SqlSession, _: &SqlOptions) -> Result<(), QueryError> {
 
 #[cfg(feature = "datafusion-cli")]
 use super::repl::interactive;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_sql_is_told_without_the_parsers_own_form() {
+        let said = |text: &str| {
+            let script = Script { origin: "-e".into(), text: text.into() };
+            syntax(DFParser::parse_sql(text).unwrap_err(), &script).to_string()
+        };
+        assert!(
+            said("\\d windows").starts_with("-e: \\d works only in the interactive shell"),
+            "{}",
+            said("\\d")
+        );
+        let said = said("SELEC 1");
+        assert!(said.starts_with("-e: not valid SQL: Expected: an SQL statement, found: SELEC"), "{said}");
+    }
+
+    #[test]
+    fn a_line_that_quits_ends_the_input() {
+        assert_eq!(until_quit("SELECT 1;\n  \\q;\nSELECT 2;\n"), "SELECT 1;\n");
+        assert_eq!(until_quit("\\quit"), "");
+        let all = "SELECT '\\q';\nSELECT 2";
+        assert_eq!(until_quit(all), all);
+    }
+}

@@ -566,7 +566,7 @@ async fn an_output_that_is_not_there_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("typo");
     let e = session(missing.to_str().unwrap(), &[], MIN_USERS).await.err().unwrap();
-    assert!(e.to_string().contains("has the job run with this output?"), "{e}");
+    assert!(e.to_string().contains("name a job's configuration (-c FILE) or its output (-o DIR)"), "{e}");
     assert!(!missing.exists(), "looking makes no folder");
     assert!(session("nosuch://bucket/x", &[], MIN_USERS).await.is_err());
 }

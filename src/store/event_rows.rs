@@ -272,7 +272,7 @@ pub enum ArchiveError {
         row: usize,
     },
     /// A stage that does not exist.
-    #[error("row {row} has pipeline_stage {stage:?}, which is none")]
+    #[error("row {row} has pipeline_stage {stage:?}, which is not a stage")]
     Stage {
         /// What stands there.
         stage: String,

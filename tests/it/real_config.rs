@@ -90,7 +90,7 @@ fn a_folder_that_is_no_job_s_output_is_not_emptied() {
     let events = wrote(d, "e.jsonl", event);
     let mine = wrote(d, "home/alerts/notes.txt", "mine");
     let said = refused(&["replay", "-o", text(&d.join("home")), text(&events), "--overwrite"], 2);
-    assert!(said.contains("is no job's output") && mine.exists(), "{said}");
+    assert!(said.contains("is not the output of a job") && mine.exists(), "{said}");
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn pins_segments_and_features_must_be_there() {
     let range = ["--from", "2026-01-05", "--to", "2026-01-06"];
     for name in ["rolling_7d", "pinned:x", "release:x", "a b", "..", ""] {
         let said = baseline(&[&["pin", name], &range[..]].concat());
-        assert!(said.contains("is no name for a baseline"), "{name}: {said}");
+        assert!(said.contains("is not a valid name of a baseline"), "{name}: {said}");
     }
     ok(&[&["baseline", "pin", "launch"], &range[..], &end[..]].concat());
     assert!(baseline(&["show", "lunch"]).contains("did you mean \"launch\"?"));

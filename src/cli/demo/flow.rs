@@ -27,7 +27,7 @@ pub enum FlowError {
     Producer(String),
     /// Offsets are missing.
     #[error(
-        "the in-process broker lost data: partition {partition} goes on at offset {found} after {expected}"
+        "the in-process broker lost data: partition {partition} continues at offset {found}, expected {expected}"
     )]
     Gap {
         /// The partition.
@@ -38,7 +38,7 @@ pub enum FlowError {
         found: i64,
     },
     /// The group gave partitions away.
-    #[error("the in-process broker took partitions away in the middle; start the demo again")]
+    #[error("the in-process broker revoked partitions before the end; start the demo again")]
     Revoked,
     /// The counts differ at the end.
     #[error("{produced} messages were produced, but {consumed} consumed: the in-process broker lost some")]
@@ -390,7 +390,7 @@ mod tests {
         let mut source = EndingSource::new(given, Arc::clone(&flow), 5, Arc::default());
         source.poll(Duration::ZERO).unwrap();
         let e = source.poll(Duration::ZERO).unwrap_err().to_string();
-        assert!(e.contains("partition 0 goes on at offset 4 after 2"), "{e}");
+        assert!(e.contains("partition 0 continues at offset 4, expected 2"), "{e}");
         assert_eq!(flow.failure(), Some(FlowError::Gap { partition: 0, expected: 2, found: 4 }));
         assert!(flow.admit(1, 10, Duration::ZERO).is_err());
     }

@@ -26,7 +26,7 @@ pub fn section(dir: &Path) -> Result<String, CliError> {
     let path = |name: &str| -> Result<toml::Value, CliError> {
         let path = std::path::absolute(dir.join(name)).map_err(CliError::failed)?;
         let text = path.to_str().ok_or_else(|| {
-            CliError::usage(format!("{} is no UTF-8 path; choose another --dir", path.display()))
+            CliError::usage(format!("{} is not a UTF-8 path; choose another --dir", path.display()))
         })?;
         Ok(toml::Value::String(text.to_owned()))
     };

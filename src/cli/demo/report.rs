@@ -2,6 +2,7 @@
 
 use super::DemoOutcome;
 use super::found::{Detection, IncidentFinding};
+use crate::alert::range_in_words;
 use crate::event::time::parse;
 use chrono::DateTime;
 use indicatif::HumanCount;
@@ -79,14 +80,20 @@ pub fn moved(d: &Detection) -> String {
         }
         Some((key, then, now)) => {
             // A range of numbers says nothing without its feature.
-            let of = if key.starts_with(['≤', '>']) { format!("{} ", d.feature) } else { String::new() };
-            format!("{of}{key}: {:.1} % to {:.1} %", 100.0 * then, 100.0 * now)
+            let what = range_in_words(key).map(|range| format!("{} {range}", d.feature));
+            format!("{}: {} % to {} %", what.as_ref().unwrap_or(key), percent(*then), percent(*now))
         }
         None => match d.values {
             Some((then, now)) => format!("{}: {then:.3} to {now:.3}", d.feature),
             None => d.feature.clone(),
         },
     }
+}
+
+/// A share in percent with one decimal, or two where one would show almost nothing.
+fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    if percent > 0.0 && percent < 0.95 { format!("{percent:.2}") } else { format!("{percent:.1}") }
 }
 
 fn next(dir: &Path) -> String {
@@ -264,6 +271,15 @@ aesthetic-drop      17 Jan 14:00  NOT FOUND
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");
         }
+    }
+
+    #[test]
+    fn what_moved_is_told_in_plain_words() {
+        let mut first = played().found.incidents.remove(0).first.unwrap();
+        (first.feature, first.top) = ("aesthetic".into(), Some(("≤ 5.10938".into(), 0.101, 0.395)));
+        assert_eq!(moved(&first), "aesthetic at most 5.11: 10.1 % to 39.5 %");
+        first.top = Some(("girl".into(), 0.000_34, 0.006));
+        assert_eq!(moved(&first), "girl: 0.03 % to 0.60 %");
     }
 
     #[test]

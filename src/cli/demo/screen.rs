@@ -163,13 +163,14 @@ pub fn block(label: &IncidentLabel, first: &Detection, ink: Ink) -> String {
 /// A line for a log: so many days are evaluated.
 #[must_use]
 pub fn progress_line(now: &DemoMoment, found: usize) -> String {
+    // Events come in bursts: between them it evaluates what it has read.
+    let rate = if now.per_second < 0.5 { String::new() } else { format!(" rate={:.0}", now.per_second) };
     format!(
-        "progress day={} of={} evaluated_to={} events={} rate={:.0} compared={} found={found}",
+        "progress day={} of={} evaluated_to={} events={}{rate} compared={} found={found}",
         now.days_done(),
         now.days(),
         time::text(now.reached),
         now.events,
-        now.per_second,
         now.compared,
     )
 }

@@ -55,7 +55,7 @@ impl Config {
         if (0.0..=1.0).contains(&value) {
             return Ok(());
         }
-        Err(self.wrong(key, format!("{value} is no share; write a number from 0 to 1")))
+        Err(self.wrong(key, format!("{value} is not a share; write a number from 0 to 1")))
     }
 
     fn most(&self, key: &str, n: usize, most: usize, instead: &str) -> Result<(), ConfigError> {
@@ -117,7 +117,7 @@ fn input(c: &Config) -> Result<(), ConfigError> {
             && port.is_none_or(|p| p.parse::<u16>().is_ok_and(|p| p > 0));
         if !good {
             let message =
-                format!("{broker:?} is no broker; write HOST:PORT, several with commas between them");
+                format!("{broker:?} is not a broker; write HOST:PORT, several with commas between them");
             return Err(c.wrong("input.kafka.brokers", message));
         }
     }
@@ -125,7 +125,7 @@ fn input(c: &Config) -> Result<(), ConfigError> {
         |t: &str| t.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && t != "." && t != "..";
     if !(1..=249).contains(&kafka.topic.len()) || !legal(&kafka.topic) {
         let message =
-            format!("{:?} is no topic; a topic has 1 to 249 letters, digits and . _ -", kafka.topic);
+            format!("{:?} is not a topic; a topic has 1 to 249 letters, digits and . _ -", kafka.topic);
         return Err(c.wrong("input.kafka.topic", message));
     }
     c.text("input.kafka.group", &kafka.group, "name the consumer group, for example \"driftglass\"")
@@ -155,7 +155,7 @@ fn location(c: &Config, key: &str, text: &str) -> Result<(), ConfigError> {
         }
         Some(("http" | "https" | "memory", _)) => return Ok(()),
         Some((scheme, _)) if !SCHEMES.contains(&scheme) => {
-            format!("{scheme}:// is no store; write a folder, file:///…, s3://…, gs://… or az://…")
+            format!("{scheme}:// is not a store; write a folder, file:///…, s3://…, gs://… or az://…")
         }
         Some((_, rest)) if rest.starts_with('/') && !text.starts_with("file:") => {
             format!("{text:?} names no bucket; write it after the two slashes")
@@ -202,7 +202,9 @@ fn windows(c: &Config) -> Result<(), ConfigError> {
         let (name, by) = (Span(length), Span(slide));
         let wrong = |message: String| Err(c.wrong(&key, message));
         if length <= 0 {
-            return wrong(format!("{name} is no length of a window; write \"30m\" or \"24h\", for example"));
+            return wrong(format!(
+                "{name} is not a length of a window; write \"30m\" or \"24h\", for example"
+            ));
         }
         if length > 7 * DAY {
             return wrong(format!(
@@ -210,7 +212,7 @@ fn windows(c: &Config) -> Result<(), ConfigError> {
             ));
         }
         if !lengths.insert(length) {
-            return wrong(format!("the window of {name} stands twice; remove one"));
+            return wrong(format!("the window of {name} is given twice; remove one"));
         }
         if slide <= 0 || slide % w.pane.0 != 0 || length % slide != 0 {
             return wrong(format!(
@@ -251,7 +253,7 @@ fn baselines(c: &Config) -> Result<(), ConfigError> {
         let key = format!("{key}[{i}]");
         c.within(&key, *days, 1, 366)?;
         if !seen.insert(*days) {
-            return Err(c.wrong(&key, format!("{days} stands twice; remove one")));
+            return Err(c.wrong(&key, format!("{days} is given twice; remove one")));
         }
     }
     c.share("baselines.min_share", b.min_share)
@@ -274,7 +276,7 @@ fn features(c: &Config) -> Result<(), ConfigError> {
         let mut seen = Vec::new();
         for s in stages {
             if seen.contains(&s.0) {
-                let message = format!("{:?} stands twice; remove one", s.0.name());
+                let message = format!("{:?} is given twice; remove one", s.0.name());
                 return Err(c.wrong(&key("stages"), message));
             }
             seen.push(s.0);
@@ -290,7 +292,7 @@ fn alerts(c: &Config) -> Result<(), ConfigError> {
         return Err(c.wrong(
             key,
             format!(
-                "{budget} is no budget; write how many false alarms a quarter you accept, for example 1.0"
+                "{budget} is not a budget; write how many false alarms a quarter you accept, for example 1.0"
             ),
         ));
     }
@@ -301,7 +303,7 @@ fn alerts(c: &Config) -> Result<(), ConfigError> {
         // Never the URL itself: it is often its own password.
         let wrong = |message: String| Err(c.wrong("alerts.webhook", message));
         match url::Url::parse(url) {
-            Err(e) => return wrong(format!("is no URL ({e}); write https://HOST/PATH")),
+            Err(e) => return wrong(format!("is not a URL ({e}); write https://HOST/PATH")),
             Ok(u) if !matches!(u.scheme(), "http" | "https") => {
                 return wrong(format!("{}: can't be posted to; write https://HOST/PATH", u.scheme()));
             }
@@ -346,7 +348,7 @@ fn rules(c: &Config) -> Result<(), ConfigError> {
         for (k, list) in lists {
             let mut seen = BTreeSet::new();
             if let Some(twice) = list.into_iter().flatten().find(|name| !seen.insert(*name)) {
-                return wrong(k, format!("{twice:?} stands twice; remove one"));
+                return wrong(k, format!("{twice:?} is given twice; remove one"));
             }
         }
         for (k, span) in [("for", r.hold), ("keep_firing_for", r.keep_firing_for)] {
@@ -366,7 +368,7 @@ fn engine(c: &Config) -> Result<(), ConfigError> {
     if let Some(job) = e.job.as_ref().filter(|j| !plain_name(j)) {
         return Err(c.wrong(
             "engine.job",
-            format!("{job:?} is no name: use 1 to 64 letters, digits and . _ : @ + -"),
+            format!("{job:?} is not a valid name: use 1 to 64 letters, digits and . _ : @ + -"),
         ));
     }
     c.within("engine.workers", e.workers, 0, 1024)?;
@@ -391,8 +393,9 @@ fn listen(c: &Config, address: &str) -> Result<(), ConfigError> {
         return Ok(());
     }
     let port = address.trim_start_matches(':').parse::<u16>().map_or("9464".to_owned(), |p| p.to_string());
-    let message =
-        format!("{address:?} is no address; write HOST:PORT, \"127.0.0.1:{port}\" for this machine alone");
+    let message = format!(
+        "{address:?} is not an address; write HOST:PORT, \"127.0.0.1:{port}\" for this machine alone"
+    );
     Err(c.wrong("serve.listen", message))
 }
 
@@ -402,13 +405,14 @@ fn embedding(c: &Config, e: &Embedding) -> Result<(), ConfigError> {
     c.within("embedding.size", e.size, 16, 2048)?;
     c.within("embedding.batch", e.batch, 1, 1024)?;
     if let Some(s) = e.std.iter().find(|s| !s.is_finite() || **s <= 0.0) {
-        return Err(c.wrong("embedding.std", format!("{s} is no deviation; write three numbers above 0")));
+        return Err(c.wrong("embedding.std", format!("{s} is not a deviation; write three numbers above 0")));
     }
     if let Some(m) = e.mean.iter().find(|m| !m.is_finite()) {
-        return Err(c.wrong("embedding.mean", format!("{m} is no mean; write three numbers")));
+        return Err(c.wrong("embedding.mean", format!("{m} is not a mean; write three numbers")));
     }
     if !plain_name(&e.name.replace('/', "-")) {
-        let message = format!("{:?} is no name: use 1 to 64 letters, digits and . _ : / @ + -", e.name);
+        let message =
+            format!("{:?} is not a valid name: use 1 to 64 letters, digits and . _ : / @ + -", e.name);
         return Err(c.wrong("embedding.name", message));
     }
     let files = [

@@ -69,8 +69,8 @@ fn variant(message: &str) -> Option<String> {
     let (unknown, rest) = message.strip_prefix("unknown variant `")?.split_once('`')?;
     let valid: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
     Some(match nearest(unknown, valid.iter().copied()) {
-        Some(v) => format!("{unknown:?} can't stand here; did you mean {v:?}?"),
-        None => format!("{unknown:?} can't stand here; write one of {}", valid.join(", ")),
+        Some(v) => format!("{unknown:?} is not valid here; did you mean {v:?}?"),
+        None => format!("{unknown:?} is not valid here; write one of {}", valid.join(", ")),
     })
 }
 
@@ -141,7 +141,7 @@ mod tests {
             ("missing field `topic`", "w: the key `topic` is missing; add it"),
             (
                 "unknown variant `hihg`, expected one of `low`, `medium`, `high`, `critical`",
-                "w: \"hihg\" can't stand here; did you mean \"high\"?",
+                "w: \"hihg\" is not valid here; did you mean \"high\"?",
             ),
             ("unknown field `pain`, expected `pane` or `idle`", "unknown key `pain`; did you mean `pane`?"),
         ] {

@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn numbers_that_mean_nothing_are_refused() {
         for (text, says) in [
-            ("[windows]\nrolling = [{ length = \"0s\", slide = \"5m\" }]", "no length of a window"),
+            ("[windows]\nrolling = [{ length = \"0s\", slide = \"5m\" }]", "is not a length of a window"),
             ("[[features]]\nname = \"latency_ms\"\nlog = nan", "`log`"),
             ("[[features]]\nname = \"latency_ms\"\ntolerance = inf", "`tolerance`"),
             ("[[features]]\nname = \"latency_ms\"\ntolerance_share = -0.1", "`tolerance_share`"),

@@ -74,7 +74,7 @@ impl Groupings {
                     wrong(format!("{name:?} is not a dimension{meant}; dimensions are {}", known.join(", ")))
                 })?;
                 if by.contains(&d) {
-                    return Err(wrong(format!("{name:?} stands twice in one grouping; remove one")));
+                    return Err(wrong(format!("{name:?} is given twice in one grouping; remove one")));
                 }
                 by.push(d);
             }
@@ -82,7 +82,7 @@ impl Groupings {
             let columns: Vec<String> = by.iter().map(|d| column(d.path())).collect();
             let name: Arc<str> = columns.join(",").into();
             if all.iter().any(|g| g.name == name) {
-                return Err(wrong(format!("the grouping by {name:?} stands twice; remove one")));
+                return Err(wrong(format!("the grouping by {name:?} is given twice; remove one")));
             }
             all.push(Grouping { by, name, columns, positions: Vec::new(), parent: 0 });
         }
