@@ -37,7 +37,8 @@ Incidents: KIND:SEGMENT:START[..END][:KEY=VALUE,…], for example
   latency-and-errors:region=ap-south:2026-01-13..2026-01-14:factor=2,error_rate=0.1
 SEGMENT is all, or DIMENSION=VALUE pairs joined by commas. Dimensions: {}.
 Kinds of incidents, with the defaults of their parameters:
-{}",
+{}
+Every kind also takes hours=20-6 (UTC), days=weekend or days=weekdays, and ramp=DAYS over which it grows.",
         Dimension::NAMES.join(", "),
         IncidentKind::help()
     )

@@ -5,6 +5,7 @@ use super::dimensions::{REGIONS, SessionDimensions, Tables};
 use super::error::GenerateError;
 use super::incident::{Incident, IncidentKind};
 use super::names::Dimension;
+use super::schedule::Schedule;
 use super::vocabulary::LANGUAGES;
 
 /// The effects of active incidents on one request; the default has none.
@@ -14,6 +15,10 @@ pub(super) struct Effects {
     pub anime_share: f64,
     /// Share of sessions whose images are in anime style.
     pub drawn_share: f64,
+    /// Share of sessions with a LoRA that did not exist before.
+    pub new_lora_share: f64,
+    /// Share of requests that take so many times as long.
+    pub slow: (f64, f64),
     /// Share of sessions that write in another language, and which.
     pub language: Option<(f64, u8)>,
     /// Reduction of the aesthetic score.
@@ -34,6 +39,8 @@ impl Default for Effects {
         Self {
             anime_share: 0.0,
             drawn_share: 0.0,
+            new_lora_share: 0.0,
+            slow: (0.0, 1.0),
             language: None,
             aesthetic_delta: 0.0,
             release: 0,
@@ -54,6 +61,7 @@ pub(super) struct ResolvedIncident {
     language: u8,
     start_us: i64,
     end_us: i64,
+    schedule: Schedule,
     conditions: Vec<(Dimension, u16)>,
     release: u64,
 }
@@ -88,25 +96,34 @@ impl ResolvedIncident {
             language,
             start_us: incident.start.timestamp_micros(),
             end_us: incident.end.map_or(i64::MAX, |end| end.timestamp_micros()),
+            schedule: incident.schedule,
             conditions,
             release: number as u64 + 1,
         })
     }
 
-    fn touches(&self, time_us: i64, place: &SessionDimensions) -> bool {
-        self.start_us <= time_us
-            && time_us < self.end_us
-            && self.conditions.iter().all(|&(dimension, index)| place.index(dimension) == index)
+    fn touches(&self, place: &SessionDimensions) -> bool {
+        self.conditions.iter().all(|&(dimension, index)| place.index(dimension) == index)
+    }
+
+    /// The part of its strength that it has at this time, 0 to 1.
+    fn strength(&self, time_us: i64) -> f64 {
+        if (self.start_us..self.end_us).contains(&time_us) {
+            self.schedule.strength(self.start_us, time_us)
+        } else {
+            0.0
+        }
     }
 
     /// Share of a region's traffic that a volume drop removes at this time.
     pub(super) fn lost_share(&self, time_us: i64, region: u16, tables: &Tables) -> f64 {
         let IncidentKind::VolumeDrop { factor } = self.kind else { return 0.0 };
-        if time_us < self.start_us || time_us >= self.end_us {
+        let strength = self.strength(time_us);
+        if strength <= 0.0 {
             return 0.0;
         }
         let share = |&(dimension, index): &(Dimension, u16)| tables.share(dimension, index, region);
-        (1.0 - factor) * self.conditions.iter().map(share).product::<f64>()
+        (1.0 - factor) * strength * self.conditions.iter().map(share).product::<f64>()
     }
 }
 
@@ -114,23 +131,37 @@ impl ResolvedIncident {
 /// largest applies.
 pub(super) fn effects_at(incidents: &[ResolvedIncident], time_us: i64, place: &SessionDimensions) -> Effects {
     let mut effects = Effects::default();
-    for incident in incidents.iter().filter(|incident| incident.touches(time_us, place)) {
+    for incident in incidents.iter().filter(|incident| incident.touches(place)) {
+        let strength = incident.strength(time_us);
+        if strength <= 0.0 {
+            continue;
+        }
+        let part = |share: f64| share * strength;
+        let times = |factor: f64| factor.powf(strength);
         match &incident.kind {
-            IncidentKind::PromptShift { share } => effects.anime_share = effects.anime_share.max(*share),
+            IncidentKind::PromptShift { share } => {
+                effects.anime_share = effects.anime_share.max(part(*share))
+            }
             IncidentKind::AestheticDrop { delta } => {
-                effects.aesthetic_delta += delta;
+                effects.aesthetic_delta += part(*delta);
                 effects.release = incident.release;
             }
             IncidentKind::LatencyAndErrors { factor, error_rate } => {
-                effects.latency_factor *= factor;
-                effects.timeout_rate = effects.timeout_rate.max(*error_rate);
+                effects.latency_factor *= times(*factor);
+                effects.timeout_rate = effects.timeout_rate.max(part(*error_rate));
             }
-            IncidentKind::NsfwRise { factor } => effects.nsfw_factor *= factor,
-            IncidentKind::CostRise { factor } => effects.cost_factor *= factor,
-            IncidentKind::AcceptanceDrop { factor } => effects.acceptance_factor *= factor,
-            IncidentKind::LanguageShift { share, .. } => effects.language = Some((*share, incident.language)),
-            IncidentKind::VolumeDrop { factor } => effects.volume_factor *= factor,
-            IncidentKind::StyleShift { share } => effects.drawn_share = effects.drawn_share.max(*share),
+            IncidentKind::NsfwRise { factor } => effects.nsfw_factor *= times(*factor),
+            IncidentKind::CostRise { factor } => effects.cost_factor *= times(*factor),
+            IncidentKind::AcceptanceDrop { factor } => effects.acceptance_factor *= times(*factor),
+            IncidentKind::LanguageShift { share, .. } => {
+                effects.language = Some((part(*share), incident.language))
+            }
+            IncidentKind::VolumeDrop { factor } => effects.volume_factor *= 1.0 - part(1.0 - *factor),
+            IncidentKind::StyleShift { share } => effects.drawn_share = effects.drawn_share.max(part(*share)),
+            IncidentKind::LatencyTail { share, factor } => effects.slow = (part(*share), *factor),
+            IncidentKind::NewLora { share } => {
+                effects.new_lora_share = effects.new_lora_share.max(part(*share));
+            }
         }
     }
     effects

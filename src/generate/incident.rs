@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
 use super::error::IncidentError;
 use super::names::{DIMENSIONS, Dimension, KINDS};
+use super::schedule::Schedule;
 use super::vocabulary::LANGUAGES;
 use crate::config::segments::{name_of, parts};
 
@@ -15,7 +16,8 @@ use crate::config::segments::{name_of, parts};
 /// Text form: `KIND:SEGMENT:START[..END][:KEY=VALUE,…]`, for example
 /// `prompt-shift:tenant=birch:2026-01-12T06:00:00Z..2026-01-14T00:00:00Z:share=0.6`. The segment is
 /// `dimension=value` (several joined by commas) or `all`; times are RFC 3339 or a date (midnight
-/// UTC); without an end it lasts; missing parameters have the default of their kind.
+/// UTC); without an end it lasts; missing parameters have the default of their kind. Every kind also
+/// takes `hours=20-6`, `days=weekend` or `days=weekdays`, and `ramp=DAYS` ([`Schedule`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     /// What changes, and how much.
@@ -26,6 +28,8 @@ pub struct Incident {
     pub start: DateTime<Utc>,
     /// Its end, exclusive; `None`: it lasts.
     pub end: Option<DateTime<Utc>>,
+    /// When it acts within this time.
+    pub schedule: Schedule,
 }
 
 /// What an incident changes.
@@ -71,6 +75,18 @@ pub enum IncidentKind {
         /// ISO 639-1 code: one of en, de, es, fr, ja.
         to: String,
     },
+    /// Some requests take much longer; the others do not change.
+    LatencyTail {
+        /// Share of requests, 0 to 1.
+        share: f64,
+        /// Their latency times this.
+        factor: f64,
+    },
+    /// A LoRA that did not exist before.
+    NewLora {
+        /// Share of sessions that use it, 0 to 1.
+        share: f64,
+    },
     /// The model uses the anime style for this share of the segment's sessions, regardless of
     /// prompts.
     StyleShift {
@@ -91,7 +107,7 @@ pub struct IncidentSegment(pub Vec<(Dimension, String)>);
 
 impl IncidentKind {
     /// The names of all kinds, as the text form writes them.
-    pub const NAMES: [&'static str; 9] = KINDS;
+    pub const NAMES: [&'static str; 11] = KINDS;
 
     /// The kind of this name with its default parameters.
     pub fn with_defaults(name: &str) -> Option<Self> {
@@ -105,6 +121,8 @@ impl IncidentKind {
             "language-shift" => Self::LanguageShift { share: 0.5, to: "ja".to_owned() },
             "volume-drop" => Self::VolumeDrop { factor: 0.3 },
             "style-shift" => Self::StyleShift { share: 0.4 },
+            "latency-tail" => Self::LatencyTail { share: 0.06, factor: 5.0 },
+            "new-lora" => Self::NewLora { share: 0.5 },
             _ => return None,
         })
     }
@@ -127,12 +145,17 @@ impl IncidentKind {
             Self::LanguageShift { .. } => KINDS[6],
             Self::VolumeDrop { .. } => KINDS[7],
             Self::StyleShift { .. } => KINDS[8],
+            Self::LatencyTail { .. } => KINDS[9],
+            Self::NewLora { .. } => KINDS[10],
         }
     }
 
     fn parameters(&self) -> String {
         match self {
-            Self::PromptShift { share } | Self::StyleShift { share } => format!("share={share}"),
+            Self::PromptShift { share } | Self::StyleShift { share } | Self::NewLora { share } => {
+                format!("share={share}")
+            }
+            Self::LatencyTail { share, factor } => format!("share={share},factor={factor}"),
             Self::AestheticDrop { delta } => format!("delta={delta}"),
             Self::LatencyAndErrors { factor, error_rate } => {
                 format!("factor={factor},error_rate={error_rate}")
@@ -153,7 +176,11 @@ impl IncidentKind {
         };
         match (self, key) {
             (
-                Self::PromptShift { share } | Self::StyleShift { share } | Self::LanguageShift { share, .. },
+                Self::PromptShift { share }
+                | Self::StyleShift { share }
+                | Self::NewLora { share }
+                | Self::LatencyTail { share, .. }
+                | Self::LanguageShift { share, .. },
                 "share",
             ) => *share = number("share", value)?,
             (Self::LanguageShift { to, .. }, "to") => *to = value.to_owned(),
@@ -163,6 +190,7 @@ impl IncidentKind {
             }
             (
                 Self::LatencyAndErrors { factor, .. }
+                | Self::LatencyTail { factor, .. }
                 | Self::NsfwRise { factor }
                 | Self::CostRise { factor }
                 | Self::AcceptanceDrop { factor }
@@ -197,8 +225,11 @@ impl Incident {
         let share = |key, value| within(key, value, 0.0, 1.0, "a share from 0 to 1");
         let factor = |value| within("factor", value, 0.01, 100.0, "a factor from 0.01 to 100");
         match &self.kind {
-            IncidentKind::PromptShift { share: value } | IncidentKind::StyleShift { share: value } => {
-                share("share", *value)
+            IncidentKind::PromptShift { share: value }
+            | IncidentKind::StyleShift { share: value }
+            | IncidentKind::NewLora { share: value } => share("share", *value),
+            IncidentKind::LatencyTail { share: value, factor: times } => {
+                factor(*times).and(share("share", *value))
             }
             IncidentKind::AestheticDrop { delta } => {
                 within("delta", *delta, -5.0, 5.0, "points from -5 to 5")
@@ -298,11 +329,15 @@ impl FromStr for Incident {
             Some((start, end)) => (time(start)?, Some(time(end)?)),
             None => (time(range)?, None),
         };
+        let mut schedule = Schedule::default();
         for parameter in parameters.split(',').filter(|p| !p.is_empty()) {
             let (key, value) = parameter.split_once('=').ok_or_else(incomplete)?;
-            kind.set(key.trim(), value.trim())?;
+            let (key, value) = (key.trim(), value.trim());
+            if !schedule.set(key, value)? {
+                kind.set(key, value)?;
+            }
         }
-        let incident = Self { kind, segment, start, end };
+        let incident = Self { kind, segment, start, end, schedule };
         incident.check()?;
         Ok(incident)
     }
@@ -315,7 +350,7 @@ impl fmt::Display for Incident {
         if let Some(end) = self.end {
             write!(f, "..{}", rfc(end))?;
         }
-        write!(f, ":{}", self.kind.parameters())
+        write!(f, ":{}{}", self.kind.parameters(), self.schedule)
     }
 }
 
@@ -331,6 +366,8 @@ mod tests {
             "latency-and-errors:region=ap-south,gpu_type=a10:2026-01-12T06:00:00.500Z:factor=2,error_rate=0.1",
             "language-shift:traffic_source=api:2026-01-12T06:00:00Z:share=0.25,to=de",
             "volume-drop:all:2026-01-12T06:00:00Z..2026-01-12T07:00:00Z:factor=0",
+            "latency-tail:all:2026-01-12T06:00:00Z:share=0.1,factor=4",
+            "style-shift:all:2026-01-12T06:00:00Z:share=0.4,hours=20-6,days=weekend,ramp=3.5",
         ] {
             assert_eq!(text.parse::<Incident>().unwrap().to_string(), text);
         }

@@ -58,6 +58,8 @@ fn features(kind: &IncidentKind) -> (&'static [&'static str], &'static [&'static
         IncidentKind::AcceptanceDrop { .. } => (&["accepted"], &[]),
         IncidentKind::LanguageShift { .. } => (&["language", "prompt_tokens"], &["prompt_length"]),
         IncidentKind::VolumeDrop { .. } => (&["volume"], &[]),
+        IncidentKind::LatencyTail { .. } => (&["latency_ms"], &["cost_usd"]),
+        IncidentKind::NewLora { .. } => (&["loras"], &[]),
     }
 }
 
@@ -86,6 +88,12 @@ fn describe(kind: &IncidentKind) -> String {
             format!("{}% of the segment's sessions write in `{to}`", percent(*share))
         }
         IncidentKind::VolumeDrop { factor } => format!("traffic times {factor}"),
+        IncidentKind::LatencyTail { share, factor } => {
+            format!("{}% of the requests take {factor} times as long", percent(*share))
+        }
+        IncidentKind::NewLora { share } => {
+            format!("{}% of the segment's sessions use a LoRA that did not exist before", percent(*share))
+        }
         IncidentKind::StyleShift { share } => {
             format!(
                 "{}% of the segment's sessions get images in the anime style, regardless of their prompts",

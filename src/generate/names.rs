@@ -1,7 +1,7 @@
 //! The names that an incident's text uses: kinds of incidents, and the dimensions of its segment.
 
 /// The kinds of incidents.
-pub(super) const KINDS: [&str; 9] = [
+pub(super) const KINDS: [&str; 11] = [
     "prompt-shift",
     "aesthetic-drop",
     "latency-and-errors",
@@ -11,6 +11,8 @@ pub(super) const KINDS: [&str; 9] = [
     "language-shift",
     "volume-drop",
     "style-shift",
+    "latency-tail",
+    "new-lora",
 ];
 
 /// Dimensions by which an incident can choose its segment.

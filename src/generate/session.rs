@@ -18,6 +18,8 @@ const NEW_PROMPT: f64 = 0.08;
 const USERS_PER_TENANT_AND_REGION: f64 = 2_000.0;
 const ACCEPTED: f64 = 0.42;
 const NSFW: f64 = 0.02;
+/// The LoRA of an incident, which no session uses otherwise.
+const NEW_LORA: u8 = 250;
 /// Share of errors without an incident, and its split by cause.
 pub(super) const ERROR_RATE: f64 = 0.015;
 const ERROR_SPLIT: [(f64, Failure); 4] = [
@@ -242,6 +244,8 @@ impl SimulatedSession {
         if timeout < effects.timeout_rate {
             failure = Some(Failure::Timeout);
         }
+        // From the request's id, since a draw would change all later values.
+        let is_slow = unit(mix((id as u64) ^ 0x510_3e5)) < effects.slow.0;
         let work_ms = version.base_ms
             * REGIONS[usize::from(place.region)].latency_factor
             * gpu.latency_factor
@@ -250,7 +254,8 @@ impl SimulatedSession {
             * pixels.powf(0.8)
             * (0.22 * speed).exp()
             * if self.batch > 1 { 2.6 } else { 1.0 }
-            * effects.latency_factor;
+            * effects.latency_factor
+            * if is_slow { effects.slow.1 } else { 1.0 };
         let latency_ms = match failure {
             None => work_ms,
             Some(Failure::Oom) => 0.4 * work_ms,
@@ -281,11 +286,16 @@ impl SimulatedSession {
         request.language = self.prompt.language;
         request.style = self.prompt.style;
         // From the session's id, since a draw would change all later values.
-        let draw = (mix(self.id ^ 0x57_71e5) >> 11) as f64 / (1u64 << 53) as f64;
+        let draw = unit(mix(self.id ^ 0x57_71e5));
         request.drawn = if draw < effects.drawn_share { ANIME } else { request.style };
         request.checkpoint = mix(u64::from(place.version) << 32 | effects.release);
         request.loras = self.loras;
         request.lora_count = self.lora_count;
+        if unit(mix(self.id ^ 0x10_4a5)) < effects.new_lora_share {
+            let slot = request.lora_count.min(request.loras.len() - 1);
+            request.loras[slot] = NEW_LORA;
+            request.lora_count = slot + 1;
+        }
         request.sampler = self.sampler;
         request.steps = self.steps;
         request.cfg = self.cfg;
@@ -329,6 +339,11 @@ impl SimulatedSession {
         self.chars = self.text.chars().count() as u32;
         self.has_prompt = true;
     }
+}
+
+/// A hash as a number from 0 to 1.
+fn unit(hash: u64) -> f64 {
+    (hash >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

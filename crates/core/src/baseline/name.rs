@@ -21,11 +21,6 @@
 //!
 //! The evaluator, its counts, the rules, `baseline list` and `baseline show` take all baselines
 //! from these functions, and stay as they are.
-//!
-//! Blocks of hours, the same hours of earlier days (`hours_06_12_7d`, for example), need a variant
-//! here and a list in `days.rs` as well, and more than that: `_days` keep whole days, so a day's
-//! hours would have to be kept apart there, and `BaselineSet` built once a block instead of once
-//! a day.
 
 use std::fmt;
 use std::str::FromStr;
