@@ -224,19 +224,19 @@ impl Judge {
         now
     }
 
-    /// The levels for groupings of one dimension at most, and of several.
+    /// The levels for groupings of one dimension at most, and of several. Rows that could not reach
+    /// their level whatever they hold take no part of the budget.
     fn alphas(&self, tick: &WindowBounds, all: &[SegmentWindow<'_>]) -> [f64; 2] {
-        let judged = |several: bool| {
-            let of = all.iter().filter(|s| self.several(s.segment) == several);
-            of.flat_map(|s| &s.rows).filter(|r| judged_p(r).is_some()).count() as u64
-        };
         let budget = self.settings.config.alerts.false_alarms_per_quarter;
         let length = Duration::from_micros(tick.length.unsigned_abs());
         let lengths = self.settings.config.windows.rolling.len();
-        [
-            alpha(budget, Dimensions::AtMostOne, judged(false), length, lengths),
-            alpha(budget, Dimensions::Several, judged(true), length, lengths),
-        ]
+        [(Dimensions::AtMostOne, false), (Dimensions::Several, true)].map(|(dimensions, several)| {
+            let of = all.iter().filter(|s| self.several(s.segment) == several);
+            let judged = of.flat_map(|s| &s.rows).filter(|r| judged_p(r).is_some());
+            let least: Vec<f64> = judged.filter_map(|r| Some(r.baseline.as_ref()?.1.least_p)).collect();
+            let level = |streams: usize| alpha(budget, dimensions, streams as u64, length, lengths);
+            level(within_reach(least, level))
+        })
     }
 
     fn several(&self, segment: &Segment) -> bool {
@@ -267,6 +267,7 @@ impl Judge {
         let verdict = match (&row.baseline, p) {
             _ if of.small => Some(Verdict::InsufficientData),
             _ if feature.kind == FeatureKind::Volume => None,
+            (Some((_, c)), Some(_)) if c.least_p >= alpha => Some(Verdict::InsufficientData),
             (Some((_, c)), Some(p)) if p < alpha && c.material_p.is_some_and(|m| m < material) => {
                 Some(Verdict::Drift)
             }
@@ -293,7 +294,7 @@ impl Judge {
                 .baseline
                 .as_ref()
                 .map_or_else(Scores::default, |(_, c)| Scores { p_value: p, ..c.scores }),
-            alpha: p.map(|_| alpha),
+            alpha: p.map(|_| alpha).filter(|_| verdict != Some(Verdict::InsufficientData)),
             verdict,
             complete: tick.complete,
             contributors: Vec::new(),
@@ -313,11 +314,36 @@ fn judged_p(row: &Comparison) -> Option<f64> {
     row.baseline.as_ref().filter(|(b, _)| b.about.enough_days).and_then(|(_, c)| c.scores.p_value)
 }
 
+/// How many rows share a budget, of those with these least p-values: as many as there can be so that
+/// each could reach its level.
+fn within_reach(mut least: Vec<f64>, level: impl Fn(usize) -> f64) -> usize {
+    least.sort_unstable_by(f64::total_cmp);
+    (1..=least.len()).rev().find(|m| least[m - 1] < level(*m)).unwrap_or(0)
+}
+
 fn ids(sketch: &Sketch) -> Option<Vec<Arc<str>>> {
     match &sketch.body {
         Body::Rate(r) => {
             Some(r.examples().ids().map(Arc::from).collect::<Vec<_>>()).filter(|v| !v.is_empty())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_cannot_reach_their_level_take_no_part_of_it() {
+        let level = |streams: usize| 1e-3 / streams.max(1) as f64;
+        let limitless = vec![0.0; 10];
+        assert_eq!(within_reach(limitless.clone(), level), 10);
+        let few = |least: f64, n: usize| limitless.iter().copied().chain(vec![least; n]).collect::<Vec<_>>();
+        assert_eq!(within_reach(few(1e-2, 90), level), 10, "the rest have the budget to themselves");
+        assert_eq!(within_reach(few(9e-6, 90), level), 100);
+        assert_eq!(within_reach(few(1.1e-5, 90), level), 10, "all or none of equals");
+        assert_eq!(within_reach(vec![0.5; 3], level), 0);
+        assert_eq!(within_reach(Vec::new(), level), 0);
     }
 }

@@ -8,7 +8,7 @@ use crate::config::features::{Feature, Test};
 use crate::drift::{
     Contributor, Distances, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums,
     TOP_CONTRIBUTORS, TokenBins, VectorKind, bin_counts, bin_label, bin_of, category_scales, decile_edges,
-    distances, terms, token_bins, token_scales, wasserstein,
+    distances, least_p, terms, token_bins, token_scales, wasserstein,
 };
 use crate::sketch::{
     Body, BucketSums, CategorySketch, NumericSketch, SESSION_BUCKETS, Sketch, SketchId, TOKEN_BINS,
@@ -98,6 +98,8 @@ pub struct Compared {
     pub scores: Scores,
     /// Why there is no p-value, if so.
     pub lacking: Option<crate::drift::Reason>,
+    /// The least p-value that the window could have, whatever it holds; 0 where there is no such limit.
+    pub least_p: f64,
     /// The p-value of the part of the effect beyond what is tolerated; as `p_value` where nothing is.
     pub material_p: Option<f64>,
 }
@@ -176,7 +178,7 @@ impl Prepared {
             }
             (PreparedBody::Rate { mean, test }, Body::Rate(w)) => {
                 if feature.kind == crate::config::features::FeatureKind::Volume {
-                    return Ok(Compared { scores, lacking: None, material_p: None });
+                    return Ok(Compared { scores, ..Compared::default() });
                 }
                 let (sums, n) = dense(w.events());
                 let s = sums.map(|v| v as f64);
@@ -206,7 +208,19 @@ impl Prepared {
             Judgement::Insufficient(reason) => Some(reason),
             Judgement::PValue(_) => None,
         };
-        Ok(Compared { scores, lacking, material_p })
+        let least_p = self.vector_kind().map_or(0.0, |kind| least_p(kind, &dense(window.events()).1));
+        Ok(Compared { scores, lacking, least_p, material_p })
+    }
+
+    /// What the test takes windows for, where it is one of vectors.
+    fn vector_kind(&self) -> Option<VectorKind> {
+        match &self.body {
+            PreparedBody::Tokens { .. } => Some(VectorKind::Tokens),
+            PreparedBody::Category { shared, .. } => Some(category_kind(shared.as_ref())),
+            PreparedBody::Numeric { test: NumericTest::Shape(_), .. } => Some(VectorKind::Bins),
+            PreparedBody::Vector(_) => Some(VectorKind::Embedding),
+            PreparedBody::Numeric { .. } | PreparedBody::Rate { .. } | PreparedBody::Missing(_) => None,
+        }
     }
 
     /// Requests whose images are farthest from the baseline, of those sampled in the window; empty for what is no embedding.
@@ -364,6 +378,10 @@ fn score_tokens(test: &PreparedVector, window: &TokenSketch, scales: &[f64]) -> 
     })
 }
 
+fn category_kind(shared: Option<&SharedBins>) -> VectorKind {
+    if shared.is_some() { VectorKind::Several } else { VectorKind::Categories }
+}
+
 /// `several`: an event may carry more than one value; its test has bins of its own.
 fn prepare_category(s: &CategorySketch, several: bool) -> PreparedBody {
     let (bins, counts, mut sums) = CategoryBins::of(s);
@@ -380,7 +398,7 @@ fn prepare_category(s: &CategorySketch, several: bool) -> PreparedBody {
         }
     };
     sums.scale_columns(&scales);
-    let test = PreparedVector::new(&sums, VectorKind::Categories);
+    let test = PreparedVector::new(&sums, category_kind(shared.as_ref()));
     PreparedBody::Category { bins, counts, shared, scales, test }
 }
 

@@ -28,6 +28,6 @@ pub use distances::{Distances, centroid_cosine, centroid_l2, distances, terms, w
 pub use looks::{Dimensions, alpha, tolerance_level};
 pub use score::{Contributor, Scores, Side, TOP_CONTRIBUTORS, Verdict};
 pub use session_test::{
-    BUCKETS, Judgement, PreparedScalar, PreparedVector, Reason, Sums, VectorKind, category_scales,
+    BUCKETS, Judgement, PreparedScalar, PreparedVector, Reason, Sums, VectorKind, category_scales, least_p,
     token_scales,
 };

@@ -233,6 +233,12 @@ fn median_of_filled(n: &[f64; BUCKETS]) -> f64 {
     }
 }
 
+/// The least p-value that a window can have whose sessions fill these buckets (`n`: events in each),
+/// where it is judged as vectors of this kind.
+pub fn least_p(kind: VectorKind, n: &[f64; BUCKETS]) -> f64 {
+    floor(kind.floor_base(), n.iter().filter(|n| **n > 0.0).count())
+}
+
 /// The least p-value that a window of `buckets` filled buckets can have.
 fn floor(base: f64, buckets: usize) -> f64 {
     base.powi(-(buckets.min(BUCKETS) as i32))

@@ -46,7 +46,7 @@ fn vectors_agree_with_the_reference() {
         let totals: Vec<f64> = baseline.s.columns().into_iter().map(|column| column.sum()).collect();
         let events: f64 = baseline.n.iter().sum();
         let scales = match case["feature"].as_str().unwrap() {
-            "tokens" => token_scales(&totals, events),
+            "tokens" | "several" => token_scales(&totals, events),
             "categories" => category_scales(&totals, events),
             _ => vec![1.0; totals.len()],
         };
@@ -56,6 +56,7 @@ fn vectors_agree_with_the_reference() {
             "embedding" => VectorKind::Embedding,
             "tokens" => VectorKind::Tokens,
             "categories" => VectorKind::Categories,
+            "several" => VectorKind::Several,
             _ => VectorKind::Bins,
         };
         assert_judged(PreparedVector::new(&baseline, kind).score(&window), case, "p");

@@ -18,9 +18,18 @@ pub enum VectorKind {
     /// lacks the rare ones has hardly any variance of its own, so it is taken to vary at least as
     /// much as so many sessions of the baseline.
     Categories,
+    /// How often each of several values came with an event, in fixed bins, scaled by
+    /// [`super::token_scales`]: as [`Self::Tokens`], and a window is taken to vary at least as much as
+    /// with [`Self::Categories`].
+    Several,
 }
 
 impl VectorKind {
+    /// The floor of p falls by this factor with each filled bucket.
+    pub(super) fn floor_base(self) -> f64 {
+        if self.is_shares() { 2.0 } else { 2.5 }
+    }
+
     /// Whether the components are shares that add to one.
     fn is_shares(self) -> bool {
         matches!(self, Self::Bins | Self::Categories)
@@ -94,7 +103,7 @@ impl PreparedVector {
         }
         let mean = mean(window, &weights);
         let mut own = trace(window, &weights, &mean);
-        if self.kind == VectorKind::Categories {
+        if matches!(self.kind, VectorKind::Categories | VectorKind::Several) {
             own = own.max(self.trace * self.sessions / weights.sessions());
         }
         let squared: f64 = mean.iter().zip(&self.mean).map(|(x, y)| (x - y).powi(2)).sum();
@@ -103,7 +112,7 @@ impl PreparedVector {
         if !(squared.is_finite() && variance.is_finite() && magnitude.is_finite()) {
             return Judgement::Insufficient(Reason::NotFinite);
         }
-        let least = floor(if self.kind.is_shares() { 2.0 } else { 2.5 }, weights.used);
+        let least = floor(self.kind.floor_base(), weights.used);
         let rounding = ROUNDING * ROUNDING * magnitude;
         if variance <= rounding {
             // Neither sample varies: any difference is beyond chance, within the limit that the
@@ -112,7 +121,7 @@ impl PreparedVector {
         }
 
         let mut th2 = self.th2;
-        if self.kind == VectorKind::Tokens {
+        if matches!(self.kind, VectorKind::Tokens | VectorKind::Several) {
             // New words add directions that the baseline does not have, or remove most of its own.
             th2 = th2.max(second_moment(window, &weights, &mean).clamp(1e-4, 1.0));
         }
