@@ -201,7 +201,7 @@ impl EvaluatorThread<'_> {
     ) -> Result<Option<T>, EvaluatorDriverError> {
         match done {
             Err(EvaluatorDriverError::Chain(ChainError::Lost { chain, epoch })) => {
-                tracing::warn!(%chain, %epoch, "another process evaluates now; this one goes on reading its partitions");
+                tracing::warn!(%chain, %epoch, "another process evaluates now; this one keeps reading its partitions");
                 Progress::add(&self.progress.evaluator_lost, 1);
                 self.progress.evaluates.store(0, Ordering::Relaxed);
                 *self.progress.evaluator_bytes.lock() = EvaluatorBytes::default();
