@@ -31,7 +31,7 @@ use std::process::ExitCode;
 /// Watches a text-to-image service for drift in its prompts, images, quality and speed
 ///
 /// Reads the service's events from Kafka or files, compares each segment (a tenant, a region, a
-/// model version …) with its own past, and raises alerts within minutes. The results are Parquet
+/// model version …) with its own past, and raises alerts. The results are Parquet
 /// tables that any tool can read.
 #[derive(Debug, Parser)]
 #[command(

@@ -177,7 +177,7 @@ fn fired_text(rows: &[AlertRow], in_this_run: u64) -> String {
         );
     }
     for RuleFirings { first: a, times, .. } in listed {
-        let segment = if a.segment.is_empty() { "everything" } else { &a.segment };
+        let segment = if a.segment.is_empty() { "all traffic" } else { &a.segment };
         let times = if times == 1 { String::new() } else { format!("  (fired {times} times)") };
         let _ = writeln!(
             out,
@@ -211,7 +211,7 @@ mod tests {
         ];
         assert_eq!(
             fired_text(&rows, 3),
-            "1970-01-01T00:00:00Z  high     mix                    everything  (fired 2 times)\n    why\n\
+            "1970-01-01T00:00:00Z  high     mix                    all traffic  (fired 2 times)\n    why\n\
              1970-01-01T01:00:00Z  high     drift                  tenant=birch\n    why\n"
         );
         let said = fired_text(&rows, 1);

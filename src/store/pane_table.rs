@@ -205,12 +205,6 @@ impl PaneTable {
         Ok(())
     }
 
-    /// Whether each row lies within a block of the day.
-    #[must_use]
-    pub fn is_split(&self) -> bool {
-        self.in_blocks || self.segments.is_empty()
-    }
-
     /// The segments that have rows, in no order.
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.segments.keys()

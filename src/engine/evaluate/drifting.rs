@@ -157,12 +157,14 @@ impl DriftMemory {
             out.push(DriftedDay { stream, day: t - DAY, judged, reason: ExclusionReason::Drifted });
         }
         for (stream, held) in self.held.iter().filter(|(_, h)| h.until.is_none() && h.last > t - DAY) {
-            let judged = of_longest.get(stream).copied().unwrap_or_default();
             let mut day = held.day;
             while day < t {
                 let noted = out.iter().any(|d| d.day == day && d.stream == *stream);
                 if !noted && !is_known(stream, day) {
                     let reason = ExclusionReason::Incident;
+                    // What was judged on earlier days is not known any more.
+                    let judged = if day == t - DAY { of_longest.get(stream).copied() } else { None };
+                    let judged = judged.unwrap_or_default();
                     out.push(DriftedDay { stream: stream.clone(), day, judged, reason });
                 }
                 day += DAY;
@@ -257,8 +259,12 @@ mod tests {
         assert_eq!(m.observe(&stream(), (noon - DAY, noon), true, || false), None, "it is held already");
         assert_eq!(m.held_in(10 * DAY).count(), 0);
         assert_eq!(m.held_in(11 * DAY).map(|h| h.1).collect::<Vec<_>>(), [10 * DAY]);
-        let days = [(10, ExclusionReason::Incident), (11, ExclusionReason::Incident)];
-        assert_eq!(close(&mut m, 12, &[]), days);
+        let left = m.close_day(12 * DAY, |_, _| false);
+        assert!(left.iter().all(|d| d.reason == ExclusionReason::Incident));
+        assert_eq!(
+            left.iter().map(|d| (d.day / DAY, d.judged.drifted)).collect::<Vec<_>>(),
+            [(10, 0), (11, 2)]
+        );
         let released = |m: &mut DriftMemory, day: i64, clean: bool| {
             let normal = m.release(day * DAY, |_| None, |_| clean);
             assert_eq!(normal, []);

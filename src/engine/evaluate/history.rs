@@ -41,10 +41,6 @@ impl DaySource for PaneTable {
     fn rows_of(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, String> {
         self.rows_of_hours(segment, hours).map_err(|e| e.to_string())
     }
-
-    fn is_split(&self) -> bool {
-        self.is_split()
-    }
 }
 
 /// The file of the days written at a tick; ticks sort as text.

@@ -28,6 +28,14 @@ struct SegmentLabels {
     identity: Arc<str>,
 }
 
+/// The level of the rows of one kind of grouping at one evaluation.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    alpha: f64,
+    /// Rows whose least possible p-value is this or more take no part.
+    limit: f64,
+}
+
 /// One window at one evaluation.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowBounds {
@@ -123,7 +131,7 @@ impl Judge {
         tick: &WindowBounds,
         of: &SegmentWindow<'_>,
         users: u64,
-        alphas: [f64; 2],
+        alphas: [Level; 2],
     ) -> Result<Vec<JudgedRow>, EvaluationError> {
         let names = &self.settings.names;
         let grouping = names.grouping(of.segment);
@@ -226,7 +234,7 @@ impl Judge {
 
     /// The levels for groupings of one dimension at most, and of several. Rows that could not reach
     /// their level whatever they hold take no part of the budget.
-    fn alphas(&self, tick: &WindowBounds, all: &[SegmentWindow<'_>]) -> [f64; 2] {
+    fn alphas(&self, tick: &WindowBounds, all: &[SegmentWindow<'_>]) -> [Level; 2] {
         let budget = self.settings.config.alerts.false_alarms_per_quarter;
         let length = Duration::from_micros(tick.length.unsigned_abs());
         let lengths = self.settings.config.windows.rolling.len();
@@ -235,7 +243,8 @@ impl Judge {
             let judged = of.flat_map(|s| &s.rows).filter(|r| judged_p(r).is_some());
             let least: Vec<f64> = judged.filter_map(|r| Some(r.baseline.as_ref()?.1.least_p)).collect();
             let level = |streams: usize| alpha(budget, dimensions, streams as u64, length, lengths);
-            level(within_reach(least, level))
+            let (streams, limit) = within_reach(least, level);
+            Level { alpha: level(streams), limit }
         })
     }
 
@@ -257,17 +266,17 @@ impl Judge {
         of: &SegmentWindow<'_>,
         row: &Comparison,
         called: &SegmentLabels,
-        alphas: [f64; 2],
+        alphas: [Level; 2],
     ) -> WindowRow {
         let s = &self.settings;
         let feature = &s.features[row.feature];
-        let alpha = alphas[usize::from(self.several(of.segment))];
+        let Level { alpha, limit } = alphas[usize::from(self.several(of.segment))];
         let material = alpha.max(tolerance_level(Duration::from_micros(tick.length.unsigned_abs())));
         let p = judged_p(row);
         let verdict = match (&row.baseline, p) {
             _ if of.small => Some(Verdict::InsufficientData),
             _ if feature.kind == FeatureKind::Volume => None,
-            (Some((_, c)), Some(_)) if c.least_p >= alpha => Some(Verdict::InsufficientData),
+            (Some((_, c)), Some(_)) if c.least_p >= limit => Some(Verdict::InsufficientData),
             (Some((_, c)), Some(p)) if p < alpha && c.material_p.is_some_and(|m| m < material) => {
                 Some(Verdict::Drift)
             }
@@ -315,10 +324,13 @@ fn judged_p(row: &Comparison) -> Option<f64> {
 }
 
 /// How many rows share a budget, of those with these least p-values: as many as there can be so that
-/// each could reach its level.
-fn within_reach(mut least: Vec<f64>, level: impl Fn(usize) -> f64) -> usize {
+/// each could reach its level, all or none of equal ones. Also the least p-value from which on a row
+/// is not among them.
+fn within_reach(mut least: Vec<f64>, level: impl Fn(usize) -> f64) -> (usize, f64) {
     least.sort_unstable_by(f64::total_cmp);
-    (1..=least.len()).rev().find(|m| least[m - 1] < level(*m)).unwrap_or(0)
+    let limit = |m: usize| least.get(m).copied().unwrap_or(f64::INFINITY);
+    let found = (1..=least.len()).rev().find(|m| least[m - 1] < limit(*m) && least[m - 1] < level(*m));
+    found.map_or((0, 0.0), |m| (m, limit(m)))
 }
 
 fn ids(sketch: &Sketch) -> Option<Vec<Arc<str>>> {
@@ -338,12 +350,13 @@ mod tests {
     fn rows_that_cannot_reach_their_level_take_no_part_of_it() {
         let level = |streams: usize| 1e-3 / streams.max(1) as f64;
         let limitless = vec![0.0; 10];
-        assert_eq!(within_reach(limitless.clone(), level), 10);
+        let within = |least: Vec<f64>| within_reach(least, level).0;
+        assert_eq!(within_reach(limitless.clone(), level), (10, f64::INFINITY));
         let few = |least: f64, n: usize| limitless.iter().copied().chain(vec![least; n]).collect::<Vec<_>>();
-        assert_eq!(within_reach(few(1e-2, 90), level), 10, "the rest have the budget to themselves");
-        assert_eq!(within_reach(few(9e-6, 90), level), 100);
-        assert_eq!(within_reach(few(1.1e-5, 90), level), 10, "all or none of equals");
-        assert_eq!(within_reach(vec![0.5; 3], level), 0);
-        assert_eq!(within_reach(Vec::new(), level), 0);
+        assert_eq!(within_reach(few(1e-2, 90), level), (10, 1e-2), "the rest have the budget to themselves");
+        assert_eq!(within(few(9e-6, 90)), 100);
+        assert_eq!(within_reach(few(1.1e-5, 90), level), (10, 1.1e-5), "all or none of equals");
+        assert_eq!(within_reach(vec![0.5; 3], level), (0, 0.0));
+        assert_eq!(within(Vec::new()), 0);
     }
 }

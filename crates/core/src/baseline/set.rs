@@ -41,11 +41,6 @@ pub trait DaySource: Send + Sync {
     /// # Errors
     /// A message when they can't be read.
     fn rows_of(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, String>;
-
-    /// Whether its rows are split by blocks of the day.
-    fn is_split(&self) -> bool {
-        true
-    }
 }
 
 /// What a set is made with.
@@ -69,9 +64,6 @@ pub type SegmentBaselines = Arc<Vec<Vec<Arc<Prepared>>>>;
 /// Prepared baselines, by the hours of the day that they hold.
 type ReadyBaselines = FxHashMap<HoursOfDay, FxHashMap<Segment, SegmentBaselines>>;
 
-/// A segment's rolling baselines of one block, summed.
-type BlockSums = Arc<Vec<BaselineSum>>;
-
 /// The baselines of one day.
 pub struct BaselineSet {
     recipe: BaselineRecipe,
@@ -83,13 +75,10 @@ pub struct BaselineSet {
     held: RwLock<Held>,
     days: Vec<Arc<dyn DaySource>>,
     ready: Mutex<ReadyBaselines>,
-    /// Sums of one block each, from which those of several are merged.
-    blocks: Mutex<FxHashMap<HoursOfDay, FxHashMap<Segment, BlockSums>>>,
     children: OnceLock<Children>,
 }
 
 /// What is summed up for one baseline of one segment.
-#[derive(Debug, Clone)]
 pub struct BaselineSum {
     /// The sketches.
     pub contents: SketchSet,
@@ -112,8 +101,8 @@ impl BaselineSet {
         let rolling = BaselineName::configured(&recipe.config)
             .filter_map(|name| BaselineDays::of(&name, day).map(|days| (name, days)))
             .collect();
-        let (held, ready, blocks) = (RwLock::new(held), Mutex::default(), Mutex::default());
-        Self { recipe, rolling, day, excluded, held, days, ready, blocks, children: OnceLock::new() }
+        let (held, ready) = (RwLock::new(held), Mutex::default());
+        Self { recipe, rolling, day, excluded, held, days, ready, children: OnceLock::new() }
     }
 
     /// Holds a segment's feature at the baselines of an earlier day. `known_as` is its identity.
@@ -122,9 +111,6 @@ impl BaselineSet {
             return;
         }
         self.held.write().insert((known_as, feature), day);
-        self.blocks.lock().values_mut().for_each(|of| {
-            of.remove(segment);
-        });
         let children = self.children();
         let concerns =
             |own: &Segment| own == segment || children.get(own).iter().any(|c| c.segment == *segment);
@@ -210,7 +196,6 @@ impl BaselineSet {
     /// them.
     pub fn keep_only(&self, hours: &[HoursOfDay]) {
         self.ready.lock().retain(|own, _| hours.contains(own));
-        self.blocks.lock().retain(|block, _| hours.iter().any(|own| own.contains(*block)));
     }
 
     fn prepare(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<Vec<Arc<Prepared>>>, String> {
@@ -218,9 +203,9 @@ impl BaselineSet {
         let mut out: Vec<Vec<Arc<Prepared>>> = vec![Vec::new(); features.len()];
         let own = self.children().get(segment);
         let days: Vec<BaselineDays> = self.rolling.iter().map(|(_, days)| *days).collect();
-        let sums = self.sums_of_hours(&days, segment, hours)?;
+        let sums = self.sums(&days, segment, hours)?;
         let of_children: Vec<Vec<BaselineSum>> =
-            own.iter().map(|c| self.sums_of_hours(&days, &c.segment, hours)).collect::<Result<_, _>>()?;
+            own.iter().map(|c| self.sums(&days, &c.segment, hours)).collect::<Result<_, _>>()?;
         for (i, (baseline, _)) in self.rolling.iter().enumerate() {
             let (name, part) = (baseline.text(), part_of_id(hours));
             let needed = baseline.needed_days(&self.recipe.config);
@@ -265,42 +250,6 @@ impl BaselineSet {
                 out[f].push(Arc::new(Prepared::new(about, feature, sketch, strata.as_deref())));
             }
         }
-        Ok(out)
-    }
-
-    /// A segment's rolling baselines, summed, in their order. The blocks of a window are each read
-    /// once: the next window overlaps most of them, too.
-    fn sums_of_hours(
-        &self,
-        of: &[BaselineDays],
-        segment: &Segment,
-        hours: HoursOfDay,
-    ) -> Result<Vec<BaselineSum>, String> {
-        if hours == HoursOfDay::ALL || self.days.iter().any(|source| !source.is_split()) {
-            return self.sums(of, segment, hours);
-        }
-        let mut out: Option<Vec<BaselineSum>> = None;
-        for block in HoursOfDay::blocks().filter(|block| hours.contains(*block)) {
-            let known = self.blocks.lock().get(&block).and_then(|of| of.get(segment)).cloned();
-            let sums = match known {
-                Some(sums) => sums,
-                None => {
-                    let made = Arc::new(self.sums(of, segment, block)?);
-                    let mut blocks = self.blocks.lock();
-                    Arc::clone(blocks.entry(block).or_default().entry(segment.clone()).or_insert(made))
-                }
-            };
-            match &mut out {
-                None => out = Some(sums.to_vec()),
-                Some(out) => {
-                    for (sum, more) in out.iter_mut().zip(sums.iter()) {
-                        sum.merge(more).map_err(|e| e.to_string())?;
-                    }
-                }
-            }
-        }
-        let mut out = out.unwrap_or_default();
-        out.iter_mut().for_each(|sum| sum.contents.settle());
         Ok(out)
     }
 
@@ -371,12 +320,6 @@ impl BaselineSum {
         }
     }
 
-    fn merge(&mut self, other: &Self) -> Result<(), UnlikeSketches> {
-        self.contents.merge(&other.contents)?;
-        self.days.iter_mut().zip(&other.days).for_each(|(own, more)| own.extend(more));
-        Ok(())
-    }
-
     /// Adds a feature's sketch of a row that starts at `start`.
     fn add(&mut self, feature: usize, start: i64, sketch: Box<Sketch>) -> Result<(), UnlikeSketches> {
         self.days[feature].insert(floor(start, DAY));
@@ -403,9 +346,7 @@ fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::baseline::BLOCK;
     use crate::config::features::builtin;
-    use crate::event::time::HOUR;
     use crate::sketch::{Body, RateSketch, SketchId};
 
     struct Kept(Vec<PaneRow>);
@@ -435,11 +376,7 @@ mod tests {
     #[test]
     fn longer_baselines_hold_the_days_of_shorter_ones_less_the_flagged() {
         let segment = Segment { grouping: 0, name: "".into() };
-        let rows: Vec<PaneRow> = (1..40)
-            .flat_map(|d| [day_row(d, 0), day_row(d, 1)])
-            .enumerate()
-            .map(|(i, row)| PaneRow { start: row.start + (i as i64 % 6) * BLOCK, ..row })
-            .collect();
+        let rows: Vec<PaneRow> = (1..40).flat_map(|d| [day_row(d, 0), day_row(d, 1)]).collect();
         let mut excluded = Excluded::default();
         excluded.insert((segment.clone(), 1), vec![25 * DAY, 33 * DAY]);
         let recipe = BaselineRecipe {
@@ -466,17 +403,6 @@ mod tests {
             assert_eq!(set.days_with_data(days).unwrap().len(), usize::from(days.count()));
         }
         assert_eq!(all.map(|days| set.flagged(days)), [2, 1]);
-        // The hours of a window are those of its blocks together.
-        for hours in [HoursOfDay::of_window(0, 6 * HOUR), HoursOfDay::of_window(22 * HOUR, 25 * HOUR)] {
-            for _ in 0..2 {
-                let together = set.sums_of_hours(&all, &segment, hours).unwrap();
-                let direct = set.sums(&all, &segment, hours).unwrap();
-                for (together, direct) in together.iter().zip(&direct) {
-                    assert_eq!((&together.contents, &together.days), (&direct.contents, &direct.days));
-                    assert!(!direct.days[0].is_empty());
-                }
-            }
-        }
         // Held at the baselines of an earlier day, the other feature stays where it is.
         let before = set.get(&segment, HoursOfDay::ALL).unwrap();
         set.hold(&segment, segment.clone(), 1, 30 * DAY);
