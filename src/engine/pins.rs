@@ -8,8 +8,8 @@ use super::job::Job;
 use super::pin_files::{ACCEPTS, PINS};
 pub use super::pin_files::{PinInfo, accepts, names, pins};
 use crate::baseline::{
-    Accept, BaselineDays, BaselineName, BaselineRecipe, BaselineSet, Excluded, Held, HoursOfDay, PinnedHours,
-    RESERVED_PREFIXES, accepted,
+    Accept, BaselineDays, BaselineName, BaselineRecipe, BaselineSet, Excluded, HeldBaselines, HoursOfDay,
+    PinnedHours, RESERVED_PREFIXES, accepted,
 };
 use crate::config::Baselines;
 use crate::config::near::near;
@@ -210,7 +210,7 @@ pub fn baseline_set(job: &Job, day: i64, stretch: BaselineDays) -> Result<Baseli
         pins: Arc::new([]),
         shown: names.shown.clone(),
     };
-    Ok(BaselineSet::new(recipe, day, excluded, Held::default(), days))
+    Ok(BaselineSet::new(recipe, day, excluded, HeldBaselines::default(), days))
 }
 
 /// Of a baseline's days those that have data, of any segment.

@@ -15,7 +15,7 @@ pub const MOST_HELD_DAYS: i64 = 28;
 const FEW_JUDGED: u32 = 3;
 
 /// A segment's feature.
-pub type Stream = (Segment, usize);
+pub type SegmentFeature = (Segment, usize);
 
 /// A segment's feature that is held at earlier baselines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl ExclusionReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriftedDay {
     /// The stream.
-    pub stream: Stream,
+    pub stream: SegmentFeature,
     /// The day.
     pub day: i64,
     /// The windows that decided it.
@@ -79,8 +79,8 @@ pub struct DriftMemory {
     /// Length of the longest windows, microseconds.
     longest: i64,
     /// Windows judged in the current day, by stream and window length.
-    today: BTreeMap<(Stream, i64), Judged>,
-    held: BTreeMap<Stream, HeldSince>,
+    today: BTreeMap<(SegmentFeature, i64), Judged>,
+    held: BTreeMap<SegmentFeature, HeldSince>,
 }
 
 impl DriftMemory {
@@ -88,19 +88,19 @@ impl DriftMemory {
     #[must_use]
     pub fn new(
         longest: i64,
-        today: impl IntoIterator<Item = ((Stream, i64), Judged)>,
-        held: impl IntoIterator<Item = (Stream, HeldSince)>,
+        today: impl IntoIterator<Item = ((SegmentFeature, i64), Judged)>,
+        held: impl IntoIterator<Item = (SegmentFeature, HeldSince)>,
     ) -> Self {
         Self { longest, today: today.into_iter().collect(), held: held.into_iter().collect() }
     }
 
     /// Windows judged in the current day.
-    pub fn today(&self) -> impl Iterator<Item = (&(Stream, i64), &Judged)> {
+    pub fn today(&self) -> impl Iterator<Item = (&(SegmentFeature, i64), &Judged)> {
         self.today.iter()
     }
 
     /// What is or was recently held.
-    pub fn held(&self) -> impl Iterator<Item = (&Stream, &HeldSince)> {
+    pub fn held(&self) -> impl Iterator<Item = (&SegmentFeature, &HeldSince)> {
         self.held.iter()
     }
 
@@ -115,7 +115,7 @@ impl DriftMemory {
     /// the stream was accepted, if it was within the days of the shortest baseline.
     pub fn observe(
         &mut self,
-        stream: &Stream,
+        stream: &SegmentFeature,
         (start, end): (i64, i64),
         drifts: bool,
         accepted: impl FnOnce() -> bool,
@@ -141,10 +141,10 @@ impl DriftMemory {
 
     /// Ends the day before `t`: the days that leave the baselines from now on, in order. `is_known`
     /// says whether a day has left them before.
-    pub fn close_day(&mut self, t: i64, is_known: impl Fn(&Stream, i64) -> bool) -> Vec<DriftedDay> {
+    pub fn close_day(&mut self, t: i64, is_known: impl Fn(&SegmentFeature, i64) -> bool) -> Vec<DriftedDay> {
         let mut out = Vec::new();
-        let mut best: BTreeMap<Stream, Judged> = BTreeMap::new();
-        let mut of_longest: BTreeMap<Stream, Judged> = BTreeMap::new();
+        let mut best: BTreeMap<SegmentFeature, Judged> = BTreeMap::new();
+        let mut of_longest: BTreeMap<SegmentFeature, Judged> = BTreeMap::new();
         for ((stream, length), judged) in std::mem::take(&mut self.today) {
             if length == self.longest {
                 of_longest.insert(stream.clone(), judged);
@@ -180,8 +180,8 @@ impl DriftMemory {
     pub fn release(
         &mut self,
         t: i64,
-        accepted: impl Fn(&Stream) -> Option<i64>,
-        has_clean_days: impl Fn(&Stream) -> bool,
+        accepted: impl Fn(&SegmentFeature) -> Option<i64>,
+        has_clean_days: impl Fn(&SegmentFeature) -> bool,
     ) -> Vec<DriftedDay> {
         let mut normal = Vec::new();
         for (stream, held) in self.held.iter_mut().filter(|(_, held)| held.until.is_none()) {
@@ -203,7 +203,7 @@ impl DriftMemory {
 
     /// The streams that are held at earlier baselines in windows that start in the day beginning at
     /// `day`, with the day whose baselines they keep.
-    pub fn held_in(&self, day: i64) -> impl Iterator<Item = (&Stream, i64)> {
+    pub fn held_in(&self, day: i64) -> impl Iterator<Item = (&SegmentFeature, i64)> {
         let applies = move |held: &HeldSince| held.day < day && held.until.is_none_or(|until| day < until);
         self.held.iter().filter(move |(_, held)| applies(held)).map(|(stream, held)| (stream, held.day))
     }
@@ -213,7 +213,7 @@ impl DriftMemory {
 mod tests {
     use super::*;
 
-    fn stream() -> Stream {
+    fn stream() -> SegmentFeature {
         (Segment { grouping: 0, name: "".into() }, 0)
     }
 

@@ -16,7 +16,9 @@ use super::tick_rows::TickRows;
 use super::types::{EvaluatorState, History, Outputs};
 use super::verdict_counts::VerdictCounter;
 use crate::alert::AlertBook;
-use crate::baseline::{Accept, BLOCK, BaselineName, BaselineRecipe, BaselineSet, Excluded, Held, HoursOfDay};
+use crate::baseline::{
+    Accept, BLOCK, BaselineName, BaselineRecipe, BaselineSet, Excluded, HeldBaselines, HoursOfDay,
+};
 use crate::config::features::FeatureKind;
 use crate::config::segments::{OTHER, write_name};
 use crate::engine::error::EvaluationError;
@@ -496,7 +498,7 @@ impl Evaluator {
                 Some(set) => Arc::clone(set),
                 // A window that began before the first tick: there is no earlier data.
                 None => {
-                    let (excluded, held) = (Excluded::default(), Held::default());
+                    let (excluded, held) = (Excluded::default(), HeldBaselines::default());
                     Arc::new(BaselineSet::new(self.recipe.clone(), day, excluded, held, Vec::new()))
                 }
             };

@@ -22,5 +22,7 @@ pub use missing::{PreparedMissing, missing_shares};
 pub use name::{BaselineName, BaselineNameError, RESERVED_PREFIXES};
 pub use pin::{Pin, PinnedHours};
 pub use prepared::{BaselineInfo, Compared, Prepared, Strata, side};
-pub use set::{BaselineRecipe, BaselineSet, BaselineSum, DaySource, Excluded, Held, SegmentBaselines};
+pub use set::{
+    BaselineRecipe, BaselineSet, BaselineSum, DaySource, Excluded, HeldBaselines, SegmentBaselines,
+};
 pub use strata::{Child, Children, strata};

@@ -28,7 +28,7 @@ pub type Excluded = FxHashMap<(Segment, usize), Vec<i64>>;
 
 /// Segments' features that keep the baselines of an earlier day, as its start in microseconds: what
 /// came since is a drift that goes on. Segments are known by their identity, as in [`Excluded`].
-pub type Held = FxHashMap<(Segment, usize), i64>;
+pub type HeldBaselines = FxHashMap<(Segment, usize), i64>;
 
 /// Days, by segment: where a set's baselines come from.
 pub trait DaySource: Send + Sync {
@@ -72,7 +72,7 @@ pub struct BaselineSet {
     /// Start of the day whose windows are judged, microseconds.
     day: i64,
     excluded: Excluded,
-    held: RwLock<Held>,
+    held: RwLock<HeldBaselines>,
     days: Vec<Arc<dyn DaySource>>,
     ready: Mutex<ReadyBaselines>,
     children: OnceLock<Children>,
@@ -95,7 +95,7 @@ impl BaselineSet {
         recipe: BaselineRecipe,
         day: i64,
         excluded: Excluded,
-        held: Held,
+        held: HeldBaselines,
         days: Vec<Arc<dyn DaySource>>,
     ) -> Self {
         let rolling = BaselineName::configured(&recipe.config)
@@ -386,7 +386,13 @@ mod tests {
             pins: Arc::new([]),
             shown: Shown::default(),
         };
-        let set = BaselineSet::new(recipe, 35 * DAY, excluded, Held::default(), vec![Arc::new(Kept(rows))]);
+        let set = BaselineSet::new(
+            recipe,
+            35 * DAY,
+            excluded,
+            HeldBaselines::default(),
+            vec![Arc::new(Kept(rows))],
+        );
         let all = [28, 7].map(|days| set.days_of(&BaselineName::Rolling { days }).unwrap());
         assert_eq!(set.days_of(&BaselineName::Rolling { days: 6 }), None);
         let sums = set.sums(&all, &segment, HoursOfDay::ALL).unwrap();

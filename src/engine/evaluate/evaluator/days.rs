@@ -3,14 +3,14 @@
 
 use super::*;
 use crate::baseline::{BaselineDays, accepted, accepted_at};
-use crate::engine::evaluate::drifting::Stream;
+use crate::engine::evaluate::drifting::SegmentFeature;
 use crate::engine::evaluate::types::{DayBatch, Exclusion};
 
 /// Whether a stream was accepted so recently that its shortest baseline may still be a mixture.
 pub(super) fn recently_accepted(
     settings: &EvaluationSettings,
     accepts: &[Accept],
-    stream: &Stream,
+    stream: &SegmentFeature,
     t: i64,
 ) -> bool {
     if accepts.is_empty() {
@@ -25,7 +25,7 @@ pub(super) fn recently_accepted(
 
 impl Evaluator {
     /// Holds streams at the baselines of a day, in windows that start later.
-    pub(super) fn hold(&self, began: &[(Stream, i64)]) {
+    pub(super) fn hold(&self, began: &[(SegmentFeature, i64)]) {
         if !self.settings.config.baselines.exclude_drifted {
             return;
         }
@@ -71,7 +71,7 @@ impl Evaluator {
         let settings = Arc::clone(&self.settings);
         let names = &settings.names;
         let excluded = &self.excluded;
-        let is_known = |stream: &Stream, day: i64| {
+        let is_known = |stream: &SegmentFeature, day: i64| {
             let known_as = (names.identity(&stream.0), stream.1);
             excluded.get(&known_as).is_some_and(|days| days.contains(&day))
         };
@@ -84,7 +84,7 @@ impl Evaluator {
             self.excluded.entry(known_as).or_default().push(day.day);
         }
         let (excluded, baselines) = (&self.excluded, &settings.config.baselines);
-        let has_clean_days = |stream: &Stream| {
+        let has_clean_days = |stream: &SegmentFeature| {
             let flagged = excluded.get(&(names.identity(&stream.0), stream.1));
             BaselineName::configured(baselines).all(|name| {
                 let Some(days) = BaselineDays::of(&name, t) else { return true };
@@ -93,7 +93,7 @@ impl Evaluator {
             })
         };
         let latest = accepted_at(&self.accepts, t, &names.features);
-        let accepted = |stream: &Stream| latest(&names.identity(&stream.0).name, stream.1);
+        let accepted = |stream: &SegmentFeature| latest(&names.identity(&stream.0).name, stream.1);
         days.extend(self.drifting.release(t, accepted, has_clean_days));
         let users = &self.segment_users;
         self.outputs.exclusions.extend(days.into_iter().map(|day| {
@@ -120,7 +120,7 @@ impl Evaluator {
         let names = &settings.names;
         let longest = BaselineDays::of_longest(&settings.config.baselines, day);
         let exclude = settings.config.baselines.exclude_drifted;
-        let held: Held = self
+        let held: HeldBaselines = self
             .drifting
             .held_in(day)
             .filter(|_| exclude)
