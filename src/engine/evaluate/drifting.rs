@@ -80,7 +80,9 @@ pub struct DriftMemory {
     longest: i64,
     /// Windows judged in the current day, by stream and window length.
     today: BTreeMap<(SegmentFeature, i64), Judged>,
-    held: BTreeMap<SegmentFeature, HeldSince>,
+    /// What is held, and what was released so recently that windows are still judged by it; oldest
+    /// first, so that only the last can be held.
+    held: BTreeMap<SegmentFeature, Vec<HeldSince>>,
 }
 
 impl DriftMemory {
@@ -91,7 +93,11 @@ impl DriftMemory {
         today: impl IntoIterator<Item = ((SegmentFeature, i64), Judged)>,
         held: impl IntoIterator<Item = (SegmentFeature, HeldSince)>,
     ) -> Self {
-        Self { longest, today: today.into_iter().collect(), held: held.into_iter().collect() }
+        let mut by_stream: BTreeMap<SegmentFeature, Vec<HeldSince>> = BTreeMap::new();
+        for (stream, since) in held {
+            by_stream.entry(stream).or_default().push(since);
+        }
+        Self { longest, today: today.into_iter().collect(), held: by_stream }
     }
 
     /// Windows judged in the current day.
@@ -99,9 +105,9 @@ impl DriftMemory {
         self.today.iter()
     }
 
-    /// What is or was recently held.
+    /// What is or was recently held; of one stream, the oldest first.
     pub fn held(&self) -> impl Iterator<Item = (&SegmentFeature, &HeldSince)> {
-        self.held.iter()
+        self.held.iter().flat_map(|(stream, all)| all.iter().map(move |held| (stream, held)))
     }
 
     /// Whether nothing was judged in the current day.
@@ -126,7 +132,8 @@ impl DriftMemory {
         if !drifts || end - start != self.longest {
             return None;
         }
-        if let Some(held) = self.held.get_mut(stream).filter(|held| held.until.is_none()) {
+        let newest = self.held.get_mut(stream).and_then(|all| all.last_mut());
+        if let Some(held) = newest.filter(|held| held.until.is_none()) {
             held.last = end;
             return None;
         }
@@ -135,7 +142,7 @@ impl DriftMemory {
             return None;
         }
         let day = floor(start, DAY);
-        self.held.insert(stream.clone(), HeldSince { day, last: end, until: None });
+        self.held.entry(stream.clone()).or_default().push(HeldSince { day, last: end, until: None });
         Some(day)
     }
 
@@ -156,7 +163,7 @@ impl DriftMemory {
         for (stream, judged) in best {
             out.push(DriftedDay { stream, day: t - DAY, judged, reason: ExclusionReason::Drifted });
         }
-        for (stream, held) in self.held.iter().filter(|(_, h)| h.until.is_none() && h.last > t - DAY) {
+        for (stream, held) in self.held().filter(|(_, h)| h.until.is_none() && h.last > t - DAY) {
             let mut day = held.day;
             while day < t {
                 let noted = out.iter().any(|d| d.day == day && d.stream == *stream);
@@ -184,7 +191,8 @@ impl DriftMemory {
         has_clean_days: impl Fn(&SegmentFeature) -> bool,
     ) -> Vec<DriftedDay> {
         let mut normal = Vec::new();
-        for (stream, held) in self.held.iter_mut().filter(|(_, held)| held.until.is_none()) {
+        let newest = self.held.iter_mut().filter_map(|(stream, all)| Some((stream, all.last_mut()?)));
+        for (stream, held) in newest.filter(|(_, held)| held.until.is_none()) {
             let lasted = t - held.day >= MOST_HELD_DAYS * DAY;
             let over = held.last <= t - DAY && has_clean_days(stream);
             if over || lasted || accepted(stream).is_some_and(|at| at > held.day) {
@@ -197,15 +205,21 @@ impl DriftMemory {
         }
         // Windows that began before it was released are judged by the baselines of their day.
         let reach = self.longest + 2 * DAY;
-        self.held.retain(|_, held| held.until.is_none_or(|until| until > t - reach));
+        self.held.retain(|_, all| {
+            all.retain(|held| held.until.is_none_or(|until| until > t - reach));
+            !all.is_empty()
+        });
         normal
     }
 
     /// The streams that are held at earlier baselines in windows that start in the day beginning at
-    /// `day`, with the day whose baselines they keep.
+    /// `day`, with the day whose baselines they keep: the earliest, where two drifts of a stream
+    /// follow each other so closely that both apply.
     pub fn held_in(&self, day: i64) -> impl Iterator<Item = (&SegmentFeature, i64)> {
-        let applies = move |held: &HeldSince| held.day < day && held.until.is_none_or(|until| day < until);
-        self.held.iter().filter(move |(_, held)| applies(held)).map(|(stream, held)| (stream, held.day))
+        let applies = move |held: &&HeldSince| held.day < day && held.until.is_none_or(|until| day < until);
+        self.held
+            .iter()
+            .filter_map(move |(stream, all)| Some((stream, all.iter().filter(applies).map(|h| h.day).min()?)))
     }
 }
 
@@ -278,6 +292,27 @@ mod tests {
         assert_eq!(m.held_in(13 * DAY).count(), 1, "windows that began before keep it");
         assert!(released(&mut m, 20, true));
         assert_eq!(m.held().count(), 0, "forgotten");
+    }
+
+    /// A restart builds the baselines of the last days again, from this memory.
+    #[test]
+    fn a_drift_that_comes_back_leaves_what_windows_before_it_were_held_at() {
+        let mut m = memory();
+        days_windows(&mut m, 10, true);
+        days_windows(&mut m, 11, false);
+        days_windows(&mut m, 12, false);
+        m.release(14 * DAY, |_| None, |_| true);
+        let held_at = |m: &DriftMemory, day: i64| m.held_in(day * DAY).map(|h| h.1 / DAY).next();
+        assert_eq!([13, 14].map(|d| held_at(&m, d)), [Some(10), None]);
+        let (start, end) = (13 * DAY + DAY / 2, 14 * DAY + DAY / 2);
+        assert_eq!(m.observe(&stream(), (start, end), true, || false), Some(13 * DAY));
+        let again = DriftMemory::new(DAY, [], m.held().map(|(s, h)| (s.clone(), *h)));
+        for m in [&m, &again] {
+            assert_eq!([11, 13, 14, 15].map(|d| held_at(m, d)), [Some(10), Some(10), Some(13), Some(13)]);
+        }
+        m.release(20 * DAY, |_| None, |_| true);
+        assert_eq!(held_at(&m, 15), Some(13), "released now, the older is forgotten");
+        assert_eq!(m.held().count(), 1);
     }
 
     #[test]

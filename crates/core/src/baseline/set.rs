@@ -105,12 +105,14 @@ impl BaselineSet {
         Self { recipe, rolling, day, excluded, held, days, ready, children: OnceLock::new() }
     }
 
-    /// Holds a segment's feature at the baselines of an earlier day. `known_as` is its identity.
+    /// Holds a segment's feature at the baselines of an earlier day, unless it is held at those of a
+    /// day before. `known_as` is its identity.
     pub fn hold(&self, segment: &Segment, known_as: Segment, feature: usize, day: i64) {
-        if day >= self.day {
+        let key = (known_as, feature);
+        if day >= self.day || self.held.read().get(&key).is_some_and(|own| *own <= day) {
             return;
         }
-        self.held.write().insert((known_as, feature), day);
+        self.held.write().insert(key, day);
         let children = self.children();
         let concerns =
             |own: &Segment| own == segment || children.get(own).iter().any(|c| c.segment == *segment);
@@ -421,6 +423,8 @@ mod tests {
         let after = set.get(&segment, HoursOfDay::ALL).unwrap();
         assert_eq!(before[0][1].about.id, after[0][1].about.id);
         assert_ne!(before[1][1].about.id, after[1][1].about.id, "prepared again");
+        set.hold(&segment, segment.clone(), 1, 31 * DAY);
+        assert_eq!(set.held_at(&segment, 1), Some(30 * DAY), "the earliest");
         set.hold(&segment, segment.clone(), 0, 35 * DAY);
         assert_eq!(set.get(&segment, HoursOfDay::ALL).unwrap()[0][0].about.id, before[0][0].about.id);
     }
