@@ -30,7 +30,7 @@ pub fn row(segment: &str, feature: &str, end: i64) -> WindowRow {
         baseline: "rolling_7d".into(),
         baseline_id: None,
         baseline_days: 7,
-        baseline_hours: Some(crate::baseline::HoursOfDay::ALL),
+        baseline_hours: Some(crate::baseline::BlocksOfWeek::ALL),
         now: Side { n: 5000, sessions: 900, value: None, quantiles: None },
         then: Side { n: 40_000, sessions: 7000, value: None, quantiles: None },
         scores: Scores {

@@ -2,7 +2,7 @@
 
 use super::common::{runtime, say, storage};
 use super::{CliError, ConfigFile};
-use crate::baseline::{BaselineInfo, HoursOfDay, Prepared};
+use crate::baseline::{BaselineInfo, BlocksOfWeek, Prepared, UnseenDays};
 use crate::config::features::{Feature, of_embeddings};
 use crate::engine::Job;
 use crate::enrich::reference::Reference;
@@ -120,7 +120,8 @@ fn vectors(n: usize, rounds: usize) -> serde_json::Value {
         id: "b".into(),
         days: 7,
         enough_days: true,
-        hours_of_day: HoursOfDay::ALL,
+        blocks: BlocksOfWeek::ALL,
+        unseen: UnseenDays::default(),
         hours: 168.0,
     };
     let started = Instant::now();
@@ -180,7 +181,8 @@ fn pairs<'f>(job: &'f Job, baseline: &SketchSet, window: &SketchSet) -> Vec<Comp
             id: "b".into(),
             days: 7,
             enough_days: true,
-            hours_of_day: HoursOfDay::ALL,
+            blocks: BlocksOfWeek::ALL,
+            unseen: UnseenDays::default(),
             hours: 168.0,
         };
         let baseline = Prepared::new(about, feature, b.as_deref()?, None);

@@ -4,7 +4,7 @@ use super::session::{SqlSession, VIEWS};
 use super::shell::{Script, execute};
 use super::tables::PublicTable;
 use super::*;
-use crate::baseline::{BaselineInfo, HoursOfDay, Prepared};
+use crate::baseline::{BaselineInfo, BlocksOfWeek, Prepared, UnseenDays};
 use crate::config::features::{Feature, FeatureKind, Test, builtin, scaled};
 use crate::config::segments::Groupings;
 use crate::drift::{Contributor, Scores, Side, Verdict};
@@ -107,7 +107,7 @@ fn window(start: i64, segment: &str, feature: &str, verdict: Option<Verdict>) ->
         baseline: "rolling_7d".into(),
         baseline_id: None,
         baseline_days: 7,
-        baseline_hours: Some(crate::baseline::HoursOfDay::ALL),
+        baseline_hours: Some(crate::baseline::BlocksOfWeek::ALL),
         now: Side { n: 100, sessions: 50, value: Some(1.0), quantiles: Some([1.0, 2.0, 3.0]) },
         then: Side::default(),
         scores: Scores { psi_excess: drift.then_some(0.4), p_value: Some(0.5), ..Scores::default() },
@@ -287,7 +287,8 @@ async fn distances_in_sql_are_those_of_the_engine() {
             id: "".into(),
             days: 7,
             enough_days: true,
-            hours_of_day: HoursOfDay::ALL,
+            blocks: BlocksOfWeek::ALL,
+            unseen: UnseenDays::default(),
             hours: 24.0,
         };
         let want =
@@ -321,7 +322,8 @@ async fn categories_of_which_events_carry_several_are_tested_as_the_engine_tests
         id: "".into(),
         days: 7,
         enough_days: true,
-        hours_of_day: HoursOfDay::ALL,
+        blocks: BlocksOfWeek::ALL,
+        unseen: UnseenDays::default(),
         hours: 24.0,
     };
     let scores = Prepared::new(about, &loras, &then, None).compare(&loras, &now, None).unwrap().scores;

@@ -4,7 +4,7 @@ use super::error::PaneFileError;
 use super::pane_schema::{DEFINITIONS, FEATURES, IN_BLOCKS, PAGE_BYTES};
 use super::parquet_check::{CheckedPages, is_footer_valid};
 use super::table_names::TableNames;
-use crate::baseline::HoursOfDay;
+use crate::baseline::BlocksOfWeek;
 use crate::config::segments::Groupings;
 use crate::enrich::Shown;
 use crate::sketch::{DecodeError, Sketch};
@@ -210,14 +210,20 @@ impl PaneTable {
         self.segments.keys()
     }
 
-    /// A segment's rows of these hours of the day, ascending by start and closing time; all of them
-    /// where rows are whole days.
+    /// A segment's rows of these blocks of the week, ascending by start and closing time; whole days
+    /// where rows are that.
     ///
     /// # Errors
     /// When a sketch is damaged.
-    pub fn rows_of_hours(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, PaneFileError> {
-        let whole = !self.in_blocks || hours == HoursOfDay::ALL;
-        self.rows_between(segment, |start, _| whole || hours.contains(HoursOfDay::of(start)))
+    pub fn rows_of_blocks(
+        &self,
+        segment: &Segment,
+        blocks: BlocksOfWeek,
+    ) -> Result<Vec<PaneRow>, PaneFileError> {
+        self.rows_between(segment, |start, _| match self.in_blocks {
+            true => blocks.contains(start),
+            false => blocks.hours_on(start).count() > 0,
+        })
     }
 
     /// A segment's rows, ascending by start and closing time.

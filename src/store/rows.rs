@@ -1,6 +1,6 @@
 //! The rows of the public tables as Rust values, and the one place that turns them into Arrow.
 
-use crate::baseline::HoursOfDay;
+use crate::baseline::BlocksOfWeek;
 use crate::config::segments::parts;
 pub use crate::drift::{Contributor, Scores, Side, Verdict};
 use arrow::array::{
@@ -39,7 +39,7 @@ pub struct WindowRow {
     /// Days in it.
     pub baseline_days: u16,
     /// The hours of these days that it holds: those that the window overlaps.
-    pub baseline_hours: Option<HoursOfDay>,
+    pub baseline_hours: Option<BlocksOfWeek>,
     /// The window.
     pub now: Side,
     /// The baseline.
@@ -253,7 +253,7 @@ mod tests {
             baseline: "rolling_7d".into(),
             baseline_id: None,
             baseline_days: 7,
-            baseline_hours: Some(crate::baseline::HoursOfDay::ALL),
+            baseline_hours: Some(crate::baseline::BlocksOfWeek::ALL),
             now: Side { n: 3, sessions: 2, value: Some(1.0), quantiles: Some([1.0, 2.0, 3.0]) },
             then: Side::default(),
             scores: Scores { psi: Some(0.5), ..Scores::default() },

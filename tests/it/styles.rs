@@ -1,7 +1,7 @@
 //! Drift of real images' vectors: what is the same stays quiet, what is another style is found, and the farther the louder.
 
 use crate::support::*;
-use driftglass::baseline::{BaselineInfo, Compared, HoursOfDay, Prepared};
+use driftglass::baseline::{BaselineInfo, BlocksOfWeek, Compared, Prepared, UnseenDays};
 use driftglass::config::features::of_embeddings;
 use driftglass::enrich::reference::Reference;
 use driftglass::enrich::vectors::{Style, Takes, VectorPlan};
@@ -51,7 +51,8 @@ fn compare_as(feature: usize, baseline: &Sketch, window: &Sketch) -> Compared {
         id: "b".into(),
         days: 7,
         enough_days: true,
-        hours_of_day: HoursOfDay::ALL,
+        blocks: BlocksOfWeek::ALL,
+        unseen: UnseenDays::default(),
         hours: 168.0,
     };
     Prepared::new(about, feature, baseline, None).compare(feature, window, None).unwrap()

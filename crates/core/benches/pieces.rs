@@ -7,7 +7,7 @@
 //! ```
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use driftglass_core::baseline::{BaselineInfo, HoursOfDay, Prepared};
+use driftglass_core::baseline::{BaselineInfo, BlocksOfWeek, Prepared, UnseenDays};
 use driftglass_core::config::features::builtin;
 use driftglass_core::config::segments::Groupings;
 use driftglass_core::enrich::{Batch, Enricher, IdHasher, Plan};
@@ -108,7 +108,8 @@ fn scoring(c: &mut Criterion) {
         id: "b".into(),
         days: 7,
         enough_days: true,
-        hours_of_day: HoursOfDay::ALL,
+        blocks: BlocksOfWeek::ALL,
+        unseen: UnseenDays::default(),
         hours: 168.0,
     };
     let features = builtin();

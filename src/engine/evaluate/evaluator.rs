@@ -17,7 +17,7 @@ use super::types::{EvaluatorState, History, Outputs};
 use super::verdict_counts::VerdictCounter;
 use crate::alert::AlertBook;
 use crate::baseline::{
-    Accept, BLOCK, BaselineName, BaselineRecipe, BaselineSet, Excluded, HeldBaselines, HoursOfDay,
+    Accept, BLOCK, BaselineName, BaselineRecipe, BaselineSet, Excluded, HeldBaselines, WindowBlocks,
 };
 use crate::config::features::FeatureKind;
 use crate::config::segments::{OTHER, write_name};
@@ -77,7 +77,7 @@ pub struct Evaluator {
     baselines: BTreeMap<i64, Arc<BaselineSet>>,
     /// The hours of the day that windows of the current hour were compared with, by the day of their
     /// baselines.
-    hours_in_use: BTreeMap<i64, Vec<HoursOfDay>>,
+    blocks_in_use: BTreeMap<i64, Vec<WindowBlocks>>,
     book: AlertBook,
     windows: u64,
     /// Rows of windows and hours.
@@ -156,7 +156,7 @@ impl Evaluator {
             excluded,
             accepts: Vec::new(),
             baselines: BTreeMap::new(),
-            hours_in_use: BTreeMap::new(),
+            blocks_in_use: BTreeMap::new(),
             book: state.book,
             windows: state.windows,
             rows_to_commit: 0,
@@ -502,8 +502,9 @@ impl Evaluator {
                     Arc::new(BaselineSet::new(self.recipe.clone(), day, excluded, held, Vec::new()))
                 }
             };
-            let tick = WindowBounds { start, end: t, length: rolling.length(), complete };
-            self.hours_in_use.entry(day).or_default().push(HoursOfDay::of_window(start, t));
+            let blocks = WindowBlocks::of(settings.config.baselines.weekend, start, t);
+            let tick = WindowBounds { start, end: t, length: rolling.length(), complete, blocks };
+            self.blocks_in_use.entry(day).or_default().push(blocks);
             if !std::mem::replace(&mut begun, true) {
                 self.verdict_counts.begin();
             }
@@ -535,7 +536,7 @@ impl Evaluator {
         }
         let (batches, observed) = taken.finish()?;
         if t % HOUR == 0 {
-            let in_use = std::mem::take(&mut self.hours_in_use);
+            let in_use = std::mem::take(&mut self.blocks_in_use);
             self.baselines
                 .iter()
                 .for_each(|(day, set)| set.keep_only(in_use.get(day).map_or(&[], Vec::as_slice)));

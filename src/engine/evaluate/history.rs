@@ -2,7 +2,7 @@
 
 use super::drifting::ExclusionReason;
 use super::types::{DayBatch, Exclusion, History};
-use crate::baseline::{Accept, DaySource, Excluded, HoursOfDay, Pin, PinnedHours};
+use crate::baseline::{Accept, BlocksOfWeek, DaySource, Excluded, Pin, PinnedHours};
 use crate::engine::error::EvaluationError;
 use crate::engine::pin_files::{self, PINS, PinInfo};
 use crate::store::panes::{PaneFileError, PaneTable, TableNames};
@@ -38,8 +38,8 @@ impl DaySource for PaneTable {
         self.segments().cloned().collect()
     }
 
-    fn rows_of(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, String> {
-        self.rows_of_hours(segment, hours).map_err(|e| e.to_string())
+    fn rows_of(&self, segment: &Segment, blocks: BlocksOfWeek) -> Result<Vec<PaneRow>, String> {
+        self.rows_of_blocks(segment, blocks).map_err(|e| e.to_string())
     }
 }
 

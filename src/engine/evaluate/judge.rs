@@ -4,7 +4,7 @@ use super::rolling::{SegmentParts, is_judged};
 use super::segment_users::SegmentUsers;
 use super::settings::EvaluationSettings;
 use crate::baseline::{
-    BaselineName, BaselineSet, Child, Children, Compared, HoursOfDay, Prepared, side, strata,
+    BaselineName, BaselineSet, Child, Children, Compared, Prepared, WindowBlocks, side, strata,
 };
 use crate::config::features::FeatureKind;
 use crate::config::units::Span;
@@ -47,6 +47,8 @@ pub struct WindowBounds {
     pub length: i64,
     /// Whether every partition had passed the end.
     pub complete: bool,
+    /// What it is compared with.
+    pub blocks: WindowBlocks,
 }
 
 /// A row with the segment and feature it is about.
@@ -198,9 +200,7 @@ impl Judge {
         set: &BaselineSet,
     ) -> Result<SegmentWindow<'r>, EvaluationError> {
         let contents = SegmentSum::sum(parts, |_| true)?;
-        let baselines = set
-            .get(segment, HoursOfDay::of_window(tick.start, tick.end))
-            .map_err(EvaluationError::History)?;
+        let baselines = set.get(segment, &tick.blocks).map_err(EvaluationError::History)?;
         let mut rows = Vec::new();
         for (f, sketch) in contents.sketches.iter().enumerate() {
             let Some(sketch) = sketch.as_deref() else { continue };
@@ -213,7 +213,7 @@ impl Judge {
             for b in &baselines[f] {
                 // A baseline that lacks days can't judge: the row says how much it has, and no
                 // statistic is worth computing.
-                let compared = if b.about.enough_days {
+                let compared = if b.about.can_judge(&tick.blocks) {
                     b.compare(feature, sketch, strata.as_deref())?
                 } else {
                     Compared::default()
@@ -296,7 +296,7 @@ impl Judge {
             baseline: about.map_or_else(|| self.first_baseline(), |b| Arc::clone(&b.about.name)),
             baseline_id: about.map(|b| Arc::clone(&b.about.id)),
             baseline_days: about.map_or(0, |b| b.about.days),
-            baseline_hours: about.map(|b| b.about.hours_of_day),
+            baseline_hours: about.map(|b| b.about.blocks),
             now: row.now,
             then: about.map_or_else(Side::default, |b| b.side),
             scores: row
@@ -318,9 +318,9 @@ impl Judge {
     }
 }
 
-/// The p-value of a row whose baseline has the days it needs.
+/// The p-value of a row; none where its baseline can't judge it.
 fn judged_p(row: &Comparison) -> Option<f64> {
-    row.baseline.as_ref().filter(|(b, _)| b.about.enough_days).and_then(|(_, c)| c.scores.p_value)
+    row.baseline.as_ref().and_then(|(_, c)| c.scores.p_value)
 }
 
 /// How many rows share a budget, of those with these least p-values: as many as there can be so that

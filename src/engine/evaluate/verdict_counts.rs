@@ -264,7 +264,7 @@ mod tests {
             baseline: baseline.into(),
             baseline_id: None,
             baseline_days: days,
-            baseline_hours: Some(crate::baseline::HoursOfDay::ALL),
+            baseline_hours: Some(crate::baseline::BlocksOfWeek::ALL),
             now: Side::default(),
             then: Side::default(),
             scores: Scores::default(),

@@ -4,7 +4,7 @@ use super::argument::ArgumentType;
 use super::listing::SECTION;
 use super::scalar::{CallRows, EvaluateRows, ScalarFunction};
 use super::sketch_bytes::{decode, is_volume};
-use crate::baseline::{BaselineInfo, HoursOfDay, Prepared};
+use crate::baseline::{BaselineInfo, BlocksOfWeek, Prepared, UnseenDays};
 use crate::config::features::{Feature, FeatureKind, FieldSource, Test, Tolerance, feature};
 use crate::drift::Scores;
 use crate::sketch::{Body, CategorySketch, Sketch, UnlikeSketches};
@@ -117,8 +117,15 @@ impl PreparedSketch {
         let tolerance = Tolerance { absolute: 0.0, relative: 0.0 };
         let feature = feature(String::new(), kind, from, &[], None, test, tolerance);
         let (name, id) = (Arc::from(""), Arc::from(""));
-        let about =
-            BaselineInfo { name, id, days: 0, enough_days: true, hours_of_day: HoursOfDay::ALL, hours: 1.0 };
+        let about = BaselineInfo {
+            name,
+            id,
+            days: 0,
+            enough_days: true,
+            blocks: BlocksOfWeek::ALL,
+            unseen: UnseenDays::default(),
+            hours: 1.0,
+        };
         let prepared = Prepared::new(about, &feature, baseline, None);
         Self { feature, prepared, is_volume: is_volume(baseline) }
     }

@@ -22,6 +22,16 @@ impl HoursOfDay {
         (0..BLOCKS).map(|block| Self(1 << block))
     }
 
+    /// Bit 0 is the block from midnight on.
+    pub(super) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Of [`HoursOfDay::bits`]; others are dropped.
+    pub(super) fn from_bits(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
     /// The block that a time lies in, microseconds.
     #[must_use]
     pub fn of(time: i64) -> Self {

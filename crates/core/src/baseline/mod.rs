@@ -11,8 +11,10 @@ mod name;
 mod outliers_tests;
 mod pin;
 mod prepared;
+mod season;
 mod set;
 mod strata;
+mod week;
 
 pub use accept::{Accept, Segments, accepted, accepted_at};
 pub use categories::{CategoryBins, SharedBins};
@@ -21,8 +23,9 @@ pub use hours::{BLOCK, HoursOfDay};
 pub use missing::{PreparedMissing, missing_shares};
 pub use name::{BaselineName, BaselineNameError, RESERVED_PREFIXES};
 pub use pin::{Pin, PinnedHours};
-pub use prepared::{BaselineInfo, Compared, Prepared, Strata, side};
+pub use prepared::{BaselineInfo, Compared, Prepared, Strata, UnseenDays, side};
 pub use set::{
     BaselineRecipe, BaselineSet, BaselineSum, DaySource, Excluded, HeldBaselines, SegmentBaselines,
 };
 pub use strata::{Child, Children, strata};
+pub use week::{BlocksOfWeek, WindowBlocks};

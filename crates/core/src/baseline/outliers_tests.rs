@@ -1,8 +1,9 @@
 //! One absurd value in a week must not hide what follows it: every built-in feature that is tested by its mean, with
 //! a value at either end of its field's range, still finds a fall or rise by two standard deviations.
 
-use super::hours::HoursOfDay;
+use super::prepared::UnseenDays;
 use super::prepared::{BaselineInfo, Prepared};
+use super::week::BlocksOfWeek;
 use crate::config::features::{Feature, FeatureKind, FieldSource, Test, builtin, clipped, scaled};
 use crate::event::Num;
 use crate::sketch::{Body, NumericSketch, Sketch, SketchId, session_bucket};
@@ -81,7 +82,8 @@ fn p_after(feature: &Feature, absurd: Option<f64>, moved: f64) -> f64 {
         id: "1".into(),
         days: 7,
         enough_days: true,
-        hours_of_day: HoursOfDay::ALL,
+        blocks: BlocksOfWeek::ALL,
+        unseen: UnseenDays::default(),
         hours: 168.0,
     };
     let compared = Prepared::new(about, feature, &sketch(week), None).compare(feature, &sketch(day), None);

@@ -2,8 +2,8 @@
 
 use super::categories::{CategoryBins, SharedBins};
 use super::centroid::PreparedCentroid;
-use super::hours::HoursOfDay;
 use super::missing::PreparedMissing;
+use super::week::{BlocksOfWeek, WindowBlocks};
 use crate::config::features::{Feature, Test};
 use crate::drift::{
     Contributor, Distances, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums,
@@ -35,10 +35,45 @@ pub struct BaselineInfo {
     pub days: u16,
     /// Whether it has the days that it needs; if not, all its windows are `insufficient_data`.
     pub enough_days: bool,
-    /// The hours of its days that it holds.
-    pub hours_of_day: HoursOfDay,
+    /// The blocks of the week that it holds.
+    pub blocks: BlocksOfWeek,
+    /// The kinds of day that it has no data of, and yet must know to judge a window of them.
+    pub unseen: UnseenDays,
     /// Length of time it covers, in hours, for volumes.
     pub hours: f64,
+}
+
+/// Kinds of day of which a baseline has no data, though it is long enough to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnseenDays {
+    /// No working day.
+    pub working_days: bool,
+    /// No day of a weekend.
+    pub weekend: bool,
+}
+
+impl BaselineInfo {
+    /// Of a sketch that is compared as it is, whatever its days and hours.
+    #[must_use]
+    pub fn of_all_hours(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            id: "".into(),
+            days: 0,
+            enough_days: true,
+            blocks: BlocksOfWeek::ALL,
+            unseen: UnseenDays::default(),
+            hours: 1.0,
+        }
+    }
+
+    /// Whether it can judge a window: it has its days, and has seen days of the window's kind.
+    #[must_use]
+    pub fn can_judge(&self, window: &WindowBlocks) -> bool {
+        let unseen = self.unseen;
+        let unknown = (unseen.working_days && window.working_days) || (unseen.weekend && window.weekend);
+        self.enough_days && !unknown
+    }
 }
 
 /// A prepared baseline.

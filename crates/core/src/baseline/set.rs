@@ -8,8 +8,9 @@ use super::days::BaselineDays;
 use super::hours::HoursOfDay;
 use super::name::BaselineName;
 use super::pin::Pin;
-use super::prepared::{BaselineInfo, Prepared};
+use super::prepared::{BaselineInfo, Prepared, UnseenDays};
 use super::strata::{Children, strata};
+use super::week::{BlocksOfWeek, WindowBlocks};
 use crate::config::Baselines;
 use crate::config::features::Feature;
 use crate::config::segments::Groupings;
@@ -35,12 +36,12 @@ pub trait DaySource: Send + Sync {
     /// The segments that have any rows.
     fn segments(&self) -> Vec<Segment>;
 
-    /// A segment's rows of these hours of the day, late additions among them. A row that is not
-    /// split by hours, as the days of earlier builds, belongs to any.
+    /// A segment's rows of these blocks of the week, late additions among them. A row that is not
+    /// split by hours, as the days of earlier builds, belongs to all of its day.
     ///
     /// # Errors
     /// A message when they can't be read.
-    fn rows_of(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, String>;
+    fn rows_of(&self, segment: &Segment, blocks: BlocksOfWeek) -> Result<Vec<PaneRow>, String>;
 }
 
 /// What a set is made with.
@@ -61,20 +62,28 @@ pub struct BaselineRecipe {
 /// One segment's baselines by feature, in the order of the configuration, pins behind.
 pub type SegmentBaselines = Arc<Vec<Vec<Arc<Prepared>>>>;
 
-/// Prepared baselines, by the hours of the day that they hold.
-type ReadyBaselines = FxHashMap<HoursOfDay, FxHashMap<Segment, SegmentBaselines>>;
+/// What was made ready, so that it is made once.
+#[derive(Default)]
+pub(super) struct ReadyBaselines {
+    /// Of all days, by hours of the day.
+    all_days: FxHashMap<HoursOfDay, FxHashMap<Segment, SegmentBaselines>>,
+    /// Of days of a window's kind, where a segment has seasonal features.
+    of_its_kind: FxHashMap<WindowBlocks, FxHashMap<Segment, SegmentBaselines>>,
+    /// Which features of a segment are seasonal.
+    pub(super) seasonal: FxHashMap<Segment, Arc<[bool]>>,
+}
 
 /// The baselines of one day.
 pub struct BaselineSet {
-    recipe: BaselineRecipe,
+    pub(super) recipe: BaselineRecipe,
     /// The baselines that are made of days, in the order of the configuration.
-    rolling: Vec<(BaselineName, BaselineDays)>,
+    pub(super) rolling: Vec<(BaselineName, BaselineDays)>,
     /// Start of the day whose windows are judged, microseconds.
     day: i64,
     excluded: Excluded,
     held: RwLock<HeldBaselines>,
     days: Vec<Arc<dyn DaySource>>,
-    ready: Mutex<ReadyBaselines>,
+    pub(super) ready: Mutex<ReadyBaselines>,
     children: OnceLock<Children>,
 }
 
@@ -116,7 +125,10 @@ impl BaselineSet {
         let children = self.children();
         let concerns =
             |own: &Segment| own == segment || children.get(own).iter().any(|c| c.segment == *segment);
-        self.ready.lock().values_mut().for_each(|of| of.retain(|own, _| !concerns(own)));
+        let mut ready = self.ready.lock();
+        ready.all_days.values_mut().for_each(|of| of.retain(|own, _| !concerns(own)));
+        ready.of_its_kind.values_mut().for_each(|of| of.retain(|own, _| !concerns(own)));
+        ready.seasonal.remove(segment);
     }
 
     /// The day whose baselines a segment's feature is held at, if it is.
@@ -158,7 +170,7 @@ impl BaselineSet {
         let mut found = BTreeSet::new();
         for source in &self.days {
             for segment in source.segments() {
-                let rows = source.rows_of(&segment, HoursOfDay::ALL)?;
+                let rows = source.rows_of(&segment, BlocksOfWeek::ALL)?;
                 let taken = rows.iter().filter(|r| days.takes(r.start, r.close_at));
                 found.extend(taken.map(|r| floor(r.start, DAY)));
             }
@@ -177,76 +189,82 @@ impl BaselineSet {
     /// # Errors
     /// A message when they can't be read or were made by another definition.
     pub fn sum(&self, days: BaselineDays, segment: &Segment) -> Result<BaselineSum, String> {
-        let mut sums = self.sums(&[days], segment, HoursOfDay::ALL)?;
+        let mut sums = self.sums(&[days], segment, BlocksOfWeek::ALL, &|_| true)?;
         Ok(sums.pop().unwrap_or_else(|| BaselineSum::of(self.recipe.features.len())))
     }
 
-    /// A segment's baselines for windows of these hours of the day.
+    /// A segment's baselines for a window: of the hours of the day that it overlaps, and of days of its
+    /// kind for the features whose weekends differ.
     ///
     /// # Errors
     /// A message when its days can't be read or were made by another definition.
-    pub fn get(&self, segment: &Segment, hours: HoursOfDay) -> Result<SegmentBaselines, String> {
-        if let Some(ready) = self.ready.lock().get(&hours).and_then(|of| of.get(segment)) {
+    pub fn get(&self, segment: &Segment, window: &WindowBlocks) -> Result<SegmentBaselines, String> {
+        if let Some(ready) = self.ready.lock().of_its_kind.get(window).and_then(|of| of.get(segment)) {
             return Ok(Arc::clone(ready));
         }
         // Prepared outside the lock: two threads may do it twice, and come to the same.
-        let made = Arc::new(self.prepare(segment, hours)?);
-        Ok(Arc::clone(self.ready.lock().entry(hours).or_default().entry(segment.clone()).or_insert(made)))
+        let all_days = self.of_all_days(segment, window.hours)?;
+        let seasonal = self.seasonal(segment)?;
+        let made = if seasonal.contains(&true) && window.alike != BlocksOfWeek::ALL {
+            self.of_its_kind(segment, window, &seasonal, &all_days)?
+        } else {
+            all_days
+        };
+        let mut ready = self.ready.lock();
+        Ok(Arc::clone(ready.of_its_kind.entry(*window).or_default().entry(segment.clone()).or_insert(made)))
     }
 
-    /// Drops prepared baselines of other hours of the day: windows move on, and seldom come back to
-    /// them.
-    pub fn keep_only(&self, hours: &[HoursOfDay]) {
-        self.ready.lock().retain(|own, _| hours.contains(own));
+    fn of_all_days(&self, segment: &Segment, hours: HoursOfDay) -> Result<SegmentBaselines, String> {
+        if let Some(ready) = self.ready.lock().all_days.get(&hours).and_then(|of| of.get(segment)) {
+            return Ok(Arc::clone(ready));
+        }
+        let mut made = self.prepare_rolling(segment, BlocksOfWeek::every_day(hours), &|_| true)?;
+        self.prepare_pins(segment, hours, &mut made)?;
+        let mut ready = self.ready.lock();
+        let of = ready.all_days.entry(hours).or_default();
+        Ok(Arc::clone(of.entry(segment.clone()).or_insert(Arc::new(made))))
     }
 
-    fn prepare(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<Vec<Arc<Prepared>>>, String> {
+    /// Drops prepared baselines of other windows: windows move on, and seldom come back to the same
+    /// part of the day.
+    pub fn keep_only(&self, windows: &[WindowBlocks]) {
+        let mut ready = self.ready.lock();
+        ready.of_its_kind.retain(|own, _| windows.contains(own));
+        ready.all_days.retain(|own, _| windows.iter().any(|window| window.hours == *own));
+    }
+
+    /// A segment's rolling baselines of some blocks of the week, by feature, of the features that are
+    /// wanted.
+    pub(super) fn prepare_rolling(
+        &self,
+        segment: &Segment,
+        blocks: BlocksOfWeek,
+        wanted: &dyn Fn(usize) -> bool,
+    ) -> Result<Vec<Vec<Arc<Prepared>>>, String> {
         let features = &self.recipe.features;
         let mut out: Vec<Vec<Arc<Prepared>>> = vec![Vec::new(); features.len()];
         let own = self.children().get(segment);
         let days: Vec<BaselineDays> = self.rolling.iter().map(|(_, days)| *days).collect();
-        let sums = self.sums(&days, segment, hours)?;
+        let sums = self.sums(&days, segment, blocks, wanted)?;
         let of_children: Vec<Vec<BaselineSum>> =
-            own.iter().map(|c| self.sums(&days, &c.segment, hours)).collect::<Result<_, _>>()?;
-        for (i, (baseline, _)) in self.rolling.iter().enumerate() {
-            let (name, part) = (baseline.text(), part_of_id(hours));
-            let needed = baseline.needed_days(&self.recipe.config);
+            own.iter().map(|c| self.sums(&days, &c.segment, blocks, wanted)).collect::<Result<_, _>>()?;
+        for (i, (baseline, days)) in self.rolling.iter().enumerate() {
+            let (name, part) = (baseline.text(), part_of_id(blocks));
+            let needed = self.needed_days(baseline.needed_days(&self.recipe.config), days, blocks);
             let parts: Vec<&SketchSet> = of_children.iter().map(|s| &s[i].contents).collect();
             for (f, feature) in features.iter().enumerate() {
                 let Some(Some(sketch)) = sums[i].contents.sketches.get(f) else { continue };
-                let n = sums[i].days[f].len() as u16;
+                let with_data = &sums[i].days[f];
+                let n = with_data.len() as u16;
                 let day = self.held_at(segment, f).unwrap_or(self.day);
                 let about = BaselineInfo {
                     name: Arc::clone(&name),
                     id: baseline_id(&format!("{baseline}@{day}{part}"), sketch),
                     days: n,
                     enough_days: n >= needed,
-                    hours_of_day: hours,
-                    hours: f64::from(n) * f64::from(hours.count()),
-                };
-                let strata = strata(feature, f, own, &parts);
-                out[f].push(Arc::new(Prepared::new(about, feature, sketch, strata.as_deref())));
-            }
-        }
-        for pin in self.recipe.pins.iter() {
-            let Some(contents) = pin.sum(segment, hours)? else { continue };
-            let name = BaselineName::pin(&pin.name).text();
-            let parts: Vec<SketchSet> = own
-                .iter()
-                .map(|c| Ok(pin.sum(&c.segment, hours)?.unwrap_or_default()))
-                .collect::<Result<_, String>>()?;
-            let parts: Vec<&SketchSet> = parts.iter().collect();
-            let (held, held_hours) = (pin.held(hours), pin.hours_of_day(hours));
-            let made_of = format!("{}{}", pin.name, part_of_id(held_hours));
-            for (f, feature) in features.iter().enumerate() {
-                let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
-                let about = BaselineInfo {
-                    name: Arc::clone(&name),
-                    id: baseline_id(&made_of, sketch),
-                    days: held.days,
-                    enough_days: true,
-                    hours_of_day: held_hours,
-                    hours: f64::from(held.hours),
+                    blocks,
+                    unseen: self.unseen(days, with_data),
+                    hours: with_data.iter().map(|day| f64::from(blocks.hours_on(*day).count())).sum(),
                 };
                 let strata = strata(feature, f, own, &parts);
                 out[f].push(Arc::new(Prepared::new(about, feature, sketch, strata.as_deref())));
@@ -255,12 +273,59 @@ impl BaselineSet {
         Ok(out)
     }
 
+    fn prepare_pins(
+        &self,
+        segment: &Segment,
+        hours: HoursOfDay,
+        out: &mut [Vec<Arc<Prepared>>],
+    ) -> Result<(), String> {
+        let own = self.children().get(segment);
+        for pin in self.recipe.pins.iter() {
+            let Some(contents) = pin.sum(segment, hours)? else { continue };
+            let name = BaselineName::pin(&pin.name).text();
+            let parts: Vec<SketchSet> = own
+                .iter()
+                .map(|c| Ok(pin.sum(&c.segment, hours)?.unwrap_or_default()))
+                .collect::<Result<_, String>>()?;
+            let parts: Vec<&SketchSet> = parts.iter().collect();
+            let (held, blocks) = (pin.held(hours), BlocksOfWeek::every_day(pin.hours_of_day(hours)));
+            let made_of = format!("{}{}", pin.name, part_of_id(blocks));
+            for (f, feature) in self.recipe.features.iter().enumerate() {
+                let Some(Some(sketch)) = contents.sketches.get(f) else { continue };
+                let about = BaselineInfo {
+                    name: Arc::clone(&name),
+                    id: baseline_id(&made_of, sketch),
+                    days: held.days,
+                    enough_days: true,
+                    blocks,
+                    unseen: UnseenDays::default(),
+                    hours: f64::from(held.hours),
+                };
+                let strata = strata(feature, f, own, &parts);
+                out[f].push(Arc::new(Prepared::new(about, feature, sketch, strata.as_deref())));
+            }
+        }
+        Ok(())
+    }
+
+    /// The kinds of day that a baseline of a week or more has not seen.
+    fn unseen(&self, days: &BaselineDays, with_data: &FxHashSet<i64>) -> UnseenDays {
+        let weekend = self.recipe.config.weekend;
+        if weekend.count() == 0 || days.count() < 7 {
+            return UnseenDays::default();
+        }
+        let kind = BlocksOfWeek::of_kind(weekend, true);
+        let weekends = with_data.iter().filter(|day| kind.contains(**day)).count();
+        UnseenDays { working_days: weekends == with_data.len(), weekend: weekends == 0 }
+    }
+
     /// A segment's rolling baselines of these days, summed, in their order.
-    fn sums(
+    pub(super) fn sums(
         &self,
         of: &[BaselineDays],
         segment: &Segment,
-        hours: HoursOfDay,
+        blocks: BlocksOfWeek,
+        wanted: &dyn Fn(usize) -> bool,
     ) -> Result<Vec<BaselineSum>, String> {
         let features = self.recipe.features.len();
         let grouping = &self.recipe.groupings.all[segment.grouping as usize];
@@ -276,13 +341,13 @@ impl BaselineSet {
         let mut ascending: Vec<usize> = (0..of.len()).collect();
         ascending.sort_by_key(|i| of[*i].count());
         for source in &self.days {
-            for row in source.rows_of(segment, hours)? {
+            for row in source.rows_of(segment, blocks)? {
                 let takes = |i: &&usize| of[**i].takes(row.start, row.close_at);
                 let shortest = ascending.iter().find(takes).copied();
                 if shortest.is_none() && !any_held {
                     continue;
                 }
-                for (f, sketch) in row.contents.sketches.into_iter().enumerate() {
+                for (f, sketch) in row.contents.sketches.into_iter().enumerate().filter(|(f, _)| wanted(*f)) {
                     let Some(sketch) = sketch else { continue };
                     if nested(f) {
                         // Each day is added to the shortest, and these to the longer below.
@@ -333,9 +398,9 @@ impl BaselineSum {
     }
 }
 
-/// What the hours of the day add to a baseline's id: nothing where it holds all.
-fn part_of_id(hours: HoursOfDay) -> String {
-    if hours == HoursOfDay::ALL { String::new() } else { format!("@{hours}") }
+/// What a part of the week adds to a baseline's id: nothing where it holds all.
+fn part_of_id(blocks: BlocksOfWeek) -> String {
+    if blocks == BlocksOfWeek::ALL { String::new() } else { format!("@{blocks}") }
 }
 
 fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
@@ -348,6 +413,7 @@ fn baseline_id(name: &str, sketch: &Sketch) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Weekend;
     use crate::config::features::builtin;
     use crate::sketch::{Body, RateSketch, SketchId};
 
@@ -357,8 +423,8 @@ mod tests {
         fn segments(&self) -> Vec<Segment> {
             self.0.iter().map(|r| r.segment.clone()).collect()
         }
-        fn rows_of(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<PaneRow>, String> {
-            let of = |r: &&PaneRow| r.segment == *segment && hours.contains(HoursOfDay::of(r.start));
+        fn rows_of(&self, segment: &Segment, blocks: BlocksOfWeek) -> Result<Vec<PaneRow>, String> {
+            let of = |r: &&PaneRow| r.segment == *segment && blocks.contains(r.start);
             Ok(self.0.iter().filter(of).cloned().collect())
         }
     }
@@ -397,7 +463,7 @@ mod tests {
         );
         let all = [28, 7].map(|days| set.days_of(&BaselineName::Rolling { days }).unwrap());
         assert_eq!(set.days_of(&BaselineName::Rolling { days: 6 }), None);
-        let sums = set.sums(&all, &segment, HoursOfDay::ALL).unwrap();
+        let sums = set.sums(&all, &segment, BlocksOfWeek::ALL, &|_| true).unwrap();
         let n = |i: usize, f: usize| sums[i].contents.sketches[f].as_ref().unwrap().n() as i64;
         let days = |from: i64| (from..35).sum::<i64>();
         assert_eq!([n(0, 0), n(1, 0)], [days(7), days(28)]);
@@ -411,21 +477,22 @@ mod tests {
             assert_eq!(set.days_with_data(days).unwrap().len(), usize::from(days.count()));
         }
         assert_eq!(all.map(|days| set.flagged(days)), [2, 1]);
+        let window = WindowBlocks::of(Weekend::default(), 35 * DAY, 36 * DAY);
         // Held at the baselines of an earlier day, the other feature stays where it is.
-        let before = set.get(&segment, HoursOfDay::ALL).unwrap();
+        let before = set.get(&segment, &window).unwrap();
         set.hold(&segment, segment.clone(), 1, 30 * DAY);
-        let held = set.sums(&all, &segment, HoursOfDay::ALL).unwrap();
+        let held = set.sums(&all, &segment, BlocksOfWeek::ALL, &|_| true).unwrap();
         let n = |i: usize, f: usize| held[i].contents.sketches[f].as_ref().unwrap().n() as i64;
         assert_eq!([n(0, 0), n(1, 0)], [days(7), days(28)]);
         let until_30 = |from: i64| (from..30).sum::<i64>();
         assert_eq!([n(0, 1), n(1, 1)], [until_30(2) - 25, until_30(23) - 25]);
         assert_eq!([0, 1].map(|i| held[i].days[1].len()), [27, 6]);
-        let after = set.get(&segment, HoursOfDay::ALL).unwrap();
+        let after = set.get(&segment, &window).unwrap();
         assert_eq!(before[0][1].about.id, after[0][1].about.id);
         assert_ne!(before[1][1].about.id, after[1][1].about.id, "prepared again");
         set.hold(&segment, segment.clone(), 1, 31 * DAY);
         assert_eq!(set.held_at(&segment, 1), Some(30 * DAY), "the earliest");
         set.hold(&segment, segment.clone(), 0, 35 * DAY);
-        assert_eq!(set.get(&segment, HoursOfDay::ALL).unwrap()[0][0].about.id, before[0][0].about.id);
+        assert_eq!(set.get(&segment, &window).unwrap()[0][0].about.id, before[0][0].about.id);
     }
 }

@@ -256,6 +256,10 @@ fn baselines(c: &Config) -> Result<(), ConfigError> {
             return Err(c.wrong(&key, format!("{days} is given twice; remove one")));
         }
     }
+    if b.weekend.count() == 7 {
+        let message = "names all days of the week; write [] if they are all of one kind";
+        return Err(c.wrong("baselines.weekend", message));
+    }
     c.share("baselines.min_share", b.min_share)
 }
 

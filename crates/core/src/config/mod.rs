@@ -15,12 +15,14 @@ mod origin;
 pub mod segments;
 pub mod units;
 pub mod watched;
+mod weekend;
 
 pub use check::plain_name;
 pub use default::DEFAULT_TOML;
 pub use embedding::{Embedding, Provider};
 pub use load::{ConfigError, load, parse};
 pub use origin::Origin;
+pub use weekend::{Weekday, Weekend};
 
 use crate::event::Stage;
 use features::{FeatureKind, Test};
@@ -245,11 +247,13 @@ pub struct Baselines {
     pub min_share: f64,
     /// Whether days that mostly drifted leave later baselines.
     pub exclude_drifted: bool,
+    /// The days of the weekend; none where all days are of one kind.
+    pub weekend: Weekend,
 }
 
 impl Default for Baselines {
     fn default() -> Self {
-        Self { rolling_days: vec![7, 28], min_share: 0.5, exclude_drifted: true }
+        Self { rolling_days: vec![7, 28], min_share: 0.5, exclude_drifted: true, weekend: Weekend::default() }
     }
 }
 
