@@ -26,12 +26,14 @@ runs AS (
     FROM ranked
 )
 SELECT since, window_start, window_end, "window", segment_by, segment, feature, kind, baseline, baseline_days, n, baseline_n,
-    sessions, baseline_sessions, value, baseline_value, psi, psi_excess, kl, p_value, alpha, contributors, examples
+    sessions, baseline_sessions, value, baseline_value, effect, effect_low, effect_high, detectable, p50, baseline_p50, p95,
+    baseline_p95, psi, psi_excess, kl, p_value, alpha, verdict, contributors, examples
 FROM runs
 WHERE age = 1 AND verdict = 'drift' AND window_end > newest_start;
 
 -- The same for a terminal: a line for each segment, feature and window length, of the baseline that it differs from most clearly.
--- `was` is the baseline's value; `why` names what moved most. ORDER BY p_value.
+-- Of features that have a default rule only what meets its condition: what is better than before, or too small to matter, is in
+-- drift_details alone. `was` is the baseline's value; `why` names what moved most. ORDER BY p_value.
 CREATE OR REPLACE VIEW drift_now AS
 WITH clearest AS (
     SELECT *,
@@ -40,6 +42,36 @@ WITH clearest AS (
         ) AS place,
         contributors[1]['key'] AS moved, contributors[1]['share'] AS share, contributors[1]['baseline_share'] AS then_share
     FROM drift_details
+    -- The conditions of the default rules; features of your own have none.
+    WHERE CASE
+        WHEN feature IN ('prompt_tokens', 'error_code') THEN psi_excess > 0.1
+        WHEN feature IN ('prompt_length', 'language', 'style_collection', 'content_mix', 'style_mix')
+            THEN psi_excess > 0.1 AND window_end - window_start >= INTERVAL '24 hours'
+        WHEN feature IN ('sampler', 'loras', 'steps', 'cfg')
+            THEN (kind = 'numeric' OR psi_excess > 0.1) AND window_end - window_start >= INTERVAL '24 hours'
+        WHEN feature IN (
+            'latency_ms', 'ingest_latency_ms', 'preprocess_latency_ms', 'upscale_latency_ms', 'postprocess_latency_ms',
+            'deliver_latency_ms'
+        ) THEN p50 > 1.1 * baseline_p50 OR p95 > 1.1 * baseline_p95
+        WHEN feature = 'queue_wait_ms' THEN p95 > 1.1 * baseline_p95 AND p95 > 1000
+        WHEN feature IN (
+            'latency_tail', 'ingest_latency_tail', 'preprocess_latency_tail', 'upscale_latency_tail', 'postprocess_latency_tail',
+            'deliver_latency_tail', 'queue_wait_tail', 'cost_tail', 'nsfw'
+        ) THEN value > 2 * baseline_value
+        WHEN feature = 'cost_usd' THEN value > 1.1 * baseline_value
+        WHEN feature IN (
+            'error', 'ingest_error', 'preprocess_error', 'upscale_error', 'postprocess_error', 'deliver_error', 'style_distance',
+            'edited', 'rerolls'
+        ) THEN value > baseline_value
+        WHEN feature IN ('aesthetic', 'clip_i', 'face_ok', 'accepted') THEN value < baseline_value
+        WHEN feature = 'missing' THEN contributors[1]['contribution'] > 0 AND (
+            contributors[1]['share'] - contributors[1]['baseline_share'] > 0.3
+            OR contributors[1]['share'] - contributors[1]['baseline_share'] > 0.1
+                AND window_end - window_start >= INTERVAL '24 hours'
+            OR contributors[1]['share'] >= 0.9 AND contributors[1]['baseline_share'] < 0.5
+        )
+        ELSE true
+    END
 )
 SELECT segment, feature, "window", since,
     CASE WHEN abs(value) >= 1000 THEN round(value, 0) WHEN abs(value) >= 1 THEN round(value, 2) ELSE round(value, 4) END AS value,

@@ -47,7 +47,7 @@ pub(super) fn about_window(a: &AlertRow, r: &WindowRow) -> String {
             let _ = write!(text, "; towards {first}");
         }
     } else if a.state != AlertState::Resolved && !a.contributors.is_empty() {
-        let of = if r.kind == "numeric" { range } else { contributor };
+        let of = if matches!(r.kind, "numeric" | "rate") { range } else { contributor };
         let most: Vec<String> = a.contributors.iter().take(NAMED).map(of).collect();
         let _ = write!(text, "; most by {}", most.join(", "));
     }

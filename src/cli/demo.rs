@@ -19,7 +19,7 @@ use crate::config::{self, Config, load};
 use crate::engine::{Finish, Job, JobKind, Progress, Summary};
 use crate::generate::{Generator, GeneratorSettings as Traffic, labels};
 use crate::source::{KafkaOptions, KafkaSource, Positions, Source, TimeRange};
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use clap::Args;
 use flow::{EndingSource, Flow};
 use serde::Serialize;
@@ -197,6 +197,12 @@ pub fn play(
     Ok(DemoOutcome { produced, consumed, seconds, first_found_seconds, found, summary })
 }
 
+/// A Thursday: a weekend comes before the incidents, so that windows of a weekend can be judged.
+fn start() -> DateTime<Utc> {
+    // 2026-01-01T00:00:00Z.
+    DateTime::from_timestamp(1_767_225_600, 0).unwrap_or_default()
+}
+
 /// The demo's traffic.
 fn traffic(settings: &DemoSettings) -> Result<Traffic, CliError> {
     if settings.days < 10 {
@@ -205,8 +211,12 @@ fn traffic(settings: &DemoSettings) -> Result<Traffic, CliError> {
             settings.days
         )));
     }
-    let mut traffic =
-        Traffic { seed: settings.seed, duration: Duration::days(settings.days.into()), ..Traffic::default() };
+    let mut traffic = Traffic {
+        seed: settings.seed,
+        start: start(),
+        duration: Duration::days(settings.days.into()),
+        ..Traffic::default()
+    };
     traffic.incidents = traffic::incidents(&traffic)?;
     traffic.image_uris = true;
     with_total(traffic, settings.events).map_err(CliError::usage)
@@ -295,8 +305,8 @@ commit_every = "2s"           # the default is 1m; here a simulated day takes a 
 
 /// The arguments with which `driftglass generate` makes the same events.
 fn arguments(traffic: &Traffic, events: u64) -> String {
-    let mut text =
-        format!("--images --events {events} --days {} --seed {}", traffic.duration.num_days(), traffic.seed);
+    let (start, days, seed) = (traffic.start.format("%Y-%m-%d"), traffic.duration.num_days(), traffic.seed);
+    let mut text = format!("--images --events {events} --start {start} --days {days} --seed {seed}");
     for incident in &traffic.incidents {
         text += &format!(" --incident {}", report::quote(&incident.to_string()));
     }
@@ -345,6 +355,7 @@ mod tests {
         let text = arguments(&made, 50_000);
         let again = Traffic {
             seed: 3,
+            start: "2026-01-01T00:00:00Z".parse().unwrap(),
             duration: Duration::days(10),
             image_uris: text.contains("--images"),
             incidents: text
@@ -357,7 +368,7 @@ mod tests {
         assert_eq!(with_total(again, 50_000).unwrap(), made);
         assert!(
             text.starts_with(
-                "--images --events 50000 --days 10 --seed 3 --incident prompt-shift:tenant=birch:"
+                "--images --events 50000 --start 2026-01-01 --days 10 --seed 3 --incident prompt-shift:tenant=birch:"
             )
         );
     }

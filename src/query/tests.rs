@@ -21,6 +21,8 @@ use datafusion::prelude::SessionContext;
 use std::path::Path;
 use std::sync::Arc;
 
+#[path = "tests/now.rs"]
+mod now_tests;
 #[path = "tests/shell.rs"]
 mod shell_tests;
 

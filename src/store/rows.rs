@@ -2,7 +2,7 @@
 
 use crate::baseline::BlocksOfWeek;
 use crate::config::segments::parts;
-pub use crate::drift::{Contributor, Scores, Side, Verdict};
+pub use crate::drift::{Contributor, Effect, Scores, Side, Verdict};
 use arrow::array::{
     ArrayRef, BooleanBuilder, Float64Builder, ListBuilder, RecordBatch, StringBuilder, StructBuilder,
     TimestampMicrosecondBuilder, UInt16Builder, UInt64Builder,
@@ -85,8 +85,20 @@ pub fn contributors_type() -> DataType {
 
 /// Columns of numbers about the window; the baseline's have the prefix `baseline_`.
 const SIDE: [&str; 4] = ["value", "p50", "p95", "p99"];
-const SCORES: [&str; 8] =
-    ["psi", "psi_excess", "kl", "js", "wasserstein", "centroid_cosine", "centroid_l2", "p_value"];
+const SCORES: [&str; 12] = [
+    "psi",
+    "psi_excess",
+    "kl",
+    "js",
+    "wasserstein",
+    "centroid_cosine",
+    "centroid_l2",
+    "p_value",
+    "effect",
+    "effect_low",
+    "effect_high",
+    "detectable",
+];
 
 /// The schema of `windows` for a job with these dimension columns.
 #[must_use]
@@ -184,7 +196,12 @@ pub fn dimension_value<'a>(segment: &'a str, column: &str) -> Option<Cow<'a, str
 }
 
 fn score(s: &Scores, i: usize) -> Option<f64> {
-    [s.psi, s.psi_excess, s.kl, s.js, s.wasserstein, s.centroid_cosine, s.centroid_l2, s.p_value][i]
+    let Effect { value, low, high, detectable } = s.effect;
+    let distances = [s.psi, s.psi_excess, s.kl, s.js, s.wasserstein, s.centroid_cosine, s.centroid_l2];
+    match i {
+        0..7 => distances[i],
+        _ => [s.p_value, value, low, high, detectable][i - 7],
+    }
 }
 
 fn side(s: &Side, i: usize) -> Option<f64> {

@@ -229,6 +229,10 @@ impl Judge {
         if self.settings.features[f].kind == FeatureKind::Volume {
             now.value = Some(sketch.n() as f64 / (tick.length as f64 / HOUR as f64));
         }
+        if self.settings.features[f].kind == FeatureKind::Tail {
+            // Its value is the share above a limit that the baseline has.
+            (now.value, now.quantiles) = (None, None);
+        }
         now
     }
 
@@ -284,6 +288,13 @@ impl Judge {
             _ => Some(Verdict::InsufficientData),
         };
         let about = row.baseline.as_ref().map(|(b, _)| b);
+        let is_judged = verdict != Some(Verdict::InsufficientData);
+        let scores = row.baseline.as_ref().map_or_else(Scores::default, |(_, c)| {
+            let change = c.change.filter(|_| p.is_some());
+            let effect = change.map(|change| change.effect(is_judged.then_some((alpha, material))));
+            Scores { p_value: p, effect: effect.unwrap_or_default(), ..c.scores }
+        });
+        let own_value = row.baseline.as_ref().and_then(|(_, c)| c.value);
         WindowRow {
             start: tick.start,
             end: tick.end,
@@ -297,13 +308,10 @@ impl Judge {
             baseline_id: about.map(|b| Arc::clone(&b.about.id)),
             baseline_days: about.map_or(0, |b| b.about.days),
             baseline_hours: about.map(|b| b.about.blocks),
-            now: row.now,
+            now: Side { value: own_value.or(row.now.value), ..row.now },
             then: about.map_or_else(Side::default, |b| b.side),
-            scores: row
-                .baseline
-                .as_ref()
-                .map_or_else(Scores::default, |(_, c)| Scores { p_value: p, ..c.scores }),
-            alpha: p.map(|_| alpha).filter(|_| verdict != Some(Verdict::InsufficientData)),
+            scores,
+            alpha: p.map(|_| alpha).filter(|_| is_judged),
             verdict,
             complete: tick.complete,
             contributors: Vec::new(),

@@ -1,8 +1,9 @@
 //! One absurd value in a week must not hide what follows it: every built-in feature that is tested by its mean, with
 //! a value at either end of its field's range, still finds a fall or rise by two standard deviations.
 
-use super::prepared::UnseenDays;
-use super::prepared::{BaselineInfo, Prepared};
+use super::about::BaselineInfo;
+use super::about::UnseenDays;
+use super::prepared::Prepared;
 use super::week::BlocksOfWeek;
 use crate::config::features::{Feature, FeatureKind, FieldSource, Test, builtin, clipped, scaled};
 use crate::event::Num;

@@ -1,14 +1,16 @@
 //! A baseline made ready to judge many windows: what of its sketch scoring needs, and nothing else.
 
+use super::about::BaselineInfo;
 use super::categories::{CategoryBins, SharedBins};
 use super::centroid::PreparedCentroid;
+use super::effect::Change;
 use super::missing::PreparedMissing;
-use super::week::{BlocksOfWeek, WindowBlocks};
-use crate::config::features::{Feature, Test};
+use super::tail::PreparedTail;
+use crate::config::features::{Feature, FeatureKind, Test};
 use crate::drift::{
-    Contributor, Distances, Edge, Judgement, PreparedScalar, PreparedVector, Scores, Side, Sums,
-    TOP_CONTRIBUTORS, TokenBins, VectorKind, bin_counts, bin_label, bin_of, category_scales, decile_edges,
-    distances, least_p, terms, token_bins, token_scales, wasserstein,
+    Contributor, Distances, Edge, Estimate, Judgement, PreparedScalar, PreparedVector, Reason, Scores, Side,
+    Sums, TOP_CONTRIBUTORS, TokenBins, VectorKind, bin_counts, bin_label, bin_of, category_scales,
+    decile_edges, distances, least_p, terms, token_bins, token_scales, wasserstein,
 };
 use crate::sketch::{
     Body, BucketSums, CategorySketch, NumericSketch, SESSION_BUCKETS, Sketch, SketchId, TOKEN_BINS,
@@ -23,58 +25,6 @@ const MIN_STRATUM: u64 = 20;
 
 /// The same feature's sketches within each value of its stratifying dimension.
 pub type Strata<'a> = [(Arc<str>, &'a Sketch)];
-
-/// What a baseline is, beside its numbers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BaselineInfo {
-    /// The text of its [`BaselineName`](super::BaselineName), "rolling_7d": rows hold it.
-    pub name: Arc<str>,
-    /// Hash of what it was made of.
-    pub id: Arc<str>,
-    /// Days with data in it.
-    pub days: u16,
-    /// Whether it has the days that it needs; if not, all its windows are `insufficient_data`.
-    pub enough_days: bool,
-    /// The blocks of the week that it holds.
-    pub blocks: BlocksOfWeek,
-    /// The kinds of day that it has no data of, and yet must know to judge a window of them.
-    pub unseen: UnseenDays,
-    /// Length of time it covers, in hours, for volumes.
-    pub hours: f64,
-}
-
-/// Kinds of day of which a baseline has no data, though it is long enough to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct UnseenDays {
-    /// No working day.
-    pub working_days: bool,
-    /// No day of a weekend.
-    pub weekend: bool,
-}
-
-impl BaselineInfo {
-    /// Of a sketch that is compared as it is, whatever its days and hours.
-    #[must_use]
-    pub fn of_all_hours(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            id: "".into(),
-            days: 0,
-            enough_days: true,
-            blocks: BlocksOfWeek::ALL,
-            unseen: UnseenDays::default(),
-            hours: 1.0,
-        }
-    }
-
-    /// Whether it can judge a window: it has its days, and has seen days of the window's kind.
-    #[must_use]
-    pub fn can_judge(&self, window: &WindowBlocks) -> bool {
-        let unseen = self.unseen;
-        let unknown = (unseen.working_days && window.working_days) || (unseen.weekend && window.weekend);
-        self.enough_days && !unknown
-    }
-}
 
 /// A prepared baseline.
 #[derive(Debug, Clone)]
@@ -118,6 +68,7 @@ enum PreparedBody {
     },
     Vector(PreparedCentroid),
     Missing(PreparedMissing),
+    Tail(PreparedTail),
 }
 
 #[derive(Debug, Clone)]
@@ -132,11 +83,15 @@ pub struct Compared {
     /// The statistics.
     pub scores: Scores,
     /// Why there is no p-value, if so.
-    pub lacking: Option<crate::drift::Reason>,
+    pub lacking: Option<Reason>,
     /// The least p-value that the window could have, whatever it holds; 0 where there is no such limit.
     pub least_p: f64,
     /// The p-value of the part of the effect beyond what is tolerated; as `p_value` where nothing is.
     pub material_p: Option<f64>,
+    /// The window's value, where only the baseline says what it is: the share of a tail.
+    pub value: Option<f64>,
+    /// How far its value is from the baseline's, where it has one.
+    pub change: Option<Change>,
 }
 
 impl Prepared {
@@ -147,6 +102,9 @@ impl Prepared {
             Body::Tokens(s) => prepare_tokens(s),
             Body::Category(s) => {
                 prepare_category(s, feature.from == crate::config::features::FieldSource::Loras)
+            }
+            Body::Numeric(s) if feature.kind == FeatureKind::Tail => {
+                PreparedBody::Tail(PreparedTail::new(s, strata))
             }
             Body::Numeric(s) => prepare_numeric(s, feature.test, strata),
             Body::Rate(s) => {
@@ -160,8 +118,11 @@ impl Prepared {
             Body::Missing(s) => PreparedBody::Missing(PreparedMissing::new(s, feature.watched.clone())),
         };
         let mut side = side(sketch);
-        if feature.kind == crate::config::features::FeatureKind::Volume {
+        if feature.kind == FeatureKind::Volume {
             side.value = Some(sketch.n() as f64 / about.hours.max(1e-9));
+        }
+        if let (PreparedBody::Tail(tail), Body::Numeric(s)) = (&body, &sketch.body) {
+            (side.value, side.quantiles) = (tail.share(s, strata), None);
         }
         Self { about, side, id: sketch.id, body }
     }
@@ -179,8 +140,14 @@ impl Prepared {
         if window.id != self.id {
             return Err(UnlikeSketches::Definition { left: self.id, right: window.id });
         }
-        let mut scores = Scores::default();
+        let (mut scores, mut value) = (Scores::default(), None);
         let tolerance = feature.tolerance;
+        let tolerated = |baseline: f64| tolerance.absolute.max(tolerance.relative * baseline.abs());
+        let of = |estimate: Result<Estimate, Reason>, from: f64| {
+            let change = |estimate| Change { estimate, from, tolerated: tolerated(from), log: feature.log };
+            estimate.map(change)
+        };
+        let mut change = None;
         let (judged, material) = match (&self.body, &window.body) {
             (PreparedBody::Tokens { bins, counts, scales, test, .. }, Body::Tokens(w)) => {
                 set_distances(&mut scores, counts, &bins.counts(w.tokens().map(|(t, c)| (t, c.count))));
@@ -206,19 +173,22 @@ impl Prepared {
                             Some(strata) if !means.is_empty() => residual_sums(strata, means),
                             _ => scalar_sums(w.events()),
                         };
-                        let tolerated = tolerance.absolute.max(tolerance.relative * mean.abs());
-                        (test.score(&s, &n, 0.0), Some(test.score(&s, &n, tolerated)))
+                        judge(&of(test.estimate(&s, &n), *mean), &mut change)
                     }
                 }
             }
             (PreparedBody::Rate { mean, test }, Body::Rate(w)) => {
-                if feature.kind == crate::config::features::FeatureKind::Volume {
+                if feature.kind == FeatureKind::Volume {
                     return Ok(Compared { scores, ..Compared::default() });
                 }
                 let (sums, n) = dense(w.events());
-                let s = sums.map(|v| v as f64);
-                let tolerated = tolerance.absolute.max(tolerance.relative * mean);
-                (test.score(&s, &n, 0.0), Some(test.score(&s, &n, tolerated)))
+                judge(&of(test.estimate(&sums.map(|v| v as f64), &n), *mean), &mut change)
+            }
+            (PreparedBody::Tail(baseline), Body::Numeric(w)) => {
+                let compared = baseline.compare(w, strata);
+                value = compared.ok().map(|(_, share)| share);
+                let from = self.side.value.unwrap_or(0.0);
+                judge(&of(compared.map(|(estimate, _)| estimate), from), &mut change)
             }
             (PreparedBody::Vector(baseline), Body::Vector(w)) => {
                 let judged = baseline.compare(w, &mut scores);
@@ -244,7 +214,7 @@ impl Prepared {
             Judgement::PValue(_) => None,
         };
         let least_p = self.vector_kind().map_or(0.0, |kind| least_p(kind, &dense(window.events()).1));
-        Ok(Compared { scores, lacking, least_p, material_p })
+        Ok(Compared { scores, lacking, least_p, material_p, value, change })
     }
 
     /// What the test takes windows for, where it is one of vectors.
@@ -254,7 +224,10 @@ impl Prepared {
             PreparedBody::Category { shared, .. } => Some(category_kind(shared.as_ref())),
             PreparedBody::Numeric { test: NumericTest::Shape(_), .. } => Some(VectorKind::Bins),
             PreparedBody::Vector(_) => Some(VectorKind::Embedding),
-            PreparedBody::Numeric { .. } | PreparedBody::Rate { .. } | PreparedBody::Missing(_) => None,
+            PreparedBody::Numeric { .. }
+            | PreparedBody::Rate { .. }
+            | PreparedBody::Missing(_)
+            | PreparedBody::Tail(_) => None,
         }
     }
 
@@ -304,8 +277,20 @@ impl Prepared {
                 binned_contributors(counts, &now, |i| bin_label(edges, i))
             }
             (PreparedBody::Missing(baseline), Body::Missing(w)) => baseline.contributors(w),
+            (PreparedBody::Tail(baseline), Body::Numeric(w)) => baseline.contributors(w),
             _ => Vec::new(),
         }
+    }
+}
+
+/// The judgement of a change, and of the part of it beyond what is tolerated.
+fn judge(change: &Result<Change, Reason>, found: &mut Option<Change>) -> (Judgement, Option<Judgement>) {
+    match change {
+        Ok(change) => {
+            *found = Some(*change);
+            (change.estimate.judge(0.0), Some(change.estimate.judge(change.tolerated)))
+        }
+        Err(reason) => (Judgement::Insufficient(*reason), Some(Judgement::Insufficient(*reason))),
     }
 }
 

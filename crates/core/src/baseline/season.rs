@@ -4,8 +4,9 @@
 //! A feature is compared with days of one kind only where it must be: all days together judge better,
 //! since there are more of them.
 
+use super::about::BaselineInfo;
 use super::days::BaselineDays;
-use super::prepared::{BaselineInfo, Prepared};
+use super::prepared::Prepared;
 use super::set::{BaselineSet, SegmentBaselines};
 use super::week::{BlocksOfWeek, WindowBlocks};
 use crate::window::Segment;

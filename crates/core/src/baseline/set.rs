@@ -4,11 +4,12 @@
 //! A segment's baselines are merged and prepared when one of its windows is judged for the first
 //! time: most segments of a wide grouping are too small to ever be.
 
+use super::about::{BaselineInfo, UnseenDays};
 use super::days::BaselineDays;
 use super::hours::HoursOfDay;
 use super::name::BaselineName;
 use super::pin::Pin;
-use super::prepared::{BaselineInfo, Prepared, UnseenDays};
+use super::prepared::Prepared;
 use super::strata::{Children, strata};
 use super::week::{BlocksOfWeek, WindowBlocks};
 use crate::config::Baselines;

@@ -47,6 +47,12 @@ impl Feature {
         self
     }
 
+    /// Whether its quantiles are counted by session bucket, as a test of their shares needs.
+    #[must_use]
+    pub fn by_session(&self) -> bool {
+        self.kind == FeatureKind::Tail || self.test == Test::Shape
+    }
+
     /// The definition of its sketches. It contains bounds only if there are any, so that the
     /// history of a feature without bounds continues.
     fn define(&self) -> String {

@@ -4,7 +4,9 @@ use super::watched::{MISSING, Watched};
 use crate::event::{Flag, Num, Stage, Stages, Text};
 
 pub use super::feature::{Feature, feature, ranges};
-pub use super::kinds::{FeatureKind, FieldSource, Test, Tolerance, clipped, scaled};
+pub use super::kinds::{
+    FeatureKind, FieldSource, Test, Tolerance, clipped, counted, scaled, tail_step, unscaled,
+};
 
 struct Builtin(&'static str, FeatureKind, FieldSource, &'static [Stage], Option<f64>, Test, f64, f64);
 
@@ -14,7 +16,7 @@ const ANY: &[Stage] = &Stage::ALL;
 /// The features of the watch list.
 #[must_use]
 pub fn builtin() -> Vec<Feature> {
-    use FeatureKind::{Categorical, Missing, Numeric, Rate, Tokens, Volume};
+    use FeatureKind::{Categorical, Missing, Numeric, Rate, Tail, Tokens, Volume};
     use Test::{Mean, Shape};
     // name, kind, source, stages, log offset, test, tolerance (absolute, relative)
     let table = [
@@ -64,6 +66,9 @@ pub fn builtin() -> Vec<Feature> {
             0.0,
         ),
         Builtin("cost_usd", Numeric, FieldSource::Num(Num::Cost), GENERATE, Some(0.001), Mean, 0.14, 0.0),
+        Builtin("latency_tail", Tail, FieldSource::Num(Num::Latency), GENERATE, None, Mean, 0.01, 0.5),
+        Builtin("queue_wait_tail", Tail, FieldSource::Num(Num::QueueWait), ANY, None, Mean, 0.01, 0.5),
+        Builtin("cost_tail", Tail, FieldSource::Num(Num::Cost), GENERATE, None, Mean, 0.01, 0.5),
         Builtin("steps", Numeric, FieldSource::Num(Num::Steps), GENERATE, None, Mean, 0.0, 0.1),
         Builtin("cfg", Numeric, FieldSource::Num(Num::Cfg), GENERATE, None, Mean, 0.0, 0.1),
         Builtin("clip_i", Numeric, FieldSource::Num(Num::ClipI), ANY, None, Mean, 0.005, 0.02),
@@ -105,12 +110,16 @@ pub fn builtin() -> Vec<Feature> {
             Some(stage),
         ));
         out.push(from_row(
+            Builtin("latency_tail", Tail, FieldSource::Num(Num::Latency), own, None, Mean, 0.01, 0.5),
+            Some(stage),
+        ));
+        out.push(from_row(
             Builtin("error", Rate, FieldSource::Failed, own, None, Mean, 0.005, 0.25),
             Some(stage),
         ));
     }
     for f in &mut out {
-        if f.log.is_some() {
+        if f.log.is_some() || f.kind == FeatureKind::Tail {
             f.stratify = Some(Text::ModelVersion);
         }
     }

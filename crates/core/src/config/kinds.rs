@@ -21,16 +21,19 @@ pub enum FeatureKind {
     Embedding,
     /// Which fields an event lacks.
     Missing,
+    /// The share of a number's events above a high quantile of the baseline.
+    Tail,
 }
 
 impl FeatureKind {
-    /// Its name in the `kind` column; tokens and missing fields are categories there.
+    /// Its name in the `kind` column; tokens and missing fields are categories there, and a
+    /// tail is a rate.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Tokens | Self::Categorical | Self::Missing => "categorical",
             Self::Numeric => "numeric",
-            Self::Rate => "rate",
+            Self::Rate | Self::Tail => "rate",
             Self::Volume => "volume",
             Self::Embedding => "embedding",
         }
@@ -114,7 +117,7 @@ impl FieldSource {
                 | (Self::Embedding, FeatureKind::Embedding)
                 | (Self::Missing, FeatureKind::Missing)
                 | (Self::Failed | Self::Flag(_), FeatureKind::Rate)
-                | (Self::Num(_), FeatureKind::Numeric)
+                | (Self::Num(_), FeatureKind::Numeric | FeatureKind::Tail)
         )
     }
 }
@@ -149,6 +152,28 @@ pub fn scaled(log: Option<f64>, x: f64) -> f64 {
         Some(c) => libm::log(x.max(0.0) + c),
         None => x,
     }
+}
+
+/// The number that [`scaled`] makes a number on the test's scale of.
+#[must_use]
+pub fn unscaled(log: Option<f64>, y: f64) -> f64 {
+    match log {
+        Some(c) => libm::exp(y) - c,
+        None => y,
+    }
+}
+
+/// A number as the quantiles of a feature count it.
+#[must_use]
+pub fn counted(kind: FeatureKind, x: f64) -> f64 {
+    if kind == FeatureKind::Tail { tail_step(x) } else { x }
+}
+
+/// A number as a tail counts it: the lower end of its step, a quarter wide at most.
+#[must_use]
+pub fn tail_step(x: f64) -> f64 {
+    // Sign, exponent and the two highest bits of the mantissa.
+    f64::from_bits(x.to_bits() & !((1 << 50) - 1))
 }
 
 /// A number as a mean takes it.

@@ -328,6 +328,7 @@ fn natural_kind(from: FieldSource) -> Option<FeatureKind> {
         FeatureKind::Categorical,
         FeatureKind::Rate,
         FeatureKind::Numeric,
+        FeatureKind::Tail,
         FeatureKind::Embedding,
     ]
     .into_iter()

@@ -26,8 +26,8 @@ mod fixture;
 pub use bins::{Edge, TokenBins, bin_counts, bin_label, bin_of, decile_edges, token_bins};
 pub use distances::{Distances, centroid_cosine, centroid_l2, distances, terms, wasserstein};
 pub use looks::{Dimensions, alpha, tolerance_level};
-pub use score::{Contributor, Scores, Side, TOP_CONTRIBUTORS, Verdict};
+pub use score::{Contributor, Effect, Scores, Side, TOP_CONTRIBUTORS, Verdict};
 pub use session_test::{
-    BUCKETS, Judgement, PreparedScalar, PreparedVector, Reason, Sums, VectorKind, category_scales, least_p,
-    token_scales,
+    BUCKETS, Estimate, Judgement, PreparedScalar, PreparedVector, Reason, Sums, VectorKind, category_scales,
+    least_p, token_scales,
 };

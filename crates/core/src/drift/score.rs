@@ -55,6 +55,20 @@ pub struct Side {
     pub quantiles: Option<[f64; 3]>,
 }
 
+/// A change of a mean or a share, in the feature's unit; `None` where there is no such number.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Effect {
+    /// The window's value less the baseline's, as the test sees them: clipped, within strata, sessions
+    /// of any size counting as much as their events up to a limit.
+    pub value: Option<f64>,
+    /// Lower end of the interval that covers the true change with probability 0.95.
+    pub low: Option<f64>,
+    /// Its upper end.
+    pub high: Option<f64>,
+    /// The least change upwards that would have been a drift in this window.
+    pub detectable: Option<f64>,
+}
+
 /// The statistics of a comparison; `None` where one does not apply.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Scores {
@@ -74,4 +88,6 @@ pub struct Scores {
     pub centroid_l2: Option<f64>,
     /// Probability of so large a difference without drift.
     pub p_value: Option<f64>,
+    /// How far the value is from the baseline's, in the feature's unit, and how sure that is.
+    pub effect: Effect,
 }

@@ -20,7 +20,7 @@ mod vector;
 
 use ndarray::Array2;
 
-pub use scalar::PreparedScalar;
+pub use scalar::{Estimate, PreparedScalar};
 pub use vector::{PreparedVector, VectorKind};
 
 /// Session buckets of a sample.

@@ -14,6 +14,7 @@
 
 use std::f64::consts::PI;
 
+use statrs::function::erf::erfc_inv;
 use statrs::function::gamma::ln_gamma;
 
 /// More terms than any sum or fraction here needs at degrees of freedom that occur; prevents an
@@ -21,6 +22,8 @@ use statrs::function::gamma::ln_gamma;
 const MAX_TERMS: u32 = 200_000;
 /// Where a Lentz quotient would divide by zero.
 const TINY: f64 = 1e-300;
+/// More steps than a quantile needs.
+const MAX_SECANTS: u32 = 40;
 /// When a further factor no longer changes a product.
 const DONE: f64 = 16.0 * f64::EPSILON;
 
@@ -37,6 +40,34 @@ pub(super) fn f_sf(x: f64, d1: f64, d2: f64) -> f64 {
     }
     let whole = d2 + scaled;
     incomplete_beta(d2 / 2.0, d1 / 2.0, d2 / whole, scaled / whole)
+}
+
+/// The t > 0 that Student's t with `freedom` degrees of freedom exceeds on either side with
+/// probability `level`: P(F > t²) for F with 1 and `freedom`. 0 < `level` < 1.
+pub(super) fn two_sided_t(level: f64, freedom: f64) -> f64 {
+    // Wallace's approximation of t by a normal quantile (1959), turned round.
+    let d = freedom.clamp(0.1, 1e9);
+    let z = std::f64::consts::SQRT_2 * erfc_inv(level) * (8.0 * d + 3.0) / (8.0 * d + 1.0);
+    let start = (d * (z * z / d).min(600.0).exp_m1()).sqrt().max(1e-12);
+    // Then secants of ln p over ln t, which bend little.
+    let target = level.ln();
+    let off = |t: f64| f_sf(t * t, 1.0, freedom).max(1e-320).ln() - target;
+    let (mut before, mut t) = (start * 1.001, start);
+    let mut off_before = off(before);
+    for _ in 0..MAX_SECANTS {
+        let now = off(t);
+        let slope = (now - off_before) / (t / before).ln();
+        if now == 0.0 || slope == 0.0 || !slope.is_finite() {
+            break;
+        }
+        let step = (-now / slope).clamp(-1.0, 1.0);
+        (before, off_before) = (t, now);
+        t *= step.exp();
+        if step.abs() < 1e-13 {
+            break;
+        }
+    }
+    t
 }
 
 /// k·ln(k/mean) + mean − k, the deviance of a count k from its mean: never negative, 0 where they

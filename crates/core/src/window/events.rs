@@ -8,7 +8,7 @@
 
 use super::packed::PackedError;
 use super::sketch_set::{SketchSet, empty};
-use crate::config::features::{Feature, FeatureKind, Test, clipped, scaled};
+use crate::config::features::{Feature, FeatureKind, clipped, counted, scaled};
 use crate::enrich::{Batch, Value};
 use crate::event::Bounds;
 use crate::sketch::codec::{DecodeError, Reader, Writer};
@@ -34,7 +34,7 @@ pub struct Definition {
     pub log: Option<f64>,
     /// The bounds at which its mean clips numbers.
     pub clip: Option<Bounds>,
-    /// Tested by its shape, so that quantiles are kept by session bucket.
+    /// Its quantiles are kept by session bucket.
     pub by_session: bool,
 }
 
@@ -42,7 +42,7 @@ impl Definition {
     /// The definition of a feature whose sketches have this id.
     #[must_use]
     pub fn new(feature: &Feature, id: SketchId) -> Self {
-        let by_session = feature.test == Test::Shape;
+        let by_session = feature.by_session();
         Self { kind: feature.kind, id, log: feature.log, clip: feature.clip, by_session }
     }
 }
@@ -295,7 +295,7 @@ fn fits(kind: FeatureKind, value: &Value) -> bool {
         (kind, value),
         (FeatureKind::Tokens, Value::Tokens(_))
             | (FeatureKind::Categorical, Value::Text(_) | Value::Names(_))
-            | (FeatureKind::Numeric, Value::Num(_))
+            | (FeatureKind::Numeric | FeatureKind::Tail, Value::Num(_))
             | (FeatureKind::Rate | FeatureKind::Volume, Value::Flag(_) | Value::Event)
             | (FeatureKind::Missing, Value::Lacking { .. })
     )
@@ -337,7 +337,7 @@ impl<'a> Scratch<'a> {
         let feature = usize::try_from(r.uint()?).unwrap_or(usize::MAX);
         let Some(definition) = definitions.get(feature) else { return r.impossible("feature") };
         let value = match definition.kind {
-            FeatureKind::Numeric => {
+            FeatureKind::Numeric | FeatureKind::Tail => {
                 let x = f64::from_bits(r.hash()?);
                 if !x.is_finite() {
                     return r.impossible("number");
@@ -379,8 +379,9 @@ fn add(body: &mut Body, definition: &Definition, value: &ValueRead<'_, '_>, head
     let (bucket, session) = (head.bucket, head.session);
     match (body, value) {
         (Body::Numeric(s), ValueRead::Num(x)) => {
-            let mean = clipped(definition.clip, *x);
-            s.add(*x, mean, scaled(definition.log, mean), bucket, session, definition.by_session);
+            let x = counted(definition.kind, *x);
+            let mean = clipped(definition.clip, x);
+            s.add(x, mean, scaled(definition.log, mean), bucket, session, definition.by_session);
         }
         (Body::Rate(s), ValueRead::Flag(NAMED)) => s.count(bucket, session, Some(head.request), head.user),
         (Body::Rate(s), ValueRead::Flag(COUNTED)) => s.count(bucket, session, None, head.user),

@@ -4,7 +4,7 @@ use super::events::{Definition, Definitions, Events};
 use super::packed::PackedError;
 use super::segment_sum::SegmentSum;
 use super::sketch_set::{SketchSet, empty};
-use crate::config::features::{Feature, Test, clipped, scaled};
+use crate::config::features::{Feature, clipped, counted, scaled};
 use crate::config::segments::Groupings;
 use crate::enrich::{Batch, Plan, Row, Value};
 use crate::sketch::{Body, SketchId, session_bucket};
@@ -89,9 +89,9 @@ fn add_value(feature: &Feature, body: &mut Body, value: &Value, batch: &Batch, r
             s.add(&batch.names[Batch::range(r)], bucket, row.session, row.user);
         }
         (Body::Numeric(s), Value::Num(x)) => {
-            let by_session = feature.test == Test::Shape;
-            let mean = clipped(feature.clip, *x);
-            s.add(*x, mean, scaled(feature.log, mean), bucket, row.session, by_session);
+            let x = counted(feature.kind, *x);
+            let mean = clipped(feature.clip, x);
+            s.add(x, mean, scaled(feature.log, mean), bucket, row.session, feature.by_session());
         }
         (Body::Rate(s), Value::Flag(v)) => s.add(*v, bucket, row.session, request()),
         (Body::Rate(s), Value::Event) => {

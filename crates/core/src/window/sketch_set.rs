@@ -107,7 +107,7 @@ pub fn empty(kind: FeatureKind, id: SketchId) -> Sketch {
     let body = match kind {
         FeatureKind::Tokens => Body::Tokens(TokenSketch::default()),
         FeatureKind::Categorical => Body::Category(CategorySketch::default()),
-        FeatureKind::Numeric => Body::Numeric(NumericSketch::default()),
+        FeatureKind::Numeric | FeatureKind::Tail => Body::Numeric(NumericSketch::default()),
         FeatureKind::Rate | FeatureKind::Volume => Body::Rate(RateSketch::default()),
         FeatureKind::Embedding => Body::Vector(VectorSketch::default()),
         FeatureKind::Missing => Body::Missing(MissingSketch::default()),

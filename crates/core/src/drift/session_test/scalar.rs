@@ -1,7 +1,7 @@
 //! F4 for scalars: means and rates.
 
 use super::{BUCKETS, Judgement, MIN_WINDOW_BUCKETS, ROUNDING, Reason, Weights, floor};
-use crate::drift::tails::f_sf;
+use crate::drift::tails::{f_sf, two_sided_t};
 
 /// A baseline of a mean or a rate, prepared to judge many windows.
 #[derive(Debug, Clone)]
@@ -44,12 +44,24 @@ impl PreparedScalar {
     /// Judges a window of `s1` (sums by bucket) and `n1` (events by bucket). `tolerance` is a
     /// difference of means that does not matter: what is tested is the part beyond it.
     pub fn score(&self, s1: &[f64; BUCKETS], n1: &[f64; BUCKETS], tolerance: f64) -> Judgement {
+        match self.estimate(s1, n1) {
+            Ok(estimate) => estimate.judge(tolerance),
+            Err(reason) => Judgement::Insufficient(reason),
+        }
+    }
+
+    /// How far a window's mean is from the baseline's, of `s1` (sums by bucket) and `n1` (events by
+    /// bucket).
+    ///
+    /// # Errors
+    /// Why there is too little to judge by.
+    pub fn estimate(&self, s1: &[f64; BUCKETS], n1: &[f64; BUCKETS]) -> Result<Estimate, Reason> {
         let weights = Weights::trimmed(n1);
         if weights.used < MIN_WINDOW_BUCKETS {
-            return Judgement::Insufficient(Reason::FewWindowBuckets);
+            return Err(Reason::FewWindowBuckets);
         }
         if let Some(reason) = self.lacking {
-            return Judgement::Insufficient(reason);
+            return Err(reason);
         }
         let (mean, own) = mean_and_variance(s1, n1, &weights);
         let sessions = weights.sessions();
@@ -59,19 +71,61 @@ impl PreparedScalar {
         let trust = freedom / (freedom + self.freedom);
         let blended = trust * own + (1.0 - trust) * predicted;
         let variance = blended + self.variance;
-        let beyond = ((mean - self.mean).abs() - tolerance).max(0.0);
         if !(mean.is_finite() && self.mean.is_finite() && variance.is_finite()) {
-            return Judgement::Insufficient(Reason::NotFinite);
+            return Err(Reason::NotFinite);
         }
         let rounding = ROUNDING * mean.abs().max(self.mean.abs());
-        if variance.sqrt() <= rounding || variance <= 0.0 {
+        let (part1, part2) = (blended / variance, self.variance / variance);
+        let freedom = 1.0 / (part1 * part1 / (freedom + self.freedom) + part2 * part2 / self.freedom);
+        Ok(Estimate { difference: mean - self.mean, variance, freedom, rounding, used: weights.used })
+    }
+}
+
+/// How far a window's mean is from its baseline's, and how exactly that is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The window's mean less the baseline's, on the test's scale.
+    pub difference: f64,
+    /// Variance of the difference.
+    variance: f64,
+    freedom: f64,
+    /// A difference or a standard error of this size is rounding.
+    rounding: f64,
+    /// Buckets of the window in use.
+    used: usize,
+}
+
+impl Estimate {
+    /// Another difference, as exactly known.
+    #[must_use]
+    pub fn with_difference(self, difference: f64) -> Self {
+        Self { difference, ..self }
+    }
+
+    /// The probability that chance explains the part of the difference beyond `tolerance`.
+    pub fn judge(&self, tolerance: f64) -> Judgement {
+        let beyond = (self.difference.abs() - tolerance).max(0.0);
+        if self.is_constant() {
             // Neither sample varies: any difference is beyond chance, within the limit that the
             // number of buckets sets.
-            return Judgement::PValue(if beyond <= rounding { 1.0 } else { floor(2.5, weights.used) });
+            return Judgement::PValue(if beyond <= self.rounding { 1.0 } else { floor(2.5, self.used) });
         }
-        let (part1, part2) = (blended / variance, self.variance / variance);
-        let denominator = 1.0 / (part1 * part1 / (freedom + self.freedom) + part2 * part2 / self.freedom);
-        Judgement::of(f_sf(beyond / variance.sqrt() * (beyond / variance.sqrt()), 1.0, denominator))
+        let ratio = beyond / self.variance.sqrt();
+        Judgement::of(f_sf(ratio * ratio, 1.0, self.freedom))
+    }
+
+    /// The difference that chance exceeds with probability `level`: half the width of an interval that
+    /// covers the true difference with probability 1 − `level`. 0 where neither sample varies. `level`
+    /// is within (0, 1].
+    pub fn half_width(&self, level: f64) -> f64 {
+        if self.is_constant() || level >= 1.0 {
+            return 0.0;
+        }
+        two_sided_t(level, self.freedom) * self.variance.sqrt()
+    }
+
+    fn is_constant(&self) -> bool {
+        self.variance.sqrt() <= self.rounding || self.variance <= 0.0
     }
 }
 

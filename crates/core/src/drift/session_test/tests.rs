@@ -76,6 +76,17 @@ fn scalars_agree_with_the_reference_with_and_without_a_tolerance() {
         assert_judged(baseline.score(&s1, &n1, 0.0), case, "p");
         if !case["p_beyond"].is_null() {
             assert_judged(baseline.score(&s1, &n1, number(case, "tolerance")), case, "p_beyond");
+            let estimate = baseline.estimate(&s1, &n1).unwrap();
+            let (got, want) = (estimate.difference, number(case, "difference"));
+            // Sums of thousands of values: the last digits of a small difference are rounding.
+            assert!((got - want).abs() <= 1e-9 * want.abs().max(1e-3), "{got:e} {want:e}");
+            for pair in case["half_widths"].as_array().unwrap() {
+                let (level, want) = (pair[0].as_f64().unwrap(), pair[1].as_f64().unwrap());
+                assert_agrees(estimate.half_width(level), want, "half width");
+                // It is where the test reaches the level.
+                let at = estimate.with_difference(estimate.half_width(level));
+                assert_agrees(at.judge(0.0).p_value().unwrap(), level, "the level at the half width");
+            }
         }
     }
 }
@@ -100,6 +111,7 @@ fn a_constant_that_stays_is_no_drift_and_one_that_changes_is() {
             let p = baseline.score(&other, &n1, 0.0).p_value().unwrap();
             assert_agrees(p, 2.5f64.powi(-(buckets as i32)), "as much as the buckets can say");
             assert_eq!(baseline.score(&other, &n1, 25.0), Judgement::PValue(1.0), "within the tolerance");
+            assert_eq!(baseline.estimate(&other, &n1).unwrap().half_width(0.05), 0.0);
         }
     }
 }
@@ -186,6 +198,27 @@ fn quiet_traffic_with_rerolls_alarms_as_rarely_as_the_level_says_and_drift_does_
     assert!(found.iter().all(|&alarms| alarms >= 190), "drift: {found:?} of 200");
 }
 
+#[test]
+fn intervals_cover_the_true_change_as_often_as_they_claim() {
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    let column = |sums: &Sums| -> [f64; BUCKETS] { std::array::from_fn(|b| sums.s[[b, 0]]) };
+    for (sessions, shift) in [(40, 0.0), (80, 0.3), (400, 0.3)] {
+        let (mut covered, mut judged) = (0, 0);
+        for _ in 0..60 {
+            let (baseline, squares) = traffic(&mut random, 500, 0.0);
+            let prepared = PreparedScalar::new(&column(&baseline), &baseline.n, squares);
+            for _ in 0..25 {
+                let (window, _) = traffic(&mut random, sessions, shift);
+                let estimate = prepared.estimate(&column(&window), &window.n).unwrap();
+                judged += 1;
+                covered += usize::from((estimate.difference - shift).abs() <= estimate.half_width(0.05));
+            }
+        }
+        // 95 % ± 1.7 % of 1,500: windows that share a baseline vary together.
+        assert!((0.925..0.985).contains(&(f64::from(covered as u32) / f64::from(judged))), "{covered}");
+    }
+}
+
 /// Sums that a hostile or broken producer could cause.
 fn hostile() -> impl Strategy<Value = f64> {
     prop_oneof![
@@ -227,6 +260,10 @@ proptest! {
         let scalar = PreparedScalar::new(&column(&baseline), &baseline.n, q2);
         assert_sane(scalar.score(&column(&window), &window.n, 0.0))?;
         assert_sane(scalar.score(&column(&window), &window.n, 1e-3))?;
+        if let Ok(estimate) = scalar.estimate(&column(&window), &window.n) {
+            let half = estimate.half_width(1e-6);
+            prop_assert!(half >= 0.0 || half.is_nan(), "{half}");
+        }
     }
 
     #[test]
