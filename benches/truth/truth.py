@@ -26,6 +26,7 @@ BINARY = os.environ.get("DRIFTGLASS", "driftglass")
 BEGIN = datetime(2026, 1, 5, tzinfo=timezone.utc)          # a Monday
 INCIDENT_DAY = 19
 IMAGE = ["embedding", "content_mix", "style_mix", "style_distance", "aesthetic", "clip_i"]
+LATENCY = ["latency_ms", "latency_tail", "cost_usd", "cost_tail"]
 PROMPT = ["prompt_tokens", "prompt_length", "style_collection", "language"]
 
 
@@ -51,7 +52,7 @@ FOUND = {
     "NSFW 2 to 7 %": incident("nsfw-rise", "factor=3.5", ["nsfw"]),
     "aesthetic lower": incident("aesthetic-drop", "delta=0.44", ["aesthetic", "clip_i", "accepted"]),
     "acceptance 42 to 30 %": incident("acceptance-drop", "factor=0.714", ["accepted"]),
-    "6 % of requests 5 times slower": incident("latency-tail", "share=0.06,factor=5", ["latency_ms", "cost_usd"]),
+    "6 % of requests 5 times slower": incident("latency-tail", "share=0.06,factor=5", LATENCY),
     "25 % of sessions to anime": incident("prompt-shift", "share=0.25", PROMPT + IMAGE),
     "the same by 6 points a day": incident("prompt-shift", "share=0.25,ramp=4.17", PROMPT + IMAGE),
     "recovery after four days": incident("prompt-shift", "share=0.6", PROMPT + IMAGE, end=INCIDENT_DAY + 4),

@@ -52,13 +52,15 @@ fn features(kind: &IncidentKind) -> (&'static [&'static str], &'static [&'static
         ),
         IncidentKind::StyleShift { .. } => (&["embedding", "style_distance"], &["content_mix", "style_mix"]),
         IncidentKind::AestheticDrop { .. } => (&["aesthetic", "clip_i"], &["accepted"]),
-        IncidentKind::LatencyAndErrors { .. } => (&["latency_ms", "error"], &["cost_usd", "accepted"]),
+        IncidentKind::LatencyAndErrors { .. } => {
+            (&["latency_ms", "error"], &["latency_tail", "cost_usd", "cost_tail", "accepted"])
+        }
         IncidentKind::NsfwRise { .. } => (&["nsfw"], &[]),
-        IncidentKind::CostRise { .. } => (&["cost_usd"], &[]),
+        IncidentKind::CostRise { .. } => (&["cost_usd"], &["cost_tail"]),
         IncidentKind::AcceptanceDrop { .. } => (&["accepted"], &[]),
         IncidentKind::LanguageShift { .. } => (&["language", "prompt_tokens"], &["prompt_length"]),
         IncidentKind::VolumeDrop { .. } => (&["volume"], &[]),
-        IncidentKind::LatencyTail { .. } => (&["latency_ms"], &["cost_usd"]),
+        IncidentKind::LatencyTail { .. } => (&["latency_ms", "latency_tail"], &["cost_usd", "cost_tail"]),
         IncidentKind::NewLora { .. } => (&["loras"], &[]),
     }
 }

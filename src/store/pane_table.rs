@@ -210,6 +210,12 @@ impl PaneTable {
         self.segments.keys()
     }
 
+    /// Whether each row is a block of a day.
+    #[must_use]
+    pub fn is_in_blocks(&self) -> bool {
+        self.in_blocks
+    }
+
     /// A segment's rows of these blocks of the week, ascending by start and closing time; whole days
     /// where rows are that.
     ///

@@ -38,6 +38,10 @@ impl DaySource for PaneTable {
         self.segments().cloned().collect()
     }
 
+    fn is_in_blocks(&self) -> bool {
+        self.is_in_blocks()
+    }
+
     fn rows_of(&self, segment: &Segment, blocks: BlocksOfWeek) -> Result<Vec<PaneRow>, String> {
         self.rows_of_blocks(segment, blocks).map_err(|e| e.to_string())
     }

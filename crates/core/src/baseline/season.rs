@@ -60,7 +60,9 @@ impl BaselineSet {
         seasonal: &[bool],
         all_days: &SegmentBaselines,
     ) -> Result<SegmentBaselines, String> {
-        let rolling = self.prepare_rolling(segment, window.alike, &|f| seasonal[f])?;
+        let days: Vec<BaselineDays> = self.rolling.iter().map(|(_, days)| *days).collect();
+        let sums = |of: &Segment| self.sums(&days, of, window.alike, &|f| seasonal[f]);
+        let rolling = self.prepare_rolling(segment, window.alike, &sums)?;
         let of_feature = |(f, own): (usize, Vec<Arc<Prepared>>)| {
             if !seasonal[f] {
                 return all_days[f].clone();

@@ -43,6 +43,9 @@ pub trait DaySource: Send + Sync {
     /// # Errors
     /// A message when they can't be read.
     fn rows_of(&self, segment: &Segment, blocks: BlocksOfWeek) -> Result<Vec<PaneRow>, String>;
+
+    /// Whether its rows are split by blocks.
+    fn is_in_blocks(&self) -> bool;
 }
 
 /// What a set is made with.
@@ -70,6 +73,9 @@ pub(super) struct ReadyBaselines {
     all_days: FxHashMap<HoursOfDay, FxHashMap<Segment, SegmentBaselines>>,
     /// Of days of a window's kind, where a segment has seasonal features.
     of_its_kind: FxHashMap<WindowBlocks, FxHashMap<Segment, SegmentBaselines>>,
+    /// Sums of single blocks of the day, of windows that overlap some: they are merged for every set
+    /// of blocks.
+    blocks: FxHashMap<HoursOfDay, FxHashMap<Segment, Arc<Vec<BaselineSum>>>>,
     /// Which features of a segment are seasonal.
     pub(super) seasonal: FxHashMap<Segment, Arc<[bool]>>,
 }
@@ -89,6 +95,7 @@ pub struct BaselineSet {
 }
 
 /// What is summed up for one baseline of one segment.
+#[derive(Debug, Clone)]
 pub struct BaselineSum {
     /// The sketches.
     pub contents: SketchSet,
@@ -129,6 +136,7 @@ impl BaselineSet {
         let mut ready = self.ready.lock();
         ready.all_days.values_mut().for_each(|of| of.retain(|own, _| !concerns(own)));
         ready.of_its_kind.values_mut().for_each(|of| of.retain(|own, _| !concerns(own)));
+        ready.blocks.values_mut().for_each(|of| of.retain(|own, _| own != segment));
         ready.seasonal.remove(segment);
     }
 
@@ -219,7 +227,8 @@ impl BaselineSet {
         if let Some(ready) = self.ready.lock().all_days.get(&hours).and_then(|of| of.get(segment)) {
             return Ok(Arc::clone(ready));
         }
-        let mut made = self.prepare_rolling(segment, BlocksOfWeek::every_day(hours), &|_| true)?;
+        let sums = |of: &Segment| self.sums_of_hours(of, hours);
+        let mut made = self.prepare_rolling(segment, BlocksOfWeek::every_day(hours), &sums)?;
         self.prepare_pins(segment, hours, &mut made)?;
         let mut ready = self.ready.lock();
         let of = ready.all_days.entry(hours).or_default();
@@ -232,23 +241,55 @@ impl BaselineSet {
         let mut ready = self.ready.lock();
         ready.of_its_kind.retain(|own, _| windows.contains(own));
         ready.all_days.retain(|own, _| windows.iter().any(|window| window.hours == *own));
+        let parts = windows.iter().map(|window| window.hours).filter(|hours| *hours != HoursOfDay::ALL);
+        ready.blocks.retain(|own, _| parts.clone().any(|hours| hours.contains(*own)));
     }
 
-    /// A segment's rolling baselines of some blocks of the week, by feature, of the features that are
-    /// wanted.
+    /// A segment's rolling baselines of these hours, summed.
+    fn sums_of_hours(&self, segment: &Segment, hours: HoursOfDay) -> Result<Vec<BaselineSum>, String> {
+        let days: Vec<BaselineDays> = self.rolling.iter().map(|(_, days)| *days).collect();
+        if hours == HoursOfDay::ALL || !self.days.iter().all(|source| source.is_in_blocks()) {
+            return self.sums(&days, segment, BlocksOfWeek::every_day(hours), &|_| true);
+        }
+        let mut total: Option<Vec<BaselineSum>> = None;
+        for block in HoursOfDay::blocks().filter(|block| hours.contains(*block)) {
+            let known = self.ready.lock().blocks.get(&block).and_then(|of| of.get(segment)).cloned();
+            let of_block = match known {
+                Some(sums) => sums,
+                None => {
+                    let made = self.sums(&days, segment, BlocksOfWeek::every_day(block), &|_| true)?;
+                    let made = Arc::new(made);
+                    let mut ready = self.ready.lock();
+                    ready.blocks.entry(block).or_default().insert(segment.clone(), Arc::clone(&made));
+                    made
+                }
+            };
+            match &mut total {
+                None => total = Some(of_block.as_ref().clone()),
+                Some(total) => {
+                    for (sum, more) in total.iter_mut().zip(of_block.iter()) {
+                        sum.merge(more).map_err(|e| e.to_string())?;
+                    }
+                }
+            }
+        }
+        Ok(total.unwrap_or_default())
+    }
+
+    /// A segment's rolling baselines of some blocks of the week, by feature; `sums` makes those of a
+    /// segment.
     pub(super) fn prepare_rolling(
         &self,
         segment: &Segment,
         blocks: BlocksOfWeek,
-        wanted: &dyn Fn(usize) -> bool,
+        sums: &dyn Fn(&Segment) -> Result<Vec<BaselineSum>, String>,
     ) -> Result<Vec<Vec<Arc<Prepared>>>, String> {
         let features = &self.recipe.features;
         let mut out: Vec<Vec<Arc<Prepared>>> = vec![Vec::new(); features.len()];
         let own = self.children().get(segment);
-        let days: Vec<BaselineDays> = self.rolling.iter().map(|(_, days)| *days).collect();
-        let sums = self.sums(&days, segment, blocks, wanted)?;
         let of_children: Vec<Vec<BaselineSum>> =
-            own.iter().map(|c| self.sums(&days, &c.segment, blocks, wanted)).collect::<Result<_, _>>()?;
+            own.iter().map(|c| sums(&c.segment)).collect::<Result<_, _>>()?;
+        let sums = sums(segment)?;
         for (i, (baseline, days)) in self.rolling.iter().enumerate() {
             let (name, part) = (baseline.text(), part_of_id(blocks));
             let needed = self.needed_days(baseline.needed_days(&self.recipe.config), days, blocks);
@@ -388,6 +429,12 @@ impl BaselineSum {
         }
     }
 
+    fn merge(&mut self, other: &Self) -> Result<(), UnlikeSketches> {
+        self.contents.merge(&other.contents)?;
+        self.days.iter_mut().zip(&other.days).for_each(|(own, other)| own.extend(other));
+        Ok(())
+    }
+
     /// Adds a feature's sketch of a row that starts at `start`.
     fn add(&mut self, feature: usize, start: i64, sketch: Box<Sketch>) -> Result<(), UnlikeSketches> {
         self.days[feature].insert(floor(start, DAY));
@@ -423,6 +470,9 @@ mod tests {
     impl DaySource for Kept {
         fn segments(&self) -> Vec<Segment> {
             self.0.iter().map(|r| r.segment.clone()).collect()
+        }
+        fn is_in_blocks(&self) -> bool {
+            true
         }
         fn rows_of(&self, segment: &Segment, blocks: BlocksOfWeek) -> Result<Vec<PaneRow>, String> {
             let of = |r: &&PaneRow| r.segment == *segment && blocks.contains(r.start);

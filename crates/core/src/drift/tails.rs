@@ -63,7 +63,8 @@ pub(super) fn two_sided_t(level: f64, freedom: f64) -> f64 {
         let step = (-now / slope).clamp(-1.0, 1.0);
         (before, off_before) = (t, now);
         t *= step.exp();
-        if step.abs() < 1e-13 {
+        // The next error is about the square of this step.
+        if step.abs() < 1e-7 {
             break;
         }
     }
