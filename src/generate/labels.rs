@@ -150,7 +150,8 @@ mod tests {
         assert_eq!(shift["signals"], json!(["prompt_tokens", "style_collection"]));
         assert_eq!(shift["what"], "60% of the segment's sessions turn to anime prompts and the anime style");
         assert_eq!(labels["incidents"][1]["end"], "2026-01-14T00:00:00Z");
-        assert_eq!(labels["incidents"][1]["follows"], json!(["cost_usd", "accepted"]));
+        let follows = json!(["latency_tail", "cost_usd", "cost_tail", "accepted"]);
+        assert_eq!(labels["incidents"][1]["follows"], follows);
         let quiet = labels["quiet"]["prompt_tokens"].as_array().unwrap();
         assert_eq!(quiet.len(), 5);
         assert!(!quiet.contains(&json!("tenant=birch")));

@@ -111,7 +111,7 @@ fn window(start: i64, segment: &str, feature: &str, verdict: Option<Verdict>) ->
         baseline_days: 7,
         baseline_hours: Some(crate::baseline::BlocksOfWeek::ALL),
         now: Side { n: 100, sessions: 50, value: Some(1.0), quantiles: Some([1.0, 2.0, 3.0]) },
-        then: Side::default(),
+        then: Side { quantiles: Some([0.8, 1.6, 2.4]), ..Side::default() },
         scores: Scores { psi_excess: drift.then_some(0.4), p_value: Some(0.5), ..Scores::default() },
         alpha: Some(1e-6),
         verdict,
@@ -477,7 +477,7 @@ async fn views_say_what_drifts() {
 
 /// A window of a tenant whose drift is as clear as `p`.
 fn drifting(baseline: &str, value: f64, was: f64, p: f64, moved: Option<&str>) -> WindowRow {
-    let mut row = window(BEGIN, "tenant=a-company-with-a-name", "clip_i", Some(Verdict::Drift));
+    let mut row = window(BEGIN, "tenant=a-company-with-a-name", "rerolls", Some(Verdict::Drift));
     row.baseline = baseline.into();
     row.now.value = Some(value);
     row.then.value = Some(was);
