@@ -21,6 +21,7 @@
 //! | baseline | what a window is compared with: the 7 or 28 days before it, or a pinned range ([`baseline`]) |
 //! | verdict | `drift`, `ok` or `insufficient_data`: the result of a comparison ([`drift`]) |
 //! | alert | what a rule makes of verdicts over time: pending, firing, resolved, stale ([`alert`]) |
+//! | incident | the alerts that one cause raises ([`incident`]) |
 //!
 //! # How the modules fit
 //!
@@ -109,6 +110,7 @@ pub mod cli;
 pub mod embed;
 pub mod engine;
 pub mod generate;
+pub mod incident;
 pub mod query;
 pub mod serve;
 pub mod source;

@@ -29,7 +29,7 @@ pub use row::{AlertRow, AlertState};
 pub use rule::{CompiledRule, RuleJudgement, RuleNames, Rules};
 pub use sink::Sink;
 pub use state::AlertBook;
-pub(crate) use summary::range_in_words;
+pub(crate) use summary::{number, percent, range_in_words};
 pub use table::{alerts_batch, alerts_by_date, alerts_from_batch, alerts_schema};
 pub use webhook::Webhook;
 

@@ -155,12 +155,12 @@ fn style(c: &Contributor) -> String {
     format!("{name} (cosine {} → {})", number(c.baseline_share), number(c.share))
 }
 
-fn percent(x: f64) -> String {
+pub(crate) fn percent(x: f64) -> String {
     format!("{} %", number(100.0 * x))
 }
 
 /// A number with three significant digits.
-fn number(x: f64) -> String {
+pub(crate) fn number(x: f64) -> String {
     let size = x.abs();
     if x == 0.0 {
         return "0".to_owned();

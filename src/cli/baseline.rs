@@ -168,7 +168,7 @@ fn classify(e: PinError) -> CliError {
 }
 
 /// The job of a configuration, opened read-only.
-fn look(config: &ConfigFile, runtime: &Runtime) -> Result<Job, CliError> {
+pub(super) fn look(config: &ConfigFile, runtime: &Runtime) -> Result<Job, CliError> {
     let config = config.read()?;
     let storage = existing(&config, runtime)?;
     Ok(Job::look(config, storage)?)

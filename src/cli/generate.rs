@@ -12,7 +12,7 @@ use super::error::OutputError;
 use super::{CliError, ConfigFile, Global};
 use crate::enrich::DEFAULT_KEY;
 use crate::generate::{
-    Dimension, GenerateError, Generator, GeneratorSettings, Incident, IncidentKind, labels,
+    Dimension, GenerateError, Generator, GeneratorSettings, IncidentKind, InjectedIncident, labels,
 };
 use chrono::{DateTime, Duration};
 use clap::Args;
@@ -79,7 +79,7 @@ pub struct GenerateCommand {
     tenants: usize,
     /// Incident to inject, repeatable; see below
     #[arg(long, value_name = "TEXT")]
-    incident: Vec<Incident>,
+    incident: Vec<InjectedIncident>,
     /// Write the injected incidents to this JSON file
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,

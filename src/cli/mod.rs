@@ -11,6 +11,7 @@ mod common;
 pub mod demo;
 mod error;
 mod generate;
+mod incidents;
 mod inputs;
 mod live;
 mod logging;
@@ -118,6 +119,14 @@ enum Command {
   driftglass sql -o out
   driftglass sql -o out -e \"select rule, segment, summary from alerts order by firing_since desc limit 10\" --json")]
     Sql(sql::SqlCommand),
+    /// List what happened: the alerts of one cause as one incident
+    ///
+    /// Groups the alerts of an output by segment, feature and time. Each incident names the segment and
+    /// the feature that are nearest to the cause, what changed there, and since when.
+    #[command(after_long_help = "Examples:
+  driftglass incidents -o out
+  driftglass incidents -c driftglass.toml --open --json")]
+    Incidents(incidents::IncidentsCommand),
     /// Inspect and control what windows are compared with
     ///
     /// Rolling baselines follow the last days by themselves. Pin a range that was good to compare
@@ -200,6 +209,7 @@ pub fn main() -> ExitCode {
         Command::Generate(c) => c.run(&cli.global),
         Command::Archive(c) => c.run(&cli.global),
         Command::Sql(c) => c.run(&cli.global),
+        Command::Incidents(c) => c.run(&cli.global),
         Command::Baseline(c) => c.run(&cli.global),
         Command::Style(c) => c.run(&cli.global),
         Command::Check(c) => c.run(&cli.global),

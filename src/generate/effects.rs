@@ -3,7 +3,7 @@
 
 use super::dimensions::{REGIONS, SessionDimensions, Tables};
 use super::error::GenerateError;
-use super::incident::{Incident, IncidentKind};
+use super::incident::{IncidentKind, InjectedIncident};
 use super::names::Dimension;
 use super::schedule::Schedule;
 use super::vocabulary::LANGUAGES;
@@ -68,7 +68,11 @@ pub(super) struct ResolvedIncident {
 
 impl ResolvedIncident {
     /// Resolves an incident's values; `number` distinguishes releases.
-    pub(super) fn new(incident: &Incident, number: usize, tables: &Tables) -> Result<Self, GenerateError> {
+    pub(super) fn new(
+        incident: &InjectedIncident,
+        number: usize,
+        tables: &Tables,
+    ) -> Result<Self, GenerateError> {
         incident.check().map_err(GenerateError::Incident)?;
         let mut conditions = Vec::new();
         for (dimension, value) in &incident.segment.0 {

@@ -19,7 +19,7 @@ use crate::config::segments::{name_of, parts};
 /// UTC); without an end it lasts; missing parameters have the default of their kind. Every kind also
 /// takes `hours=20-6`, `days=weekend` or `days=weekdays`, and `ramp=DAYS` ([`Schedule`]).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Incident {
+pub struct InjectedIncident {
     /// What changes, and how much.
     pub kind: IncidentKind,
     /// The segment that it affects.
@@ -203,7 +203,7 @@ impl IncidentKind {
     }
 }
 
-impl Incident {
+impl InjectedIncident {
     /// Checks that shares are within 0 to 1, factors positive and finite, and the end after the
     /// start.
     ///
@@ -306,7 +306,7 @@ impl fmt::Display for IncidentSegment {
     }
 }
 
-impl FromStr for Incident {
+impl FromStr for InjectedIncident {
     type Err = IncidentError;
 
     fn from_str(text: &str) -> Result<Self, IncidentError> {
@@ -343,7 +343,7 @@ impl FromStr for Incident {
     }
 }
 
-impl fmt::Display for Incident {
+impl fmt::Display for InjectedIncident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rfc = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         write!(f, "{}:{}:{}", self.kind.name(), self.segment, rfc(self.start))?;
@@ -369,22 +369,23 @@ mod tests {
             "latency-tail:all:2026-01-12T06:00:00Z:share=0.1,factor=4",
             "style-shift:all:2026-01-12T06:00:00Z:share=0.4,hours=20-6,days=weekend,ramp=3.5",
         ] {
-            assert_eq!(text.parse::<Incident>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<InjectedIncident>().unwrap().to_string(), text);
         }
         for name in IncidentKind::NAMES {
             let text = format!("{name}:all:2026-01-12");
-            let incident: Incident = text.parse().unwrap();
+            let incident: InjectedIncident = text.parse().unwrap();
             assert_eq!(incident.kind.name(), name);
-            assert_eq!(incident.to_string().parse::<Incident>().unwrap(), incident);
+            assert_eq!(incident.to_string().parse::<InjectedIncident>().unwrap(), incident);
         }
     }
 
     #[test]
     fn what_is_left_out_takes_its_default() {
-        let incident: Incident = "latency-and-errors:region=ap-south:2026-01-12..2026-01-13".parse().unwrap();
+        let incident: InjectedIncident =
+            "latency-and-errors:region=ap-south:2026-01-12..2026-01-13".parse().unwrap();
         assert_eq!(incident.kind, IncidentKind::LatencyAndErrors { factor: 1.6, error_rate: 0.08 });
         assert_eq!(incident.start.to_rfc3339(), "2026-01-12T00:00:00+00:00");
-        let open: Incident = "cost-rise:all:2026-01-12T00:00:00+02:00..".parse().unwrap();
+        let open: InjectedIncident = "cost-rise:all:2026-01-12T00:00:00+02:00..".parse().unwrap();
         assert_eq!((open.end, open.start.to_rfc3339().as_str()), (None, "2026-01-11T22:00:00+00:00"));
     }
 
@@ -408,7 +409,7 @@ mod tests {
             ("cost-rise:all:2026-01-12:factor=NaN", "expected a factor"),
             ("language-shift:all:2026-01-12:to=xx", "expected one of en, de, es, fr, ja"),
         ] {
-            let error = text.parse::<Incident>().unwrap_err().to_string();
+            let error = text.parse::<InjectedIncident>().unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
         }
     }

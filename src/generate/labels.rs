@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::config::segments::name_of;
 
 use super::dimensions::Tables;
-use super::incident::{Incident, IncidentKind};
+use super::incident::{IncidentKind, InjectedIncident};
 use super::names::Dimension;
 use super::settings::GeneratorSettings;
 
@@ -107,10 +107,10 @@ fn describe(kind: &IncidentKind) -> String {
 
 fn quiet(settings: &GeneratorSettings) -> Map<String, Value> {
     let tables = Tables::new(settings.tenants);
-    let touches = |incident: &Incident, tenant: &str| {
+    let touches = |incident: &InjectedIncident, tenant: &str| {
         incident.segment.0.iter().all(|(d, value)| *d != Dimension::Tenant || value == tenant)
     };
-    let shows = |incident: &Incident, feature: &str| {
+    let shows = |incident: &InjectedIncident, feature: &str| {
         let (signals, follows) = features(&incident.kind);
         signals.contains(&feature) || follows.contains(&feature)
     };
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn labels_say_what_was_injected_and_who_stays_quiet() {
-        let incidents: Vec<Incident> = [
+        let incidents: Vec<InjectedIncident> = [
             "prompt-shift:tenant=birch:2026-01-12:share=0.6",
             "latency-and-errors:region=ap-south:2026-01-13..2026-01-14",
         ]

@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no I/O. The same [`GeneratorSettings`] give the same bytes. Sessions arrive with
 //! a daily and weekly rhythm per region, re-roll and edit their prompts, and keep their user,
-//! tenant and model. An [`Incident`] changes its segment during its time, and nothing else;
+//! tenant and model. An [`InjectedIncident`] changes its segment during its time, and nothing else;
 //! [`labels`] describes what was injected.
 //!
 //! ```
@@ -41,7 +41,7 @@ mod tests;
 
 pub use error::{GenerateError, IncidentError};
 pub use generator::{Generated, Generator, MessageCounts, MessageKind};
-pub use incident::{Incident, IncidentKind, IncidentSegment};
+pub use incident::{IncidentKind, IncidentSegment, InjectedIncident};
 pub use labels::labels;
 pub use message::{GeneratedStage, IMAGES, Malformed};
 pub use names::Dimension;

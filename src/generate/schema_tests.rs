@@ -4,7 +4,7 @@
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::{Generator, GeneratorSettings, Incident};
+use super::{Generator, GeneratorSettings, InjectedIncident};
 
 const SCHEMA: &str = include_str!("../../schemas/event.v1.schema.json");
 const VALID: &str = include_str!("../../fixtures/events/valid.jsonl");
@@ -25,7 +25,7 @@ fn violations(validator: &Validator, message: &str) -> Vec<String> {
 #[test]
 fn generated_events_are_valid_whatever_the_settings() {
     let validator = validator();
-    let incidents: Vec<Incident> =
+    let incidents: Vec<InjectedIncident> =
         ["latency-and-errors:all:2026-01-05", "prompt-shift:all:2026-01-05", "language-shift:all:2026-01-05"]
             .map(|text| text.parse().unwrap())
             .to_vec();

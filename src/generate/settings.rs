@@ -1,7 +1,7 @@
 //! The settings of a generator, with checks.
 
 use super::error::GenerateError;
-use super::incident::Incident;
+use super::incident::InjectedIncident;
 use super::session::mean_requests;
 use chrono::{DateTime, Duration, Utc};
 
@@ -21,7 +21,7 @@ pub struct GeneratorSettings {
     /// first have the most traffic.
     pub tenants: usize,
     /// The incidents to inject.
-    pub incidents: Vec<Incident>,
+    pub incidents: Vec<InjectedIncident>,
     /// Share of messages that are malformed, 0 to 1.
     pub bad_share: f64,
     /// Share of users who opted out (`consent.opt_out`), 0 to 1.
@@ -84,7 +84,7 @@ impl GeneratorSettings {
     /// Refuses incidents outside the time of the traffic.
     pub(super) fn check_times(&self) -> Result<(), GenerateError> {
         let end = self.start + self.duration;
-        let outside = |i: &&Incident| i.start >= end || i.end.is_some_and(|e| e <= self.start);
+        let outside = |i: &&InjectedIncident| i.start >= end || i.end.is_some_and(|e| e <= self.start);
         match self.incidents.iter().find(outside) {
             None => Ok(()),
             Some(incident) => Err(GenerateError::OutsideTraffic {

@@ -3,7 +3,7 @@
 use super::flow::{Flow, FlowError};
 use crate::cli::CliError;
 use crate::cli::generate::{Producer, session_key};
-use crate::generate::{Generator, GeneratorSettings as Traffic, Incident};
+use crate::generate::{Generator, GeneratorSettings as Traffic, InjectedIncident};
 use chrono::Duration as Span;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -45,7 +45,7 @@ impl Broker {
 ///
 /// # Errors
 /// Never for the demo's own texts.
-pub fn incidents(traffic: &Traffic) -> Result<Vec<Incident>, CliError> {
+pub fn incidents(traffic: &Traffic) -> Result<Vec<InjectedIncident>, CliError> {
     let hours = traffic.duration.num_hours();
     let at = |share: f64| traffic.start + Span::hours((hours as f64 * share).round() as i64);
     let text = |share: f64| at(share).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);

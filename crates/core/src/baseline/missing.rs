@@ -12,7 +12,8 @@ use crate::drift::{
 use crate::sketch::{MissingGroup, MissingSketch};
 use std::sync::Arc;
 
-type PerBucket = [f64; BUCKETS];
+/// A number for each session bucket.
+pub(super) type PerBucket = [f64; BUCKETS];
 
 /// A baseline of what events lack.
 #[derive(Debug, Clone)]

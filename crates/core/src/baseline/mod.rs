@@ -14,8 +14,11 @@ mod outliers_tests;
 mod pin;
 mod prepared;
 mod season;
+#[cfg(test)]
+mod season_tests;
 mod set;
 mod strata;
+mod sums;
 mod tail;
 mod week;
 
@@ -29,9 +32,8 @@ pub use missing::{PreparedMissing, missing_shares};
 pub use name::{BaselineName, BaselineNameError, RESERVED_PREFIXES};
 pub use pin::{Pin, PinnedHours};
 pub use prepared::{Compared, Prepared, Strata, side};
-pub use set::{
-    BaselineRecipe, BaselineSet, BaselineSum, DaySource, Excluded, HeldBaselines, SegmentBaselines,
-};
+pub use set::{BaselineRecipe, BaselineSet, DaySource, Excluded, HeldBaselines, SegmentBaselines};
 pub use strata::{Child, Children, strata};
+pub use sums::BaselineSum;
 pub use tail::PreparedTail;
 pub use week::{BlocksOfWeek, WindowBlocks};

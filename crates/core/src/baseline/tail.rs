@@ -4,6 +4,7 @@
 //! No pane depends on the limit: sketches count values by session bucket, in steps of a fifth
 //! ([`tail_step`](crate::config::features::tail_step)), and the limit is the lower end of a step.
 
+use super::missing::PerBucket;
 use super::prepared::Strata;
 use crate::drift::{BUCKETS, Contributor, Edge, Estimate, PreparedScalar, Reason, bin_label, terms};
 use crate::sketch::{Body, NumericSketch, Sketch};
@@ -17,8 +18,6 @@ const LEAST_SHARE: f64 = 0.01;
 const LARGEST_SHARE: f64 = 0.25;
 /// Events that a stratum of a baseline needs for a limit of its own.
 const MIN_STRATUM: u64 = 200;
-
-type PerBucket = [f64; BUCKETS];
 
 /// A limit, and the share of the baseline's events above it.
 #[derive(Debug, Clone, Copy, PartialEq)]
