@@ -62,19 +62,23 @@ fn as_text(listed: &[&Incident], until: Option<i64>) -> String {
         let some = if of.complete { "" } else { "; some windows lacked data" };
         let _ = writeln!(
             out,
-            "\n{:<9} {:<9} {}\n          {}  fired first {}, last change {}\n          {} alerts in {} segments: {}{some}",
+            "\n{:<9} {:<9} {}\n          {}  fired first {}, last change {}\n          {} in {}: {}{some}",
             of.state(at).name(),
             of.severity.name(),
             headline(of),
             of.id,
             text(of.opened),
             text(of.last),
-            of.alerts.len(),
-            of.segments.len(),
+            counted(of.alerts.len(), "alert"),
+            counted(of.segments.len(), "segment"),
             features.join(", "),
         );
     }
     out
+}
+
+fn counted(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 fn as_json(of: &Incident, at: i64) -> Value {

@@ -133,4 +133,16 @@ fn the_demo_finds_its_four_incidents_and_says_so_as_it_goes() {
     assert!(others.iter().all(|o| o["severity"] != "high"), "nothing else is severe: {others:?}");
     assert!(d.join("incidents.json").exists() && d.join("driftglass.toml").exists());
     assert!(!table(&d.join("out"), "alerts").is_empty());
+
+    let config = d.join("driftglass.toml");
+    let listed: serde_json::Value =
+        serde_json::from_str(&ok(&["incidents", "-c", text(&config), "--json"])).unwrap();
+    let about = |of: &serde_json::Value| of["segment"].as_str().unwrap().to_owned();
+    let mut segments: Vec<String> = listed.as_array().unwrap().iter().map(about).collect();
+    segments.sort();
+    let want = ["model_version=sdxl-1.1", "region=ap-south", "tenant=birch", "tenant=cobalt"];
+    assert_eq!(segments, want, "one incident for each cause: {listed}");
+    let told = ok(&["incidents", "-c", text(&config)]);
+    assert!(told.starts_with("4 open, 0 resolved, as of 2026-01-11T00:00:00Z\n"), "{told}");
+    assert!(told.contains("tenant=birch: prompts: anime "), "{told}");
 }

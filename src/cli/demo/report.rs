@@ -103,6 +103,8 @@ fn next(dir: &Path) -> String {
     format!(
         "What to do next
 
+# what happened: one entry for each cause
+driftglass incidents -c {config}
 # the alerts
 driftglass sql -c {config} -e \"{alerts}\"
 # the SQL shell; try: SELECT * FROM drift_now;
