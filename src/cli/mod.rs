@@ -121,8 +121,8 @@ enum Command {
     Sql(sql::SqlCommand),
     /// List what happened: the alerts of one cause as one incident
     ///
-    /// Groups the alerts of an output by segment, feature and time. Each incident names the segment and
-    /// the feature that are nearest to the cause, what changed there, and since when.
+    /// Groups the alerts of an output by segment, feature and time. Each incident names the segment
+    /// and the feature that are nearest to the cause, what changed there, and since when.
     #[command(after_long_help = "Examples:
   driftglass incidents -o out
   driftglass incidents -c driftglass.toml --open --json")]

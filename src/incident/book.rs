@@ -1,7 +1,7 @@
 //! Which alerts belong together, decided from their transitions alone.
 //!
-//! A newly firing alert joins the living incident that it has most to do with, by its segment and its
-//! feature, or opens a new one. The weights were found on archives with known incidents.
+//! A newly firing alert joins the living incident that it has most to do with, by its segment and
+//! its feature, or opens a new one. The weights were found on archives with known incidents.
 
 use super::family::{Family, upstream};
 use super::relation::{SegmentRelation, dimensions, relation};
@@ -136,7 +136,8 @@ impl Incident {
     }
 }
 
-/// The segment by which alerts are compared: what is shown of a name may change, its identity does not.
+/// The segment by which alerts are compared: what is shown of a name may change, its identity does
+/// not.
 fn segment_of(alert: &AlertRow) -> &str {
     if alert.identity.is_empty() { &alert.segment } else { &alert.identity }
 }

@@ -1,7 +1,5 @@
 //! What features have to do with each other: families, and which of two is nearer to the cause.
 
-use std::fmt;
-
 /// Features that one cause moves together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -51,7 +49,8 @@ const UPSTREAM: [&str; 23] = [
 /// Stages whose latencies, tails and errors are features of their own.
 const STAGES: [&str; 5] = ["ingest_", "preprocess_", "upscale_", "postprocess_", "deliver_"];
 
-/// A feature without its stage, its unit and whether it is a tail: `upscale_latency_tail` is a latency.
+/// A feature without its stage, its unit and whether it is a tail: `upscale_latency_tail` is a
+/// latency.
 fn stem(feature: &str) -> &str {
     let named = STAGES.iter().find_map(|stage| feature.strip_prefix(stage)).unwrap_or(feature);
     ["_ms", "_usd", "_tail"].iter().find_map(|unit| named.strip_suffix(unit)).unwrap_or(named)
@@ -71,20 +70,6 @@ impl Family {
             "missing" | "volume" => Self::Data,
             _ => Self::Own(feature.to_owned()),
         }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Request => "request",
-            Self::Settings => "settings",
-            Self::Service => "service",
-            Self::Image => "image",
-            Self::Reception => "reception",
-            Self::Data => "data",
-            Self::Own(name) => name,
-        })
     }
 }
 

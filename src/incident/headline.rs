@@ -5,8 +5,8 @@ use crate::alert::{AlertRow, number, percent, range_in_words};
 use crate::event::time;
 use crate::store::rows::Contributor;
 
-/// What changed, where, by how much and since when: `tenant=birch: prompts: anime 0.1 % → 1.5 % since
-/// 2026-01-17T14:00:00Z`.
+/// What changed, where, by how much and since when:
+/// `tenant=birch: prompts: anime 0.1 % → 1.5 % since 2026-01-17T14:00:00Z`.
 #[must_use]
 pub fn headline(of: &Incident) -> String {
     let place = if of.lead.segment.is_empty() { "all traffic" } else { &of.lead.segment };

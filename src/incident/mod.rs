@@ -1,5 +1,5 @@
-//! Incidents: the alerts that one cause raises, as one thing with a lead. Pure: transitions of alerts
-//! go in, in the order of event time; incidents come out.
+//! Incidents: the alerts that one cause raises, as one thing with a lead. Pure: transitions of
+//! alerts go in, in the order of event time; incidents come out.
 
 mod book;
 mod family;

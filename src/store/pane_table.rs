@@ -216,8 +216,8 @@ impl PaneTable {
         self.in_blocks
     }
 
-    /// A segment's rows of these blocks of the week, ascending by start and closing time; whole days
-    /// where rows are that.
+    /// A segment's rows of these blocks of the week, ascending by start and closing time; whole
+    /// days where rows are that.
     ///
     /// # Errors
     /// When a sketch is damaged.

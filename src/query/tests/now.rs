@@ -1,5 +1,5 @@
-//! `drift_now` shows what the default rules would fire on, and nothing else of the features that have
-//! one.
+//! `drift_now` shows what the default rules would fire on, and nothing else of the features that
+//! have one.
 
 use super::*;
 use crate::alert::{RuleNames, RuleOutcome, Rules, default_rules};

@@ -1,8 +1,8 @@
-//! Weekends: which features of a segment differ between working days and weekends, and the baselines
-//! of these, made of days of the window's own kind.
+//! Weekends: which features of a segment differ between working days and weekends, and the
+//! baselines of these, made of days of the window's own kind.
 //!
-//! A feature is compared with days of one kind only where it must be: all days together judge better,
-//! since there are more of them.
+//! A feature is compared with days of one kind only where it must be: all days together judge
+//! better, since there are more of them.
 
 use super::about::BaselineInfo;
 use super::days::BaselineDays;
@@ -51,8 +51,8 @@ impl BaselineSet {
         differs.collect()
     }
 
-    /// A segment's baselines for a window, where some of its features are seasonal: those of the other
-    /// features, and all pins, are the ones for all days.
+    /// A segment's baselines for a window, where some of its features are seasonal: those of the
+    /// other features, and all pins, are the ones for all days.
     pub(super) fn of_its_kind(
         &self,
         segment: &Segment,

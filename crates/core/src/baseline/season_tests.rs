@@ -35,8 +35,8 @@ fn is_weekend(day: i64) -> bool {
     (day - MONDAY).rem_euclid(7) >= 5
 }
 
-/// Every block of 28 days, 160 events in each: of `accepted` 60 % on weekends and 30 % otherwise, of
-/// `edited` 10 % always.
+/// Every block of 28 days, 160 events in each: of `accepted` 60 % on weekends and 30 % otherwise,
+/// of `edited` 10 % always.
 fn rows(days: std::ops::Range<i64>) -> Vec<PaneRow> {
     let rate = |share: u64, salt: u64| {
         let mut rate = RateSketch::default();

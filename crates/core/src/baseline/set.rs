@@ -74,8 +74,8 @@ pub(super) struct ReadyBaselines {
     all_days: FxHashMap<HoursOfDay, FxHashMap<Segment, SegmentBaselines>>,
     /// Of days of a window's kind, where a segment has seasonal features.
     of_its_kind: FxHashMap<WindowBlocks, FxHashMap<Segment, SegmentBaselines>>,
-    /// Sums of single blocks of the day, of windows that overlap some: they are merged for every set
-    /// of blocks.
+    /// Sums of single blocks of the day, of windows that overlap some: they are merged for every
+    /// set of blocks.
     pub(super) blocks: FxHashMap<HoursOfDay, FxHashMap<Segment, Arc<Vec<BaselineSum>>>>,
     /// Which features of a segment are seasonal.
     pub(super) seasonal: FxHashMap<Segment, Arc<[bool]>>,
@@ -114,8 +114,8 @@ impl BaselineSet {
         Self { recipe, rolling, day, excluded, held, days, ready, children: OnceLock::new() }
     }
 
-    /// Holds a segment's feature at the baselines of an earlier day, unless it is held at those of a
-    /// day before. `known_as` is its identity.
+    /// Holds a segment's feature at the baselines of an earlier day, unless it is held at those of
+    /// a day before. `known_as` is its identity.
     pub fn hold(&self, segment: &Segment, known_as: Segment, feature: usize, day: i64) {
         let key = (known_as, feature);
         if day >= self.day || self.held.read().get(&key).is_some_and(|own| *own <= day) {
@@ -185,8 +185,8 @@ impl BaselineSet {
         self.excluded.values().flatten().filter(|day| days.contains(**day)).count()
     }
 
-    /// A segment's baselines for a window: of the hours of the day that it overlaps, and of days of its
-    /// kind for the features whose weekends differ.
+    /// A segment's baselines for a window: of the hours of the day that it overlaps, and of days of
+    /// its kind for the features whose weekends differ.
     ///
     /// # Errors
     /// A message when its days can't be read or were made by another definition.
@@ -228,8 +228,8 @@ impl BaselineSet {
         ready.blocks.retain(|own, _| parts.clone().any(|hours| hours.contains(*own)));
     }
 
-    /// A segment's rolling baselines of some blocks of the week, by feature; `sums` makes those of a
-    /// segment.
+    /// A segment's rolling baselines of some blocks of the week, by feature; `sums` makes those of
+    /// a segment.
     pub(super) fn prepare_rolling(
         &self,
         segment: &Segment,

@@ -11,8 +11,8 @@ use crate::sketch::{Body, NumericSketch, Sketch};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// The share of a baseline's events that must be above the limit: it is the highest step that leaves
-/// so many.
+/// The share of a baseline's events that must be above the limit: it is the highest step that
+/// leaves so many.
 const LEAST_SHARE: f64 = 0.01;
 /// Where so many are above it, it limits no tail: half of the values lie in one step, for example.
 const LARGEST_SHARE: f64 = 0.25;

@@ -70,8 +70,8 @@ impl Default for BlocksOfWeek {
     }
 }
 
-/// "00-24" is the whole week, "20-04" these hours of every day, "Sat,Sun 00-24" the weekend; days of
-/// different hours are joined by semicolons.
+/// "00-24" is the whole week, "20-04" these hours of every day, "Sat,Sun 00-24" the weekend; days
+/// of different hours are joined by semicolons.
 impl fmt::Display for BlocksOfWeek {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -115,8 +115,8 @@ fn is_of(weekend: Weekend, day: u8) -> bool {
 pub struct WindowBlocks {
     /// The hours of the day that it overlaps.
     pub hours: HoursOfDay,
-    /// The same, on days of its kind: where it has hours of both kinds, its own blocks of the week, so
-    /// that the baseline has as much of either kind.
+    /// The same, on days of its kind: where it has hours of both kinds, its own blocks of the week,
+    /// so that the baseline has as much of either kind.
     pub alike: BlocksOfWeek,
     /// Whether it has hours of working days.
     pub working_days: bool,

@@ -58,8 +58,8 @@ pub struct Side {
 /// A change of a mean or a share, in the feature's unit; `None` where there is no such number.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Effect {
-    /// The window's value less the baseline's, as the test sees them: clipped, within strata, sessions
-    /// of any size counting as much as their events up to a limit.
+    /// The window's value less the baseline's, as the test sees them: clipped, within strata,
+    /// sessions of any size counting as much as their events up to a limit.
     pub value: Option<f64>,
     /// Lower end of the interval that covers the true change with probability 0.95.
     pub low: Option<f64>,

@@ -114,9 +114,9 @@ impl Estimate {
         Judgement::of(f_sf(ratio * ratio, 1.0, self.freedom))
     }
 
-    /// The difference that chance exceeds with probability `level`: half the width of an interval that
-    /// covers the true difference with probability 1 − `level`. 0 where neither sample varies. `level`
-    /// is within (0, 1].
+    /// The difference that chance exceeds with probability `level`: half the width of an interval
+    /// that covers the true difference with probability 1 − `level`. 0 where neither sample varies.
+    /// `level` is within (0, 1].
     pub fn half_width(&self, level: f64) -> f64 {
         if self.is_constant() || level >= 1.0 {
             return 0.0;
